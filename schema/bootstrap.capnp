@@ -1,0 +1,82 @@
+@0xb2f1c0a96d3e5a04;
+# The bootstrap interface: all that a stranger gets on connecting to a gateway.
+#
+# Authority is a reference. `login` turns a credential into a session, and a session is nothing but the capabilities
+# that the credential allows. A worker's session can send offers and speak of the attempts it holds; it can neither
+# receive offers nor read tasks.
+#
+# The join secret is proven by both ends and never sent. With || for length-prefixed concatenation (each part preceded
+# by its length as a 32-bit big-endian integer):
+#   workerProof  = HMAC-SHA256(secret, "capmesh/join/1/worker"  || ns || gatewayPeerId || workerPeerId || gatewayNonce || workerNonce)
+#   gatewayProof = HMAC-SHA256(secret, "capmesh/join/1/gateway" || ns || gatewayPeerId || workerPeerId || gatewayNonce || workerNonce)
+# Peer ids are those that the transport authenticated, in their base58 text form. The worker proves first, so that a
+# peer that only pretends to be a gateway learns nothing it could use elsewhere.
+
+using OfferSender = import "channel.capnp".OfferSender;
+using AttemptId = import "worker.capnp".AttemptId;
+using Outcome = import "worker.capnp".Outcome;
+using Output = import "worker.capnp".Output;
+using Run = import "worker.capnp".Run;
+using WorkerState = import "worker.capnp".WorkerState;
+
+interface Bootstrap {
+  challenge @0 () -> (nonce :Data);
+  # A fresh 32-byte nonce for one `login` on this connection; a later challenge replaces it.
+
+  login @1 (credential :Credential, state :WorkerState) -> (verdict :Verdict);
+  # A refusal is a value, not an exception. Logging in again on the same connection replaces the session.
+}
+
+struct Credential {
+  union {
+    none @0 :Void;           # admitted by an open gateway, or once an operator has admitted this peer
+    join :group {
+      workerNonce @1 :Data;  # 32 bytes
+      proof @2 :Data;        # workerProof
+    }
+  }
+}
+
+struct Verdict {
+  union {
+    admitted :group {
+      session @0 :WorkerSession;
+      proof @1 :Data;        # gatewayProof, when the credential was `join`; else empty
+    }
+    pending @2 :Text;        # not yet admitted: try again later on this connection; says what an operator has to do
+    refused @3 :Text;        # will not be admitted; says why
+  }
+}
+
+interface WorkerSession {
+  # Dropped or disconnected, the worker counts as away; its attempts stay its own for the grace time and the lease.
+
+  offers @0 () -> (sender :OfferSender, leaseMs :UInt64, renewEveryMs :UInt64);
+
+  resume @1 (attempts :List(HeldAttempt)) -> (verdicts :List(ResumeVerdict));
+  # Called first on every new session, also with an empty list, with all attempts the worker holds, finished and
+  # unacknowledged ones included. Verdicts are in the order of `attempts`. What the gateway believed to be on this worker
+  # and is not in the list is lost.
+
+  renew @2 (attempts :List(AttemptId), state :WorkerState) -> (stop :List(AttemptId));
+  # Renews the leases of `attempts`; those in `stop` are no longer the worker's: it ends the guest and forgets it.
+
+  drain @3 () -> ();
+  # The worker takes no more runs: its offers are gone, and what it holds it will finish or hand back.
+}
+
+struct HeldAttempt {
+  id @0 :AttemptId;
+  run @1 :Run;
+  outputOffset @2 :UInt64;     # the first byte of output that the worker still has
+}
+
+struct ResumeVerdict {
+  union {
+    adopt :group {
+      output @0 :Output;       # replaces the attempt's earlier output capability
+      offset @1 :UInt64;       # durable so far: go on from here
+    }
+    stop @2 :Text;             # why it is no longer the worker's
+  }
+}

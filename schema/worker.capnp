@@ -1,0 +1,109 @@
+@0xb2f1c0a96d3e5a03;
+# A worker, and the runs it carries out.
+#
+# An attempt belongs to its worker, not to a call or a connection: losing the connection never stops a guest. Only
+# `Run.cancel`, the gateway's refusal in `WorkerSession.resume` or `.renew`, and the end of the lease do.
+
+using Module = import "module.capnp".Module;
+
+interface Worker {
+  # The authority to use one slot of a worker, once.
+
+  run @0 (spec :RunSpec, module :Module, output :Output) -> (run :Run);
+  # Starts the attempt and returns at once; pipeline `Run.outcome` on the answer. The worker reads from `module` only
+  # when it has no module of that digest, and verifies what it reads. Fails with `overloaded` when the slot is used up.
+}
+
+interface Run {
+  # One attempt under way, or finished and not yet acknowledged.
+
+  outcome @0 () -> (outcome :Outcome);
+  # Returns when the guest has ended and all of its output has been acknowledged. Idempotent; finishing this call early
+  # does not cancel the attempt.
+
+  cancel @1 () -> ();
+  # Ends the guest within 100 ms; the outcome is then `cancelled`, unless it had ended before. Idempotent.
+
+  acknowledge @2 () -> ();
+  # The outcome is durable, or will never be wanted: the worker forgets the attempt. Idempotent.
+}
+
+interface Output {
+  # Where the output of one attempt goes. stdout and stderr are one log in arrival order.
+
+  write @0 (offset :UInt64, stream :Stream, bytes :Data) -> (durableOffset :UInt64);
+  # `offset` counts this attempt's log bytes, both streams together, from 0. Returns when the bytes are durable; all
+  # below `durableOffset` is. Bytes below it are ignored when sent again; an offset past it, which would leave a gap,
+  # fails with `failed`. At most 256 KiB a call, and one call in flight per attempt: waiting for the answer is the flow
+  # control.
+}
+
+enum Stream { stdout @0; stderr @1; }
+
+struct AttemptId {
+  task @0 :Text;
+  run @1 :UInt32;      # from 1
+  attempt @2 :UInt32;  # from 1; the fencing token
+}
+
+struct RunSpec {
+  id @0 :AttemptId;
+  moduleDigest @1 :Data;    # SHA-256, 32 bytes
+  moduleBytes @2 :UInt64;
+  entry :union {
+    command @3 :Void;       # `_start`
+    run :group {            # `run(i32, i32) -> i32`
+      input @4 :Int32;
+      difficulty @5 :Int32;
+    }
+    component @6 :Void;     # `wasi:cli/run`
+  }
+  args @7 :List(Text);      # argv[1..]
+  env @8 :List(EnvVar);
+  stdin @9 :Data;
+  timeoutMs @10 :UInt64;    # wall time, from when a runner has the guest
+  cpuMs @11 :UInt64;
+  memoryBytes @12 :UInt64;
+  outputBytesMax @13 :UInt64;
+  outputLimit @14 :OutputLimit;
+  leaseMs @15 :UInt64;      # the guest is stopped when the worker could not renew for this long
+}
+
+struct EnvVar { name @0 :Text; value @1 :Text; }
+enum OutputLimit { truncate @0; fail @1; }
+
+struct Outcome {
+  union {
+    exited @0 :Int64;              # exit code
+    trapped @1 :Text;              # reason
+    timedOut @2 :Text;             # which limit: wall or CPU time
+    memoryExceeded @3 :Text;
+    outputExceeded @4 :Void;
+    cancelled @5 :Text;            # reason
+    rejected @6 :Text;             # why the module was not run
+    lost @7 :Text;                 # the runner or worker went away under it
+  }
+  value :union {
+    none @8 :Void;
+    i32 @9 :UInt32;                # what an exported `run` returned, as unsigned
+  }
+  usage @10 :Usage;
+  outputBytes @11 :UInt64;         # of this attempt, as kept: the log's length
+  outputTruncated @12 :Bool;
+}
+
+struct Usage {
+  wallMs @0 :Float64;
+  cpuMs @1 :Float64;
+  memoryBytes @2 :UInt64;          # peak of the guest's linear memory
+}
+
+struct WorkerState {
+  # What a worker says of itself: shown to people, and looked at by the pick policies.
+  slots @0 :UInt32;
+  busy @1 :UInt32;
+  weight @2 :UInt32;
+  labels @3 :List(EnvVar);
+  version @4 :Text;
+  cachedModules @5 :List(Data);    # digests, most recently used first, at most 64
+}

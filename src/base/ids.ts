@@ -1,0 +1,27 @@
+/** Branded identifiers. They are parsed once, at the boundary, and trusted from there on. */
+
+declare const brand: unique symbol;
+type Branded<Name extends string> = string & { readonly [brand]: Name };
+
+/** A task's name: 1 to 128 of `[A-Za-z0-9._-]`, the first a letter or digit. */
+export type TaskId = Branded<"TaskId">;
+/** A libp2p peer id in base58 text form. */
+export type PeerId = Branded<"PeerId">;
+/** A SHA-256 as 64 lower-case hex digits. */
+export type Digest = Branded<"Digest">;
+
+const TASK_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+const PEER_ID = /^[1-9A-HJ-NP-Za-km-z]{40,70}$/;
+const DIGEST = /^[0-9a-f]{64}$/;
+
+export function parseTaskId(text: string): TaskId | undefined {
+  return TASK_ID.test(text) ? (text as TaskId) : undefined;
+}
+
+export function parsePeerId(text: string): PeerId | undefined {
+  return PEER_ID.test(text) ? (text as PeerId) : undefined;
+}
+
+export function parseDigest(text: string): Digest | undefined {
+  return DIGEST.test(text) ? (text as Digest) : undefined;
+}

@@ -1,0 +1,57 @@
+/** What is known of a module without running it. */
+import type { Digest } from "../base/ids.ts";
+
+export type ModuleKind = "core" | "component";
+
+/** Which way into a module a task takes. */
+export type EntryKind = "command" | "run" | "component";
+
+export type ExternKind = "function" | "table" | "memory" | "global" | "tag" | "component" | "instance" | "type" | "module";
+
+export interface ModuleImport {
+  /** The namespace of a core import, `wasi_snapshot_preview1` say. Empty for a component's import. */
+  readonly module: string;
+  /** The field, or a component import's whole name, `wasi:cli/environment@0.2.0` say. */
+  readonly name: string;
+  readonly kind: ExternKind;
+}
+
+export interface ModuleExport {
+  readonly name: string;
+  readonly kind: ExternKind;
+  /** Of an exported function of a core module: its type, as `(i32,i32)->(i32)`. */
+  readonly signature?: string | undefined;
+}
+
+export interface MemoryType {
+  readonly minPages: number;
+  readonly maxPages?: number | undefined;
+  readonly isShared: boolean;
+  readonly is64: boolean;
+  readonly isImported: boolean;
+}
+
+export interface TableType {
+  readonly minEntries: number;
+  readonly maxEntries?: number | undefined;
+}
+
+/** A module's outside, read from its bytes without compiling them. */
+export interface ModuleInspection {
+  readonly kind: ModuleKind;
+  readonly bytes: number;
+  /** Bytes of code, all core modules of a component together: decides which kind of runner is best. */
+  readonly codeBytes: number;
+  readonly imports: readonly ModuleImport[];
+  readonly exports: readonly ModuleExport[];
+  readonly memories: readonly MemoryType[];
+  readonly tables: readonly TableType[];
+  readonly hasStartFunction: boolean;
+}
+
+/** A module that the blob store has. */
+export interface StoredModule {
+  readonly digest: Digest;
+  readonly inspection: ModuleInspection;
+  readonly createdAt: number;
+}
