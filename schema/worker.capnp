@@ -44,6 +44,7 @@ struct AttemptId {
   task @0 :Text;
   run @1 :UInt32;      # from 1
   attempt @2 :UInt32;  # from 1; the fencing token
+  serial @3 :UInt64;   # of the task in the gateway's store, never used twice: a deleted task's name may be
 }
 
 struct RunSpec {

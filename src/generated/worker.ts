@@ -479,7 +479,7 @@ export class AttemptId extends $.Struct {
     static readonly _capnp = {
         displayName: "AttemptId",
         id: "82fdf7363673dad1",
-        size: new $.ObjectSize(8, 1),
+        size: new $.ObjectSize(16, 1),
     };
     get task(): string {
         return $.utils.getText(0, this);
@@ -506,6 +506,16 @@ export class AttemptId extends $.Struct {
     }
     set attempt(value: number) {
         $.utils.setUint32(4, value, this);
+    }
+    /**
+* of the task in the gateway's store, never used twice: a deleted task's name may be
+*
+*/
+    get serial(): bigint {
+        return $.utils.getUint64(8, this);
+    }
+    set serial(value: bigint) {
+        $.utils.setUint64(8, value, this);
     }
     toString(): string { return "AttemptId_" + super.toString(); }
 }

@@ -1,0 +1,133 @@
+/**
+ * A task: what was submitted, and how far it has come. A task has runs; a run has attempts (`run.ts`).
+ *
+ * A task's state is never set: it follows from the counts of its runs (`taskState`), so that it cannot disagree with them.
+ * Times are milliseconds since the Unix epoch, durations milliseconds.
+ */
+import type { Digest, TaskId } from "../base/ids.ts";
+import type { EntryKind, ModuleKind } from "./module.ts";
+import type { OutcomeKind } from "./outcome.ts";
+import type { RunResult } from "./run.ts";
+
+/** What was asked for, after validation, with every default filled in. Never changes. */
+export interface TaskSpec {
+  readonly id: TaskId;
+  readonly description: string;
+  readonly module: Digest;
+  readonly kind: ModuleKind;
+  readonly entry: EntryKind;
+  /** Arguments of the `run` entry, signed. Undefined where the submission did not say: 0 is passed. */
+  readonly input?: number | undefined;
+  readonly difficulty?: number | undefined;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly stdin: Uint8Array;
+  /** Where the completion counter starts. */
+  readonly complete: number;
+  /** How long a run is expected to take; 0: not said. Feeds progress, limits nothing. */
+  readonly durationMs: number;
+  /** When the first run is due: createdAt plus `start`, or the time that was given. */
+  readonly firstDueAt: number;
+  /** `start` as it was given, to be echoed. */
+  readonly start: number | string;
+  readonly delayMs: number;
+  /** Runs in total, as submitted: 0 and 1 both mean one. */
+  readonly repeats: number;
+  readonly timeoutMs: number;
+  readonly cpuMs: number;
+  readonly memoryBytes: number;
+  readonly outputBytesMax: number;
+  readonly outputLimit: "truncate" | "fail";
+  readonly retries: number;
+  readonly backoffMs: number;
+  /** Outcomes that are tried again while retries are left. */
+  readonly retryOn: readonly RetryableKind[];
+  readonly priority: number;
+  /** Worker labels that must hold. */
+  readonly require: Readonly<Record<string, string>>;
+}
+
+export type RetryableKind = Extract<OutcomeKind, "exited" | "trapped" | "timed-out" | "memory-exceeded">;
+
+export const RETRYABLE_KINDS: readonly RetryableKind[] = ["exited", "trapped", "timed-out", "memory-exceeded"];
+
+export type TaskState = "scheduled" | "ready" | "running" | "succeeded" | "failed" | "cancelled";
+
+export const TASK_STATES: readonly TaskState[] = ["scheduled", "ready", "running", "succeeded", "failed", "cancelled"];
+
+/** How many of a task's runs are in which state. Runs that have no row yet are in none. */
+export interface RunCounts {
+  readonly scheduled: number;
+  readonly ready: number;
+  readonly running: number;
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly cancelled: number;
+}
+
+export interface Task {
+  readonly spec: TaskSpec;
+  /** Of the task in its store; never used twice, unlike the id. */
+  readonly serial: number;
+  readonly createdAt: number;
+  readonly counts: RunCounts;
+  readonly isCancelled: boolean;
+  readonly state: TaskState;
+  /** Due time of the next run that waits for its time; undefined when none does. */
+  readonly nextRunAt?: number | undefined;
+  readonly finishedAt?: number | undefined;
+  /** Of the run that finished last. */
+  readonly result?: RunResult | undefined;
+  /** Why it ended as it did, where there is something to say. */
+  readonly reason?: string | undefined;
+  /** When each running run's current attempt began; for progress. At most OPEN_RUNS_PER_TASK_MAX. */
+  readonly runningSince: readonly number[];
+}
+
+/** Runs in total. */
+export function totalRuns(spec: Pick<TaskSpec, "repeats">): number {
+  return Math.max(1, spec.repeats);
+}
+
+/** When run `index` (from 1) is due: nominal, whatever the runs before it took. */
+export function dueAt(spec: Pick<TaskSpec, "firstDueAt" | "delayMs">, index: number): number {
+  return spec.firstDueAt + (index - 1) * spec.delayMs;
+}
+
+export function settledRuns(counts: RunCounts): number {
+  return counts.succeeded + counts.failed + counts.cancelled;
+}
+
+/** A task's state, from its runs. */
+export function taskState(total: number, counts: RunCounts, isCancelled: boolean): TaskState {
+  if (isCancelled) return "cancelled";
+  if (counts.running > 0) return "running";
+  if (counts.ready > 0) return "ready";
+  if (settledRuns(counts) < total) return "scheduled";
+  if (counts.failed > 0) return "failed";
+  return counts.cancelled > 0 ? "cancelled" : "succeeded";
+}
+
+export function isFinished(state: TaskState): boolean {
+  return state === "succeeded" || state === "failed" || state === "cancelled";
+}
+
+/** The completion counter: where it started, plus one for each run that succeeded. */
+export function completions(task: Task): number {
+  return task.spec.complete + task.counts.succeeded;
+}
+
+/** A run that is under way counts for at most this much until it is settled. */
+const RUNNING_PROGRESS_MAX = 0.95;
+
+/** 0 to 1: settled runs, plus for each running one its share of the expected duration, over all runs. */
+export function progress(task: Task, now: number): number {
+  const { durationMs } = task.spec;
+  let done = settledRuns(task.counts);
+  if (durationMs > 0) {
+    for (const startedAt of task.runningSince) {
+      done += Math.min(RUNNING_PROGRESS_MAX, Math.max(0, now - startedAt) / durationMs);
+    }
+  }
+  return Math.min(1, done / totalRuns(task.spec));
+}

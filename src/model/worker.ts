@@ -1,0 +1,63 @@
+/** What is known of a worker. It is what the worker says of itself, shown and used to pick; it grants nothing. */
+import type { Digest, PeerId } from "../base/ids.ts";
+
+export interface WorkerState {
+  readonly slots: number;
+  readonly busy: number;
+  /** For the `weighted` pick policy. */
+  readonly weight: number;
+  /** `peer`, `host`, `os` and `arch` are always there. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly version: string;
+  /** Most recently used first. */
+  readonly cachedModules: readonly Digest[];
+}
+
+export type PickPolicy = "random" | "round-robin" | "least-loaded" | "weighted" | "locality";
+
+export const PICK_POLICIES: readonly PickPolicy[] = ["random", "round-robin", "least-loaded", "weighted", "locality"];
+
+/**
+ * - `pending`: has asked to join, and an operator has to admit it.
+ * - `ready`: has a session and takes runs.
+ * - `draining`: has a session and takes no more runs.
+ * - `away`: had a session and attempts under way, and may yet come back for them.
+ */
+export type WorkerStatus = "pending" | "ready" | "draining" | "away";
+
+/** A worker as the gateway sees it. */
+export interface WorkerView {
+  readonly id: PeerId;
+  readonly status: WorkerStatus;
+  readonly state: WorkerState;
+  /** Attempts that the gateway knows to be on it. */
+  readonly running: number;
+  /** Free slots on offer. */
+  readonly offers: number;
+  readonly address: string;
+  readonly connectedAt: number;
+  readonly lastSeenAt: number;
+  /** What an operator has to do, for a pending one. */
+  readonly note?: string | undefined;
+}
+
+/** A member of the cluster as gossip shows it. */
+export interface Member {
+  readonly id: PeerId;
+  readonly role: "gateway" | "worker";
+  readonly version: string;
+  readonly slots: number;
+  readonly busy: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly addresses: readonly string[];
+  readonly startedAt: number;
+  readonly lastSeenAt: number;
+}
+
+/** All that `require` asks for holds. */
+export function meetsRequirements(
+  labels: Readonly<Record<string, string>>,
+  required: Readonly<Record<string, string>>,
+): boolean {
+  return Object.entries(required).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
+}
