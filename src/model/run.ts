@@ -83,7 +83,13 @@ export interface RunCursor {
 export type RunEvent =
   | { readonly kind: "due" }
   | { readonly kind: "lease" }
-  | { readonly kind: "settle"; readonly attempt: number; readonly end: AttemptEnd }
+  | {
+      readonly kind: "settle";
+      readonly attempt: number;
+      readonly end: AttemptEnd;
+      /** Lost, but not by the run's doing: a drain, a gateway restart. It does not count towards `poisoned`. */
+      readonly isBlameless?: boolean | undefined;
+    }
   | { readonly kind: "cancel"; readonly reason: string };
 
 export interface RunRetryPolicy {
@@ -118,17 +124,17 @@ export function transition(run: RunCursor, event: RunEvent, policy: RunRetryPoli
     case "settle":
       if (run.state !== "running") return WRONG_STATE;
       if (run.attempt !== event.attempt) return { kind: "refused", why: "stale-attempt" };
-      return settle(run, event.end.outcome, policy);
+      return settle(run, event.end.outcome, event.isBlameless ?? false, policy);
     case "cancel":
       return cancel(run, event.reason);
   }
 }
 
-function settle(run: RunCursor, outcome: Outcome, policy: RunRetryPolicy): RunChange {
+function settle(run: RunCursor, outcome: Outcome, isBlameless: boolean, policy: RunRetryPolicy): RunChange {
   if (hasSucceeded(outcome)) {
     return { kind: "changed", next: { ...run, state: "succeeded" }, attemptState: "succeeded", outcome };
   }
-  if (outcome.kind === "lost") return settleLost(run, outcome.reason);
+  if (outcome.kind === "lost") return settleLost(run, outcome.reason, isBlameless);
   if (outcome.kind === "cancelled") {
     return { kind: "changed", next: { ...run, state: "cancelled" }, attemptState: "cancelled", outcome };
   }
@@ -143,8 +149,8 @@ function settle(run: RunCursor, outcome: Outcome, policy: RunRetryPolicy): RunCh
   return { kind: "changed", next: { ...run, state: "failed" }, attemptState: "failed", outcome };
 }
 
-function settleLost(run: RunCursor, reason: string): RunChange {
-  const lost = run.lost + 1;
+function settleLost(run: RunCursor, reason: string, isBlameless: boolean): RunChange {
+  const lost = run.lost + (isBlameless ? 0 : 1);
   if (lost < LOST_ATTEMPTS_MAX) {
     return { kind: "changed", next: { ...run, state: "ready", lost }, attemptState: "lost" };
   }

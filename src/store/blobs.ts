@@ -1,0 +1,31 @@
+/**
+ * The blob store's contract: immutable bytes, named by their SHA-256. A blob that was committed survives power loss.
+ */
+import type { Digest } from "../base/ids.ts";
+
+export interface BlobStore {
+  /** Begins a blob. Nothing of it is seen before `commit`. */
+  create(): Promise<BlobWriter>;
+  /** Undefined: there is no such blob. */
+  open(digest: Digest): Promise<Blob | undefined>;
+  /** Forgets a blob. Readers that have it open go on. Idempotent. */
+  delete(digest: Digest): Promise<void>;
+}
+
+/** A blob being written. Disposing it without `commit` leaves nothing behind. */
+export interface BlobWriter extends AsyncDisposable {
+  /** Appends; resolves when more is welcome. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** All bytes so far are readable at this path until commit or disposal, for inspection. */
+  finish(): Promise<{ readonly digest: Digest; readonly bytes: number; readonly path: string }>;
+  /** Makes it durable under its digest. Call `finish` before. `isNew` is false when the blob was there already. */
+  commit(): Promise<{ readonly isNew: boolean }>;
+}
+
+/** An open blob; the caller owns it. */
+export interface Blob extends AsyncDisposable {
+  readonly digest: Digest;
+  readonly bytes: number;
+  /** Up to `length` bytes from `offset`; fewer only at the end. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+}

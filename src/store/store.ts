@@ -1,0 +1,188 @@
+/**
+ * The store's contract: tasks, runs, attempts, leases, output, modules, admissions. One conformance suite holds every
+ * implementation to it.
+ *
+ * Promises:
+ * - A promise that resolved is durable: it survives kill -9 and power loss. What an operation did, it did in one
+ *   transaction; one that rejects did nothing.
+ * - Every change of a run goes through `transition` of the model, as a compare-and-set on (state, attempt). An answer
+ *   that says `stale` means that somebody else was first; nothing was changed.
+ * - Operations may be called concurrently and are carried out in the order of the calls. Many share one disk sync.
+ * - Times are handed in by the caller, in milliseconds since the Unix epoch.
+ * - A rejection is a ClusterError: `overloaded` (code `store-busy`, too much waits), or `failed` (code
+ *   `store-unavailable`: disk full, file broken).
+ *
+ * Rows of runs are made lazily: a task has rows for the runs that were due, and for the next one that is not. At most
+ * OPEN_RUNS_PER_TASK_MAX of a task's runs are open (scheduled, ready or running); more are made as these settle.
+ */
+import type { Digest, PeerId, TaskId } from "../base/ids.ts";
+import type { ModuleInspection, StoredModule } from "../model/module.ts";
+import type { AttemptEnd } from "../model/outcome.ts";
+import type { AttemptId, Run } from "../model/run.ts";
+import type { Task, TaskSpec, TaskState } from "../model/task.ts";
+
+export interface Store extends AsyncDisposable {
+  // Tasks.
+
+  /** Stores the task, its module's inspection and its first runs (those due at `now`, and the next). */
+  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult>;
+  getTask(id: TaskId): Promise<Task | undefined>;
+  /** Newest first. */
+  listTasks(options: ListTasksOptions): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }>;
+  /** Unfinished tasks, for the queue's limit. Cheap. */
+  countUnfinishedTasks(): Promise<number>;
+  /** By index, ascending, from `fromIndex`. Undefined: no such task. */
+  listRuns(id: TaskId, options: { fromIndex: number; limit: number }): Promise<readonly Run[] | undefined>;
+  getRun(id: TaskId, index: number): Promise<Run | undefined>;
+  /** The run whose latest attempt started last; undefined when none has started. */
+  getLatestStartedRun(id: TaskId): Promise<Run | undefined>;
+  /** Cancels every open run, and those not made yet. `running` are the attempts that were under way. */
+  cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult>;
+  /** Cancels and forgets the task, its runs and output. `running` are the attempts that were under way. */
+  deleteTask(id: TaskId): Promise<DeleteTaskResult>;
+
+  // Scheduling.
+
+  /**
+   * Makes ready up to `limit` runs that are due at `now`, and makes the rows that follow them. `nextDueAt` is when to
+   * call again: at once (`now`) if the limit was reached; undefined if nothing is waiting for its time.
+   */
+  promoteDue(now: number, limit: number): Promise<{ readonly promoted: readonly RunRef[]; readonly nextDueAt?: number | undefined }>;
+  /** Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age. */
+  listReady(now: number, limit: number): Promise<readonly ReadyRun[]>;
+  /** When the first ready run that is backing off may be leased; undefined when none is. */
+  nextBackoffEnd(now: number): Promise<number | undefined>;
+  /** Begins attempt `id.attempt`: the run must be ready, with one attempt fewer. False: somebody was first, or it is gone. */
+  lease(id: AttemptId, worker: PeerId, now: number, leaseUntil: number): Promise<boolean>;
+  /** Extends the leases of `ids` that are running on `worker`. Returns those that are not: the worker must stop them. */
+  renew(ids: readonly AttemptId[], worker: PeerId, leaseUntil: number): Promise<readonly AttemptId[]>;
+  /** All attempts under way, in no order; of one worker if named. */
+  listRunning(worker?: PeerId): Promise<readonly RunningAttempt[]>;
+  /** Gives every attempt under way a lease until `leaseUntil`: for a gateway that has just started. */
+  extendAllLeases(leaseUntil: number): Promise<void>;
+  /** Attempts whose lease ended before `now`. They are not changed: the caller settles them as lost. */
+  listExpired(now: number, limit: number): Promise<readonly RunningAttempt[]>;
+  /**
+   * Commits how an attempt ended, if it is still the one under way, and makes the task's next rows. `backoffJitter` in
+   * [0, 1) spreads retries. `stale`: its result is refused.
+   */
+  settle(id: AttemptId, end: AttemptEnd, options: SettleOptions): Promise<SettleResult>;
+
+  // Output.
+
+  /**
+   * Appends to the log of the attempt under way. `offset` counts the attempt's bytes; what lies below the durable
+   * offset is ignored, and `gap` means that bytes before `offset` are missing. `stale`: the attempt is over.
+   */
+  appendOutput(id: AttemptId, offset: number, stream: OutputStream, bytes: Uint8Array): Promise<AppendResult>;
+  /**
+   * Up to `bytesMax` bytes of a run's log from `offset`, which counts the run's bytes over all attempts and both streams.
+   * `stream` leaves out the other one. Undefined: no such run.
+   */
+  readOutput(id: TaskId, run: number, options: ReadOutputOptions): Promise<OutputPage | undefined>;
+
+  // Modules. Their bytes are in the blob store.
+
+  getModule(digest: Digest): Promise<StoredModule | undefined>;
+  /** Whether a task refers to the module. */
+  isModuleUsed(digest: Digest): Promise<boolean>;
+
+  // Admission of workers without the secret.
+
+  getAdmission(peer: PeerId): Promise<"admitted" | "barred" | undefined>;
+  setAdmission(peer: PeerId, admission: "admitted" | "barred", now: number): Promise<void>;
+
+  /** Finishes what was called and closes the file. Idempotent. */
+  close(): Promise<void>;
+}
+
+export type OutputStream = "stdout" | "stderr";
+
+export type CreateTaskResult = { readonly kind: "created"; readonly task: Task } | { readonly kind: "id-taken" };
+
+export interface ListTasksOptions {
+  readonly state?: TaskState | undefined;
+  readonly limit: number;
+  /** What the page before gave. Text that no page gave rejects with `failed`, code `invalid-cursor`. */
+  readonly cursor?: string | undefined;
+}
+
+export type CancelTaskResult =
+  | { readonly kind: "cancelled"; readonly task: Task; readonly running: readonly AttemptId[] }
+  | { readonly kind: "already-finished"; readonly task: Task }
+  | { readonly kind: "no-such-task" };
+
+export type DeleteTaskResult =
+  | { readonly kind: "deleted"; readonly module: Digest; readonly running: readonly AttemptId[] }
+  | { readonly kind: "no-such-task" };
+
+export interface RunRef {
+  readonly task: TaskId;
+  readonly serial: number;
+  readonly index: number;
+}
+
+/** A run that wants a worker, with all that is needed to choose one and start it. */
+export interface ReadyRun {
+  readonly spec: TaskSpec;
+  readonly serial: number;
+  readonly index: number;
+  readonly dueAt: number;
+  /** The number its next attempt will have. */
+  readonly nextAttempt: number;
+  /** Bytes its log has already, from earlier attempts: they count towards `outputBytesMax`. */
+  readonly outputBytes: number;
+  /** Workers on which earlier attempts of it were lost or failed, for a choice that tries elsewhere first. */
+  readonly triedWorkers: readonly PeerId[];
+}
+
+export interface RunningAttempt {
+  readonly id: AttemptId;
+  readonly worker: PeerId;
+  readonly leaseUntil: number;
+  readonly startedAt: number;
+  /** Bytes of the attempt's log that are durable. */
+  readonly outputBytes: number;
+}
+
+export interface SettleOptions {
+  readonly now: number;
+  readonly backoffJitter: number;
+  readonly isBlameless?: boolean | undefined;
+}
+
+export type SettleResult =
+  /** `run.state` is `ready` when it will be tried again. */
+  | { readonly kind: "settled"; readonly task: Task; readonly run: Run }
+  | { readonly kind: "stale" };
+
+export type AppendResult =
+  /** `runOffset` is where in the run's log the attempt's log begins. */
+  | { readonly kind: "appended"; readonly durableOffset: number; readonly runOffset: number }
+  | { readonly kind: "gap"; readonly durableOffset: number }
+  | { readonly kind: "stale" };
+
+export interface ReadOutputOptions {
+  readonly stream?: OutputStream | undefined;
+  readonly offset: number;
+  readonly bytesMax: number;
+}
+
+export interface OutputChunk {
+  readonly attempt: number;
+  readonly stream: OutputStream;
+  /** Of the chunk's first byte, in the run's log. */
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface OutputPage {
+  readonly chunks: readonly OutputChunk[];
+  /** Where to read on. */
+  readonly nextOffset: number;
+  /** The log's length so far. */
+  readonly outputBytes: number;
+  /** No more will come: the run is over. */
+  readonly isComplete: boolean;
+  readonly isTruncated: boolean;
+}
