@@ -46,6 +46,31 @@ export const REDIAL_MAX_MS = 2_000;
 /** How often a pending worker asks again. */
 export const PENDING_RETRY_MS = 1_000;
 
+// Net.
+/** Bytes a transport holds unsent, above which `write` asks its caller to wait. */
+export const TRANSPORT_WRITE_HIGH_BYTES = 1 * MIB;
+/** Bytes a transport holds unsent, above which its writer ignores back-pressure and the stream is aborted. */
+export const TRANSPORT_WRITE_BYTES_MAX = 128 * MIB;
+/** Bytes a libp2p stream may have under way to a peer that does not read, and what is held of it. */
+export const STREAM_WINDOW_BYTES_MAX = 2 * MIB;
+export const STREAM_READ_BUFFER_BYTES_MAX = 8 * MIB;
+/** How long a socket that has sent all its bytes waits for the other side to end too. */
+export const CLOSE_LINGER_MS = 5_000;
+/** One try at one address of a peer, up to an open RPC stream. */
+export const DIAL_TIMEOUT_MS = 3_000;
+/** Addresses tried of one peer, and addresses read from any one source. */
+export const PEER_ADDRESSES_MAX = 32;
+/** A peer that does not answer a ping within the timeout is gone; pings go out at this pace. */
+export const PING_EVERY_MS = 3_000;
+export const PING_TIMEOUT_MS = 2_500;
+/** libp2p connections of one process. */
+export const CONNECTIONS_MAX = 2_048;
+/** Multicast questions while a peer is looked for: the first wait between two, and the longest. */
+export const MDNS_QUERY_FIRST_MS = 500;
+export const MDNS_QUERY_MAX_MS = 3_000;
+/** Bytes of a small file of settings or secrets; a longer one is not ours. */
+export const SETTINGS_FILE_BYTES_MAX = 64 * KIB;
+
 // Leases.
 export const LEASE_MS = 15_000;
 export const LEASE_RENEW_EVERY_MS = 5_000;
@@ -86,6 +111,31 @@ export const RESULT_TEXT_BYTES_MAX = 64 * KIB;
 export const LIST_LIMIT_DEFAULT = 100;
 export const LIST_LIMIT_MAX = 1_000;
 export const OUTPUT_CHUNK_BYTES_MAX = 256 * KIB;
+
+// Module inspection. A count past its limit is refused before anything is made for it.
+export const WASM_TYPES_MAX = 200_000;
+/** Parameters, results, fields or supertypes of one type. */
+export const WASM_TYPE_ITEMS_MAX = 10_000;
+export const WASM_FUNCTIONS_MAX = 1_000_000;
+export const WASM_IMPORTS_MAX = 1_000;
+export const WASM_EXPORTS_MAX = 10_000;
+export const WASM_GLOBALS_MAX = 100_000;
+export const WASM_TAGS_MAX = 10_000;
+export const WASM_SEGMENTS_MAX = 1_000_000;
+/** Memories and tables that a module defines, all core modules of a component together. */
+export const WASM_MEMORIES_MAX = 32;
+export const WASM_TABLES_MAX = 32;
+export const WASM_NAME_BYTES_MAX = 64 * KIB;
+/** Names of imports and exports of one module together. */
+export const WASM_NAMES_BYTES_MAX = 1 * MIB;
+/** Text of a function type's parameters, or results; longer ones are cut. */
+export const WASM_SIGNATURE_LENGTH_MAX = 100;
+/** Core modules inside one component, at any depth. */
+export const COMPONENT_MODULES_MAX = 256;
+/** Components inside components. */
+export const COMPONENT_DEPTH_MAX = 8;
+/** Sections of one component, at any depth: the parts of a component come in any order and number. */
+export const COMPONENT_SECTIONS_MAX = 20_000;
 
 // Worker.
 export const SLOTS_MAX = 1_024;
