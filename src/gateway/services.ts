@@ -1,0 +1,39 @@
+/**
+ * What the HTTP API stands on: the gateway's inside, as narrow facets. The composition root makes them.
+ */
+import type { PeerId, TaskId } from "../base/ids.ts";
+import type { ModuleInspection } from "../model/module.ts";
+import type { Task, TaskSpec } from "../model/task.ts";
+import type { Member, WorkerView } from "../model/worker.ts";
+import type { CancelTaskResult, CreateTaskResult } from "../store/store.ts";
+
+/** Changes of tasks: they are committed, told, and carried through to the workers. Reads go to the store. */
+export interface TaskService {
+  /** Resolves once the task is durable. Rejects with `overloaded`, code `queue-full`, when too many are unfinished. */
+  submit(spec: TaskSpec, inspection: ModuleInspection): Promise<CreateTaskResult>;
+  /** Resolves once the cancellation is durable; guests under way are told at once and end within 100 ms. */
+  cancel(id: TaskId, reason: string): Promise<CancelTaskResult>;
+  /** Cancels and forgets; the module's bytes go with the last task that uses them. False: no such task. */
+  delete(id: TaskId): Promise<boolean>;
+}
+
+export interface WorkerDirectory {
+  /** Pending ones included, in the order in which they came. */
+  list(): readonly WorkerView[];
+  get(id: PeerId): WorkerView | undefined;
+  /** Lets a pending or future peer join without the secret. Durable when it resolves. */
+  admit(id: PeerId): Promise<void>;
+  /** Ends its session and bars it from joining again, until it is admitted. Durable when it resolves. */
+  forget(id: PeerId): Promise<void>;
+}
+
+/** The cluster as gossip shows it, this process included. */
+export interface MemberSource {
+  members(): readonly Member[];
+}
+
+/** Whether new work is taken: not while the gateway drains. */
+export interface Readiness {
+  /** Undefined when ready; else why not. */
+  notReadyBecause(): string | undefined;
+}
