@@ -31,6 +31,7 @@ export interface MemoryType {
   readonly isImported: boolean;
 }
 
+/** A table that the module defines. Imported ones are seen among its imports alone. */
 export interface TableType {
   readonly minEntries: number;
   readonly maxEntries?: number | undefined;
@@ -47,6 +48,8 @@ export interface ModuleInspection {
   readonly memories: readonly MemoryType[];
   readonly tables: readonly TableType[];
   readonly hasStartFunction: boolean;
+  /** It defines garbage-collected types, whose values live in the engine's heap where no memory cap holds them. */
+  readonly usesGc?: boolean | undefined;
 }
 
 /** A module that the blob store has. */

@@ -81,7 +81,9 @@ export class TypeTable {
     if (this.#signatures.has(index)) return this.#signatures.get(index);
     const start = this.#starts[index];
     const text =
-      this.#section === undefined || start === undefined || start < 0 ? undefined : signatureText(this.#section.at(start));
+      this.#section === undefined || start === undefined || start < 0
+        ? undefined
+        : signatureText(this.#section.at(start));
     this.#signatures.set(index, text);
     return text;
   }

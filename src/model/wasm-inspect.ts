@@ -1,0 +1,305 @@
+/**
+ * What a module is, from its bytes alone, and whether it may run here: its kind, its outside, the way in, the imports
+ * that nobody grants, the limits it declares. Pure: it compiles nothing and reads nothing else.
+ *
+ * The bytes are a stranger's: `inspectModule` never throws, takes time linear in their number, and makes nothing that
+ * is larger than a small multiple of the limits in `base/limits.ts`. It refuses what it cannot follow. What it accepts
+ * the engine may still refuse when it compiles.
+ */
+import { WASM_TABLE_ENTRIES_MAX } from "../base/limits.ts";
+import type { EntryKind, ExternKind, ModuleExport, ModuleInspection } from "./module.ts";
+import { COMPONENT_HEADER, CORE_HEADER, readComponent } from "./wasm-component.ts";
+import { readCoreModule } from "./wasm-core.ts";
+import { MalformedModule, WasmReader } from "./wasm-reader.ts";
+
+export type InspectResult =
+  | { readonly ok: true; readonly inspection: ModuleInspection }
+  /** A sentence for the person who sent the module. */
+  | { readonly ok: false; readonly reason: string };
+
+const HEADER_BYTES = 8;
+const PAGE_BYTES = 65_536;
+/** How much of something that is not a module is shown. */
+const SHOWN_BYTES = 16;
+/** How many of a module's exports are named when the one that was asked for is not among them. */
+const SHOWN_EXPORTS = 8;
+
+const EXPECTED = "expected a .wasm file as a compiler writes it";
+
+/** Files that are taken for modules, by how they begin. */
+const LOOKALIKES: readonly { readonly start: string; readonly name: string }[] = [
+  { start: "(module", name: "WebAssembly text: turn it into a binary first (`wat2wasm`)" },
+  { start: "(component", name: "WebAssembly text: turn it into a binary first (`wasm-tools parse`)" },
+  { start: "\x7fELF", name: "a native program: compile it for WebAssembly" },
+  { start: "MZ", name: "a native program: compile it for WebAssembly" },
+  { start: "\x1f\x8b", name: "a gzip file: unpack it first" },
+  { start: "PK\x03\x04", name: "a zip file: unpack it first" },
+  { start: "#!", name: "a script: only WebAssembly runs here" },
+  { start: "<!DOCTYPE", name: "a web page: was an address downloaded instead of a file?" },
+  { start: "<html", name: "a web page: was an address downloaded instead of a file?" },
+];
+
+/** Reads a module's outside. The bytes are borrowed, and not kept. */
+export function inspectModule(bytes: Uint8Array): InspectResult {
+  if (bytes.length === 0) return { ok: false, reason: `the file is empty: ${EXPECTED}` };
+  const isCore = startsWith(bytes, CORE_HEADER);
+  if (!isCore && !startsWith(bytes, COMPONENT_HEADER)) return { ok: false, reason: describeForeign(bytes) };
+  const reader = new WasmReader(bytes, { start: HEADER_BYTES, end: bytes.length, where: "header" });
+  try {
+    const outside = isCore ? readCoreModule(reader) : readComponent(reader);
+    return { ok: true, inspection: { kind: isCore ? "core" : "component", bytes: bytes.length, ...outside } };
+  } catch (thrown) {
+    if (!(thrown instanceof MalformedModule)) throw thrown;
+    return { ok: false, reason: `the module cannot be read: ${thrown.message}` };
+  }
+}
+
+export type EntryResult =
+  { readonly ok: true; readonly entry: EntryKind } | { readonly ok: false; readonly reason: string };
+
+/**
+ * Which way into a module a task takes: the one it asks for (`wanted`), else a component's, else `run` if the task has
+ * arguments for it (`input` or `difficulty`), else `_start`, else `run`.
+ */
+export function checkEntry(
+  inspection: ModuleInspection,
+  wanted: EntryKind | undefined,
+  hasRunArguments: boolean,
+): EntryResult {
+  if (inspection.kind === "component") return checkComponentEntry(inspection, wanted);
+  if (wanted === "component") {
+    return { ok: false, reason: "entry=component is asked for, and this is a core module: leave `entry` out" };
+  }
+  const entry = wanted ?? (hasRunArguments ? "run" : undefined);
+  if (entry === "run") return checkRun(inspection);
+  if (entry === "command" || findExport(inspection, "_start") !== undefined) return checkStart(inspection);
+  if (findExport(inspection, "run") !== undefined) return checkRun(inspection);
+  return {
+    ok: false,
+    reason: `the module has no way in: it exports neither \`_start\` nor \`run\`, but ${shownExports(inspection)}`,
+  };
+}
+
+/**
+ * The imports that no host of ours grants, by their names, each once. A module may run only where this is empty: an
+ * import that is never called is refused too, since nobody can tell.
+ */
+export function unknownImports(inspection: ModuleInspection): string[] {
+  const unknown = new Set<string>();
+  for (const { module, name, kind } of inspection.imports) {
+    if (inspection.kind === "component") {
+      if (!isGrantedInterface(name, kind)) unknown.add(kind === "instance" ? name : `${name} (${kind})`);
+    } else if (kind !== "function") {
+      unknown.add(`${module}.${name} (${kind})`);
+    } else if (!PREVIEW1_MODULES.has(module) || !PREVIEW1_FUNCTIONS.has(name)) {
+      unknown.add(`${module}.${name}`);
+    }
+  }
+  return [...unknown];
+}
+
+export type LimitsResult = { readonly ok: true } | { readonly ok: false; readonly reason: string };
+
+/**
+ * Whether what a module allocates before its first instruction, and what no cap could hold later, is within a task's
+ * limits. `memoryBytes` caps its linear memories together.
+ */
+export function checkLimits(inspection: ModuleInspection, memoryBytes: number): LimitsResult {
+  const initialBytes = inspection.memories.reduce((sum, memory) => sum + memory.minPages * PAGE_BYTES, 0);
+  if (initialBytes > memoryBytes) {
+    return {
+      ok: false,
+      reason: `it begins with ${mib(initialBytes)} MiB of memory, and ${mib(memoryBytes)} is the cap`,
+    };
+  }
+  const entries = inspection.tables.reduce((sum, table) => sum + table.minEntries, 0);
+  if (entries > WASM_TABLE_ENTRIES_MAX) {
+    return { ok: false, reason: `its tables begin with ${entries} entries, and ${WASM_TABLE_ENTRIES_MAX} is the cap` };
+  }
+  if (inspection.usesGc === true) {
+    return { ok: false, reason: "it uses garbage-collected types (struct, array), which no memory cap can hold" };
+  }
+  return { ok: true };
+}
+
+function startsWith(bytes: Uint8Array, header: readonly number[]): boolean {
+  return header.every((byte, index) => bytes[index] === byte);
+}
+
+function describeForeign(bytes: Uint8Array): string {
+  const magic = CORE_HEADER.slice(0, 4);
+  const isPrefix = bytes.length < HEADER_BYTES && magic.slice(0, bytes.length).every((byte, i) => bytes[i] === byte);
+  if (isPrefix) return "the file ends in the middle of its header: it is truncated";
+  if (startsWith(bytes, magic)) {
+    const version = [...bytes.subarray(4, HEADER_BYTES)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    return `this is WebAssembly of a version that is not known (${version}): build it with a current toolchain`;
+  }
+  const start = String.fromCharCode(...bytes.subarray(0, SHOWN_BYTES));
+  const lookalike = LOOKALIKES.find((candidate) => start.trimStart().startsWith(candidate.start));
+  if (lookalike !== undefined) return `this is not a WebAssembly binary but ${lookalike.name}`;
+  return `this is not WebAssembly: it starts with ${shownStart(bytes)}; ${EXPECTED}`;
+}
+
+function shownStart(bytes: Uint8Array): string {
+  const start = [...bytes.subarray(0, SHOWN_BYTES)];
+  const isText = start.every(
+    (byte) => (byte >= 0x20 && byte < 0x7f) || byte === 0x0a || byte === 0x0d || byte === 0x09,
+  );
+  if (isText) return JSON.stringify(String.fromCharCode(...start));
+  return `the bytes ${start.map((byte) => byte.toString(16).padStart(2, "0")).join(" ")}`;
+}
+
+function findExport(inspection: ModuleInspection, name: string): ModuleExport | undefined {
+  return inspection.exports.find((candidate) => candidate.name === name);
+}
+
+function checkRun(inspection: ModuleInspection): EntryResult {
+  const run = findExport(inspection, "run");
+  if (run === undefined) {
+    return {
+      ok: false,
+      reason: `the module does not export \`run\`, which the task asks for, but ${shownExports(inspection)}`,
+    };
+  }
+  if (run.kind !== "function")
+    return { ok: false, reason: `the module's export \`run\` is a ${run.kind}, not a function` };
+  if (run.signature !== "(i32,i32)->(i32)") {
+    return {
+      ok: false,
+      reason: `the module's \`run\` has the type ${run.signature ?? "of another kind"}, and (i32,i32)->(i32) is expected`,
+    };
+  }
+  return { ok: true, entry: "run" };
+}
+
+function checkStart(inspection: ModuleInspection): EntryResult {
+  const start = findExport(inspection, "_start");
+  if (start === undefined) {
+    return {
+      ok: false,
+      reason: `the module does not export \`_start\`, as a command does, but ${shownExports(inspection)}`,
+    };
+  }
+  if (start.kind !== "function")
+    return { ok: false, reason: `the module's export \`_start\` is a ${start.kind}, not a function` };
+  if (start.signature !== "()->()") {
+    return {
+      ok: false,
+      reason: `the module's \`_start\` has the type ${start.signature ?? "of another kind"}, and ()->() is expected`,
+    };
+  }
+  return { ok: true, entry: "command" };
+}
+
+function checkComponentEntry(inspection: ModuleInspection, wanted: EntryKind | undefined): EntryResult {
+  if (wanted !== undefined && wanted !== "component") {
+    return { ok: false, reason: `entry=${wanted} is asked for, and this is a component: leave \`entry\` out` };
+  }
+  if (inspection.exports.some(({ name, kind }) => kind === "instance" && COMPONENT_RUN.test(name))) {
+    return { ok: true, entry: "component" };
+  }
+  return {
+    ok: false,
+    reason: `the component does not export \`wasi:cli/run\` of 0.2, but ${shownExports(inspection)}`,
+  };
+}
+
+function shownExports(inspection: ModuleInspection): string {
+  const names = inspection.exports.slice(0, SHOWN_EXPORTS).map(({ name }) => `\`${shortened(name)}\``);
+  if (names.length === 0) return "nothing";
+  const more = inspection.exports.length - names.length;
+  return more > 0 ? `${names.join(", ")} and ${more} more` : names.join(", ");
+}
+
+function shortened(name: string): string {
+  return name.length > 80 ? `${name.slice(0, 80)}…` : name;
+}
+
+function mib(bytes: number): string {
+  return (bytes / (1024 * 1024)).toFixed(1).replace(/\.0$/, "");
+}
+
+function isGrantedInterface(name: string, kind: ExternKind): boolean {
+  if (kind !== "instance") return false;
+  const match = INTERFACE.exec(name);
+  return match?.[1] !== undefined && GRANTED_INTERFACES.has(match[1]);
+}
+
+const COMPONENT_RUN = /^wasi:cli\/run@0\.2\.\d+$/;
+const INTERFACE = /^(wasi:[a-z]+\/[a-z0-9-]+)@0\.2\.\d+$/;
+
+/** Interfaces of WASI 0.2 that a component may import. Sockets and HTTP are not among them. */
+const GRANTED_INTERFACES: ReadonlySet<string> = new Set([
+  "wasi:cli/environment",
+  "wasi:cli/exit",
+  "wasi:cli/stdin",
+  "wasi:cli/stdout",
+  "wasi:cli/stderr",
+  "wasi:cli/terminal-input",
+  "wasi:cli/terminal-output",
+  "wasi:cli/terminal-stdin",
+  "wasi:cli/terminal-stdout",
+  "wasi:cli/terminal-stderr",
+  "wasi:clocks/monotonic-clock",
+  "wasi:clocks/wall-clock",
+  "wasi:filesystem/preopens",
+  "wasi:filesystem/types",
+  "wasi:io/error",
+  "wasi:io/poll",
+  "wasi:io/streams",
+  "wasi:random/insecure",
+  "wasi:random/insecure-seed",
+  "wasi:random/random",
+]);
+
+/** The older name has the same functions, and is how WASI's first compilers called it. */
+const PREVIEW1_MODULES: ReadonlySet<string> = new Set(["wasi_snapshot_preview1", "wasi_unstable"]);
+
+const PREVIEW1_FUNCTIONS: ReadonlySet<string> = new Set([
+  "args_get",
+  "args_sizes_get",
+  "clock_res_get",
+  "clock_time_get",
+  "environ_get",
+  "environ_sizes_get",
+  "fd_advise",
+  "fd_allocate",
+  "fd_close",
+  "fd_datasync",
+  "fd_fdstat_get",
+  "fd_fdstat_set_flags",
+  "fd_fdstat_set_rights",
+  "fd_filestat_get",
+  "fd_filestat_set_size",
+  "fd_filestat_set_times",
+  "fd_pread",
+  "fd_prestat_dir_name",
+  "fd_prestat_get",
+  "fd_pwrite",
+  "fd_read",
+  "fd_readdir",
+  "fd_renumber",
+  "fd_seek",
+  "fd_sync",
+  "fd_tell",
+  "fd_write",
+  "path_create_directory",
+  "path_filestat_get",
+  "path_filestat_set_times",
+  "path_link",
+  "path_open",
+  "path_readlink",
+  "path_remove_directory",
+  "path_rename",
+  "path_symlink",
+  "path_unlink_file",
+  "poll_oneoff",
+  "proc_exit",
+  "proc_raise",
+  "random_get",
+  "sched_yield",
+  "sock_accept",
+  "sock_recv",
+  "sock_send",
+  "sock_shutdown",
+]);
