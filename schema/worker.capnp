@@ -106,5 +106,5 @@ struct WorkerState {
   weight @2 :UInt32;
   labels @3 :List(EnvVar);
   version @4 :Text;
-  cachedModules @5 :List(Data);    # digests, most recently used first, at most 64
+  cachedModules @5 :Data;          # their SHA-256s, 32 bytes each, one after the other, most recently used first; at most 64
 }

@@ -139,6 +139,15 @@ export const COMPONENT_SECTIONS_MAX = 20_000;
 
 // Worker.
 export const SLOTS_MAX = 1_024;
+/** Labels of one worker, and the length of a label's name or value. */
+export const LABELS_MAX = 64;
+export const LABEL_LENGTH_MAX = 256;
+/** Modules that a worker says it has cached. */
+export const MODULES_ADVERTISED_MAX = 64;
+/** Length of the reason in an outcome; longer ones are cut. */
+export const REASON_LENGTH_MAX = 4 * KIB;
+/** Attempts that one worker holds, finished and not yet acknowledged ones included. */
+export const HELD_ATTEMPTS_MAX = 8_192;
 /** Bytes of output of one attempt that a worker holds and the gateway has not acknowledged, in memory. */
 export const OUTPUT_IN_MEMORY_BYTES_MAX = 1 * MIB;
 export const MODULE_CACHE_BYTES_MAX = 2_048 * MIB;

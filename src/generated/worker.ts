@@ -1120,26 +1120,26 @@ export class WorkerState extends $.Struct {
     set version(value: string) {
         $.utils.setText(1, value, this);
     }
-    _adoptCachedModules(value: $.Orphan<$.List<$.Data>>): void {
+    _adoptCachedModules(value: $.Orphan<$.Data>): void {
         $.utils.adopt(value, $.utils.getPointer(2, this));
     }
-    _disownCachedModules(): $.Orphan<$.List<$.Data>> {
+    _disownCachedModules(): $.Orphan<$.Data> {
         return $.utils.disown(this.cachedModules);
     }
     /**
-* digests, most recently used first, at most 64
+* their SHA-256s, 32 bytes each, one after the other, most recently used first; at most 64
 *
 */
-    get cachedModules(): $.List<$.Data> {
-        return $.utils.getList(2, $.DataList, this);
+    get cachedModules(): $.Data {
+        return $.utils.getData(2, this);
     }
     _hasCachedModules(): boolean {
         return !$.utils.isNull($.utils.getPointer(2, this));
     }
-    _initCachedModules(length: number): $.List<$.Data> {
-        return $.utils.initList(2, $.DataList, length, this);
+    _initCachedModules(length: number): $.Data {
+        return $.utils.initData(2, length, this);
     }
-    set cachedModules(value: $.List<$.Data>) {
+    set cachedModules(value: $.Data) {
         $.utils.copyFrom(value, $.utils.getPointer(2, this));
     }
     toString(): string { return "WorkerState_" + super.toString(); }

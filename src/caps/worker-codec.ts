@@ -1,0 +1,223 @@
+/** Run specifications, outcomes and worker states between model and wire (`schema/worker.capnp`). */
+import {
+  ARGS_MAX,
+  ENV_MAX,
+  FIELD_BYTES_MAX,
+  LABELS_MAX,
+  LABEL_LENGTH_MAX,
+  MODULES_ADVERTISED_MAX,
+  REASON_LENGTH_MAX,
+  SLOTS_MAX,
+  STDIN_BYTES_MAX,
+} from "../base/limits.ts";
+import { type Digest, parseTaskId } from "../base/ids.ts";
+import {
+  type AttemptId as WireAttemptId,
+  type Outcome as WireOutcome,
+  OutputLimit,
+  type RunSpec as WireRunSpec,
+  type WorkerState as WireWorkerState,
+} from "../generated/worker.ts";
+import type { AttemptEnd, Outcome, Usage } from "../model/outcome.ts";
+import type { AttemptId } from "../model/run.ts";
+import type { RunEntry, RunSpec } from "../model/run-spec.ts";
+import type { WorkerState } from "../model/worker.ts";
+import {
+  DIGEST_BYTES,
+  checkLength,
+  decodeData,
+  decodeDigest,
+  decodeMeasure,
+  decodePairs,
+  decodeText,
+  decodeUint,
+  digestOf,
+  encodeData,
+  encodeDigest,
+  encodePairs,
+  invalidMessage,
+} from "./scalars.ts";
+
+export function encodeAttemptId(wire: WireAttemptId, id: AttemptId): void {
+  wire.task = id.task;
+  wire.serial = BigInt(id.serial);
+  wire.run = id.run;
+  wire.attempt = id.attempt;
+}
+
+export function decodeAttemptId(wire: WireAttemptId): AttemptId {
+  const task = parseTaskId(wire.task);
+  if (task === undefined) throw invalidMessage("a task id that is none");
+  return { task, serial: decodeUint(wire.serial, "serial"), run: wire.run, attempt: wire.attempt };
+}
+
+export function encodeRunSpec(wire: WireRunSpec, spec: RunSpec): void {
+  encodeAttemptId(wire._initId(), spec.id);
+  encodeDigest(wire._initModuleDigest(DIGEST_BYTES), spec.module);
+  wire.moduleBytes = BigInt(spec.moduleBytes);
+  encodeEntry(wire, spec.entry);
+  const args = wire._initArgs(spec.args.length);
+  spec.args.forEach((arg, index) => args.set(index, arg));
+  encodePairs((length) => wire._initEnv(length), spec.env);
+  encodeData(wire._initStdin(spec.stdin.length), spec.stdin);
+  wire.timeoutMs = BigInt(Math.ceil(spec.timeoutMs));
+  wire.cpuMs = BigInt(Math.ceil(spec.cpuMs));
+  wire.memoryBytes = BigInt(spec.memoryBytes);
+  wire.outputBytesMax = BigInt(spec.outputBytesMax);
+  wire.outputLimit = spec.outputLimit === "fail" ? OutputLimit.FAIL : OutputLimit.TRUNCATE;
+  wire.leaseMs = BigInt(spec.leaseMs);
+}
+
+function encodeEntry(wire: WireRunSpec, entry: RunEntry): void {
+  switch (entry.kind) {
+    case "command":
+      wire._initEntry().command = true;
+      return;
+    case "component":
+      wire._initEntry().component = true;
+      return;
+    case "run": {
+      const run = wire._initEntry()._initRun();
+      run.input = entry.input;
+      run.difficulty = entry.difficulty;
+    }
+  }
+}
+
+export function decodeRunSpec(wire: WireRunSpec): RunSpec {
+  const args: string[] = [];
+  const argCount = checkLength(wire.args, ARGS_MAX, "arguments");
+  for (let index = 0; index < argCount; index++)
+    args.push(decodeText(wire.args.get(index), FIELD_BYTES_MAX, "an argument"));
+  return {
+    id: decodeAttemptId(wire.id),
+    module: decodeDigest(wire.moduleDigest),
+    moduleBytes: decodeUint(wire.moduleBytes, "module bytes"),
+    entry: decodeEntry(wire),
+    args,
+    env: decodePairs(wire.env, ENV_MAX, FIELD_BYTES_MAX, "environment variables"),
+    stdin: decodeData(wire.stdin, STDIN_BYTES_MAX, "stdin"),
+    timeoutMs: decodeUint(wire.timeoutMs, "timeout"),
+    cpuMs: decodeUint(wire.cpuMs, "CPU time"),
+    memoryBytes: decodeUint(wire.memoryBytes, "memory"),
+    outputBytesMax: decodeUint(wire.outputBytesMax, "output limit"),
+    outputLimit: wire.outputLimit === OutputLimit.FAIL ? "fail" : "truncate",
+    leaseMs: decodeUint(wire.leaseMs, "lease"),
+  };
+}
+
+function decodeEntry(wire: WireRunSpec): RunEntry {
+  const { entry } = wire;
+  if (entry._isCommand) return { kind: "command" };
+  if (entry._isComponent) return { kind: "component" };
+  if (entry._isRun) return { kind: "run", input: entry.run.input, difficulty: entry.run.difficulty };
+  throw invalidMessage("an entry that this version does not know");
+}
+
+export function encodeAttemptEnd(wire: WireOutcome, end: AttemptEnd): void {
+  encodeOutcome(wire, end.outcome);
+  if (end.value === undefined) wire._initValue().none = true;
+  else wire._initValue().i32 = Number(end.value);
+  const usage = wire._initUsage();
+  usage.wallMs = end.usage.wallMs;
+  usage.cpuMs = end.usage.cpuMs;
+  usage.memoryBytes = BigInt(end.usage.memoryBytes);
+  wire.outputBytes = BigInt(end.outputBytes);
+  wire.outputTruncated = end.outputTruncated;
+}
+
+function encodeOutcome(wire: WireOutcome, outcome: Outcome): void {
+  switch (outcome.kind) {
+    case "exited":
+      wire.exited = BigInt(outcome.code);
+      return;
+    case "trapped":
+      wire.trapped = outcome.reason.slice(0, REASON_LENGTH_MAX);
+      return;
+    case "timed-out":
+      wire.timedOut = outcome.reason.slice(0, REASON_LENGTH_MAX);
+      return;
+    case "memory-exceeded":
+      wire.memoryExceeded = outcome.reason.slice(0, REASON_LENGTH_MAX);
+      return;
+    case "output-exceeded":
+      wire.outputExceeded = true;
+      return;
+    case "cancelled":
+      wire.cancelled = outcome.reason.slice(0, REASON_LENGTH_MAX);
+      return;
+    case "rejected":
+      wire.rejected = outcome.reason.slice(0, REASON_LENGTH_MAX);
+      return;
+    case "lost":
+      wire.lost = outcome.reason.slice(0, REASON_LENGTH_MAX);
+  }
+}
+
+export function decodeAttemptEnd(wire: WireOutcome): AttemptEnd {
+  return {
+    outcome: decodeOutcome(wire),
+    value: wire.value._isI32 ? String(wire.value.i32) : undefined,
+    usage: decodeUsage(wire),
+    outputBytes: decodeUint(wire.outputBytes, "output bytes"),
+    outputTruncated: wire.outputTruncated,
+  };
+}
+
+function decodeOutcome(wire: WireOutcome): Outcome {
+  const reason = (text: string) => decodeText(text, REASON_LENGTH_MAX, "a reason");
+  if (wire._isExited) return { kind: "exited", code: decodeExitCode(wire.exited) };
+  if (wire._isTrapped) return { kind: "trapped", reason: reason(wire.trapped) };
+  if (wire._isTimedOut) return { kind: "timed-out", reason: reason(wire.timedOut) };
+  if (wire._isMemoryExceeded) return { kind: "memory-exceeded", reason: reason(wire.memoryExceeded) };
+  if (wire._isOutputExceeded) return { kind: "output-exceeded" };
+  if (wire._isCancelled) return { kind: "cancelled", reason: reason(wire.cancelled) };
+  if (wire._isRejected) return { kind: "rejected", reason: reason(wire.rejected) };
+  if (wire._isLost) return { kind: "lost", reason: reason(wire.lost) };
+  throw invalidMessage("an outcome that this version does not know");
+}
+
+/** WASI exit codes are 32 bits. */
+function decodeExitCode(code: bigint): number {
+  if (code < -(2n ** 31n) || code >= 2n ** 32n) throw invalidMessage(`exit code ${code}`);
+  return Number(code);
+}
+
+function decodeUsage(wire: WireOutcome): Usage {
+  return {
+    wallMs: decodeMeasure(wire.usage.wallMs, "wall time"),
+    cpuMs: decodeMeasure(wire.usage.cpuMs, "CPU time"),
+    memoryBytes: decodeUint(wire.usage.memoryBytes, "memory"),
+  };
+}
+
+export function encodeWorkerState(wire: WireWorkerState, state: WorkerState): void {
+  wire.slots = state.slots;
+  wire.busy = state.busy;
+  wire.weight = state.weight;
+  encodePairs((length) => wire._initLabels(length), state.labels);
+  wire.version = state.version;
+  const modules = state.cachedModules.slice(0, MODULES_ADVERTISED_MAX);
+  encodeData(wire._initCachedModules(modules.length * DIGEST_BYTES), Buffer.from(modules.join(""), "hex"));
+}
+
+export function decodeWorkerState(wire: WireWorkerState): WorkerState {
+  if (wire.slots > SLOTS_MAX) throw invalidMessage(`${wire.slots} slots; ${SLOTS_MAX} are allowed`);
+  return {
+    slots: wire.slots,
+    busy: Math.min(wire.busy, wire.slots),
+    weight: wire.weight,
+    labels: decodePairs(wire.labels, LABELS_MAX, LABEL_LENGTH_MAX, "labels"),
+    version: decodeText(wire.version, LABEL_LENGTH_MAX, "version"),
+    cachedModules: decodeCachedModules(wire),
+  };
+}
+
+function decodeCachedModules(wire: WireWorkerState): Digest[] {
+  const bytes = decodeData(wire.cachedModules, MODULES_ADVERTISED_MAX * DIGEST_BYTES, "cached modules");
+  const digests: Digest[] = [];
+  for (let offset = 0; offset < bytes.length; offset += DIGEST_BYTES) {
+    digests.push(digestOf(bytes.subarray(offset, offset + DIGEST_BYTES)));
+  }
+  return digests;
+}

@@ -1,0 +1,28 @@
+/** All that a worker needs to carry out one attempt, but for the module's bytes. */
+import type { Digest } from "../base/ids.ts";
+import type { AttemptId } from "./run.ts";
+
+export type RunEntry =
+  | { readonly kind: "command" }
+  | { readonly kind: "run"; readonly input: number; readonly difficulty: number }
+  | { readonly kind: "component" };
+
+export interface RunSpec {
+  readonly id: AttemptId;
+  readonly module: Digest;
+  readonly moduleBytes: number;
+  readonly entry: RunEntry;
+  /** argv[1..]. */
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly stdin: Uint8Array;
+  /** Wall time, from when a runner has the guest. */
+  readonly timeoutMs: number;
+  readonly cpuMs: number;
+  readonly memoryBytes: number;
+  /** Of this attempt: what the task allows less what earlier attempts of the run have written. */
+  readonly outputBytesMax: number;
+  readonly outputLimit: "truncate" | "fail";
+  /** The worker stops the guest when it could not renew for this long. */
+  readonly leaseMs: number;
+}
