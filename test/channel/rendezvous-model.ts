@@ -20,6 +20,8 @@ export type Operation =
   /** The same, and another listener of the signal takes all it can before the rendezvous has heard of it. */
   | { readonly kind: "cancel-send-while-taking"; readonly pick: number }
   | { readonly kind: "cancel-recv"; readonly pick: number }
+  /** The same, and another listener of the signal sends before the rendezvous has heard of it. */
+  | { readonly kind: "cancel-recv-while-sending"; readonly pick: number }
   | { readonly kind: "cut-off"; readonly facet: number }
   | { readonly kind: "cut-off-while-taking"; readonly facet: number }
   | { readonly kind: "take-first" }
@@ -100,13 +102,16 @@ export class ModelledRendezvous {
         this.#recv();
         break;
       case "cancel-send":
-        this.#cancel(pickFrom(this.#sends, operation.pick), false);
+        this.#cancel(pickFrom(this.#sends, operation.pick));
         break;
       case "cancel-send-while-taking":
-        this.#cancel(pickFrom(this.#sends, operation.pick), true);
+        this.#cancel(pickFrom(this.#sends, operation.pick), () => this.#takeAll());
         break;
       case "cancel-recv":
-        this.#cancel(pickFrom(this.#receives, operation.pick), false);
+        this.#cancel(pickFrom(this.#receives, operation.pick));
+        break;
+      case "cancel-recv-while-sending":
+        this.#cancel(pickFrom(this.#receives, operation.pick), () => this.#send(undefined, false));
         break;
       case "cut-off":
         this.#cutOff(operation.facet, false);
@@ -185,11 +190,11 @@ export class ModelledRendezvous {
     }
   }
 
-  #cancel(call: Call | undefined, takesFirst: boolean): void {
+  #cancel(call: Call | undefined, meanwhile: () => void = () => {}): void {
     if (call === undefined || call.abort.signal.aborted) return;
     call.beforeAbort = () => {
       this.#vanish([call]);
-      if (takesFirst) this.#takeAll();
+      meanwhile();
     };
     call.abort.abort(CANCELLED);
   }

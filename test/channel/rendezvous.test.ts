@@ -36,6 +36,7 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("cancel-send" as const), pick }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("cancel-send-while-taking" as const), pick }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("cancel-recv" as const), pick }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("cancel-recv-while-sending" as const), pick }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("cut-off" as const), facet }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("cut-off-while-taking" as const), facet }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("take-first" as const) }) },
