@@ -3,8 +3,7 @@
  * environment and the two settings files; `config-files.ts` reads the files.
  *
  * Each setting is taken whole from the first source that has it: flag, environment, project file, user file, default.
- * Every source is checked, also where it is overruled by none: all problems come out in one error, each naming the
- * flag, variable or file key and what would be right.
+ * All problems come out in one error, each naming the flag, variable or file key and what would be right.
  */
 import { join } from "node:path";
 import { failed } from "../base/errors.ts";
