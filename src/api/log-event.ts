@@ -1,0 +1,39 @@
+/**
+ * A run's log as server-sent events: `stdout` and `stderr` carry text, `truncated` says that the guest wrote more than
+ * was kept, `end` closes. An event's id is `<run>:<offset>`, where to read on.
+ */
+import { z } from "zod";
+
+export const logTextSchema = z.object({
+  run: z.number(),
+  attempt: z.number(),
+  /** Of the text's first byte in the run's log. */
+  offset: z.number(),
+  text: z.string(),
+});
+
+/** `offset` is the log's length: what was kept ends there. */
+export const logTruncatedSchema = z.object({ run: z.number(), offset: z.number() });
+
+/** The state of the run that was followed; of the task with `run=all`, or where no run has started. */
+export const logEndSchema = z.object({ run: z.number().nullable(), state: z.string() });
+
+export type LogTextJson = z.infer<typeof logTextSchema>;
+export type LogTruncatedJson = z.infer<typeof logTruncatedSchema>;
+export type LogEndJson = z.infer<typeof logEndSchema>;
+
+/** Where to read on: bytes of the run's log before `offset` have been seen. */
+export interface LogPosition {
+  readonly run: number;
+  readonly offset: number;
+}
+
+export function formatLogPosition({ run, offset }: LogPosition): string {
+  return `${run}:${offset}`;
+}
+
+/** Undefined where the text is no position. */
+export function parseLogPosition(text: string): LogPosition | undefined {
+  const match = /^([1-9]\d{0,9}):(\d{1,15})$/.exec(text);
+  return match === null ? undefined : { run: Number(match[1]), offset: Number(match[2]) };
+}

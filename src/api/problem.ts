@@ -1,0 +1,71 @@
+/**
+ * Refusals as RFC 9457 problem details. `code` is stable and for programs; `detail` is a sentence for people that says
+ * what to do. The table is the only place that pairs a code with its status.
+ */
+import { z } from "zod";
+
+export const PROBLEM_MEDIA_TYPE = "application/problem+json";
+
+/** Every code that the API may answer with, its status and its title. */
+export const PROBLEMS = {
+  "invalid-field": { status: 400, title: "A field is not valid" },
+  "invalid-form": { status: 400, title: "The form cannot be read" },
+  "invalid-request": { status: 400, title: "The request cannot be read" },
+  unauthenticated: { status: 401, title: "A token is needed" },
+  forbidden: { status: 403, title: "Not allowed" },
+  "not-found": { status: 404, title: "There is nothing here" },
+  "no-such-task": { status: 404, title: "There is no such task" },
+  "no-such-run": { status: 404, title: "There is no such run" },
+  "no-such-module": { status: 404, title: "There is no such module" },
+  "no-such-worker": { status: 404, title: "There is no such worker" },
+  "method-not-allowed": { status: 405, title: "The method does not fit the address" },
+  "id-taken": { status: 409, title: "The id is taken" },
+  "already-finished": { status: 409, title: "The task has finished" },
+  "too-large": { status: 413, title: "Too large" },
+  "unsupported-media-type": { status: 415, title: "The body is of the wrong type" },
+  "module-rejected": { status: 422, title: "The module cannot run here" },
+  "queue-full": { status: 429, title: "The queue is full" },
+  internal: { status: 500, title: "The gateway failed" },
+  "store-unavailable": { status: 503, title: "The store is not available" },
+  "not-ready": { status: 503, title: "The gateway takes no work now" },
+  "too-many-streams": { status: 503, title: "Too many live streams are open" },
+} as const satisfies Record<string, { readonly status: number; readonly title: string }>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+export const fieldErrorSchema = z.object({ field: z.string(), message: z.string() });
+
+/** What is wrong with one field, as a sentence that says what to do. */
+export type FieldError = Readonly<z.infer<typeof fieldErrorSchema>>;
+
+/** `code` is any text here: a client may meet a gateway that is newer than it. */
+export const problemSchema = z.object({
+  type: z.string().default("about:blank"),
+  title: z.string(),
+  status: z.number(),
+  code: z.string(),
+  detail: z.string().default(""),
+  errors: z.array(fieldErrorSchema).optional(),
+  requestId: z.string().optional(),
+});
+
+export type ProblemJson = z.infer<typeof problemSchema>;
+
+export interface ProblemOptions {
+  readonly errors?: readonly FieldError[] | undefined;
+  readonly requestId?: string | undefined;
+}
+
+/** The document for a code. */
+export function problemJson(code: ProblemCode, detail: string, options: ProblemOptions = {}): ProblemJson {
+  const { status, title } = PROBLEMS[code];
+  return {
+    type: "about:blank",
+    title,
+    status,
+    code,
+    detail,
+    ...(options.errors === undefined ? {} : { errors: [...options.errors] }),
+    ...(options.requestId === undefined ? {} : { requestId: options.requestId }),
+  };
+}

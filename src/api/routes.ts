@@ -1,0 +1,19 @@
+/** The paths of the HTTP API, in one place for the server's clients. Parts are encoded here, and nowhere else. */
+
+export const ROUTES = {
+  tasks: "/tasks",
+  task: (id: string): string => `/tasks/${encodeURIComponent(id)}`,
+  runs: (id: string): string => `/tasks/${encodeURIComponent(id)}/runs`,
+  run: (id: string, index: number): string => `/tasks/${encodeURIComponent(id)}/runs/${index}`,
+  logs: (id: string): string => `/tasks/${encodeURIComponent(id)}/logs`,
+  cancel: (id: string): string => `/tasks/${encodeURIComponent(id)}/cancel`,
+  module: (digest: string): string => `/modules/${encodeURIComponent(digest)}`,
+  workers: "/workers",
+  worker: (id: string): string => `/workers/${encodeURIComponent(id)}`,
+  admit: (id: string): string => `/workers/${encodeURIComponent(id)}/admit`,
+  cluster: "/cluster",
+  events: "/events",
+  live: "/livez",
+  ready: "/readyz",
+  metrics: "/metrics",
+} as const;

@@ -1,0 +1,207 @@
+/**
+ * The typed client of the HTTP API, for browsers and Node alike: it needs `fetch` and nothing else.
+ *
+ * A refusal of the gateway is thrown as `ApiError`; a gateway that cannot be reached, or that goes away in the middle of
+ * an answer, as a ClusterError `disconnected` with code `unreachable`; an aborted signal as its reason. Nothing is
+ * retried but the reading of logs and the wait for a task.
+ */
+import { z } from "zod";
+import { ROUTES } from "../api/routes.ts";
+import { type RunJson, runSchema } from "../api/run-json.ts";
+import { type TaskJson, taskSchema } from "../api/task-json.ts";
+import { type MemberJson, type WorkerJson, memberSchema, workerSchema } from "../api/worker-json.ts";
+import { Backoff } from "../base/backoff.ts";
+import { type Clock, sleep } from "../base/clock.ts";
+import { ClusterError } from "../base/errors.ts";
+import { systemClock } from "../base/system-clock.ts";
+import { isFinished } from "../model/task.ts";
+import { HttpExchange } from "./http-exchange.ts";
+import { type LogChunk, type LogOptions, readLog } from "./log-reader.ts";
+import { type SubmitFields, submitForm } from "./submit-form.ts";
+
+export interface ClientInit {
+  /** Of the gateway: `http://127.0.0.1:8080`. */
+  readonly url: string;
+  /** Sent as a bearer token. */
+  readonly token?: string | undefined;
+  /** Default: the global one. */
+  readonly fetch?: typeof fetch | undefined;
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
+  /** How long `logs` and `waitForTask` try to reach a gateway that went away. Default: one minute. */
+  readonly reconnectMsMax?: number | undefined;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ListTasksOptions extends CallOptions {
+  readonly state?: string | undefined;
+  /** Tasks in all. Default: every one. */
+  readonly limit?: number | undefined;
+}
+
+const RECONNECT_MS_MAX_DEFAULT = 60_000;
+const RECONNECT_FIRST_MS = 200;
+const RECONNECT_MAX_MS = 2_000;
+/** How long one question for a task's end stays open. */
+const WAIT_SECONDS = 25;
+const PAGE_LENGTH = 500;
+
+export class CapmeshClient {
+  readonly #exchange: HttpExchange;
+  readonly #clock: Clock;
+  readonly #reconnectMsMax: number;
+
+  /** Throws `failed`, code `invalid-url`, for a URL that is none. */
+  constructor(init: ClientInit) {
+    this.#exchange = new HttpExchange(init);
+    this.#clock = init.clock ?? systemClock;
+    this.#reconnectMsMax = init.reconnectMsMax ?? RECONNECT_MS_MAX_DEFAULT;
+  }
+
+  /** Resolves once the task is durable. */
+  submit(fields: SubmitFields, { signal }: CallOptions = {}): Promise<TaskJson> {
+    return this.#exchange.json(ROUTES.tasks, taskSchema, { method: "POST", body: submitForm(fields), signal });
+  }
+
+  getTask(id: string, { signal }: CallOptions = {}): Promise<TaskJson> {
+    return this.#exchange.json(ROUTES.task(id), taskSchema, { signal });
+  }
+
+  /** Newest first, page by page as they are asked for. */
+  listTasks({ state, limit = Infinity, signal }: ListTasksOptions = {}): AsyncGenerator<TaskJson, void> {
+    return this.#pages(ROUTES.tasks, taskSchema, { state }, limit, signal);
+  }
+
+  /** By index, ascending. */
+  listRuns(id: string, { signal }: CallOptions = {}): AsyncGenerator<RunJson, void> {
+    return this.#pages(ROUTES.runs(id), runSchema, {}, Infinity, signal);
+  }
+
+  getRun(id: string, index: number, { signal }: CallOptions = {}): Promise<RunJson> {
+    return this.#exchange.json(ROUTES.run(id, index), runSchema, { signal });
+  }
+
+  /** Pieces of text in the order in which they arrived. Goes on over lost connections, without gap or repeat. */
+  logs(id: string, options: LogOptions = {}): AsyncGenerator<LogChunk, void> {
+    const init = {
+      exchange: this.#exchange,
+      clock: this.#clock,
+      backoff: reconnectBackoff(),
+      reconnectMsMax: this.#reconnectMsMax,
+    };
+    return readLog(init, id, options);
+  }
+
+  /** The log's bytes so far, as they are. */
+  async rawLog(
+    id: string,
+    options: Pick<LogOptions, "run" | "stream" | "offset" | "signal"> = {},
+  ): Promise<Uint8Array> {
+    const { run, stream, offset, signal } = options;
+    const response = await this.#exchange.open(ROUTES.logs(id), { query: { run, stream, offset }, signal });
+    try {
+      return new Uint8Array(await response.arrayBuffer());
+    } catch (thrown) {
+      throw this.#exchange.unreachable(thrown, signal);
+    }
+  }
+
+  /** Resolves with the task once the cancellation is durable. */
+  cancel(id: string, { signal }: CallOptions = {}): Promise<TaskJson> {
+    return this.#exchange.json(ROUTES.cancel(id), taskSchema, { method: "POST", signal });
+  }
+
+  /** Cancels and forgets the task. */
+  delete(id: string, { signal }: CallOptions = {}): Promise<void> {
+    return this.#command(ROUTES.task(id), "DELETE", signal);
+  }
+
+  workers({ signal }: CallOptions = {}): Promise<WorkerJson[]> {
+    return this.#exchange.json(ROUTES.workers, z.array(workerSchema), { signal });
+  }
+
+  worker(id: string, { signal }: CallOptions = {}): Promise<WorkerJson> {
+    return this.#exchange.json(ROUTES.worker(id), workerSchema, { signal });
+  }
+
+  /** Lets a pending or future worker join without the secret. */
+  admit(id: string, { signal }: CallOptions = {}): Promise<void> {
+    return this.#command(ROUTES.admit(id), "POST", signal);
+  }
+
+  /** Ends the worker's session and bars it. */
+  forget(id: string, { signal }: CallOptions = {}): Promise<void> {
+    return this.#command(ROUTES.worker(id), "DELETE", signal);
+  }
+
+  cluster({ signal }: CallOptions = {}): Promise<MemberJson[]> {
+    return this.#exchange.json(ROUTES.cluster, z.array(memberSchema), { signal });
+  }
+
+  /** Resolves with the finished task. Goes on while a gateway that was reached once is away for a while. */
+  async waitForTask(id: string, { signal }: CallOptions = {}): Promise<TaskJson> {
+    const backoff = reconnectBackoff();
+    let awaySince: number | undefined;
+    let wasReached = false;
+    for (;;) {
+      try {
+        const task = await this.#exchange.json(ROUTES.task(id), taskSchema, {
+          query: { wait: wasReached ? WAIT_SECONDS : undefined },
+          signal,
+        });
+        if (isFinished(task.state)) return task;
+        wasReached = true;
+        awaySince = undefined;
+        backoff.reset();
+        continue;
+      } catch (thrown) {
+        const isAway =
+          thrown instanceof ClusterError && (thrown.code === "unreachable" || thrown.type === "overloaded");
+        if (!isAway || !wasReached) throw thrown;
+        awaySince ??= this.#clock.monotonicMs();
+        if (this.#clock.monotonicMs() - awaySince > this.#reconnectMsMax) throw thrown;
+      }
+      await sleep(this.#clock, backoff.nextMs(), { signal });
+    }
+  }
+
+  async #command(path: string, method: string, signal: AbortSignal | undefined): Promise<void> {
+    const response = await this.#exchange.open(path, { method, signal });
+    await response.body?.cancel();
+  }
+
+  async *#pages<Schema extends z.ZodType>(
+    path: string,
+    schema: Schema,
+    query: Readonly<Record<string, string | undefined>>,
+    limit: number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<z.infer<Schema>, void> {
+    let left = limit;
+    let cursor: string | undefined;
+    while (left > 0) {
+      const pageQuery = { ...query, limit: Math.min(PAGE_LENGTH, left), cursor };
+      const response = await this.#exchange.open(path, { query: pageQuery, signal });
+      cursor = nextCursor(response.headers.get("link"));
+      const items = await this.#exchange.read(response, z.array(schema), signal);
+      yield* items.slice(0, left);
+      left -= items.length;
+      if (cursor === undefined) return;
+    }
+  }
+}
+
+/** Without jitter: one client's tries need no spreading. */
+function reconnectBackoff(): Backoff {
+  return new Backoff({ firstMs: RECONNECT_FIRST_MS, maxMs: RECONNECT_MAX_MS, random: { next: () => 1 } });
+}
+
+/** From `<…?cursor=…>; rel="next"`. */
+function nextCursor(link: string | null): string | undefined {
+  const target = /<([^>]*)>\s*;\s*rel="next"/.exec(link ?? "")?.[1];
+  if (target === undefined) return undefined;
+  return URL.parse(target, "http://gateway")?.searchParams.get("cursor") ?? undefined;
+}
