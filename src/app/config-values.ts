@@ -1,7 +1,7 @@
 /** The values that settings take: each parser says what it expects when it refuses, with an example to copy. */
 import { resolve } from "node:path";
 import { SLOTS_MAX } from "../base/limits.ts";
-import { parseDurationMs } from "../base/duration.ts";
+import { parseDuration } from "../api/duration.ts";
 import { parsePeerId } from "../base/ids.ts";
 import { PICK_POLICIES, type PickPolicy } from "../model/worker.ts";
 import { LOG_LEVELS, type HostPort, type LogFormat, type LogLevel } from "./config-sources.ts";
@@ -122,7 +122,7 @@ export function parseHostName(text: string): Parsed<string> {
 }
 
 export function parseGraceMs(text: string): Parsed<number> {
-  const graceMs = parseDurationMs(text);
+  const graceMs = parseDuration(text);
   if (graceMs !== undefined && graceMs <= GRACE_MS_MAX) return { value: graceMs };
   return { expected: "a duration of at most a day: seconds, or 500ms, 30s, 5m" };
 }
