@@ -24,12 +24,24 @@ export const SEND_BUFFER_BYTES_MAX = 4 * MIB;
 export const CALL_BYTES_IN_FLIGHT_MAX = 32 * MIB;
 /** Bulk data in one call: modules, output. */
 export const CHUNK_BYTES_MAX = 1 * MIB;
+/** Bytes queued for a peer that does not read, above which calls to it fail as overloaded. */
+export const SEND_QUEUE_BYTES_MAX = 64 * MIB;
+/** Capabilities in one message. */
+export const MESSAGE_CAPABILITIES_MAX = 4_096;
+/** Length of a path from an answer to a capability in it. */
+export const PIPELINE_DEPTH_MAX = 64;
+/** How long a connection that ends waits for its last words to be sent. */
+export const CLOSE_FLUSH_MS_MAX = 1_000;
 /** Length of an exception's reason on the wire; longer ones are cut. */
 export const EXCEPTION_REASON_LENGTH_MAX = 4 * KIB;
 
 // Channel.
 /** Senders, or receivers, that wait on one channel. */
 export const CHANNEL_WAITERS_MAX = 65_536;
+/** Offers of one peer that wait. Twice the slots of a worker that is back before its old connection is known to be gone. */
+export const OFFERS_PER_PEER_MAX = 2_048;
+/** Workers whose last turn is remembered for `round-robin`; one that is forgotten comes first. */
+export const TURNS_MAX = 4_096;
 
 // Admission and membership.
 /** A connection that has not logged in by then is closed. Pending peers keep theirs. */
@@ -74,6 +86,8 @@ export const SETTINGS_FILE_BYTES_MAX = 64 * KIB;
 // Leases.
 export const LEASE_MS = 15_000;
 export const LEASE_RENEW_EVERY_MS = 5_000;
+/** How often a worker looks for leases that ended, and a gateway too. */
+export const LEASE_CHECK_EVERY_MS = 500;
 /** How long a worker whose connection closed may take to come back before its attempts are lost. */
 export const AWAY_GRACE_MS = 3_000;
 /** Attempts of one run that each took a worker or runner down; then the run has failed, `poisoned`. */
@@ -102,6 +116,8 @@ export const MEMORY_MIB_MAX = 4_096;
 export const TIMEOUT_MS_DEFAULT = 300_000;
 export const DURATION_MS_MAX = 366 * 24 * 3_600_000;
 export const REPEATS_MAX = 1_000_000_000;
+export const RETRIES_MAX = 1_000;
+export const PRIORITY_MAX = 100;
 /** Runs of one task that are due and not settled, made as rows; the next come as these settle. */
 export const OPEN_RUNS_PER_TASK_MAX = 256;
 /** Unfinished tasks; past it a submission is told to come back. */
@@ -134,8 +150,43 @@ export const WASM_SIGNATURE_LENGTH_MAX = 100;
 export const COMPONENT_MODULES_MAX = 256;
 /** Components inside components. */
 export const COMPONENT_DEPTH_MAX = 8;
-/** Sections of one component, at any depth: the parts of a component come in any order and number. */
-export const COMPONENT_SECTIONS_MAX = 20_000;
+/** Sections of a module, those of everything inside it included. */
+export const WASM_SECTIONS_MAX = 20_000;
+/** Bytes that are read one by one, of all sections together; code and segments are stepped over. */
+export const WASM_READ_BYTES_MAX = 8 * MIB;
+
+// Store.
+/** Operations that wait for the store, and the bytes they carry; past either the next is told to come back. */
+export const STORE_PENDING_OPERATIONS_MAX = 65_536;
+export const STORE_PENDING_BYTES_MAX = 128 * MIB;
+/** Operations, and rows they write, in one transaction; the rest goes into the next one. */
+export const STORE_GROUP_OPERATIONS_MAX = 512;
+export const STORE_GROUP_WRITES_MAX = 8_192;
+/** How long the store waits for another process that has its file locked. */
+export const STORE_BUSY_TIMEOUT_MS = 5_000;
+/** Specs, results and output in one answer of the store; a list that would be longer ends early. */
+export const STORE_PAGE_BYTES_MAX = 16 * MIB;
+/** Specs that the store keeps in memory. */
+export const STORE_SPEC_CACHE_BYTES_MAX = 16 * MIB;
+/** Rows of a deleted task that are removed in one transaction. */
+export const STORE_PURGE_ROWS_MAX = 512;
+/** Runs whose back-off has ended that one look at the ready runs takes in. */
+export const STORE_ENDED_BACKOFFS_MAX = 4_096;
+/** Attempts of a run that are remembered, the latest. */
+export const ATTEMPTS_KEPT_PER_RUN_MAX = 100;
+/** Small writes to a log are put together in rows of up to this many bytes. */
+export const OUTPUT_ROW_BYTES_MAX = 8 * KIB;
+
+// Scheduling.
+/** How often the wall clock is looked at while a run waits for its time: it may jump. */
+export const CLOCK_CHECK_EVERY_MS = 1_000;
+/** Runs made ready in one transaction. */
+export const PROMOTE_BATCH = 500;
+/** Ready runs that are looked at for the offers that wait: first, and at most when none of them fits. */
+export const MATCH_WINDOW_FIRST = 256;
+export const MATCH_WINDOW_MAX = 4_096;
+/** Leases that are given up in one go. */
+export const EXPIRE_BATCH = 500;
 
 // Worker.
 export const SLOTS_MAX = 1_024;
@@ -164,6 +215,24 @@ export const SSE_PING_EVERY_MS = 15_000;
 /** Bytes waiting for a slow reader of a live stream, above which it is cut off and may resume. */
 export const SSE_BUFFER_BYTES_MAX = 1 * MIB;
 export const SSE_CONNECTIONS_MAX = 4_096;
+/** A reader of a live stream that takes nothing for this long is cut off and may resume. */
+export const SSE_STALL_MS_MAX = 60_000;
+/** Bytes of output in one live event. Escaped as JSON they may grow sixfold, and still fit the buffer. */
+export const LOG_EVENT_BYTES_MAX = 64 * KIB;
+/** Events kept for readers of the event stream that come back. */
+export const EVENT_HISTORY_MAX = 1_024;
+/** How long a question for a task's end may stay open. */
+export const TASK_WAIT_MS_MAX = 60_000;
+/** Connections to the HTTP server. */
+export const HTTP_CONNECTIONS_MAX = 8_192;
+/** Submissions whose bodies are coming in. */
+export const UPLOADS_MAX = 512;
+/** A body of which nothing comes for this long is given up. */
+export const UPLOAD_IDLE_MS_MAX = 60_000;
+/** One request, from its first byte to its last. */
+export const REQUEST_MS_MAX = 3_600_000;
+/** Modules that are held in memory at once to be inspected. */
+export const INSPECTIONS_AT_ONCE_MAX = 2;
 
 // Process.
 export const GRACE_MS_DEFAULT = 30_000;

@@ -8,7 +8,6 @@
 import {
   COMPONENT_DEPTH_MAX,
   COMPONENT_MODULES_MAX,
-  COMPONENT_SECTIONS_MAX,
   WASM_EXPORTS_MAX,
   WASM_IMPORTS_MAX,
   WASM_MEMORIES_MAX,
@@ -19,7 +18,7 @@ import type { ExternKind, MemoryType, ModuleExport, ModuleImport, TableType } fr
 import { readCoreModule, readSection } from "./wasm-core.ts";
 import type { CoreOutside } from "./wasm-core.ts";
 import { MalformedModule, NameBudget } from "./wasm-reader.ts";
-import type { WasmReader } from "./wasm-reader.ts";
+import type { WasmReader, WorkBudget } from "./wasm-reader.ts";
 
 const SECTION_NAMES = [
   "custom section",
@@ -48,13 +47,14 @@ export const CORE_HEADER = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00] as c
 export const COMPONENT_HEADER = [0x00, 0x61, 0x73, 0x6d, 0x0d, 0x00, 0x01, 0x00] as const;
 
 /** Reads a component's sections; `reader` stands behind the header. Throws `MalformedModule`. */
-export function readComponent(reader: WasmReader): CoreOutside {
-  const component = new Component();
+export function readComponent(reader: WasmReader, budget: WorkBudget): CoreOutside {
+  const component = new Component(budget);
   component.read(reader, 0);
   return component.outside();
 }
 
 class Component {
+  readonly #budget: WorkBudget;
   readonly #names = new NameBudget(WASM_NAMES_BYTES_MAX);
   readonly #imports: ModuleImport[] = [];
   readonly #exports: ModuleExport[] = [];
@@ -64,7 +64,10 @@ class Component {
   #hasStartFunction = false;
   #usesGc = false;
   #modules = 0;
-  #sections = 0;
+
+  constructor(budget: WorkBudget) {
+    this.#budget = budget;
+  }
 
   outside(): CoreOutside {
     return {
@@ -83,10 +86,7 @@ class Component {
       throw new MalformedModule(`it has components inside components more than ${COMPONENT_DEPTH_MAX} deep`);
     }
     while (!reader.isAtEnd) {
-      this.#sections += 1;
-      if (this.#sections > COMPONENT_SECTIONS_MAX) {
-        throw new MalformedModule(`it has more than ${COMPONENT_SECTIONS_MAX} sections`);
-      }
+      this.#budget.spendSection();
       const { id, section } = readSection(reader, (number) => SECTION_NAMES[number] ?? "custom section");
       if (SECTION_NAMES[id] === undefined) throw new MalformedModule(`it has a section of an unknown kind (${id})`);
       if (id === CORE_MODULE_SECTION) this.#readCoreModule(section);
@@ -122,7 +122,7 @@ class Component {
 
   #inside(section: WasmReader): CoreOutside {
     try {
-      return readCoreModule(section);
+      return readCoreModule(section, this.#budget);
     } catch (thrown) {
       if (!(thrown instanceof MalformedModule)) throw thrown;
       throw new MalformedModule(`core module ${this.#modules} inside it is wrong: ${thrown.message}`);
@@ -130,6 +130,7 @@ class Component {
   }
 
   #readImports(section: WasmReader): void {
+    this.#budget.spendBytes(section);
     const length = section.count("imports", WASM_IMPORTS_MAX - this.#imports.length);
     for (let index = 0; index < length; index += 1) {
       const name = readExternName(section, this.#names);
@@ -140,6 +141,7 @@ class Component {
   }
 
   #readExports(section: WasmReader): void {
+    this.#budget.spendBytes(section);
     const length = section.count("exports", WASM_EXPORTS_MAX - this.#exports.length);
     for (let index = 0; index < length; index += 1) {
       const name = readExternName(section, this.#names);

@@ -16,7 +16,7 @@ import {
 } from "../base/limits.ts";
 import type { ExternKind, MemoryType, ModuleExport, ModuleImport, TableType } from "./module.ts";
 import { MalformedModule, NameBudget } from "./wasm-reader.ts";
-import type { WasmReader } from "./wasm-reader.ts";
+import type { WasmReader, WorkBudget } from "./wasm-reader.ts";
 import { readLimits, readValueType, skipConstantExpression, TypeTable } from "./wasm-types.ts";
 
 export interface CoreOutside {
@@ -31,6 +31,8 @@ export interface CoreOutside {
 
 interface SectionForm {
   readonly name: string;
+  /** It is stepped over and not read item by item. */
+  readonly isSkipped?: true;
   /** Sections come in the order of their ranks, each at most once. */
   readonly rank: number;
 }
@@ -46,10 +48,10 @@ const SECTIONS: ReadonlyMap<number, SectionForm> = new Map([
   [6, { name: "global section", rank: 7 }],
   [7, { name: "export section", rank: 8 }],
   [8, { name: "start section", rank: 9 }],
-  [9, { name: "element section", rank: 10 }],
+  [9, { name: "element section", rank: 10, isSkipped: true }],
   [12, { name: "data count section", rank: 11 }],
-  [10, { name: "code section", rank: 12 }],
-  [11, { name: "data section", rank: 13 }],
+  [10, { name: "code section", rank: 12, isSkipped: true }],
+  [11, { name: "data section", rank: 13, isSkipped: true }],
 ]);
 
 const CUSTOM_SECTION = 0;
@@ -88,10 +90,11 @@ function readSectionSize(reader: WasmReader, where: string): number {
 }
 
 /** Reads a core module's sections; `reader` stands behind the header. Throws `MalformedModule`. */
-export function readCoreModule(reader: WasmReader): CoreOutside {
+export function readCoreModule(reader: WasmReader, budget: WorkBudget): CoreOutside {
   const module = new CoreModule();
   let rank = 0;
   while (!reader.isAtEnd) {
+    budget.spendSection();
     const { id, section } = readSection(reader, (number) => SECTIONS.get(number)?.name ?? "custom section");
     if (id === CUSTOM_SECTION) continue;
     const form = SECTIONS.get(id);
@@ -99,6 +102,7 @@ export function readCoreModule(reader: WasmReader): CoreOutside {
     if (form.rank === rank) throw new MalformedModule(`it has a second ${form.name}`);
     if (form.rank < rank) throw new MalformedModule(`its ${form.name} stands in the wrong place`);
     rank = form.rank;
+    if (form.isSkipped !== true) budget.spendBytes(section);
     module.read(id, section);
   }
   return module.finish();
@@ -293,6 +297,8 @@ class CoreModule {
   #readCode(section: WasmReader): void {
     this.#codeBytes = section.remaining;
     this.#bodies = section.count("function bodies", WASM_FUNCTIONS_MAX);
+    // No body is gone over that was not paid for as a function.
+    if (this.#bodies !== this.#definedFunctions) return;
     for (let index = 0; index < this.#bodies; index += 1) section.skip(section.u32());
     section.expectEnd();
   }

@@ -10,7 +10,7 @@ import { WASM_TABLE_ENTRIES_MAX } from "../base/limits.ts";
 import type { EntryKind, ExternKind, ModuleExport, ModuleInspection } from "./module.ts";
 import { COMPONENT_HEADER, CORE_HEADER, readComponent } from "./wasm-component.ts";
 import { readCoreModule } from "./wasm-core.ts";
-import { MalformedModule, WasmReader } from "./wasm-reader.ts";
+import { MalformedModule, WasmReader, WorkBudget } from "./wasm-reader.ts";
 
 export type InspectResult =
   | { readonly ok: true; readonly inspection: ModuleInspection }
@@ -46,7 +46,8 @@ export function inspectModule(bytes: Uint8Array): InspectResult {
   if (!isCore && !startsWith(bytes, COMPONENT_HEADER)) return { ok: false, reason: describeForeign(bytes) };
   const reader = new WasmReader(bytes, { start: HEADER_BYTES, end: bytes.length, where: "header" });
   try {
-    const outside = isCore ? readCoreModule(reader) : readComponent(reader);
+    const budget = new WorkBudget();
+    const outside = isCore ? readCoreModule(reader, budget) : readComponent(reader, budget);
     return { ok: true, inspection: { kind: isCore ? "core" : "component", bytes: bytes.length, ...outside } };
   } catch (thrown) {
     if (!(thrown instanceof MalformedModule)) throw thrown;

@@ -6,7 +6,7 @@
  * catches and turns into a refusal: the parsers between them would otherwise have to hand a result through each of
  * their steps.
  */
-import { WASM_NAME_BYTES_MAX } from "../base/limits.ts";
+import { WASM_NAME_BYTES_MAX, WASM_READ_BYTES_MAX, WASM_SECTIONS_MAX } from "../base/limits.ts";
 
 /** The message ends a sentence that begins with the module: "its code section is cut short". */
 export class MalformedModule extends Error {
@@ -163,5 +163,22 @@ export class NameBudget {
     this.#remaining -= reader.position - before;
     if (this.#remaining < 0) throw new MalformedModule("the names of its imports and exports are too long in all");
     return name;
+  }
+}
+
+/** Keeps the work on one file, with everything inside it, below a limit, however its sections are cut. */
+export class WorkBudget {
+  #sections = WASM_SECTIONS_MAX;
+  #bytes = WASM_READ_BYTES_MAX;
+
+  spendSection(): void {
+    this.#sections -= 1;
+    if (this.#sections < 0) throw new MalformedModule(`it has more than ${WASM_SECTIONS_MAX} sections`);
+  }
+
+  /** Before a section is read item by item. */
+  spendBytes(section: WasmReader): void {
+    this.#bytes -= section.remaining;
+    if (this.#bytes < 0) throw new MalformedModule("its types, imports, exports and globals take too much room");
   }
 }

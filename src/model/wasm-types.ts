@@ -171,15 +171,15 @@ function skipGcInstruction(reader: WasmReader): void {
     case 0x06:
     case 0x07:
       reader.u32();
-      return;
+      break;
     case 0x08: // array.new_fixed
       reader.u32();
       reader.u32();
-      return;
+      break;
     case 0x1a: // any.convert_extern, extern.convert_any, ref.i31
     case 0x1b:
     case 0x1c:
-      return;
+      break;
     default:
       throw reader.malformed(`has an instruction 0xfb 0x${opcode.toString(16)} in a constant`);
   }
