@@ -42,13 +42,24 @@ export async function ensureInstalled() {
   await withLock(join(root, ".install-lock"), async () => {
     if (isInstalled(lockFile)) return;
     process.stderr.write("capmesh: installing dependencies (npm ci), once\n");
-    await runNpm(["ci", "--include=dev", "--no-audit", "--no-fund"]);
+    await install();
     if (!existsSync(packagedNode())) {
       // Where npm is set not to run install scripts, this one is still needed: it fetches the Node binary.
       await run(process.execPath, ["installArchSpecificPackage.js"], join(modules, "node"));
     }
     writeStamp(lockFile);
   });
+}
+
+/** A registry that lacks some platform's packages makes `npm ci` refuse; `npm install` goes on with what there is. */
+async function install() {
+  const options = ["--include=dev", "--no-audit", "--no-fund"];
+  try {
+    await runNpm(["ci", ...options]);
+  } catch (error) {
+    process.stderr.write(`capmesh: ${error.message}; trying npm install\n`);
+    await runNpm(["install", "--no-save", ...options]);
+  }
 }
 
 /** The stamp says which lock file was installed. Without it, npm's own record of what it installed decides. */
