@@ -30,6 +30,8 @@ export const SEND_QUEUE_BYTES_MAX = 64 * MIB;
 export const MESSAGE_CAPABILITIES_MAX = 4_096;
 /** Length of a path from an answer to a capability in it. */
 export const PIPELINE_DEPTH_MAX = 64;
+/** Calls of one peer that each wait on the one before through pipelining. */
+export const PIPELINE_CHAIN_MAX = 256;
 /** How long a connection that ends waits for its last words to be sent. */
 export const CLOSE_FLUSH_MS_MAX = 1_000;
 /** Length of an exception's reason on the wire; longer ones are cut. */
@@ -48,6 +50,8 @@ export const TURNS_MAX = 4_096;
 export const LOGIN_TIMEOUT_MS = 10_000;
 /** Connections that are not logged in, pending ones included. */
 export const STRANGERS_MAX = 256;
+/** Connections of peers to one gateway, logged in or not. */
+export const CONNECTIONS_MAX = 4_096;
 export const HEARTBEAT_EVERY_MS = 2_500;
 export const HEARTBEAT_TTL_MS = 10_000;
 export const HEARTBEAT_BYTES_MAX = 8 * KIB;
@@ -189,6 +193,8 @@ export const MATCH_WINDOW_MAX = 4_096;
 export const EXPIRE_BATCH = 500;
 
 // Worker.
+/** How long a stopping worker waits for the gateway to take back the attempts it could not finish. */
+export const WORKER_HAND_BACK_MS = 1_500;
 export const SLOTS_MAX = 1_024;
 /** Labels of one worker, and the length of a label's name or value. */
 export const LABELS_MAX = 64;

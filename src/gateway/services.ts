@@ -3,7 +3,7 @@
  */
 import type { PeerId, TaskId } from "../base/ids.ts";
 import type { ModuleInspection } from "../model/module.ts";
-import type { Task, TaskSpec } from "../model/task.ts";
+import type { TaskSpec } from "../model/task.ts";
 import type { Member, WorkerView } from "../model/worker.ts";
 import type { CancelTaskResult, CreateTaskResult } from "../store/store.ts";
 

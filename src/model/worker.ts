@@ -44,7 +44,7 @@ export interface WorkerView {
 /** A member of the cluster as gossip shows it. */
 export interface Member {
   readonly id: PeerId;
-  readonly role: "gateway" | "worker";
+  readonly role: "gateway" | "worker" | "both";
   readonly version: string;
   readonly slots: number;
   readonly busy: number;

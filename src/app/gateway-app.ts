@@ -1,0 +1,21 @@
+/** A process that is a gateway. */
+import type { Powers, RunningApp } from "./app.ts";
+import { announce } from "./announce.ts";
+import type { Config } from "./config.ts";
+import { openGateway } from "./gateway-parts.ts";
+import { runningApp } from "./running.ts";
+import { VERSION } from "./version.ts";
+
+export async function runGateway(config: Config, powers: Powers): Promise<RunningApp> {
+  await using stack = new AsyncDisposableStack();
+  const { gateway, host, http, identity, dial } = await openGateway(config, powers, stack);
+  const state = { role: "gateway", version: VERSION, labels: config.labels, slots: 0, busy: 0 } as const;
+  stack.use(announce(host.membership, () => state, powers));
+  return runningApp({
+    ready: { event: "ready", role: "gateway", peerId: identity.peerId, http: http.url, dial, addrs: host.addrs() },
+    stack: stack.move(),
+    graceMs: config.graceMs,
+    drain: (options) => gateway.drain(options),
+    powers,
+  });
+}

@@ -1,0 +1,51 @@
+/** Gives every peer that opens a stream a connection and, as its bootstrap, the way to log in. */
+import type { Clock } from "../base/clock.ts";
+import { type ClusterError, disconnected, overloaded } from "../base/errors.ts";
+import { CONNECTIONS_MAX } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import type { Host, RemotePeer } from "../net/host.ts";
+import type { ByteStream } from "../rpc/byte-stream.ts";
+import { Connection } from "../rpc/connection.ts";
+
+export interface AcceptInit {
+  readonly host: Host;
+  readonly gateway: Gateway;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Accepts until disposed, which says goodbye to all. */
+export async function acceptWorkers(init: AcceptInit): Promise<AsyncDisposable> {
+  const connections = new Set<Connection>();
+  let isClosed = false;
+  await init.host.onStream((stream, remote) => {
+    if (isClosed || connections.size >= CONNECTIONS_MAX) {
+      stream.abort(overloaded(isClosed ? "the gateway is closing" : "the gateway has too many connections"));
+      return;
+    }
+    const connection = accept(init, stream, remote);
+    connections.add(connection);
+    connection.ended.addEventListener("abort", () => connections.delete(connection), { once: true });
+  });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      isClosed = true;
+      await Promise.allSettled([...connections].map((connection) => connection.close()));
+    },
+  };
+}
+
+function accept({ gateway, clock, log }: AcceptInit, stream: ByteStream, remote: RemotePeer): Connection {
+  const ended = new AbortController();
+  const abort = (reason: ClusterError) => connection.abort(reason);
+  const peer = { id: remote.peerId, address: remote.addr };
+  using bootstrap = gateway.admission.bootstrap({ peer, ended: ended.signal, abort });
+  const connection = new Connection({ stream, bootstrap, clock, log: log.child({ peer: remote.peerId }) });
+  connection.ended.addEventListener(
+    "abort",
+    () => ended.abort(connection.ended.reason ?? disconnected("the connection has ended")),
+    { once: true },
+  );
+  return connection;
+}

@@ -1,0 +1,121 @@
+/** Opens a gateway on the network: data directory, store, host, HTTP API, and what joins them. */
+import { join } from "node:path";
+import { readFile } from "node:fs/promises";
+import type { Log } from "../base/log.ts";
+import { Gateway } from "../gateway/gateway.ts";
+import { HttpServer } from "../gateway/http/http-server.ts";
+import type { PeerId } from "../base/ids.ts";
+import { DataDirectory } from "../net/data-directory.ts";
+import { Host } from "../net/host.ts";
+import { type Identity, loadIdentity } from "../net/identity.ts";
+import { isJoinProof, joinProof, loadSecret, makeNonce } from "../net/join-proof.ts";
+import { RunFolder } from "../net/run-file.ts";
+import type { JoinVerifier } from "../gateway/admission.ts";
+import { FileBlobStore } from "../store/file-blobs.ts";
+import { SqliteStore } from "../store/sqlite/sqlite-store.ts";
+import { loadAdminToken } from "./admin-token.ts";
+import type { Powers } from "./app.ts";
+import type { Config } from "./config.ts";
+import { acceptWorkers } from "./gateway-connections.ts";
+import { memberViews } from "./member-views.ts";
+import { VERSION } from "./version.ts";
+
+export interface GatewayParts {
+  readonly gateway: Gateway;
+  readonly host: Host;
+  readonly http: HttpServer;
+  readonly identity: Identity;
+  /** The data directory's path. */
+  readonly folder: string;
+  /** What a worker elsewhere is given: `<peerId>#<secret>`. */
+  readonly dial: string;
+}
+
+/** Everything is registered on `stack`, in the order that closing in reverse needs. */
+export async function openGateway(config: Config, powers: Powers, stack: AsyncDisposableStack): Promise<GatewayParts> {
+  const { clock, random } = powers;
+  const log = powers.log.child({ part: "gateway" });
+  const data = stack.use(await DataDirectory.open(config.data ?? join(config.dataHome, "gateway")));
+  const identity = await loadIdentity(data.path);
+  const secret = config.secret ?? (await loadSecret(data.path));
+  const storePath = config.store?.replace(/^sqlite:/, "") ?? join(data.path, "capmesh.db");
+  const store = stack.use(await SqliteStore.open({ path: storePath, log }));
+  const blobs = await FileBlobStore.open(join(data.path, "blobs"));
+  const host = stack.use(
+    await Host.start({
+      identity,
+      namespace: config.namespace,
+      role: "gateway",
+      listen: config.listen ?? "default",
+      portFile: join(data.path, "port"),
+      mdns: config.mdns,
+      clock,
+      random,
+      log: powers.log.child({ part: "net" }),
+    }),
+  );
+  const verifier = joinVerifier(identity.peerId, config.namespace, secret);
+  const gateway = await Gateway.start({
+    store,
+    blobs,
+    verifier,
+    isOpen: config.open,
+    policy: config.pick,
+    clock,
+    random,
+    log,
+  });
+  stack.defer(() => gateway.close());
+  stack.use(await acceptWorkers({ host, gateway, clock, log }));
+  const http = await openHttp({ config, powers, log, data: data.path, store, blobs, gateway, host });
+  stack.use(http);
+  const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace: config.namespace });
+  stack.use(await runFolder.write({ peerId: identity.peerId, addrs: host.addrs(), secret }));
+  return { gateway, host, http, identity, folder: data.path, dial: `${identity.peerId}#${secret}` };
+}
+
+interface HttpParts {
+  readonly config: Config;
+  readonly powers: Powers;
+  readonly log: Log;
+  readonly data: string;
+  readonly store: SqliteStore;
+  readonly blobs: FileBlobStore;
+  readonly gateway: Gateway;
+  readonly host: Host;
+}
+
+async function openHttp(parts: HttpParts): Promise<HttpServer> {
+  const { config, powers, log, data, store, blobs, gateway, host } = parts;
+  const tls = config.tls && {
+    cert: await readFile(config.tls.cert, "utf8"),
+    key: await readFile(config.tls.key, "utf8"),
+  };
+  return HttpServer.open({
+    address: config.http,
+    store,
+    blobs,
+    tasks: gateway.tasks,
+    workers: gateway.sessions,
+    members: { members: () => memberViews(host.membership) },
+    events: gateway.events,
+    readiness: gateway,
+    clock: powers.clock,
+    random: powers.random,
+    log,
+    allowHosts: config.allowHosts,
+    token: await loadAdminToken(config, data, log),
+    tls,
+    version: VERSION,
+  });
+}
+
+function joinVerifier(gatewayPeerId: PeerId, namespace: string, secret: string): JoinVerifier {
+  return {
+    makeNonce,
+    verify: ({ worker, gatewayNonce, workerNonce, proof }) => {
+      const input = { secret, namespace, gatewayPeerId, workerPeerId: worker, gatewayNonce, workerNonce };
+      return isJoinProof("worker", input, proof) ? joinProof("gateway", input) : undefined;
+    },
+  };
+}

@@ -1,0 +1,36 @@
+/** A process that is both a gateway and a worker: the worker's session is opened without a network in between. */
+import { WORKER_HAND_BACK_MS } from "../base/limits.ts";
+import { WorkerSessionClient } from "../caps/worker-session.ts";
+import { announce } from "./announce.ts";
+import type { Powers, RunningApp } from "./app.ts";
+import type { Config } from "./config.ts";
+import { openGateway } from "./gateway-parts.ts";
+import { runningApp } from "./running.ts";
+import { VERSION } from "./version.ts";
+import { openWorkerServer } from "./worker-parts.ts";
+
+export async function runUp(config: Config, powers: Powers): Promise<RunningApp> {
+  await using stack = new AsyncDisposableStack();
+  const { gateway, host, http, identity, dial, folder } = await openGateway(config, powers, stack);
+  const { peerId } = identity;
+  const worker = stack.use(await openWorkerServer({ config, powers, peerId, folder }));
+  const stopped = new AbortController();
+  const session = gateway.sessions.open({ id: peerId, address: "this process" }, worker.state(), stopped.signal);
+  const serving = worker.serve(new WorkerSessionClient(session), { signal: stopped.signal });
+  serving.catch((error: unknown) => powers.log.error("the worker of this process has stopped", { error }));
+  stack.defer(() => stopped.abort(new Error("stopping")));
+  const state = () => {
+    const { labels, slots, busy } = worker.state();
+    return { role: "both", version: VERSION, labels, slots, busy } as const;
+  };
+  stack.use(announce(host.membership, state, powers));
+  return runningApp({
+    ready: { event: "ready", role: "up", peerId, http: http.url, dial, addrs: host.addrs() },
+    stack: stack.move(),
+    graceMs: config.graceMs,
+    drain: async (options) => {
+      await Promise.all([gateway.drain(options), worker.drain({ ...options, handBackMs: WORKER_HAND_BACK_MS })]);
+    },
+    powers,
+  });
+}

@@ -1,0 +1,130 @@
+/**
+ * A gateway without its network: store, channel, scheduler, dispatcher, leases and worker sessions, put together.
+ *
+ *     submit ──▶ store ──due──▶ Scheduler ──ready──▶ Dispatcher ◀──offers── channel ◀── worker sessions
+ *                  ▲                                     │ lease, run
+ *                  └────────settle, output──────── Attempts ◀── workers
+ */
+import { OfferChannel } from "../channel/offer-channel.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Random } from "../base/random.ts";
+import type { PickPolicy } from "../model/worker.ts";
+import type { BlobStore } from "../store/blobs.ts";
+import type { Store } from "../store/store.ts";
+import { Admission, type JoinVerifier } from "./admission.ts";
+import { Attempts } from "./attempts.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { EventHub } from "./events.ts";
+import { Leases } from "./leases.ts";
+import { Scheduler } from "./scheduler.ts";
+import type { Readiness, TaskService } from "./services.ts";
+import { StoreTaskService } from "./task-service.ts";
+import { WorkerSessions } from "./worker-sessions.ts";
+
+export interface GatewayInit {
+  /** Borrowed: closed by whoever opened them, after the gateway. */
+  readonly store: Store;
+  readonly blobs: BlobStore;
+  readonly verifier: JoinVerifier;
+  readonly isOpen: boolean;
+  readonly policy: PickPolicy;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export class Gateway implements Readiness {
+  readonly events = new EventHub();
+  readonly tasks: TaskService;
+  readonly sessions: WorkerSessions;
+  readonly admission: Admission;
+  readonly #attempts: Attempts;
+  readonly #channel: OfferChannel;
+  readonly #dispatcher: Dispatcher;
+  readonly #scheduler: Scheduler;
+  readonly #leases: Leases;
+  #state: "starting" | "ready" | "draining" | "closed" = "starting";
+
+  private constructor(init: GatewayInit) {
+    const { store, blobs, clock, random, log } = init;
+    const { events } = this;
+    const wake = () => this.#dispatcher.wake();
+    this.#channel = new OfferChannel();
+    this.#attempts = new Attempts({ store, events, clock, random, log, onReady: (nextAt) => this.#onReady(nextAt) });
+    this.sessions = new WorkerSessions({
+      store,
+      attempts: this.#attempts,
+      events,
+      offersFor: (peer, signal) => this.#channel.senderFor({ peer, signal }),
+      offerCount: (peer) => this.#channel.waitingOf(peer),
+      clock,
+      log,
+    });
+    this.admission = new Admission({ ...init, sessions: this.sessions });
+    this.#dispatcher = new Dispatcher({
+      ...init,
+      channel: this.#channel.rendezvous,
+      attempts: this.#attempts,
+      sessions: this.sessions,
+      events,
+    });
+    this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
+    this.#leases = new Leases({ store, attempts: this.#attempts, clock, log });
+    this.tasks = new StoreTaskService({
+      store,
+      blobs,
+      attempts: this.#attempts,
+      events,
+      clock,
+      log,
+      onSubmitted: ({ isReady, nextRunAt }) => {
+        if (nextRunAt !== undefined) this.#scheduler.wake(nextRunAt);
+        if (isReady) wake();
+      },
+    });
+  }
+
+  /** Takes up what the store holds. */
+  static async start(init: GatewayInit): Promise<Gateway> {
+    const gateway = new Gateway(init);
+    await gateway.#leases.start();
+    gateway.#scheduler.wake(init.clock.now());
+    gateway.#dispatcher.wake();
+    gateway.#state = "ready";
+    return gateway;
+  }
+
+  notReadyBecause(): string | undefined {
+    return this.#state === "ready" ? undefined : `the gateway is ${this.#state}`;
+  }
+
+  /** Starts no more runs and waits until those under way have ended, or the signal is aborted: workers go on with them. */
+  async drain({ signal }: { signal: AbortSignal }): Promise<void> {
+    if (this.#state === "closed") return;
+    this.#state = "draining";
+    this.#scheduler.close();
+    await this.#dispatcher.close();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (signal.aborted) return;
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    await Promise.race([promise, this.#attempts.idle()]);
+  }
+
+  /** Ends every session. Workers keep what they have, for the next gateway. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#scheduler.close();
+    this.#leases.close();
+    await this.#dispatcher.close();
+    this.#attempts.close();
+    this.sessions.close();
+    this.#channel.close();
+  }
+
+  #onReady(nextAt: number | undefined): void {
+    if (nextAt !== undefined) this.#scheduler.wake(nextAt);
+    this.#dispatcher.wake();
+  }
+}

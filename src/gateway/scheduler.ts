@@ -1,0 +1,83 @@
+/**
+ * Makes runs ready when they are due. The store knows what is due; this only knows when to ask it next.
+ *
+ * The wait is cut into short pieces and compared with the wall clock after each, so that a clock that jumps makes runs
+ * due when it says so.
+ */
+import { Backoff } from "../base/backoff.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import { CLOCK_CHECK_EVERY_MS, PROMOTE_BATCH } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import type { Random } from "../base/random.ts";
+import type { Store } from "../store/store.ts";
+import type { EventHub } from "./events.ts";
+
+export interface SchedulerInit {
+  readonly store: Store;
+  readonly events: EventHub;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Runs have become ready. */
+  readonly onReady: () => void;
+}
+
+export class Scheduler {
+  readonly #init: SchedulerInit;
+  #nextAt: number | undefined;
+  #timer: Timer | undefined;
+  #isPromoting = false;
+  #isClosed = false;
+  readonly #backoff: Backoff;
+
+  constructor(init: SchedulerInit) {
+    this.#init = init;
+    this.#backoff = new Backoff({ firstMs: 100, maxMs: 5_000, random: init.random });
+  }
+
+  /** Something may be due at `at`: makes sure that the store is asked by then. */
+  wake(at: number): void {
+    if (this.#nextAt !== undefined && this.#nextAt <= at) return;
+    this.#nextAt = at;
+    this.#arm();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.[Symbol.dispose]();
+  }
+
+  #arm(): void {
+    this.#timer?.[Symbol.dispose]();
+    if (this.#isClosed || this.#isPromoting || this.#nextAt === undefined) return;
+    const { clock } = this.#init;
+    const waitMs = Math.min(CLOCK_CHECK_EVERY_MS, Math.max(0, this.#nextAt - clock.now()));
+    this.#timer = clock.setTimer(waitMs, () => {
+      if (this.#nextAt !== undefined && this.#nextAt <= clock.now()) void this.#promote();
+      else this.#arm();
+    });
+  }
+
+  async #promote(): Promise<void> {
+    const { store, events, clock, log, onReady } = this.#init;
+    this.#isPromoting = true;
+    this.#nextAt = undefined;
+    let nextAt: number | undefined;
+    try {
+      const { promoted, nextDueAt } = await store.promoteDue(clock.now(), PROMOTE_BATCH);
+      this.#backoff.reset();
+      nextAt = nextDueAt;
+      for (const run of promoted) {
+        events.publish({ type: "run", task: run.task, run: run.index, attempt: 0, state: "ready" });
+      }
+      if (promoted.length > 0) onReady();
+    } catch (error) {
+      nextAt = clock.now() + this.#backoff.nextMs();
+      log.error("due runs could not be made ready; trying again", { error });
+    }
+    this.#isPromoting = false;
+    // `wake` may have been called meanwhile, for something earlier.
+    if (nextAt !== undefined) this.#nextAt = Math.min(nextAt, this.#nextAt ?? nextAt);
+    this.#arm();
+  }
+}

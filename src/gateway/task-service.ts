@@ -1,0 +1,79 @@
+/** Submits, cancels and deletes tasks: commit first, then tell the workers, the dispatcher and whoever watches. */
+import type { Clock } from "../base/clock.ts";
+import { overloaded } from "../base/errors.ts";
+import type { TaskId } from "../base/ids.ts";
+import { QUEUED_TASKS_MAX } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import type { ModuleInspection } from "../model/module.ts";
+import type { TaskSpec } from "../model/task.ts";
+import type { BlobStore } from "../store/blobs.ts";
+import type { CancelTaskResult, CreateTaskResult, Store } from "../store/store.ts";
+import type { Attempts } from "./attempts.ts";
+import type { EventHub } from "./events.ts";
+import type { TaskService } from "./services.ts";
+
+export interface StoreTaskServiceInit {
+  readonly store: Store;
+  readonly blobs: BlobStore;
+  readonly attempts: Attempts;
+  readonly events: EventHub;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A task's run is ready, or will be due at this time. */
+  readonly onSubmitted: (next: { readonly isReady: boolean; readonly nextRunAt: number | undefined }) => void;
+}
+
+export class StoreTaskService implements TaskService {
+  readonly #init: StoreTaskServiceInit;
+
+  constructor(init: StoreTaskServiceInit) {
+    this.#init = init;
+  }
+
+  async submit(spec: TaskSpec, inspection: ModuleInspection): Promise<CreateTaskResult> {
+    const { store, events, clock, onSubmitted } = this.#init;
+    if ((await store.countUnfinishedTasks()) >= QUEUED_TASKS_MAX) {
+      throw overloaded(`${QUEUED_TASKS_MAX} tasks are unfinished already; submit again later`, { code: "queue-full" });
+    }
+    const result = await store.createTask(spec, inspection, clock.now());
+    if (result.kind === "created") {
+      const { task } = result;
+      events.publish({ type: "task", task: spec.id, state: task.state });
+      onSubmitted({ isReady: task.counts.ready > 0, nextRunAt: task.nextRunAt });
+    }
+    return result;
+  }
+
+  async cancel(id: TaskId, reason: string): Promise<CancelTaskResult> {
+    const { store, attempts, events, clock } = this.#init;
+    const result = await store.cancelTask(id, reason, clock.now());
+    if (result.kind === "cancelled") {
+      attempts.cancel(result.running);
+      for (const { run, attempt } of result.running) {
+        events.publish({ type: "run", task: id, run, attempt, state: "cancelled" });
+      }
+      events.publish({ type: "task", task: id, state: "cancelled" });
+    }
+    return result;
+  }
+
+  async delete(id: TaskId): Promise<boolean> {
+    const { store, attempts, events } = this.#init;
+    const result = await store.deleteTask(id);
+    if (result.kind === "no-such-task") return false;
+    attempts.cancel(result.running);
+    events.publish({ type: "task", task: id, state: "deleted" });
+    await this.#forgetModule(result.module);
+    return true;
+  }
+
+  /** The module's bytes go with the last task that uses them. */
+  async #forgetModule(digest: TaskSpec["module"]): Promise<void> {
+    const { store, blobs, log } = this.#init;
+    try {
+      if (!(await store.isModuleUsed(digest))) await blobs.delete(digest);
+    } catch (error) {
+      log.warn("a module that no task uses could not be deleted", { module: digest, error });
+    }
+  }
+}
