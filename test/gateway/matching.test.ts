@@ -277,6 +277,12 @@ describe("match by round-robin", () => {
     expect(round("round-robin", workers, toServe)).toEqual([0, 2, 1, 3, 0, 2, 1, 3]);
   });
 
+  test("notices a worker that was served through other requirements meanwhile", () => {
+    const labels = { zone: "a" };
+    const workers = [{ free: 3, labels }, { free: 3, labels }, { free: 3 }];
+    expect(round("round-robin", workers, [run(), run({ require: labels }), run()])).toEqual([0, 1, 2]);
+  });
+
   test("forgets the worker served longest ago past its limit", () => {
     const turns = new Turns();
     for (let index = 0; index <= TURNS_MAX; index++) turns.record(peerId(index));
@@ -295,27 +301,32 @@ describe("match by least load", () => {
     expect([0, 1, 2].map((index) => taken.filter((worker) => worker === index).length)).toEqual([1, 2, 4]);
   });
 
-  test("counts slots that are not on offer as in use, and a worker's own word where that is more", () => {
-    expect(
-      round(
+  test("counts slots that are not on offer as in use", () => {
+    expectShares(
+      shares(
         "least-loaded",
         [
           { slots: 4, free: 1 },
           { slots: 4, free: 2 },
         ],
-        runs(1),
+        run(),
       ),
-    ).toEqual([1]);
-    expect(
-      round(
+      [0, 1],
+    );
+  });
+
+  test("takes a worker's word where it says that more are in use", () => {
+    expectShares(
+      shares(
         "least-loaded",
         [
           { slots: 4, free: 3, busy: 3 },
           { slots: 4, free: 2 },
         ],
-        runs(1),
+        run(),
       ),
-    ).toEqual([1]);
+      [0, 1],
+    );
   });
 
   test("breaks ties at random", () => {
