@@ -79,8 +79,6 @@ export const PEER_ADDRESSES_MAX = 32;
 /** A peer that does not answer a ping within the timeout is gone; pings go out at this pace. */
 export const PING_EVERY_MS = 3_000;
 export const PING_TIMEOUT_MS = 2_500;
-/** Peers connected to one process over libp2p, and programs connected to its plain RPC endpoint. */
-export const PEER_CONNECTIONS_MAX = 2_048;
 /** Multicast questions while a peer is looked for: the first wait between two, and the longest. */
 export const MDNS_QUERY_FIRST_MS = 500;
 export const MDNS_QUERY_MAX_MS = 3_000;

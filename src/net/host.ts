@@ -10,7 +10,7 @@ import type { Connection, Libp2p } from "@libp2p/interface";
 import { peerIdFromString } from "@libp2p/peer-id";
 import { multiaddr } from "@multiformats/multiaddr";
 import type { Clock } from "../base/clock.ts";
-import { ClusterError, disconnected, failed, messageOf } from "../base/errors.ts";
+import { type ClusterError, disconnected, failed, messageOf } from "../base/errors.ts";
 import { parsePeerId, type PeerId } from "../base/ids.ts";
 import { DIAL_TIMEOUT_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";

@@ -10,7 +10,7 @@ import { yamux } from "@libp2p/yamux";
 import { createLibp2p } from "libp2p";
 import type { Clock } from "../base/clock.ts";
 import {
-  PEER_CONNECTIONS_MAX,
+  CONNECTIONS_MAX,
   DIAL_TIMEOUT_MS,
   HEARTBEAT_BYTES_MAX,
   PING_EVERY_MS,
@@ -65,9 +65,9 @@ export async function startLibp2p(init: Libp2pStackInit): Promise<Libp2pStack> {
     ],
     connectionManager: {
       // By default 5 connections a second from one host, and 10 at once: too few for 20 workers that start together.
-      inboundConnectionThreshold: PEER_CONNECTIONS_MAX,
+      inboundConnectionThreshold: CONNECTIONS_MAX,
       maxIncomingPendingConnections: 256,
-      maxConnections: PEER_CONNECTIONS_MAX,
+      maxConnections: CONNECTIONS_MAX,
       addressDialTimeout: DIAL_TIMEOUT_MS,
       // Coming back is the dialer's part, which knows more addresses.
       reconnectRetries: 0,

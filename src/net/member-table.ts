@@ -158,11 +158,13 @@ export function decodeHeartbeat(bytes: Uint8Array): Heartbeat | undefined {
   if (typeof isLeaving !== "boolean") return undefined;
   if (!Array.isArray(addrs) || addrs.length > PEER_ADDRESSES_MAX || !addrs.every(isText)) return undefined;
   if (typeof labels !== "object" || labels === null) return undefined;
-  const pairs = Object.entries(labels);
-  if (pairs.length > LABELS_MAX || !pairs.every(([key, text]) => isText(key) && isText(text))) return undefined;
-  // Copied key by key into an object without a prototype: the keys are the sender's choice.
-  const safeLabels: Record<string, string> = Object.assign(Object.create(null), Object.fromEntries(pairs));
-  return { role, version, labels: safeLabels, slots, busy, startedAt, beat, addrs, isLeaving };
+  const pairs = Object.entries(labels as Readonly<Record<string, unknown>>);
+  if (pairs.length > LABELS_MAX || !pairs.every(isLabel)) return undefined;
+  return { role, version, labels: Object.fromEntries(pairs), slots, busy, startedAt, beat, addrs, isLeaving };
+}
+
+function isLabel(pair: readonly [string, unknown]): pair is [string, string] {
+  return isText(pair[0]) && isText(pair[1]);
 }
 
 function isText(value: unknown): value is string {

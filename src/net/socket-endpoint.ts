@@ -6,7 +6,7 @@ import { chmod, lstat, unlink } from "node:fs/promises";
 import { connect, createServer, isIP, type Server, type Socket } from "node:net";
 import type { Clock } from "../base/clock.ts";
 import { disconnected, failed, messageOf, type ClusterError } from "../base/errors.ts";
-import { PEER_CONNECTIONS_MAX } from "../base/limits.ts";
+import { CONNECTIONS_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { ByteStream } from "../rpc/byte-stream.ts";
 import { SocketByteStream } from "./socket-byte-stream.ts";
@@ -70,7 +70,7 @@ export async function listenSocket(init: ListenSocketInit): Promise<SocketListen
     const label = address.kind === "tcp" ? `tcp:${socket.remoteAddress}:${socket.remotePort}` : `unix#${count}`;
     init.onStream(new SocketByteStream({ socket, label, clock: init.clock }));
   });
-  server.maxConnections = PEER_CONNECTIONS_MAX;
+  server.maxConnections = CONNECTIONS_MAX;
   await listen(server, address);
   server.on("error", (error) => init.log.error("the plain RPC endpoint failed", { error }));
   if (address.kind === "unix") await chmod(address.path, 0o600);
