@@ -16,7 +16,7 @@ const SEND_PARAMS_WORKER = 0;
 const RECV_RESULTS_WORKER = 0;
 
 /** One free slot of a worker. Whoever has it owns the capability, which may be called once. */
-export interface WorkerOffer {
+export interface OfferedWorker {
   readonly worker: Capability;
   /** What the worker says of itself: a claim, decoded and within the limits. */
   readonly state: WorkerState;
@@ -24,12 +24,12 @@ export interface WorkerOffer {
 
 export interface OfferSenderTarget {
   /** Resolves when a receiver has taken the offer, and with it the worker. Takes the worker over, even when it rejects. */
-  send(offer: WorkerOffer, options: { readonly signal: AbortSignal }): Promise<void>;
+  send(offer: OfferedWorker, options: { readonly signal: AbortSignal }): Promise<void>;
 }
 
 export interface OfferReceiverTarget {
   /** The worker becomes the caller's. */
-  recv(options: { readonly signal: AbortSignal }): Promise<WorkerOffer>;
+  recv(options: { readonly signal: AbortSignal }): Promise<OfferedWorker>;
 }
 
 export interface ChannelCloserTarget {
@@ -71,7 +71,7 @@ export class OfferReceiverClient implements Disposable {
   }
 
   /** Takes the offer that has waited longest, or waits for one. The worker becomes the caller's. */
-  async recv(options: CallOptions = {}): Promise<WorkerOffer> {
+  async recv(options: CallOptions = {}): Promise<OfferedWorker> {
     using answer = this.capability.call(RECV, undefined, options);
     const results = await answer.result();
     const state = decodeWorkerState(results.state);

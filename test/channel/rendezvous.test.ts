@@ -167,7 +167,8 @@ describe("Rendezvous", () => {
       get(target, key) {
         if (key === "addEventListener") return (_type: string, listener: unknown) => added.push(listener);
         if (key === "removeEventListener") return (_type: string, listener: unknown) => removed.push(listener);
-        return Reflect.get(target, key, target);
+        const value: unknown = Reflect.get(target, key, target);
+        return value;
       },
     });
     const sent = rendezvous.send({ id: 1 }, { signal });

@@ -1,6 +1,6 @@
 /**
  * The offer channel: one rendezvous, and the facets through which it is held. A worker's session holds a sender, which is
- * cut off with the session; the dispatcher holds the rendezvous itself and can choose; receiver and closer are for who is
+ * cut off with the session; the dispatcher holds `offers`, which alone can choose; receiver and closer are for who is
  * given them.
  *
  * An offer is withdrawn when its call is finished or its connection lost, and all of a session's at once when the session
@@ -10,14 +10,29 @@
 import { OFFERS_PER_PEER_MAX } from "../base/limits.ts";
 import { overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import { type WorkerOffer, serveChannelCloser, serveOfferReceiver, serveOfferSender } from "../caps/channel-facets.ts";
+import {
+  type OfferedWorker,
+  serveChannelCloser,
+  serveOfferReceiver,
+  serveOfferSender,
+} from "../caps/channel-facets.ts";
 import type { Capability } from "../rpc/capability.ts";
-import { Rendezvous, type Sender, type WaitOptions } from "./rendezvous.ts";
+import { type Offer, Rendezvous, type Sender, type WaitOptions } from "./rendezvous.ts";
 
 /** An offer on the channel. */
-export interface OfferedWorker extends WorkerOffer {
+export interface WorkerOffer extends OfferedWorker {
   /** Who sent it, as its session was authenticated. */
   readonly peer: PeerId;
+}
+
+/** The facet for who chooses among the offers that wait. */
+export interface OfferChooser {
+  /** Those that wait, in order. Their workers are not the caller's: `state` and `peer` may be looked at. */
+  waiting(): readonly Offer<WorkerOffer>[];
+  /** The worker becomes the caller's. Undefined: the offer is gone. */
+  take(offer: Offer<WorkerOffer>): WorkerOffer | undefined;
+  /** Calls `listener`, which must not throw, each time an offer has begun to wait, until disposed. */
+  onOffer(listener: () => void): Disposable;
 }
 
 export interface SenderInit {
@@ -27,19 +42,28 @@ export interface SenderInit {
 }
 
 export class OfferChannel implements Disposable {
-  /** For the dispatcher, which alone may choose among the offers that wait. Closed with the channel. */
-  readonly rendezvous = new Rendezvous<OfferedWorker>({ drop: (offer) => offer.worker[Symbol.dispose]() });
+  readonly offers: OfferChooser;
+  readonly #rendezvous = new Rendezvous<WorkerOffer>({ drop: (offer) => offer.worker[Symbol.dispose]() });
   readonly #waitingByPeer = new Map<PeerId, number>();
+
+  constructor() {
+    const rendezvous = this.#rendezvous;
+    this.offers = {
+      waiting: () => rendezvous.waiting(),
+      take: (offer) => rendezvous.take(offer),
+      onOffer: (listener) => rendezvous.onOffer(listener),
+    };
+  }
 
   /** An `OfferSender` for one session, owned by the caller. */
   senderFor({ peer, signal }: SenderInit): Capability {
-    const sender = this.rendezvous.sender({ signal });
+    const sender = this.#rendezvous.sender({ signal });
     return serveOfferSender({ send: (offer, options) => this.#send(sender, { ...offer, peer }, options) });
   }
 
   /** An `OfferReceiver`, owned by the caller. It takes what has waited longest. */
   receiver(): Capability {
-    return serveOfferReceiver(this.rendezvous);
+    return serveOfferReceiver(this.#rendezvous);
   }
 
   /** A `ChannelCloser`, owned by the caller. */
@@ -52,9 +76,14 @@ export class OfferChannel implements Disposable {
     return this.#waitingByPeer.get(peer) ?? 0;
   }
 
+  /** Calls of receivers that wait for an offer. */
+  get receiversWaiting(): number {
+    return this.#rendezvous.receiversWaiting;
+  }
+
   /** Fails all that wait, now and later, with `disconnected`. Idempotent. */
   close(reason?: string): void {
-    this.rendezvous.close(reason);
+    this.#rendezvous.close(reason);
   }
 
   [Symbol.dispose](): void {
@@ -62,7 +91,7 @@ export class OfferChannel implements Disposable {
   }
 
   /** Takes the offer's worker over, even when it rejects. */
-  async #send(sender: Sender<OfferedWorker>, offer: OfferedWorker, options: WaitOptions): Promise<void> {
+  async #send(sender: Sender<WorkerOffer>, offer: WorkerOffer, options: WaitOptions): Promise<void> {
     const { peer } = offer;
     const waiting = this.waitingOf(peer);
     if (waiting >= OFFERS_PER_PEER_MAX) {
