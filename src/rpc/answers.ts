@@ -1,0 +1,141 @@
+/**
+ * The answer table: calls that the peer has made, by ids of the peer's.
+ *
+ *     called --settled: Return sent--> returned, results kept for pipelined calls --Finish--> gone
+ *       |
+ *       +--Finish--> Return "canceled" sent, gone; the call goes on only if pipelined calls wait on it
+ *
+ * What a handler costs while it runs is counted until it has really ended, cancelled or not.
+ */
+import { type ClusterError, overloaded, toClusterError } from "../base/errors.ts";
+import { PIPELINE_CHAIN_MAX } from "../base/limits.ts";
+import type { Exports } from "./exports.ts";
+import { BrokenHook, type Hook, type Outcome, PendingCall } from "./hook.ts";
+import { RETURN } from "./message.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { malformed } from "./wire-pointer.ts";
+
+interface Answer {
+  readonly id: number;
+  /** Owned. */
+  readonly pending: PendingCall;
+  /** The results stay here, for a later Return of the peer to take: `sendResultsTo.yourself`. */
+  readonly keepsResults: boolean;
+  /** How many unanswered calls this one waits on, through pipelining. */
+  readonly depth: number;
+  /** Exports that were sent with the results. */
+  readonly resultExports: number[];
+  isReturned: boolean;
+  isFinished: boolean;
+}
+
+export class Answers {
+  readonly #writer: MessageWriter;
+  readonly #exports: Exports;
+  readonly #entries = new Map<number, Answer>();
+  #unreturned = 0;
+
+  constructor(writer: MessageWriter, exports: Exports) {
+    this.#writer = writer;
+    this.#exports = exports;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Calls whose Return has not been sent. */
+  get unreturned(): number {
+    return this.#unreturned;
+  }
+
+  /** Throws unless the id is free. */
+  checkFree(id: number): void {
+    if (this.#entries.has(id)) throw malformed(`a question id that is in use: ${id}`);
+  }
+
+  /** A call has begun. Takes `pending` over. */
+  open(id: number, pending: PendingCall, { keepsResults = false, depth = 0 } = {}): void {
+    const answer: Answer = {
+      id,
+      pending,
+      keepsResults,
+      depth,
+      resultExports: [],
+      isReturned: false,
+      isFinished: false,
+    };
+    this.#entries.set(id, answer);
+    this.#unreturned++;
+    pending.whenSettled((outcome) => this.#settled(answer, outcome));
+  }
+
+  /** The capability at a place of an answer, as a reference of the caller's own, and how deep it is in unanswered calls. */
+  pipeline(id: number, path: readonly number[]): { readonly hook: Hook; readonly depth: number } {
+    const answer = this.#find(id);
+    if (answer.pending.outcome) return { hook: answer.pending.pipeline(path), depth: 0 };
+    const depth = answer.depth + 1;
+    if (depth > PIPELINE_CHAIN_MAX) {
+      return {
+        hook: new BrokenHook(overloaded("too long a chain of pipelined calls", { code: "pipeline-too-deep" })),
+        depth,
+      };
+    }
+    return { hook: answer.pending.pipeline(path), depth };
+  }
+
+  /** The call whose results were kept, as a reference of the caller's own. */
+  take(id: number): PendingCall {
+    const answer = this.#find(id);
+    if (!answer.keepsResults) throw malformed(`results that were not kept: ${id}`);
+    return answer.pending.retain();
+  }
+
+  finish(id: number, { releaseResultCaps }: { releaseResultCaps: boolean }): void {
+    const answer = this.#find(id);
+    this.#entries.delete(id);
+    answer.isFinished = true;
+    if (!answer.isReturned) {
+      this.#unreturned--;
+      this.#writer.returnWithout(id, answer.keepsResults ? RETURN.resultsSentElsewhere : RETURN.canceled);
+    }
+    answer.pending.release();
+    if (releaseResultCaps) this.#exports.releaseAll(answer.resultExports);
+  }
+
+  end(reason: ClusterError): void {
+    const answers = [...this.#entries.values()];
+    this.#entries.clear();
+    this.#unreturned = 0;
+    for (const answer of answers) answer.isFinished = true;
+    for (const answer of answers) {
+      answer.pending.cancel(reason);
+      answer.pending.release();
+    }
+  }
+
+  #find(id: number): Answer {
+    const answer = this.#entries.get(id);
+    if (answer === undefined) throw malformed(`a question that is not open: ${id}`);
+    return answer;
+  }
+
+  #settled(answer: Answer, outcome: Outcome): void {
+    if (answer.isFinished) return;
+    answer.isReturned = true;
+    this.#unreturned--;
+    if (answer.keepsResults) this.#writer.returnWithout(answer.id, RETURN.resultsSentElsewhere);
+    else if ("error" in outcome) this.#writer.returnException(answer.id, outcome.error);
+    else this.#returnResults(answer, outcome);
+  }
+
+  #returnResults(answer: Answer, { results }: Extract<Outcome, { results: unknown }>): void {
+    try {
+      const descriptors = this.#exports.describe(results.capabilities, answer.resultExports);
+      this.#writer.returnResults(answer.id, results.content, descriptors);
+    } catch (error) {
+      this.#exports.releaseAll(answer.resultExports.splice(0));
+      this.#writer.returnException(answer.id, toClusterError(error));
+    }
+  }
+}

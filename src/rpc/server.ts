@@ -1,0 +1,169 @@
+/**
+ * Makes capabilities of plain objects with handlers. Calls are dispatched on interface id and method id together, to
+ * the handler that has the method's name in the schema.
+ */
+import type { Struct } from "capnp-es";
+import { type ClusterError, toClusterError, unimplemented } from "../base/errors.ts";
+import { type Capability, capabilityOf, type Method } from "./capability.ts";
+import { type Call, Hook, Payload, PendingCall } from "./hook.ts";
+
+export interface CallContext {
+  /** Aborted, with a ClusterError, when the caller no longer wants the results: finished, or disconnected. */
+  readonly signal: AbortSignal;
+}
+
+/** A generated client class, `Foo$Client`: names an interface and its methods. */
+export interface InterfaceType<C = object> {
+  readonly interfaceId: bigint;
+  readonly methods: readonly Method<Struct, Struct>[];
+  readonly prototype: C;
+}
+
+/** Handles one method: reads `params`, which are borrowed until it settles, and fills `results`, then or before. */
+export type Handler<P, R> = (params: P, results: R, context: CallContext) => Promise<void> | void;
+
+/** One handler per method of the generated client `C`, with the types of its params and results. */
+export type Handlers<C> = {
+  [Name in Exclude<keyof C, "client">]: C[Name] extends (encode?: (params: infer P) => void) => {
+    promise(): Promise<infer R>;
+  }
+    ? Handler<P, R>
+    : never;
+};
+
+/**
+ * A capability to `target`, which handles the methods of `interfaceType`. For an interface with parents, or an object
+ * with several interfaces, pass a list of their client classes. Handlers are begun in the order of the calls, each in a
+ * microtask of its own, and run concurrently from their first await on. What they throw goes to the caller: a
+ * ClusterError as it is, anything else as `failed` with its message. When the last reference is gone and no handler is
+ * running, `target[Symbol.dispose]` is called, once.
+ */
+export function serve<C>(interfaceType: InterfaceType<C>, target: Handlers<C> & Partial<Disposable>): Capability;
+export function serve<A, B>(
+  interfaceTypes: readonly [InterfaceType<A>, InterfaceType<B>],
+  target: Handlers<A> & Handlers<B> & Partial<Disposable>,
+): Capability;
+export function serve<A, B, C>(
+  interfaceTypes: readonly [InterfaceType<A>, InterfaceType<B>, InterfaceType<C>],
+  target: Handlers<A> & Handlers<B> & Handlers<C> & Partial<Disposable>,
+): Capability;
+export function serve(types: InterfaceType | readonly InterfaceType[], target: object): Capability {
+  return capabilityOf(new ServerHook("interfaceId" in types ? [types] : types, target));
+}
+
+/** A call that is being handled, as its handler sees it. The signal is made when it is asked for. */
+class HandlerContext implements CallContext {
+  #controller: AbortController | undefined;
+  #reason: ClusterError | undefined;
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#reason) this.#controller.abort(this.#reason);
+    return this.#controller.signal;
+  }
+
+  get isCancelled(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  cancel(reason: ClusterError): void {
+    this.#reason = reason;
+    this.#controller?.abort(reason);
+  }
+}
+
+/** An object of this process. Lives as long as it has references, each running call being one. */
+class ServerHook extends Hook {
+  readonly #types: readonly InterfaceType[];
+  readonly #target: object;
+
+  constructor(types: readonly InterfaceType[], target: object) {
+    super();
+    this.#types = types;
+    this.#target = target;
+  }
+
+  call(call: Call): PendingCall {
+    const context = new HandlerContext();
+    const pending = new PendingCall((reason) => context.cancel(reason));
+    this.retain();
+    queueMicrotask(() => {
+      if (context.isCancelled) this.#end(call);
+      else this.#handle(call, context, pending);
+    });
+    return pending;
+  }
+
+  watch(): () => void {
+    return () => {};
+  }
+
+  protected unreferenced(): void {
+    const target: Partial<Disposable> = this.#target;
+    try {
+      target[Symbol.dispose]?.();
+    } catch (error) {
+      // Whoever dropped the last reference, a peer perhaps, has no part in this: it is an uncaught error of the target's.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+
+  #handle(call: Call, context: HandlerContext, pending: PendingCall): void {
+    const results = Payload.empty();
+    try {
+      const method = this.#methodOf(call);
+      const handler: unknown = Reflect.get(this.#target, method.methodName ?? "");
+      if (typeof handler !== "function") throw notImplemented(call, method);
+      const settled: unknown = Reflect.apply(handler, this.#target, [
+        call.params.read(method.ParamsClass),
+        results.build(method.ResultsClass),
+        context,
+      ]);
+      if (settled instanceof Promise) {
+        settled.then(
+          () => this.#succeed(call, pending, results),
+          (error: unknown) => this.#fail(call, pending, results, error),
+        );
+      } else this.#succeed(call, pending, results);
+    } catch (error) {
+      this.#fail(call, pending, results, error);
+    }
+  }
+
+  #succeed(call: Call, pending: PendingCall, results: Payload): void {
+    pending.settle({ results });
+    this.#end(call);
+  }
+
+  #fail(call: Call, pending: PendingCall, results: Payload, error: unknown): void {
+    results.dispose();
+    pending.settle({ error: toClusterError(error) });
+    this.#end(call);
+  }
+
+  #end(call: Call): void {
+    call.params.dispose();
+    this.release();
+  }
+
+  #methodOf(call: Call): Method<Struct, Struct> {
+    const type = this.#types.find((candidate) => candidate.interfaceId === call.interfaceId);
+    if (type === undefined) {
+      throw unimplemented(`no interface @0x${call.interfaceId.toString(16)}`, { code: "no-such-interface" });
+    }
+    const indexed = type.methods[call.methodId];
+    const method =
+      indexed?.methodId === call.methodId ? indexed : type.methods.find((each) => each.methodId === call.methodId);
+    if (method === undefined) throw notImplemented(call, undefined);
+    return method;
+  }
+}
+
+function notImplemented(call: Call, method: Method<Struct, Struct> | undefined): ClusterError {
+  const name = method?.methodName ?? `@${call.methodId}`;
+  return unimplemented(`no method ${name} of interface @0x${call.interfaceId.toString(16)}`, {
+    code: "no-such-method",
+  });
+}
