@@ -307,6 +307,20 @@ describe("hostile bytes", () => {
     );
   });
 
+  test("are accepted, and read alike, wherever the engine accepts them", () => {
+    const small = Uint8Array.from([...core(...exportedFunctions([RUN, START])), ...section(0, name("custom"))]);
+    fc.assert(
+      fc.property(fc.nat(small.length - 9), fc.integer({ min: 0, max: 255 }), (at, byte) => {
+        const bytes = Uint8Array.from(small);
+        bytes[at + 8] = byte;
+        if (!WebAssembly.validate(bytes)) return;
+        const exports = WebAssembly.Module.exports(new WebAssembly.Module(bytes));
+        expect(inspected(bytes).exports).toMatchObject(exports.map((item) => ({ name: item.name, kind: item.kind })));
+      }),
+      { numRuns: 20_000 },
+    );
+  });
+
   test("never make it throw, whatever stands behind a header and section numbers", () => {
     const anySection = fc
       .record({ id: fc.integer({ min: 0, max: 14 }), content: fc.uint8Array({ maxLength: 64 }) })
