@@ -5,7 +5,7 @@ import { disconnected, failed } from "../../src/base/errors.ts";
 import { type PeerId, parsePeerId } from "../../src/base/ids.ts";
 import { ChannelCloserClient, OfferReceiverClient, type OfferedWorker } from "../../src/caps/channel-facets.ts";
 import { OfferSenderClient } from "../../src/caps/offers.ts";
-import { OfferChannel, type WorkerOffer } from "../../src/channel/channel-server.ts";
+import { OfferChannel, type WorkerOffer } from "../../src/channel/offer-channel.ts";
 import { OfferSender$Client } from "../../src/generated/channel.ts";
 import { Worker$Client } from "../../src/generated/worker.ts";
 import type { WorkerState } from "../../src/model/worker.ts";

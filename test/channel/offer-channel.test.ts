@@ -1,4 +1,4 @@
-import { describeOfferChannel } from "./channel-server-contract.ts";
+import { describeOfferChannel } from "./offer-channel-contract.ts";
 
 describeOfferChannel("in its own process", () => ({
   pass: (capability) => capability,
