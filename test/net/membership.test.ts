@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import type { Host } from "../../src/net/host.ts";
+import { acceptStreams, addressesOf, startHost, until } from "./host-harness.ts";
+
+const STATE = { role: "worker", version: "1.2.3", labels: { zone: "a" }, slots: 4, busy: 1 } as const;
+
+async function startPair() {
+  const stack = new AsyncDisposableStack();
+  const gateway = stack.use(await startHost());
+  const worker = stack.use(await startHost({ role: "worker" }));
+  await acceptStreams(gateway);
+  gateway.membership.announce({ ...STATE, role: "gateway", slots: 0, busy: 0 });
+  worker.membership.announce(STATE);
+  await worker.openStream({ peerId: gateway.peerId, addresses: addressesOf(gateway) });
+  return { gateway, worker, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+function seenBy(host: Host, peer: Host) {
+  return host.membership.members().find(({ peerId }) => peerId === peer.peerId);
+}
+
+describe("Membership", () => {
+  test("shows each side the other, with what it says of itself", async () => {
+    await using pair = await startPair();
+    const { gateway, worker } = pair;
+    await until(() => seenBy(gateway, worker) !== undefined && seenBy(worker, gateway) !== undefined);
+    expect(seenBy(gateway, worker)).toMatchObject({ ...STATE, isConnected: true, addrs: [] });
+    expect(seenBy(worker, gateway)).toMatchObject({ role: "gateway", addrs: gateway.addrs() });
+    expect(Math.abs((seenBy(gateway, worker)?.lastSeen ?? 0) - Date.now())).toBeLessThan(5_000);
+  });
+
+  test("shows a newcomer within a second, not at the next beat", async () => {
+    await using pair = await startPair();
+    const { gateway, worker } = pair;
+    await until(() => seenBy(gateway, worker) !== undefined);
+    expect(seenBy(gateway, gateway)?.isConnected).toBe(true);
+  });
+
+  test("shows news soon after they are announced", async () => {
+    await using pair = await startPair();
+    const { gateway, worker } = pair;
+    await until(() => seenBy(gateway, worker) !== undefined);
+    const changed = new Promise<void>((resolve) => {
+      gateway.membership.onChange(() => {
+        if (seenBy(gateway, worker)?.busy === 3) resolve();
+      });
+    });
+    worker.membership.announce({ ...STATE, busy: 2 });
+    worker.membership.announce({ ...STATE, busy: 3 });
+    await changed;
+  });
+
+  test("stops showing a peer as soon as its connection closes", async () => {
+    await using pair = await startPair();
+    const { gateway, worker } = pair;
+    await until(() => seenBy(gateway, worker) !== undefined && seenBy(worker, gateway) !== undefined);
+    const gone = new Promise<void>((resolve) => gateway.onPeerGone(() => resolve()));
+    await worker.stop();
+    await gone;
+    expect(seenBy(gateway, worker)).toBeUndefined();
+  });
+
+  test("carries heartbeats past the gateway to peers that are not connected, and goodbyes too", async () => {
+    await using pair = await startPair();
+    const { gateway, worker } = pair;
+    await using other = await startHost({ role: "worker" });
+    other.membership.announce({ ...STATE, labels: { zone: "b" } });
+    await other.openStream({ peerId: gateway.peerId, addresses: addressesOf(gateway) });
+    await until(() => seenBy(worker, other) !== undefined);
+    expect(seenBy(worker, other)).toMatchObject({ labels: { zone: "b" }, isConnected: false });
+    const stoppedMs = performance.now();
+    await other.stop();
+    await until(() => seenBy(worker, other) === undefined);
+    // Sooner than silence would show.
+    expect(performance.now() - stoppedMs).toBeLessThan(9_000);
+  });
+
+  test("shows only itself when alone, and nothing before it announced anything", async () => {
+    await using host = await startHost();
+    expect(host.membership.members()).toEqual([]);
+    host.membership.announce(STATE);
+    expect(host.membership.members().map(({ peerId }) => peerId)).toEqual([host.peerId]);
+  });
+
+  test("sends no heartbeat that is too large", async () => {
+    await using pair = await startPair();
+    const { gateway, worker } = pair;
+    await until(() => seenBy(gateway, worker) !== undefined);
+    const labels = Object.fromEntries(Array.from({ length: 64 }, (_, index) => [`key-${index}`, "x".repeat(250)]));
+    worker.membership.announce({ ...STATE, labels, busy: 4 });
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(seenBy(gateway, worker)).toMatchObject({ busy: 1 });
+  });
+});
