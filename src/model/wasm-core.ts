@@ -75,7 +75,7 @@ export function readSection(
   return { id, section: reader.take(size, where) };
 }
 
-export function cutShort(where: string): MalformedModule {
+function cutShort(where: string): MalformedModule {
   return new MalformedModule(`it ends in the middle of its ${where}: it is truncated`);
 }
 

@@ -12,7 +12,7 @@ import { COMPONENT_HEADER, CORE_HEADER, readComponent } from "./wasm-component.t
 import { readCoreModule } from "./wasm-core.ts";
 import { MalformedModule, WasmReader, WorkBudget } from "./wasm-reader.ts";
 
-export type InspectResult =
+type InspectResult =
   | { readonly ok: true; readonly inspection: ModuleInspection }
   /** A sentence for the person who sent the module. */
   | { readonly ok: false; readonly reason: string };
@@ -55,7 +55,7 @@ export function inspectModule(bytes: Uint8Array): InspectResult {
   }
 }
 
-export type EntryResult =
+type EntryResult =
   { readonly ok: true; readonly entry: EntryKind } | { readonly ok: false; readonly reason: string };
 
 /**
@@ -99,7 +99,7 @@ export function unknownImports(inspection: ModuleInspection): string[] {
   return [...unknown];
 }
 
-export type LimitsResult = { readonly ok: true } | { readonly ok: false; readonly reason: string };
+type LimitsResult = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
 /**
  * Whether what a module allocates before its first instruction, and what no cap could hold later, is within a task's

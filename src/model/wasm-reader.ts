@@ -13,7 +13,7 @@ export class MalformedModule extends Error {
   override readonly name = "MalformedModule";
 }
 
-export interface Span {
+interface Span {
   readonly start: number;
   readonly end: number;
   /** What these bytes are, for messages: `type section`. */

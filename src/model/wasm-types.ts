@@ -89,7 +89,7 @@ export class TypeTable {
   }
 }
 
-export interface Limits {
+interface Limits {
   readonly min: number;
   readonly max?: number | undefined;
   readonly isShared: boolean;

@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import type { ModuleInspection } from "../../src/model/module.ts";
 import { inspectModule } from "../../src/model/wasm-inspect.ts";
 
-export type GuestName = "hash" | "hello" | "component";
+type GuestName = "hash" | "hello" | "component";
 
-export function guestPath(guest: GuestName): URL {
+function guestPath(guest: GuestName): URL {
   return new URL(`../../wasm-tasks/${guest}/${guest}.wasm`, import.meta.url);
 }
 
