@@ -55,8 +55,7 @@ export function inspectModule(bytes: Uint8Array): InspectResult {
   }
 }
 
-type EntryResult =
-  { readonly ok: true; readonly entry: EntryKind } | { readonly ok: false; readonly reason: string };
+type EntryResult = { readonly ok: true; readonly entry: EntryKind } | { readonly ok: false; readonly reason: string };
 
 /**
  * Which way into a module a task takes: the one it asks for (`wanted`), else a component's, else `run` if the task has
