@@ -1,0 +1,139 @@
+/**
+ * Entry of a runner process: takes orders from its pool, runs one guest after another, and ends when the pool does.
+ *
+ * It is a composition root of its own: the only place below `app/` that asks the system for time and randomness, to
+ * hand them to guests. It runs under Node's permission model and without an environment; what that leaves open is
+ * dropped by `dropPowers` before the first guest's code is loaded.
+ */
+import { randomFillSync } from "node:crypto";
+import process from "node:process";
+import { READY_FRAME_BYTES, REPLY, REQUEST } from "../wire.ts";
+import type { RunOrder, RunReport } from "../wire.ts";
+import { ComponentGuest } from "./component-guest.ts";
+import { ControlReader, ControlWriter } from "./control-pipe.ts";
+import { compileCore, runCore } from "./core-guest.ts";
+import type { CompiledCore, RunResult } from "./core-guest.ts";
+import { dropPowers } from "./drop-powers.ts";
+import type { GuestPowers } from "./files/powers.ts";
+import { GuestExit } from "./guest-exit.ts";
+import { GuestOutput } from "./guest-output.ts";
+import { compileReason } from "./trap-reason.ts";
+
+const ORDERS_FD = 3;
+const REPLIES_FD = 4;
+/** Longest single sleep: Atomics.wait takes any, but Infinity says nothing about being bounded. */
+const SLEEP_MS_MAX = 2 ** 31;
+const NO_STDIN = new Uint8Array(0);
+
+/** What the pool has sent of a module. It is compiled when it is first run, so that a refusal is that run's outcome. */
+interface LoadedModule {
+  readonly cores: Map<number, Uint8Array<ArrayBuffer>>;
+  glue: string | undefined;
+  compiledCore: CompiledCore | undefined;
+  component: ComponentGuest | undefined;
+}
+
+class RunnerProcess {
+  readonly #reader = new ControlReader(ORDERS_FD);
+  readonly #writer = new ControlWriter(REPLIES_FD);
+  readonly #exit = new GuestExit();
+  readonly #output = new GuestOutput(this.#writer, this.#exit);
+  readonly #modules = new Map<number, LoadedModule>();
+  readonly #powers: GuestPowers;
+  readonly #cpuMicros: () => number;
+  #stdin = NO_STDIN;
+
+  constructor() {
+    const sleeper = new Int32Array(new SharedArrayBuffer(4));
+    const cpuUsage = process.cpuUsage.bind(process);
+    this.#cpuMicros = () => {
+      const { user, system } = cpuUsage();
+      return user + system;
+    };
+    this.#powers = {
+      realtimeNs: () => BigInt(Date.now()) * 1_000_000n,
+      monotonicNs: () => BigInt(Math.round(performance.now() * 1e6)),
+      cpuNs: () => BigInt(this.#cpuMicros()) * 1000n,
+      fillRandom: (bytes) => void randomFillSync(bytes),
+      sleep: (durationMs) => void Atomics.wait(sleeper, 0, 0, Math.min(durationMs, SLEEP_MS_MAX)),
+      writeOutput: (stream, bytes) => this.#output.write(stream, bytes),
+    };
+  }
+
+  /** Serves until the pool closes the pipe. */
+  async serve(): Promise<void> {
+    const ready = new Uint8Array(READY_FRAME_BYTES);
+    new DataView(ready.buffer).setFloat64(0, this.#cpuMicros() / 1000, true);
+    this.#writer.send(REPLY.ready, ready);
+    for (;;) {
+      const frame = this.#reader.next();
+      if (frame === undefined) return;
+      const { kind, payload } = frame;
+      const view = new DataView(payload.buffer);
+      if (kind === REQUEST.core) {
+        this.#module(view.getUint32(0, true)).cores.set(view.getUint32(4, true), payload.slice(8));
+      } else if (kind === REQUEST.glue) {
+        this.#module(view.getUint32(0, true)).glue = new TextDecoder().decode(payload.subarray(4));
+      } else if (kind === REQUEST.forget) {
+        this.#modules.delete(view.getUint32(0, true));
+      } else if (kind === REQUEST.stdin) {
+        this.#stdin = payload;
+      } else if (kind === REQUEST.run) {
+        await this.#serveRun(parseRunOrder(payload));
+      }
+    }
+  }
+
+  async #serveRun(order: RunOrder): Promise<void> {
+    this.#output.reset(order.outputBytesMax, order.outputLimit);
+    this.#exit.reset();
+    const cpuBefore = this.#cpuMicros();
+    const result = await this.#run(order);
+    const report: RunReport = {
+      end: result.end,
+      value: result.value,
+      cpuMs: (this.#cpuMicros() - cpuBefore) / 1000,
+      memoryBytes: result.memoryBytes,
+      hasTruncated: this.#output.hasTruncated,
+    };
+    this.#stdin = NO_STDIN;
+    this.#writer.send(REPLY.end, new TextEncoder().encode(JSON.stringify(report)));
+  }
+
+  async #run(order: RunOrder): Promise<RunResult> {
+    const { args, env, entry } = order;
+    const module = this.#module(order.key);
+    try {
+      if (entry.kind === "component") {
+        module.component ??= await ComponentGuest.load(module.glue ?? "", entry.coreNames, module.cores);
+        return module.component.run({ args, env, stdin: this.#stdin }, this.#powers, this.#exit);
+      }
+      module.compiledCore ??= compileCore(module.cores.get(0) ?? NO_STDIN);
+    } catch (thrown) {
+      return { end: { kind: "rejected", reason: compileReason(thrown) }, memoryBytes: 0 };
+    } finally {
+      module.cores.clear();
+    }
+    return runCore({ core: module.compiledCore, entry, args, env, stdin: this.#stdin }, this.#powers, this.#exit);
+  }
+
+  #module(key: number): LoadedModule {
+    let module = this.#modules.get(key);
+    if (module === undefined) {
+      module = { cores: new Map(), glue: undefined, compiledCore: undefined, component: undefined };
+      this.#modules.set(key, module);
+    }
+    return module;
+  }
+}
+
+/** The pool is trusted: what it sends is what `encodeRunOrder` made. */
+function parseRunOrder(payload: Uint8Array): RunOrder {
+  return JSON.parse(new TextDecoder().decode(payload)) as RunOrder;
+}
+
+const exitProcess = process.exit.bind(process);
+const runner = new RunnerProcess();
+dropPowers();
+await runner.serve();
+exitProcess(0);

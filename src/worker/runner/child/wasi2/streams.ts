@@ -1,0 +1,158 @@
+/**
+ * `wasi:io`: errors, pollables and streams. Reading and writing never wait here, since all a guest can read is there
+ * from the start and its output goes to a pipe that blocks by itself; only clocks make it wait.
+ */
+import { WasiFailure } from "../files/errno.ts";
+import type { GuestPowers } from "../files/powers.ts";
+import { CallFailure, errorCodeOf } from "./failure.ts";
+
+/** Bytes handed over in one call, however many are asked for. */
+const READ_BYTES_MAX = 1_048_576n;
+const WRITE_BYTES_MAX = 1_048_576n;
+const POLLABLES_MAX = 4_096;
+
+/** `wasi:io/error`. */
+export class IoError {
+  /** A file's error code, where it was one. */
+  readonly code: string | undefined;
+
+  constructor(code: string | undefined) {
+    this.code = code;
+  }
+
+  toDebugString(): string {
+    return this.code ?? "i/o error";
+  }
+}
+
+/** `wasi:io/poll`. Ready when the monotonic clock has reached `dueNs`; undefined: always. */
+export class Pollable {
+  readonly dueNs: bigint | undefined;
+  readonly #powers: GuestPowers;
+
+  constructor(powers: GuestPowers, dueNs?: bigint) {
+    this.#powers = powers;
+    this.dueNs = dueNs;
+  }
+
+  ready(): boolean {
+    return this.dueNs === undefined || this.dueNs <= this.#powers.monotonicNs();
+  }
+
+  block(): void {
+    while (!this.ready()) {
+      this.#powers.sleep(Number((this.dueNs ?? 0n) - this.#powers.monotonicNs()) / 1e6);
+    }
+  }
+}
+
+/** Waits until one is ready; answers the indexes of all that are. */
+export function poll(pollables: readonly Pollable[]): Uint32Array {
+  let first: Pollable | undefined;
+  if (pollables.length > POLLABLES_MAX) throw new Error(`a poll of ${pollables.length} pollables at once`);
+  for (const pollable of pollables) {
+    if (first === undefined || (pollable.dueNs ?? 0n) < (first.dueNs ?? 0n)) first = pollable;
+  }
+  if (first === undefined) throw new Error("a poll of no pollables");
+  first.block();
+  return Uint32Array.from(pollables.keys().filter((index) => pollables[index]?.ready() === true));
+}
+
+/** Where an input stream takes its bytes from: the next ones, at most `length`; empty at the end. */
+export type Source = (length: number) => Uint8Array;
+/** Where an output stream puts its bytes. */
+export type Sink = (bytes: Uint8Array) => void;
+
+const closed = { tag: "closed" };
+
+export class InputStream {
+  readonly #powers: GuestPowers;
+  readonly #source: Source;
+
+  constructor(powers: GuestPowers, source: Source) {
+    this.#powers = powers;
+    this.#source = source;
+  }
+
+  read(length: bigint): Uint8Array {
+    if (length === 0n) return new Uint8Array(0);
+    const wanted = Number(length < READ_BYTES_MAX ? length : READ_BYTES_MAX);
+    const bytes = asStreamCall(() => this.#source(wanted));
+    if (bytes.length === 0) throw new CallFailure(closed);
+    return bytes;
+  }
+
+  blockingRead(length: bigint): Uint8Array {
+    return this.read(length);
+  }
+
+  skip(length: bigint): bigint {
+    return BigInt(this.read(length).length);
+  }
+
+  blockingSkip(length: bigint): bigint {
+    return this.skip(length);
+  }
+
+  subscribe(): Pollable {
+    return new Pollable(this.#powers);
+  }
+}
+
+export class OutputStream {
+  readonly #powers: GuestPowers;
+  readonly #sink: Sink;
+
+  constructor(powers: GuestPowers, sink: Sink) {
+    this.#powers = powers;
+    this.#sink = sink;
+  }
+
+  checkWrite(): bigint {
+    return WRITE_BYTES_MAX;
+  }
+
+  write(bytes: Uint8Array): void {
+    asStreamCall(() => this.#sink(bytes));
+  }
+
+  blockingWriteAndFlush(bytes: Uint8Array): void {
+    this.write(bytes);
+  }
+
+  flush(): void {}
+
+  blockingFlush(): void {}
+
+  writeZeroes(length: bigint): void {
+    if (length > WRITE_BYTES_MAX) throw new Error("more zeroes than check-write allowed");
+    this.write(new Uint8Array(Number(length)));
+  }
+
+  blockingWriteZeroesAndFlush(length: bigint): void {
+    this.writeZeroes(length);
+  }
+
+  splice(source: InputStream, length: bigint): bigint {
+    const bytes = source.read(length);
+    this.write(bytes);
+    return BigInt(bytes.length);
+  }
+
+  blockingSplice(source: InputStream, length: bigint): bigint {
+    return this.splice(source, length);
+  }
+
+  subscribe(): Pollable {
+    return new Pollable(this.#powers);
+  }
+}
+
+function asStreamCall<T>(operation: () => T): T {
+  try {
+    return operation();
+  } catch (thrown) {
+    if (!(thrown instanceof WasiFailure)) throw thrown;
+    throw new CallFailure({ tag: "last-operation-failed", val: new IoError(errorCodeOf(thrown.errno)) });
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * Components to parts a runner can load, each once: transpiled in a process of its own, kept as a file by the
+ * component's digest. The files are a cache: one that does not read well is made again.
+ */
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join, sep } from "node:path";
+import type { Readable, Writable } from "node:stream";
+import { pathToFileURL } from "node:url";
+import type { Clock } from "../../base/clock.ts";
+import { failed } from "../../base/errors.ts";
+import type { Digest } from "../../base/ids.ts";
+import { MODULE_BYTES_MAX } from "../../base/limits.ts";
+import { decodeComponentParts } from "./component-parts.ts";
+import type { ComponentParts } from "./component-parts.ts";
+import { prepareRunnerCode } from "./runner-code.ts";
+import type { RunnerCode } from "./runner-code.ts";
+
+/** A 12 MB component takes a few seconds on a slow machine. */
+const TRANSPILE_MS_MAX = 60_000;
+const PARTS_BYTES_MAX = 4 * MODULE_BYTES_MAX;
+const HEAP_MIB_MAX = 1_024;
+const STDERR_LENGTH_MAX = 2_048;
+/** Exit code of the transpiling process for a component that jco refuses. */
+const REFUSED = 2;
+const PACKAGES = `${sep}node_modules${sep}`;
+
+export type TranspileResult =
+  | { readonly ok: true; readonly parts: ComponentParts }
+  /** jco refuses the component, or cannot digest it. */
+  | { readonly ok: false; readonly reason: string };
+
+export interface ComponentTranspilerInit {
+  readonly scratchFolder: string;
+  readonly clock: Clock;
+}
+
+export class ComponentTranspiler {
+  readonly #init: ComponentTranspilerInit;
+  readonly #underWay = new Map<Digest, Promise<TranspileResult>>();
+  readonly #children = new Set<() => void>();
+  #code: Promise<RunnerCode> | undefined;
+
+  constructor(init: ComponentTranspilerInit) {
+    this.#init = init;
+  }
+
+  /** The component's parts, from the cache or made now. Callers that want the same at once share the work. */
+  transpile(digest: Digest, component: Uint8Array): Promise<TranspileResult> {
+    const known = this.#underWay.get(digest);
+    if (known !== undefined) return known;
+    const work = this.#find(digest, component).finally(() => this.#underWay.delete(digest));
+    this.#underWay.set(digest, work);
+    return work;
+  }
+
+  /** Ends the processes that are transpiling. */
+  close(): void {
+    for (const kill of this.#children) kill();
+  }
+
+  async #find(digest: Digest, component: Uint8Array): Promise<TranspileResult> {
+    const { transpiler, packages, version } = locateTranspiler();
+    const folder = join(this.#init.scratchFolder, "components");
+    const path = join(folder, `${digest}-${version}`);
+    const cached = await readFile(path).then(decodeComponentParts, () => undefined);
+    if (cached !== undefined) return { ok: true, parts: cached };
+    this.#code ??= prepareRunnerCode(this.#init.scratchFolder, "transpile");
+    const made = await this.#spawn(await this.#code, transpiler, packages, component);
+    if (typeof made === "string") return { ok: false, reason: made };
+    const parts = decodeComponentParts(made);
+    if (parts === undefined) return { ok: false, reason: "the component could not be transpiled" };
+    await mkdir(folder, { recursive: true });
+    const draft = `${path}.${process.pid}`;
+    await writeFile(draft, made);
+    await rename(draft, path);
+    return { ok: true, parts };
+  }
+
+  /** Answers the encoded parts, or why there are none. */
+  async #spawn(
+    code: RunnerCode,
+    transpiler: string,
+    packages: string,
+    component: Uint8Array,
+  ): Promise<Uint8Array | string> {
+    const flags = [
+      "--permission",
+      `--allow-fs-read=${code.folder}/`,
+      `--allow-fs-read=${packages}`,
+      `--max-old-space-size=${HEAP_MIB_MAX}`,
+      "--no-warnings",
+    ];
+    const child = spawn(process.execPath, [...flags, code.entryPath, pathToFileURL(transpiler).href], {
+      env: {},
+      cwd: "/",
+      detached: true,
+      stdio: ["pipe", "ignore", "pipe", "pipe"],
+    });
+    const kill = (): void => void child.kill("SIGKILL");
+    this.#children.add(kill);
+    using timer = this.#init.clock.setTimer(TRANSPILE_MS_MAX, kill);
+    try {
+      const closed = new Promise<number | undefined>((resolve, reject) => {
+        child.once("close", (exitCode) => resolve(exitCode ?? undefined));
+        child.once("error", (error) => reject(failed("the transpiler could not be started", { cause: error })));
+      });
+      const { stdin, stderr, parts } = parseStdio(child.stdio);
+      stdin.on("error", () => {});
+      stdin.end(component);
+      const texts: string[] = [];
+      stderr.setEncoding("utf8").on("data", (text: string) => texts.push(text));
+      const chunks: Uint8Array[] = [];
+      let length = 0;
+      parts.on("data", (chunk: Uint8Array) => {
+        length += chunk.length;
+        if (length > PARTS_BYTES_MAX) kill();
+        else chunks.push(chunk);
+      });
+      const exitCode = await closed;
+      void timer;
+      if (exitCode === 0) return new Uint8Array(Buffer.concat(chunks));
+      const why = texts.join("").trim().slice(0, STDERR_LENGTH_MAX);
+      if (exitCode === undefined) return "transpiling it takes too much time or memory";
+      if (exitCode === REFUSED) return `it cannot be transpiled: ${why}`;
+      throw failed(`the transpiler does not work: ${why}`, { code: "transpiler" });
+    } finally {
+      this.#children.delete(kill);
+    }
+  }
+}
+
+interface TranspilerPlace {
+  readonly transpiler: string;
+  /** The folder of packages that it may read: its own scope's. */
+  readonly packages: string;
+  /** Changes when other parts could come out. */
+  readonly version: string;
+}
+
+let place: TranspilerPlace | undefined;
+
+function locateTranspiler(): TranspilerPlace {
+  if (place !== undefined) return place;
+  const transpiler = createRequire(import.meta.url).resolve("@bytecodealliance/jco/component");
+  const packages = transpiler.slice(0, transpiler.lastIndexOf(PACKAGES) + PACKAGES.length) + `@bytecodealliance${sep}`;
+  const found: unknown = createRequire(import.meta.url)(join(packages, "jco", "package.json"));
+  const text = typeof found === "object" && found !== null && "version" in found ? String(found.version) : "";
+  place = { transpiler, packages, version: createHash("sha256").update(text).digest("hex").slice(0, 12) };
+  return place;
+}
+
+function parseStdio(stdio: readonly unknown[]): { stdin: Writable; stderr: Readable; parts: Readable } {
+  const [stdin, , stderr, parts] = stdio;
+  return { stdin: stdin as Writable, stderr: stderr as Readable, parts: parts as Readable };
+}

@@ -1,0 +1,63 @@
+/** From how a runner's part in an attempt ended to the attempt's end. Pure. */
+import { NO_USAGE } from "../../model/outcome.ts";
+import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
+import type { RunnerVerdict } from "./runner-process.ts";
+import type { GuestEnd } from "./wire.ts";
+
+/** The share of its memory cap from which on a guest that fails is taken to have failed for want of memory. */
+const MEMORY_SHARE_FULL = 0.9;
+/** What V8 says when its own heap, which holds no linear memory, is full. */
+const HEAP_FULL = /heap out of memory|Fatal process out of memory|JavaScript OOM/i;
+const MIB = 1_048_576;
+
+export interface JudgedEnd {
+  readonly verdict: RunnerVerdict;
+  /** The outcome by which the guest was stopped from outside, if it was. */
+  readonly stopped: Outcome | undefined;
+  readonly memoryCapBytes: number;
+  /** What its memory began with: all that is known of a guest that was killed. */
+  readonly initialBytes: number;
+  readonly wallMs: number;
+  /** As seen from outside. A runner's own report is more exact. */
+  readonly cpuMs: number;
+}
+
+export function judgeEnd(ended: JudgedEnd): AttemptEnd {
+  const { verdict, stopped, memoryCapBytes, initialBytes, wallMs, cpuMs } = ended;
+  const { outputBytes, hasTruncated } = verdict;
+  const output = { outputBytes, outputTruncated: hasTruncated };
+  if (verdict.kind === "died") {
+    const usage = { wallMs, cpuMs, memoryBytes: initialBytes };
+    return { outcome: stopped ?? judgeDeath(verdict.reason, verdict.stderr), usage, ...output };
+  }
+  // It came to its own end before it could be stopped: that end stands, since it has told all of it.
+  const { end, value, memoryBytes } = verdict.report;
+  const usage = { wallMs, cpuMs: verdict.report.cpuMs, memoryBytes };
+  const outcome = judgeGuestEnd(end, memoryBytes, memoryCapBytes);
+  return { outcome, ...(value !== undefined && { value }), usage, ...output };
+}
+
+/** The end of an attempt that no runner ever had. */
+export function endWithoutRun(outcome: Outcome): AttemptEnd {
+  return { outcome, usage: NO_USAGE, outputBytes: 0, outputTruncated: false };
+}
+
+function judgeGuestEnd(end: GuestEnd, memoryBytes: number, capBytes: number): Outcome {
+  const isFull = memoryBytes >= capBytes * MEMORY_SHARE_FULL;
+  if (isFull && (end.kind === "trapped" || (end.kind === "exited" && end.code !== 0))) {
+    const how = end.kind === "trapped" ? end.reason : `exit code ${end.code}`;
+    return { kind: "memory-exceeded", reason: `with ${mib(memoryBytes)} of its ${mib(capBytes)} MiB in use: ${how}` };
+  }
+  return end;
+}
+
+function judgeDeath(reason: string, stderr: string): Outcome {
+  if (HEAP_FULL.test(stderr)) {
+    return { kind: "memory-exceeded", reason: "it filled the engine's own memory, outside its linear memory" };
+  }
+  return { kind: "lost", reason: `the runner went away under it: ${reason}` };
+}
+
+function mib(bytes: number): string {
+  return (bytes / MIB).toFixed(1).replace(/\.0$/, "");
+}

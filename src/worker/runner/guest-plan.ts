@@ -1,0 +1,156 @@
+/**
+ * What the pool knows of a module: whether it may run, on which kind of runner, and the bytes to send for a cap. Making
+ * a plan reads the module once; running it again needs only the plan.
+ */
+import { readFile } from "node:fs/promises";
+import type { Digest } from "../../base/ids.ts";
+import type { ModuleInspection } from "../../model/module.ts";
+import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
+import type { GuestSpec } from "../guest.ts";
+import type { Outcome } from "../../model/outcome.ts";
+import type { ComponentParts } from "./component-parts.ts";
+import type { ComponentTranspiler } from "./component-transpiler.ts";
+import { operateOnModule, WASM_PAGE_BYTES } from "./module-surgery.ts";
+import type { ModuleParts, RunnerTier } from "./runner-process.ts";
+import type { OrderedEntry } from "./wire.ts";
+
+/**
+ * Bytes of code up to which a module is compiled by the optimizing compiler at once. Its first run then takes a few
+ * milliseconds more, and its hot loops run at full speed from the start; above it the wait would be felt.
+ */
+export const SMALL_CODE_BYTES_MAX = 524_288;
+/** Tables grow after the inspection, each to `WASM_TABLE_ENTRIES_MAX`; their number bounds them together. */
+const TABLES_MAX = 64;
+const MEMORIES_MAX = 1;
+
+/** A core module, or one of a component's. */
+interface CorePlan {
+  readonly name: string;
+  /** Pages its memory begins with, and the most it asks for itself. Without memory of its own: undefined. */
+  readonly memory: { readonly minPages: number; readonly maxPages: number } | undefined;
+}
+
+export type GuestPlan =
+  | { readonly ok: false; readonly reason: string }
+  | {
+      readonly ok: true;
+      readonly digest: Digest;
+      readonly inspection: ModuleInspection;
+      readonly tier: RunnerTier;
+      readonly cores: readonly CorePlan[];
+      /** Core modules only: where the memory and the start function will be found. */
+      readonly layout:
+        { readonly memoryExport: string | undefined; readonly startExport: string | undefined } | undefined;
+    };
+
+export type GoodPlan = Extract<GuestPlan, { ok: true }>;
+
+/** What one task's limits make of a plan. */
+export interface GuestAdmission {
+  readonly moduleKey: string;
+  readonly entry: OrderedEntry;
+  /** The most each core's memory may grow to, in pages, by the order of `cores`. */
+  readonly pagesMax: readonly number[];
+  /** Bytes of memory it begins with. */
+  readonly initialBytes: number;
+}
+
+/** Reads and judges a module. Rejects only when its file cannot be read. */
+export async function planGuest(spec: GuestSpec, transpiler: ComponentTranspiler): Promise<GuestPlan> {
+  const bytes = await readFile(spec.modulePath);
+  const inspected = inspectModule(bytes);
+  if (!inspected.ok) return inspected;
+  const { inspection } = inspected;
+  const [unknown] = unknownImports(inspection);
+  if (unknown !== undefined) return { ok: false, reason: `no host grants its import ${unknown}` };
+  const tier = inspection.codeBytes <= SMALL_CODE_BYTES_MAX ? "optimized" : "baseline";
+  if (inspection.kind === "core") {
+    const core = planCore("module", inspection);
+    if (typeof core === "string") return { ok: false, reason: core };
+    const { memoryExport, startExport } = operateOnModule(bytes, core.memory?.minPages ?? 0);
+    const layout = { memoryExport, startExport };
+    return { ok: true, digest: spec.digest, inspection, tier, cores: [core], layout };
+  }
+  const transpiled = await transpiler.transpile(spec.digest, bytes);
+  if (!transpiled.ok) return transpiled;
+  const cores: CorePlan[] = [];
+  for (const part of transpiled.parts.cores) {
+    const inner = inspectModule(part.bytes);
+    if (!inner.ok) return inner;
+    const core = planCore(part.name, inner.inspection);
+    if (typeof core === "string") return { ok: false, reason: core };
+    cores.push(core);
+  }
+  return { ok: true, digest: spec.digest, inspection, tier, cores, layout: undefined };
+}
+
+/** Holds a plan against a task's entry and limits: what to order from a runner, or the outcome without one. */
+export function admitGuest(plan: GoodPlan, spec: GuestSpec): GuestAdmission | Outcome {
+  const entry = checkEntry(plan.inspection, spec.entry.kind, spec.entry.kind === "run");
+  if (!entry.ok) return { kind: "rejected", reason: entry.reason };
+  const capPages = Math.floor(spec.memoryBytes / WASM_PAGE_BYTES);
+  const initialPages = plan.cores.reduce((sum, core) => sum + (core.memory?.minPages ?? 0), 0);
+  const limits = checkLimits(plan.inspection, spec.memoryBytes);
+  if (initialPages > capPages) {
+    const reason = limits.ok
+      ? `it begins with ${initialPages} pages of memory, and ${capPages} are its cap`
+      : limits.reason;
+    return { kind: "memory-exceeded", reason };
+  }
+  if (!limits.ok) return { kind: "rejected", reason: limits.reason };
+  const pagesMax = sharePages(plan.cores, capPages - initialPages);
+  return {
+    moduleKey: `${plan.digest}:${pagesMax.join(",")}`,
+    entry: orderEntry(plan, spec),
+    pagesMax,
+    initialBytes: initialPages * WASM_PAGE_BYTES,
+  };
+}
+
+/** The bytes to send for an admission. Rejects when a file cannot be read, or no longer is what was planned. */
+export async function loadParts(
+  plan: GoodPlan,
+  admission: GuestAdmission,
+  spec: GuestSpec,
+  transpiler: ComponentTranspiler,
+): Promise<ModuleParts> {
+  const bytes = await readFile(spec.modulePath);
+  if (plan.inspection.kind === "core") {
+    return { cores: [operateOnModule(bytes, admission.pagesMax[0] ?? 0).chunks], glue: undefined };
+  }
+  const transpiled = await transpiler.transpile(spec.digest, bytes);
+  if (!transpiled.ok) throw new Error(transpiled.reason);
+  return { cores: capCores(transpiled.parts, admission), glue: transpiled.parts.glue };
+}
+
+function capCores(parts: ComponentParts, admission: GuestAdmission): (readonly Uint8Array[])[] {
+  return parts.cores.map(
+    ({ bytes }, index) => operateOnModule(bytes, admission.pagesMax[index] ?? 0, { keepsStart: true }).chunks,
+  );
+}
+
+function orderEntry(plan: GoodPlan, spec: GuestSpec): OrderedEntry {
+  if (spec.entry.kind === "component") return { kind: "component", coreNames: plan.cores.map(({ name }) => name) };
+  const layout = plan.layout ?? { memoryExport: undefined, startExport: undefined };
+  return { ...spec.entry, ...layout };
+}
+
+function planCore(name: string, inspection: ModuleInspection): CorePlan | string {
+  const own = inspection.memories.filter((memory) => !memory.isImported);
+  if (inspection.memories.length > MEMORIES_MAX) return "it has more than one memory";
+  if (inspection.memories.some((memory) => memory.isShared)) return "it has a shared memory, as threads need it";
+  if (inspection.memories.some((memory) => memory.is64)) return "it has a 64-bit memory";
+  if (inspection.tables.length > TABLES_MAX) return `it has more than ${TABLES_MAX} tables`;
+  const [memory] = own;
+  if (memory === undefined) return { name, memory: undefined };
+  return { name, memory: { minPages: memory.minPages, maxPages: memory.maxPages ?? Infinity } };
+}
+
+/** Divides the pages that are left evenly among the memories that may grow; what each does not ask for is not passed on. */
+function sharePages(cores: readonly CorePlan[], pagesLeft: number): number[] {
+  const count = cores.filter((core) => core.memory !== undefined).length;
+  return cores.map(({ memory }) => {
+    if (memory === undefined) return 0;
+    return Math.min(memory.maxPages, memory.minPages + Math.floor(pagesLeft / count));
+  });
+}

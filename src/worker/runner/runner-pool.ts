@@ -1,0 +1,237 @@
+/**
+ * Runs WebAssembly guests in a pool of sandboxed child processes, one guest at a time in each.
+ *
+ * A run: its module is planned (`guest-plan.ts`: may it run, and how) — it waits for a slot — it takes a process from
+ * the shelf — the process runs it, watched from here for its wall time, its CPU time and its caller's signal — the
+ * process goes back, or is killed and replaced. Whatever a guest does ends in an outcome; only its own process suffers.
+ *
+ * Who decides: limits on memory and output are held inside the runner and checked again here; time is held here alone.
+ */
+import { mkdir } from "node:fs/promises";
+import type { Clock } from "../../base/clock.ts";
+import { messageOf, overloaded } from "../../base/errors.ts";
+import type { Digest } from "../../base/ids.ts";
+import type { Log } from "../../base/log.ts";
+import type { AttemptEnd } from "../../model/outcome.ts";
+import type { Executor, GuestIo, GuestSpec } from "../guest.ts";
+import { ComponentTranspiler } from "./component-transpiler.ts";
+import { endWithoutRun, judgeEnd } from "./guest-outcome.ts";
+import { admitGuest, loadParts, planGuest } from "./guest-plan.ts";
+import type { GoodPlan, GuestAdmission, GuestPlan } from "./guest-plan.ts";
+import { cancelledBy, GuestWatch } from "./guest-watch.ts";
+import { OwnerWatch } from "./owner-watch.ts";
+import { prepareRunnerCode } from "./runner-code.ts";
+import type { RunnerProcess } from "./runner-process.ts";
+import { RunnerShelf } from "./runner-shelf.ts";
+import { SlotQueue } from "./slot-queue.ts";
+
+export interface RunnerPoolInit {
+  /** Guests at once. */
+  readonly slots: number;
+  /** Warm processes beyond one per slot; default 1. */
+  readonly spares?: number | undefined;
+  /** Ours alone among all programs of this machine, or shared with other pools: caches only. Made if missing. */
+  readonly scratchFolder: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface RunnerPoolStats {
+  readonly slots: number;
+  readonly busy: number;
+  /** Calls of `run` that wait for a slot. */
+  readonly waiting: number;
+  /** Guests that have ended, by whatever outcome. */
+  readonly finished: number;
+  /** Runner processes that were started, ever. */
+  readonly started: number;
+  readonly runners: readonly {
+    readonly pid: number | undefined;
+    readonly state: string;
+    readonly tier: string;
+    readonly runs: number;
+  }[];
+}
+
+/** Modules whose plans are remembered. */
+const PLANS_MAX = 512;
+
+export class RunnerPool implements Executor {
+  readonly #init: RunnerPoolInit;
+  readonly #shelf: RunnerShelf;
+  readonly #watch: OwnerWatch;
+  readonly #transpiler: ComponentTranspiler;
+  readonly #slots: SlotQueue;
+  readonly #plans = new Map<Digest, GuestPlan>();
+  readonly #closing = new AbortController();
+  readonly #running = new Set<Promise<unknown>>();
+  #finished = 0;
+  #closed: Promise<void> | undefined;
+
+  private constructor(init: RunnerPoolInit, shelf: RunnerShelf, watch: OwnerWatch) {
+    this.#init = init;
+    this.#shelf = shelf;
+    this.#watch = watch;
+    this.#slots = new SlotQueue(init.slots);
+    this.#transpiler = new ComponentTranspiler({ scratchFolder: init.scratchFolder, clock: init.clock });
+  }
+
+  /** Starts the processes. Rejects, and leaves none, when they do not come up. */
+  static async open(init: RunnerPoolInit): Promise<RunnerPool> {
+    const { clock, log, slots } = init;
+    await mkdir(init.scratchFolder, { recursive: true });
+    const code = await prepareRunnerCode(init.scratchFolder, "main");
+    const watch = new OwnerWatch(log);
+    const warm = slots + (init.spares ?? 1);
+    const shelf = new RunnerShelf({ code, warm, max: warm + slots, watch, clock, log });
+    const pool = new RunnerPool(init, shelf, watch);
+    try {
+      await shelf.open();
+    } catch (error) {
+      await pool.close();
+      throw error;
+    }
+    return pool;
+  }
+
+  stats(): RunnerPoolStats {
+    const runners = this.#shelf.runners().map(({ pid, state, tier, runs }) => ({ pid, state, tier, runs }));
+    return {
+      slots: this.#init.slots,
+      busy: this.#slots.busy,
+      waiting: this.#slots.waiting,
+      finished: this.#finished,
+      started: this.#shelf.started,
+      runners,
+    };
+  }
+
+  async run(spec: GuestSpec, io: GuestIo, { signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
+    const running = this.#run(spec, io, AbortSignal.any([signal, this.#closing.signal]));
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+      this.#finished++;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#closing.abort(overloaded("the pool of runners was closed", { code: "closed" }));
+    this.#transpiler.close();
+    await Promise.allSettled(this.#running);
+    await this.#shelf.close();
+    await this.#watch.close();
+  }
+
+  async #run(spec: GuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
+    if (signal.aborted) return endWithoutRun(cancelledBy(signal));
+    let plan: GuestPlan | undefined;
+    try {
+      plan = this.#plans.get(spec.digest) ?? (await unlessAborted(this.#plan(spec), signal));
+    } catch (error) {
+      this.#init.log.error("a module could not be prepared", { digest: spec.digest, error });
+      return endWithoutRun({ kind: "lost", reason: `its module could not be prepared: ${messageOf(error)}` });
+    }
+    if (plan === undefined) return endWithoutRun(cancelledBy(signal));
+    if (!plan.ok) return endWithoutRun({ kind: "rejected", reason: plan.reason });
+    const admission = admitGuest(plan, spec);
+    if ("kind" in admission) return endWithoutRun(admission);
+    if (!(await this.#slots.acquire(signal))) return endWithoutRun(cancelledBy(signal));
+    try {
+      return await this.#attempt(spec, plan, admission, io, signal);
+    } finally {
+      this.#slots.release();
+    }
+  }
+
+  async #plan(spec: GuestSpec): Promise<GuestPlan> {
+    const plan = await planGuest(spec, this.#transpiler);
+    const oldest = this.#plans.keys().next().value;
+    if (this.#plans.size >= PLANS_MAX && oldest !== undefined) this.#plans.delete(oldest);
+    this.#plans.set(spec.digest, plan);
+    return plan;
+  }
+
+  async #attempt(
+    spec: GuestSpec,
+    plan: GoodPlan,
+    admission: GuestAdmission,
+    io: GuestIo,
+    signal: AbortSignal,
+  ): Promise<AttemptEnd> {
+    const component = plan.inspection.kind === "component" ? plan.digest : undefined;
+    let runner: RunnerProcess;
+    try {
+      runner = await this.#shelf.take({ tier: plan.tier, moduleKey: admission.moduleKey, component });
+    } catch (error) {
+      return endWithoutRun({ kind: "lost", reason: messageOf(error) });
+    }
+    try {
+      if (signal.aborted) return endWithoutRun(cancelledBy(signal));
+      return await this.#runOn(runner, spec, plan, admission, io, signal);
+    } catch (error) {
+      return endWithoutRun({ kind: "lost", reason: messageOf(error) });
+    } finally {
+      this.#shelf.giveBack(runner);
+    }
+  }
+
+  async #runOn(
+    runner: RunnerProcess,
+    spec: GuestSpec,
+    plan: GoodPlan,
+    admission: GuestAdmission,
+    io: GuestIo,
+    signal: AbortSignal,
+  ): Promise<AttemptEnd> {
+    const { clock } = this.#init;
+    const startedMs = clock.monotonicMs();
+    using watch = new GuestWatch({ runner, spec, signal, clock });
+    const verdict = await runner.run({
+      moduleKey: admission.moduleKey,
+      loadParts: () => loadParts(plan, admission, spec, this.#transpiler),
+      order: {
+        entry: admission.entry,
+        args: spec.args,
+        env: spec.env,
+        outputBytesMax: spec.outputBytesMax,
+        outputLimit: spec.outputLimit,
+      },
+      stdin: spec.stdin,
+      io,
+    });
+    return judgeEnd({
+      verdict,
+      stopped: watch.stopped,
+      memoryCapBytes: spec.memoryBytes,
+      initialBytes: admission.initialBytes,
+      wallMs: clock.monotonicMs() - startedMs,
+      cpuMs: watch.cpuMs,
+    });
+  }
+}
+
+/** What `work` gives, or undefined as soon as the signal is aborted; the work itself goes on, for others to use. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  if (signal.aborted) return undefined;
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  const onAbort = (): void => resolve(undefined);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    work.catch(() => {});
+  }
+}

@@ -1,0 +1,392 @@
+/**
+ * One runner process, seen from the pool: it is started, runs one guest at a time, and ends.
+ *
+ *     starting --ready--> idle <--run / end of run--> busy
+ *         \_______________ any _______________/  --> ended     (killed, crashed, or it said nonsense)
+ *
+ * The process is sandboxed (see `runnerArguments`) and not trusted: whatever it sends is checked, and nonsense ends it.
+ * Output passes through with back-pressure: while the receiver is slow the pipe is not read, and the guest blocks.
+ */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import type { Readable, Writable } from "node:stream";
+import { failed, messageOf } from "../../base/errors.ts";
+import type { GuestIo, OutputStream } from "../guest.ts";
+import type { RunnerCode } from "./runner-code.ts";
+import {
+  encodeFrameHeader,
+  END_FRAME_BYTES_MAX,
+  FRAME_HEADER_BYTES,
+  OUTPUT_FRAME_BYTES_MAX,
+  parseRunReport,
+  READY_FRAME_BYTES,
+  REPLY,
+  REQUEST,
+} from "./wire.ts";
+import type { RunOrder, RunReport } from "./wire.ts";
+import { WASM_TABLE_ENTRIES_MAX } from "../../base/limits.ts";
+
+/** `optimized`: hot loops reach full speed on the first call, and compiling costs more; see `SMALL_CODE_BYTES_MAX`. */
+export type RunnerTier = "optimized" | "baseline";
+
+/** Output read from the pipe and not yet passed on, above which the pipe is not read. */
+const OUTPUT_QUEUE_BYTES_MAX = 262_144;
+/** Of what a runner says on stderr, what is kept to explain its death. */
+const STDERR_LENGTH_MAX = 4_096;
+/** JavaScript heap of a runner. Guests' linear memories and files lie outside it. */
+const HEAP_MIB_MAX = 512;
+/** Modules that one runner keeps compiled. */
+export const MODULES_PER_RUNNER_MAX = 16;
+/** Pages of one memory: 4 GiB, the most that a task may ask for. Each task's own cap is in its module. */
+const MEMORY_PAGES_MAX = 65_536;
+
+export interface GuestRequest {
+  /** Names the module with its cap: equal keys, equal bytes. */
+  readonly moduleKey: string;
+  /** The module's parts, read only when the runner does not have it. */
+  readonly loadParts: () => Promise<ModuleParts>;
+  readonly order: Omit<RunOrder, "key">;
+  readonly stdin: Uint8Array;
+  readonly io: GuestIo;
+}
+
+export interface ModuleParts {
+  /** The bytes of each core module, in chunks. */
+  readonly cores: readonly (readonly Uint8Array[])[];
+  readonly glue: Uint8Array | undefined;
+}
+
+export type RunnerVerdict =
+  | {
+      readonly kind: "reported";
+      readonly report: RunReport;
+      readonly outputBytes: number;
+      readonly hasTruncated: boolean;
+    }
+  /** The process ended under the guest, by our hand or not. `stderr` is what it said last. */
+  | {
+      readonly kind: "died";
+      readonly reason: string;
+      readonly stderr: string;
+      readonly outputBytes: number;
+      readonly hasTruncated: boolean;
+    };
+
+interface Segment {
+  readonly stream: OutputStream;
+  readonly bytes: Uint8Array;
+}
+
+interface RunUnderWay {
+  readonly io: GuestIo;
+  readonly outputBytesMax: number;
+  readonly settle: (verdict: RunnerVerdict) => void;
+  readonly segments: Segment[];
+  queuedBytes: number;
+  outputBytes: number;
+  hasTruncated: boolean;
+  isPumping: boolean;
+  report: RunReport | undefined;
+}
+
+export class RunnerProcess {
+  readonly tier: RunnerTier;
+  readonly #child: ChildProcess;
+  readonly #orders: Writable;
+  readonly #replies: Readable;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+  /** The modules that the process holds, by module key; least recently used first. */
+  readonly #modules = new Map<string, number>();
+  #state: "starting" | "idle" | "busy" | "ended" = "starting";
+  #run: RunUnderWay | undefined;
+  #rest: Uint8Array = new Uint8Array(0);
+  #nextKey = 1;
+  #runs = 0;
+  #cpuMs = 0;
+  #stderr = "";
+  #deathReason: string | undefined;
+
+  constructor(code: RunnerCode, tier: RunnerTier) {
+    this.tier = tier;
+    // The shell only sets a limit that Node cannot: no core dumps, which would be as large as the guest's memory.
+    const command = [process.execPath, ...runnerArguments(code, tier)];
+    const child = spawn("/bin/sh", ["-c", 'ulimit -c 0; unset PWD OLDPWD; exec "$@"', "sh", ...command], {
+      env: {},
+      cwd: "/",
+      // A session of its own: signals that a terminal sends to its owner's group are not for guests.
+      detached: true,
+      stdio: ["ignore", "ignore", "pipe", "pipe", "pipe"],
+    });
+    this.#child = child;
+    this.#ready.promise.catch(() => {});
+    const { orders, replies, stderr } = parseStdio(child);
+    this.#orders = orders;
+    this.#replies = replies;
+    orders.on("error", () => {});
+    replies.on("error", () => {});
+    replies.on("data", (chunk: Uint8Array) => this.#receive(chunk));
+    stderr.setEncoding("utf8").on("data", (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-STDERR_LENGTH_MAX);
+    });
+    child.on("error", (error) => this.#end(`it could not be started: ${error.message}`));
+    child.on("close", (code, signal) =>
+      this.#end(signal === null ? `it ended with code ${code}` : `it ended by ${signal}`),
+    );
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  get state(): "starting" | "idle" | "busy" | "ended" {
+    return this.#state;
+  }
+
+  /** Guests that it has begun to run. */
+  get runs(): number {
+    return this.#runs;
+  }
+
+  /** CPU time that it had used, in all, when it last said so: when it was ready, or its last guest ended. */
+  get cpuMs(): number {
+    return this.#cpuMs;
+  }
+
+  /** Resolves when it can run guests; rejects if it ended before. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** Resolves when the process is gone and all that it had said has been read. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  holds(moduleKey: string): boolean {
+    return this.#modules.has(moduleKey);
+  }
+
+  /**
+   * Runs one guest. Only when idle. Resolves when all of its output has been passed on; rejects if the module's parts
+   * cannot be read, and then the runner is as it was.
+   */
+  async run(request: GuestRequest): Promise<RunnerVerdict> {
+    if (this.#state !== "idle") throw new Error("assertion failed: a runner that is not idle was given a guest");
+    this.#state = "busy";
+    const { promise, resolve } = Promise.withResolvers<RunnerVerdict>();
+    this.#run = {
+      io: request.io,
+      outputBytesMax: request.order.outputBytesMax,
+      settle: resolve,
+      segments: [],
+      queuedBytes: 0,
+      outputBytes: 0,
+      hasTruncated: false,
+      isPumping: false,
+      report: undefined,
+    };
+    let key = this.#modules.get(request.moduleKey);
+    if (key === undefined) {
+      let parts: ModuleParts;
+      try {
+        parts = await request.loadParts();
+      } catch (error) {
+        this.#run = undefined;
+        if (this.#state === "busy") this.#state = "idle";
+        throw error;
+      }
+      key = this.#load(parts);
+    }
+    this.#modules.delete(request.moduleKey);
+    this.#modules.set(request.moduleKey, key);
+    this.#runs++;
+    if (request.stdin.length > 0) this.#send(REQUEST.stdin, request.stdin);
+    const order: RunOrder = { ...request.order, key };
+    this.#send(REQUEST.run, new TextEncoder().encode(JSON.stringify(order)));
+    return promise;
+  }
+
+  /** Ends the process at once, whatever it is doing. Idempotent. */
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+
+  #load(parts: ModuleParts): number {
+    const oldest = this.#modules.entries().next().value;
+    if (this.#modules.size >= MODULES_PER_RUNNER_MAX && oldest !== undefined) {
+      this.#modules.delete(oldest[0]);
+      this.#send(REQUEST.forget, encodeU32s(oldest[1]));
+    }
+    const key = this.#nextKey++;
+    parts.cores.forEach((chunks, part) => this.#send(REQUEST.core, encodeU32s(key, part), ...chunks));
+    if (parts.glue !== undefined) this.#send(REQUEST.glue, encodeU32s(key), parts.glue);
+    return key;
+  }
+
+  #send(kind: number, ...chunks: readonly Uint8Array[]): void {
+    if (!this.#orders.writable) return;
+    this.#orders.cork();
+    this.#orders.write(
+      encodeFrameHeader(
+        kind,
+        chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+      ),
+    );
+    for (const chunk of chunks) this.#orders.write(chunk);
+    this.#orders.uncork();
+  }
+
+  #receive(chunk: Uint8Array): void {
+    let bytes = chunk;
+    if (this.#rest.length > 0) {
+      bytes = new Uint8Array(this.#rest.length + chunk.length);
+      bytes.set(this.#rest);
+      bytes.set(chunk, this.#rest.length);
+    }
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    let at = 0;
+    while (bytes.length - at >= FRAME_HEADER_BYTES) {
+      const kind = view.getUint8(at);
+      const length = view.getUint32(at + 1, true);
+      if (length > (kind === REPLY.end ? END_FRAME_BYTES_MAX : OUTPUT_FRAME_BYTES_MAX)) {
+        this.#distrust("a frame that is too long");
+        return;
+      }
+      const start = at + FRAME_HEADER_BYTES;
+      if (bytes.length - start < length) break;
+      at = start + length;
+      this.#handleFrame(kind, bytes.subarray(start, at));
+    }
+    this.#rest = bytes.slice(at);
+    const run = this.#run;
+    if (run === undefined) return;
+    if (run.queuedBytes > OUTPUT_QUEUE_BYTES_MAX) this.#replies.pause();
+    if (!run.isPumping) void this.#pump(run);
+  }
+
+  #handleFrame(kind: number, payload: Uint8Array): void {
+    const run = this.#run;
+    if (kind === REPLY.ready && this.#state === "starting" && payload.length === READY_FRAME_BYTES) {
+      this.#cpuMs = new DataView(payload.buffer, payload.byteOffset).getFloat64(0, true);
+      this.#state = "idle";
+      this.#ready.resolve();
+    } else if ((kind === REPLY.stdout || kind === REPLY.stderr) && run !== undefined && run.report === undefined) {
+      const kept = payload.slice(0, run.outputBytesMax - run.outputBytes);
+      run.outputBytes += kept.length;
+      run.queuedBytes += kept.length;
+      if (kept.length < payload.length) run.hasTruncated = true;
+      if (kept.length > 0) run.segments.push({ stream: kind === REPLY.stdout ? "stdout" : "stderr", bytes: kept });
+    } else if (kind === REPLY.end && run !== undefined && run.report === undefined) {
+      run.report = parseRunReport(new TextDecoder().decode(payload));
+      if (run.report === undefined) this.#distrust("a report that is none");
+      else this.#cpuMs += run.report.cpuMs;
+    } else {
+      this.#distrust(`a frame of kind ${kind} that nobody waits for`);
+    }
+  }
+
+  /** Passes queued output on, one write at a time, and settles the run after its last. */
+  async #pump(run: RunUnderWay): Promise<void> {
+    run.isPumping = true;
+    for (let next = takeSegment(run.segments); next !== undefined; next = takeSegment(run.segments)) {
+      try {
+        await run.io.write(next.stream, next.bytes);
+      } catch (error) {
+        run.segments.length = 0;
+        run.queuedBytes = 0;
+        this.#distrust(`output that nobody takes: ${messageOf(error)}`);
+        break;
+      }
+      run.queuedBytes -= next.bytes.length;
+      if (run.queuedBytes <= OUTPUT_QUEUE_BYTES_MAX && this.#replies.isPaused()) this.#replies.resume();
+    }
+    run.isPumping = false;
+    if (this.#run !== run) return;
+    if (this.#state === "ended") {
+      this.#run = undefined;
+      run.settle({
+        kind: "died",
+        reason: this.#deathReason ?? "it ended",
+        stderr: this.#stderr,
+        outputBytes: run.outputBytes,
+        hasTruncated: run.hasTruncated,
+      });
+    } else if (run.report !== undefined) {
+      this.#run = undefined;
+      this.#state = "idle";
+      run.settle({
+        kind: "reported",
+        report: run.report,
+        outputBytes: run.outputBytes,
+        hasTruncated: run.hasTruncated || run.report.hasTruncated,
+      });
+    }
+  }
+
+  /** The process does what no runner of ours does, or nobody wants what it says: it is of no more use. */
+  #distrust(what: string): void {
+    this.#deathReason ??= `it was ended for ${what}`;
+    this.kill();
+  }
+
+  #end(reason: string): void {
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    this.#deathReason ??= reason;
+    this.#ready.reject(failed(`a runner did not start: ${this.#deathReason}`, { code: "runner-start" }));
+    this.#ended.resolve();
+    const run = this.#run;
+    if (run !== undefined && !run.isPumping) void this.#pump(run);
+  }
+}
+
+/** The sandbox, as far as flags make it. Whatever else a process could do is dropped inside, by `dropPowers`. */
+function runnerArguments(code: RunnerCode, tier: RunnerTier): string[] {
+  return [
+    "--permission",
+    `--allow-fs-read=${code.folder}/`,
+    "--disallow-code-generation-from-strings",
+    "--no-addons",
+    "--no-warnings",
+    `--wasm-max-table-size=${WASM_TABLE_ENTRIES_MAX}`,
+    `--wasm-max-mem-pages=${MEMORY_PAGES_MAX}`,
+    `--max-old-space-size=${HEAP_MIB_MAX}`,
+    ...(tier === "optimized" ? ["--no-liftoff"] : []),
+    code.entryPath,
+  ];
+}
+
+/** Takes the first segment and those after it on the same stream, as one. */
+function takeSegment(segments: Segment[]): Segment | undefined {
+  const first = segments[0];
+  if (first === undefined) return undefined;
+  let count = 1;
+  let length = first.bytes.length;
+  while (segments[count]?.stream === first.stream) {
+    length += segments[count]?.bytes.length ?? 0;
+    count++;
+  }
+  const taken = segments.splice(0, count);
+  if (count === 1) return first;
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const segment of taken) {
+    bytes.set(segment.bytes, at);
+    at += segment.bytes.length;
+  }
+  return { stream: first.stream, bytes };
+}
+
+function encodeU32s(...values: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(values.length * 4);
+  const view = new DataView(bytes.buffer);
+  values.forEach((value, index) => view.setUint32(index * 4, value, true));
+  return bytes;
+}
+
+/** The pipes that `spawn` was asked for; their types are the same for every stdio. */
+function parseStdio(child: ChildProcess): { orders: Writable; replies: Readable; stderr: Readable } {
+  const [, , stderr, orders, replies] = child.stdio;
+  return { orders: orders as Writable, replies: replies as Readable, stderr: stderr as Readable };
+}

@@ -1,0 +1,194 @@
+/**
+ * The pool's processes: warm ones wait here, and there are always some in reserve. It decides which process a guest
+ * gets, when one is made, and which is ended to make room; it runs nothing itself.
+ *
+ * Processes of the `optimized` tier, which nearly all guests take, are kept at `warm` in number, busy ones included, so
+ * that one that was killed has a successor already. Those of the `baseline` tier are made when they are wanted and kept.
+ * A process that has loaded a component serves that component alone, since it holds its JavaScript.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { Digest } from "../../base/ids.ts";
+import { RUNNER_START_MS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import type { OwnerWatch } from "./owner-watch.ts";
+import type { RunnerCode } from "./runner-code.ts";
+import { RunnerProcess } from "./runner-process.ts";
+import type { RunnerTier } from "./runner-process.ts";
+
+export interface RunnerShelfInit {
+  readonly code: RunnerCode;
+  /** Processes of the optimized tier to keep alive. */
+  readonly warm: number;
+  /** Processes in all, past which idle ones that fit nobody are ended. */
+  readonly max: number;
+  readonly watch: OwnerWatch;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface RunnerWish {
+  readonly tier: RunnerTier;
+  readonly moduleKey: string;
+  /** The component it is for; undefined for a core module. */
+  readonly component: Digest | undefined;
+}
+
+interface Shelved {
+  readonly runner: RunnerProcess;
+  /** The component whose JavaScript it has loaded. */
+  component: Digest | undefined;
+  isTaken: boolean;
+}
+
+/** How long to wait before trying again to start a process that did not come up. */
+const RESTART_DELAY_MS = 500;
+
+export class RunnerShelf {
+  readonly #init: RunnerShelfInit;
+  /** Least recently used first. */
+  readonly #shelved = new Map<RunnerProcess, Shelved>();
+  #isClosed = false;
+  #failedStarts = 0;
+  #restart: Disposable | undefined;
+  #started = 0;
+
+  constructor(init: RunnerShelfInit) {
+    this.#init = init;
+  }
+
+  /** Processes started since the beginning. */
+  get started(): number {
+    return this.#started;
+  }
+
+  runners(): readonly RunnerProcess[] {
+    return [...this.#shelved.keys()];
+  }
+
+  /** Brings the warm processes up. Rejects when one does not start. */
+  async open(): Promise<void> {
+    this.#replenish();
+    await Promise.all(this.runners().map((runner) => runner.ready));
+  }
+
+  /** A process for that wish, idle and taken. The caller gives it back. Rejects when none could be started. */
+  async take(wish: RunnerWish): Promise<RunnerProcess> {
+    const found = this.#find(wish) ?? this.#start(wish.tier);
+    found.isTaken = true;
+    found.component = wish.component;
+    this.#shelved.delete(found.runner);
+    this.#shelved.set(found.runner, found);
+    this.#replenish();
+    try {
+      await found.runner.ready;
+      return found.runner;
+    } catch (error) {
+      found.isTaken = false;
+      throw error;
+    }
+  }
+
+  /** Takes a process back. One that has ended, or served long enough, is replaced. */
+  giveBack(runner: RunnerProcess): void {
+    const shelved = this.#shelved.get(runner);
+    if (shelved !== undefined) shelved.isTaken = false;
+    if (runner.runs >= RUNS_PER_RUNNER_MAX) this.#discard(runner);
+    this.#replenish();
+  }
+
+  /** Ends all processes and resolves when they are gone. Idempotent. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#restart?.[Symbol.dispose]();
+    const runners = this.runners();
+    for (const runner of runners) runner.kill();
+    await Promise.all(runners.map((runner) => runner.ended));
+  }
+
+  #find(wish: RunnerWish): Shelved | undefined {
+    let best: Shelved | undefined;
+    let bestRank = 0;
+    for (const shelved of this.#shelved.values()) {
+      const rank = rankOf(shelved, wish);
+      if (rank > bestRank) {
+        best = shelved;
+        bestRank = rank;
+      }
+    }
+    return best;
+  }
+
+  #start(tier: RunnerTier): Shelved {
+    const { code, watch, clock, log } = this.#init;
+    if (this.#shelved.size >= this.#init.max) this.#makeRoom();
+    const runner = new RunnerProcess(code, tier);
+    this.#started++;
+    const shelved: Shelved = { runner, component: undefined, isTaken: false };
+    this.#shelved.set(runner, shelved);
+    const { pid } = runner;
+    if (pid !== undefined) watch.add(pid);
+    const timer = clock.setTimer(RUNNER_START_MS_MAX, () => runner.kill());
+    runner.ready.then(
+      () => {
+        timer[Symbol.dispose]();
+        this.#failedStarts = 0;
+      },
+      (error: unknown) => {
+        timer[Symbol.dispose]();
+        if (this.#isClosed) return;
+        this.#failedStarts++;
+        log.error("a runner did not start", { error });
+      },
+    );
+    void runner.ended.then(() => {
+      if (pid !== undefined) watch.remove(pid);
+      this.#shelved.delete(runner);
+      this.#replenish();
+    });
+    return shelved;
+  }
+
+  #replenish(): void {
+    if (this.#isClosed || this.#restart !== undefined) return;
+    if (this.#failedStarts > 0) {
+      // It would fail again at once; guests that want one still try.
+      this.#restart = this.#init.clock.setTimer(RESTART_DELAY_MS, () => {
+        this.#restart = undefined;
+        this.#failedStarts = 0;
+        this.#replenish();
+      });
+      return;
+    }
+    let warm = 0;
+    for (const { runner, component } of this.#shelved.values()) {
+      if (runner.tier === "optimized" && component === undefined && isAlive(runner)) warm++;
+    }
+    for (; warm < this.#init.warm && this.#shelved.size < this.#init.max; warm++) this.#start("optimized");
+  }
+
+  #makeRoom(): void {
+    for (const { runner, isTaken } of this.#shelved.values()) {
+      if (isTaken || runner.state !== "idle") continue;
+      this.#discard(runner);
+      return;
+    }
+  }
+
+  #discard(runner: RunnerProcess): void {
+    this.#shelved.delete(runner);
+    runner.kill();
+  }
+}
+
+/** How well a process fits: 0 not at all, more is better. */
+function rankOf({ runner, component, isTaken }: Shelved, wish: RunnerWish): number {
+  if (isTaken || runner.tier !== wish.tier || !isAlive(runner)) return 0;
+  if (component !== undefined && component !== wish.component) return 0;
+  if (wish.component !== undefined && component === undefined && runner.runs > 0) return 2;
+  if (runner.holds(wish.moduleKey)) return 4;
+  return runner.state === "idle" ? 3 : 1;
+}
+
+function isAlive(runner: RunnerProcess): boolean {
+  return runner.state !== "ended";
+}

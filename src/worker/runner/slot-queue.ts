@@ -1,0 +1,49 @@
+/** A number of slots, and those who wait for one in the order they came. */
+export class SlotQueue {
+  readonly #slots: number;
+  readonly #waiting = new Set<() => void>();
+  #busy = 0;
+
+  constructor(slots: number) {
+    this.#slots = slots;
+  }
+
+  get busy(): number {
+    return this.#busy;
+  }
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** Takes a slot, waiting for one if need be. False when the signal was aborted first: no slot was taken. */
+  async acquire(signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return false;
+    if (this.#busy < this.#slots) {
+      this.#busy++;
+      return true;
+    }
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const grant = (): void => resolve(true);
+    const onAbort = (): void => {
+      // A slot that was granted in this very tick stays granted: its owner checks the signal again.
+      if (this.#waiting.delete(grant)) resolve(false);
+    };
+    this.#waiting.add(grant);
+    signal.addEventListener("abort", onAbort, { once: true });
+    const isGranted = await promise;
+    signal.removeEventListener("abort", onAbort);
+    return isGranted;
+  }
+
+  /** Gives a slot back: to the one who has waited longest, if anybody does. */
+  release(): void {
+    const next = this.#waiting.values().next().value;
+    if (next === undefined) {
+      this.#busy--;
+      return;
+    }
+    this.#waiting.delete(next);
+    next();
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * What a pool and its runner say to each other: frames of one kind byte, a little-endian u32 length and that many bytes,
+ * on one pipe each way. The runner trusts the pool. The pool trusts nothing of a runner that has held a guest: it
+ * checks kinds and lengths, and `parseGuestEnd` every field.
+ *
+ * Order of a run: the parts of the module if the runner has not got it, `stdin` if there is any, `run`; then the runner
+ * sends output as it comes, and one `end`. A runner serves one run at a time and sends `ready` once, when it is up.
+ */
+
+export const FRAME_HEADER_BYTES = 5;
+
+/** Pool to runner. */
+export const REQUEST = {
+  /** u32 key, u32 part, then a core module's bytes. A core module has part 0 only. */
+  core: 1,
+  /** u32 key, then the JavaScript that a component was transpiled to. */
+  glue: 2,
+  /** u32 key: the module is no longer needed. */
+  forget: 3,
+  stdin: 4,
+  /** A `RunOrder` as JSON. */
+  run: 5,
+} as const;
+
+/** Runner to pool. */
+export const REPLY = { ready: 1, stdout: 2, stderr: 3, end: 4 } as const;
+
+/** `ready` says how much CPU time starting took, in milliseconds, as a little-endian f64. */
+export const READY_FRAME_BYTES = 8;
+/** Longest frames that a runner may send. */
+export const OUTPUT_FRAME_BYTES_MAX = 65_536;
+export const END_FRAME_BYTES_MAX = 65_536;
+/** A reason's length; longer ones are cut. */
+export const REASON_LENGTH_MAX = 2_048;
+
+/** A name in a component's transpiled JavaScript for each of its core modules, by part. */
+export interface ComponentParts {
+  readonly coreNames: readonly string[];
+}
+
+export interface RunOrder {
+  readonly key: number;
+  readonly entry: OrderedEntry;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly outputBytesMax: number;
+  readonly outputLimit: "truncate" | "fail";
+}
+
+export type OrderedEntry =
+  | (CoreLayout & { readonly kind: "command" })
+  | (CoreLayout & { readonly kind: "run"; readonly input: number; readonly difficulty: number })
+  | (ComponentParts & { readonly kind: "component" });
+
+/** Where the pool has put what a core module hides; see `module-surgery.ts`. */
+export interface CoreLayout {
+  readonly memoryExport: string | undefined;
+  readonly startExport: string | undefined;
+}
+
+/** How a guest ended, as its runner saw it. */
+export type GuestEnd =
+  | { readonly kind: "exited"; readonly code: number }
+  | { readonly kind: "trapped"; readonly reason: string }
+  | { readonly kind: "rejected"; readonly reason: string }
+  | { readonly kind: "output-exceeded" };
+
+export interface RunReport {
+  readonly end: GuestEnd;
+  readonly value?: string | undefined;
+  readonly cpuMs: number;
+  readonly memoryBytes: number;
+  readonly hasTruncated: boolean;
+}
+
+/** A frame's header; the payload follows it. */
+export function encodeFrameHeader(kind: number, length: number): Uint8Array {
+  const header = new Uint8Array(FRAME_HEADER_BYTES);
+  header[0] = kind;
+  new DataView(header.buffer).setUint32(1, length, true);
+  return header;
+}
+
+/** The report in an `end` frame; undefined when it is not one, which only a runner that a guest took over sends. */
+export function parseRunReport(text: string): RunReport | undefined {
+  let raw: unknown;
+  try {
+    raw = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isRecord(raw)) return undefined;
+  const end = parseGuestEnd(raw["end"]);
+  const { value, cpuMs, memoryBytes, hasTruncated } = raw;
+  if (end === undefined || !isAmount(cpuMs) || !isAmount(memoryBytes) || typeof hasTruncated !== "boolean")
+    return undefined;
+  if (value !== undefined && (typeof value !== "string" || !/^\d{1,10}$/.test(value))) return undefined;
+  return { end, value, cpuMs, memoryBytes, hasTruncated };
+}
+
+function parseGuestEnd(raw: unknown): GuestEnd | undefined {
+  if (!isRecord(raw)) return undefined;
+  const { kind, code, reason } = raw;
+  if (kind === "exited" && typeof code === "number" && Number.isInteger(code)) return { kind, code };
+  if ((kind === "trapped" || kind === "rejected") && typeof reason === "string") {
+    return { kind, reason: reason.slice(0, REASON_LENGTH_MAX) };
+  }
+  return kind === "output-exceeded" ? { kind } : undefined;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+function isAmount(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+}
