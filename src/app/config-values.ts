@@ -59,7 +59,7 @@ export function parseListen(text: string): Parsed<string> {
 
 /** A shallow check, so that a slip is told at the start; what the text means is for the dialer. */
 export function parseDial(text: string): Parsed<string> {
-  const [where = "", secret] = splitOnce(text, "#");
+  const [where, secret] = splitOnce(text, "#");
   const hostPort = parseHostPort(where);
   const isAddress = where.startsWith("/") || parsePeerId(where) !== undefined || "value" in hostPort;
   if (isAddress && secret !== "" && !/\s/.test(text)) return { value: text };

@@ -100,7 +100,7 @@ function digest(bytes) {
 
 async function runNpm(args) {
   const npmCli = process.env.npm_execpath ?? "";
-  if (/npm-cli\.js$/.test(npmCli)) await run(process.execPath, [npmCli, ...args], root);
+  if (npmCli.endsWith("npm-cli.js")) await run(process.execPath, [npmCli, ...args], root);
   else await run("npm", args, root);
 }
 

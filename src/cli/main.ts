@@ -1,0 +1,71 @@
+/** The command line. Each command has a file of its own; here they are put together, and here the program ends. */
+import { Command } from "commander";
+import { nearestName } from "../app/config-settings.ts";
+import { VERSION } from "../app/version.ts";
+import { defineCluster } from "./cluster.ts";
+import { defineSettings, processSettings } from "./command-context.ts";
+import { defineConfig } from "./config.ts";
+import { defineDemo } from "./demo.ts";
+import { describeError, exitCodeOf } from "./exit-code.ts";
+import { Output } from "./output.ts";
+import { defineRun } from "./run.ts";
+import { startRole } from "./start.ts";
+import { defineTask } from "./task.ts";
+import { defineWorker } from "./worker.ts";
+
+function makeProgram(): Command {
+  const program = new Command("capmesh")
+    .description("Runs WebAssembly programs on a cluster of machines you own.")
+    .version(VERSION)
+    .usage("--gateway | --dial <where> | <command>  [options]")
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .exitOverride();
+  defineSettings(program, [...processSettings(), "url"]);
+  program.allowExcessArguments().action(async () => {
+    const [unknown] = program.args;
+    if (unknown !== undefined) refuseUnknownCommand(program, unknown);
+    process.exitCode = await startRole(program);
+  });
+  const up = program.command("up").description("a gateway and a worker in one process");
+  defineSettings(
+    up,
+    processSettings().filter((key) => key !== "gateway" && key !== "dial"),
+  ).action(async () => {
+    process.exitCode = await startRole(up, "up");
+  });
+  defineRun(program);
+  defineTask(program);
+  defineWorker(program);
+  defineCluster(program);
+  defineConfig(program);
+  defineDemo(program);
+  return program;
+}
+
+function refuseUnknownCommand(program: Command, name: string): never {
+  const nearest = nearestName(
+    name,
+    program.commands.map((command) => command.name()),
+  );
+  const hint = nearest === undefined ? "`capmesh --help` lists them" : `did you mean ${nearest}?`;
+  program.error(`error: unknown command '${name}'; ${hint}`);
+}
+
+Output.prepareStreams();
+try {
+  await makeProgram().parseAsync(process.argv);
+} catch (thrown) {
+  const message = describeError(thrown);
+  if (message !== "")
+    process.stderr.write(
+      `${message
+        .split("\n")
+        .map((line) => `capmesh: ${line}`)
+        .join("\n")}\n`,
+    );
+  process.exitCode = exitCodeOf(thrown);
+}
+// What is left open must not hold the program, and what was written must get out.
+for (const stream of [process.stdout, process.stderr]) await new Promise((flushed) => stream.write("", flushed));
+process.exit();

@@ -1,0 +1,221 @@
+/**
+ * `capmesh run`: submits a module, passes its output on as it comes, and ends with the guest's exit code.
+ *
+ * The task belongs to the gateway, not to this program: interrupted, it goes on unless the user says otherwise.
+ */
+import { createInterface } from "node:readline/promises";
+import { type Command, Option } from "commander";
+import { parseDuration } from "../api/duration.ts";
+import type { RunJson } from "../api/run-json.ts";
+import type { TaskJson } from "../api/task-json.ts";
+import { ClusterError } from "../base/errors.ts";
+import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
+import { EXIT, InterruptedError, UsageError, WaitTimedOutError } from "./exit-code.ts";
+import { LiveView, progressBar } from "./live-view.ts";
+import { type SubmitOptions, defineSubmitOptions, submitFields } from "./submit-options.ts";
+import { printable } from "./table.ts";
+
+interface RunOptions extends SubmitOptions {
+  readonly detach?: boolean;
+  readonly wait?: string;
+}
+
+const PROGRESS_EVERY_MS = 500;
+const BAR_WIDTH = 24;
+/** Values of more runs than this are not all printed: the task has them. */
+const VALUES_MAX = 1_000;
+
+export function defineRun(program: Command): void {
+  const command = program
+    .command("run")
+    .description("run a module on the cluster and wait for it; exits with the guest's exit code")
+    .argument("<file.wasm>", "the module, core or component")
+    .argument("[args...]", "arguments of the guest, after --")
+    .option("--detach", "print the task's id and leave it running")
+    .addOption(
+      new Option("--wait <duration>", "give up waiting after this long; the task goes on").conflicts("detach"),
+    );
+  defineSubmitOptions(command);
+  defineSettings(command, CLIENT_SETTINGS);
+  command.action(async (file: string, args: readonly string[], options: RunOptions) => {
+    process.exitCode = await run(contextOf(command), file, args, options);
+  });
+}
+
+async function run(
+  context: CommandContext,
+  file: string,
+  args: readonly string[],
+  { detach, wait, ...options }: RunOptions,
+): Promise<number> {
+  const { client, output } = context;
+  const waitMs = wait === undefined ? undefined : parseDuration(wait);
+  if (wait !== undefined && waitMs === undefined) {
+    throw new UsageError(`--wait ${wait}: expected a duration: seconds, or 500ms, 30s, 5m`);
+  }
+  const fields = submitOnly(options);
+  const task = await client.submit(await submitFields(file, args, fields));
+  if (detach) {
+    if (output.isJson) output.json(task);
+    else output.line(task.id);
+    return EXIT.ok;
+  }
+  if (output.isJson) output.json({ event: "submitted", task });
+  using interrupts = new Interrupts(context, task.id);
+  const signals = waitMs === undefined ? [interrupts.signal] : [interrupts.signal, timeoutSignal(waitMs, task.id)];
+  const finished = await follow(context, task, AbortSignal.any(signals));
+  return await report(context, finished);
+}
+
+/** Settings of the client are options of the command too; they are no fields. */
+function submitOnly(options: SubmitOptions & { url?: string; token?: string; json?: boolean }): SubmitOptions {
+  const { url: _url, token: _token, json: _json, ...fields } = options;
+  return fields;
+}
+
+function timeoutSignal(waitMs: number, id: string): AbortSignal {
+  const controller = new AbortController();
+  const message = `task ${id} has not finished in time; it goes on: \`capmesh task logs ${id} -f\` follows it`;
+  setTimeout(() => controller.abort(new WaitTimedOutError(message)), waitMs).unref();
+  return controller.signal;
+}
+
+/** Passes on all output until the task has finished. */
+async function follow(context: CommandContext, task: TaskJson, signal: AbortSignal): Promise<TaskJson> {
+  const { client, output } = context;
+  const view = new LiveView({
+    write: (text) => process.stderr.write(text),
+    isTerminal: output.isStderrTerminal && !output.isJson,
+    width: () => output.stderrWidth,
+  });
+  const stopProgress = output.isStderrTerminal && !output.isJson ? showProgress(context, task.id, view) : () => {};
+  try {
+    const onTruncated = (): void => {
+      void view.above("", () => output.say(`capmesh: the output is cut here: it was longer than --output-max`));
+    };
+    for await (const chunk of client.logs(task.id, { run: "all", follow: true, signal, onTruncated })) {
+      if (output.isJson) output.json({ event: "output", ...chunk });
+      else await view.above(chunk.text, () => output.raw(chunk.stream, chunk.text));
+    }
+    return await client.waitForTask(task.id, { signal });
+  } finally {
+    stopProgress();
+    view.clear();
+  }
+}
+
+/** Asks for the task from time to time and draws how far it is. The caller stops it. */
+function showProgress({ client }: CommandContext, id: string, view: LiveView): () => void {
+  const stopped = new AbortController();
+  const draw = async (): Promise<void> => {
+    try {
+      const task = await client.getTask(id, { signal: stopped.signal });
+      if (!stopped.signal.aborted) view.update([progressLine(task)]);
+    } catch (thrown) {
+      // The log's reader tells when the gateway is gone for good.
+      if (!(thrown instanceof ClusterError) && !stopped.signal.aborted) throw thrown;
+    }
+  };
+  const timer = setInterval(() => void draw(), PROGRESS_EVERY_MS);
+  void draw();
+  return () => {
+    stopped.abort();
+    clearInterval(timer);
+  };
+}
+
+export function progressLine(task: TaskJson): string {
+  const runs = task.runs === null || task.runs === 1 ? "" : `  ${task.completions} of ${task.runs} runs`;
+  return `${printable(task.id)}  ${progressBar(task.progress, BAR_WIDTH)}${runs}  ${task.state}`;
+}
+
+/** Values and why it failed, if it did; the exit code. */
+async function report({ client, output }: CommandContext, task: TaskJson): Promise<number> {
+  const runs: RunJson[] = [];
+  if ((task.runs ?? Infinity) <= VALUES_MAX) for await (const run of client.listRuns(task.id)) runs.push(run);
+  if (output.isJson) output.json({ event: "finished", task, runs });
+  else {
+    const values = runs.length > 0 ? runs.map((run) => run.result?.value) : [task.result?.value];
+    for (const value of values) if (value !== undefined) output.line(value);
+  }
+  if (task.state === "succeeded") return EXIT.ok;
+  const failed = runs.findLast((run) => run.state === "failed");
+  if (!output.isJson) output.say(`capmesh: task ${task.id} ${task.state}${reasonText(task, failed)}`);
+  const code = failed?.outcome?.code ?? task.result?.exitCode ?? 0;
+  return task.state === "failed" && code > 0 && code < 256 ? code : EXIT.taskFailed;
+}
+
+function reasonText(task: TaskJson, run: RunJson | undefined): string {
+  const outcome = run?.outcome;
+  const what = outcome?.kind === "exited" ? `exit code ${outcome.code ?? "unknown"}` : outcome?.kind;
+  const reason = task.reason ?? outcome?.reason;
+  return [what, reason]
+    .filter((text) => text !== undefined && text !== null)
+    .map((text) => `: ${printable(text)}`)
+    .join("");
+}
+
+/**
+ * The first Ctrl-C on a terminal asks once whether to cancel the task; anywhere else, and on every further signal, the
+ * program ends and the task goes on.
+ */
+class Interrupts implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #context: CommandContext;
+  readonly #id: string;
+  readonly #listener = (): void => void this.#take();
+  #isAsking = false;
+
+  constructor(context: CommandContext, id: string) {
+    this.#context = context;
+    this.#id = id;
+    process.on("SIGINT", this.#listener);
+    process.on("SIGTERM", this.#listener);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  async #take(): Promise<void> {
+    if (!this.#isAsking && process.stdin.isTTY && this.#context.output.isStderrTerminal) {
+      this.#isAsking = true;
+      if (await this.#isToBeCancelled()) return this.#cancel();
+    }
+    this.#controller.abort(
+      new InterruptedError(
+        `task ${this.#id} goes on: \`capmesh task logs ${this.#id} -f\` follows it, ` +
+          `\`capmesh task cancel ${this.#id}\` ends it`,
+      ),
+    );
+  }
+
+  async #isToBeCancelled(): Promise<boolean> {
+    const reader = createInterface({ input: process.stdin, output: process.stderr });
+    const closed = new AbortController();
+    reader.on("SIGINT", () => closed.abort());
+    reader.on("close", () => closed.abort());
+    try {
+      const answer = await reader.question(`\ncancel task ${this.#id}? [y/N] `, { signal: closed.signal });
+      return /^y(?:es)?$/i.test(answer.trim());
+    } catch {
+      return false;
+    } finally {
+      reader.close();
+    }
+  }
+
+  async #cancel(): Promise<void> {
+    try {
+      await this.#context.client.cancel(this.#id);
+      this.#controller.abort(new InterruptedError(`task ${this.#id} is cancelled`));
+    } catch (thrown) {
+      this.#controller.abort(thrown);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    process.off("SIGINT", this.#listener);
+    process.off("SIGTERM", this.#listener);
+  }
+}

@@ -1,0 +1,102 @@
+/** The flags of a submission, and the fields they make. Values go to the gateway as they were typed: it checks them. */
+import { openAsBlob } from "node:fs";
+import { access, constants, stat } from "node:fs/promises";
+import { text as readText } from "node:stream/consumers";
+import type { Command } from "commander";
+import { messageOf } from "../base/errors.ts";
+import type { SubmitFields } from "../client/submit-form.ts";
+import { collect } from "./command-context.ts";
+import { UsageError } from "./exit-code.ts";
+
+export interface SubmitOptions {
+  readonly id?: string;
+  readonly description?: string;
+  readonly input?: string;
+  readonly difficulty?: string;
+  readonly entry?: string;
+  readonly start?: string;
+  readonly delay?: string;
+  readonly repeats?: string;
+  readonly duration?: string;
+  readonly complete?: string;
+  readonly env?: readonly string[];
+  readonly stdin?: string;
+  readonly timeout?: string;
+  readonly cpu?: string;
+  readonly memory?: string;
+  readonly outputMax?: string;
+  readonly outputLimit?: string;
+  readonly retries?: string;
+  readonly retryOn?: readonly string[];
+  readonly backoff?: string;
+  readonly priority?: string;
+  readonly require?: readonly string[];
+}
+
+export function defineSubmitOptions(command: Command): Command {
+  return command
+    .option("--id <id>", "the task's id (default: one is made)")
+    .option("--description <text>", "shown, never interpreted")
+    .option("--input <n>", "first argument of an exported run(i32, i32)")
+    .option("--difficulty <n>", "second argument of an exported run(i32, i32)")
+    .option("--entry <entry>", "command, run or component (default: by what the module exports)")
+    .option("--start <when>", "before the first run: seconds, 500ms, 2s, 5m, 1h, 1d, or an RFC 3339 time")
+    .option("--delay <duration>", "between due times of runs")
+    .option("--repeats <n>", "runs in total")
+    .option("--duration <duration>", "how long a run is expected to take, for the progress shown")
+    .option("--complete <n>", "where the completion counter starts")
+    .option("--env <key=value>", "environment variable of the guest; repeatable", collect)
+    .option("--stdin <file>", "what the guest reads from stdin; - is this program's stdin")
+    .option("--timeout <duration>", "wall time of one attempt")
+    .option("--cpu <duration>", "CPU time of one attempt")
+    .option("--memory <MiB>", "cap of linear memory")
+    .option("--output-max <bytes>", "kept output of one run")
+    .option("--output-limit <what>", "past --output-max: truncate or fail")
+    .option("--retries <n>", "more attempts after one that failed by itself")
+    .option("--retry-on <kind>", "exited, trapped, timed-out or memory-exceeded; repeatable", collect)
+    .option("--backoff <duration>", "before the first retry, doubling")
+    .option("--priority <n>", "-100 to 100, higher first")
+    .option("--require <key=value>", "worker label that must hold; repeatable", collect);
+}
+
+/** @throws UsageError for a file that cannot be read, or a pair without `=`. */
+export async function submitFields(
+  file: string,
+  args: readonly string[],
+  options: SubmitOptions,
+): Promise<SubmitFields> {
+  const { env, require, stdin, ...plain } = options;
+  return {
+    ...plain,
+    wasm: await fileBlob(file, "<file.wasm>"),
+    ...(args.length === 0 ? {} : { args }),
+    ...(env === undefined ? {} : { env: pairs(env, "--env") }),
+    ...(require === undefined ? {} : { require: pairs(require, "--require") }),
+    ...(stdin === undefined ? {} : { stdin: await stdinContent(stdin) }),
+  };
+}
+
+async function stdinContent(where: string): Promise<Blob | string> {
+  return where === "-" ? readText(process.stdin) : fileBlob(where, "--stdin");
+}
+
+/** A file that is streamed when it is sent, not read now. */
+async function fileBlob(path: string, argument: string): Promise<Blob> {
+  try {
+    if (!(await stat(path)).isFile()) throw new Error("not a file");
+    await access(path, constants.R_OK);
+    return await openAsBlob(path);
+  } catch (cause) {
+    throw new UsageError(`${argument}: cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function pairs(texts: readonly string[], flag: string): Record<string, string> {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf("=");
+      if (at < 1) throw new UsageError(`${flag} ${text}: expected key=value, such as ${flag} mode=fast`);
+      return [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
+}

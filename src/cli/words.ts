@@ -1,0 +1,41 @@
+/** Small things as people read them: ages, peers, outcomes. */
+import type { RunJson } from "../api/run-json.ts";
+
+/** A task in one of these changes no more. */
+export const TASK_END_STATES: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** How long ago an RFC 3339 time is, in its largest unit. */
+export function ageText(time: string, now: number): string {
+  const ageMs = Math.max(0, now - Date.parse(time));
+  if (ageMs >= 2 * DAY) return `${Math.floor(ageMs / DAY)}d`;
+  if (ageMs >= 2 * HOUR) return `${Math.floor(ageMs / HOUR)}h`;
+  if (ageMs >= 2 * MINUTE) return `${Math.floor(ageMs / MINUTE)}m`;
+  return `${Math.floor(ageMs / SECOND)}s`;
+}
+
+/** Peer ids begin alike; their ends tell them apart. */
+export function shortPeer(id: string | undefined): string {
+  if (id === undefined) return "-";
+  return id.length > 16 ? `…${id.slice(-8)}` : id;
+}
+
+export function outcomeText(run: RunJson): string {
+  const { outcome, result } = run;
+  if (outcome === null) return "-";
+  if (outcome.kind === "exited") {
+    return result?.value === undefined ? `exit code ${outcome.code ?? "unknown"}` : `value ${result.value}`;
+  }
+  return outcome.reason === undefined ? outcome.kind : `${outcome.kind}: ${outcome.reason}`;
+}
+
+export function labelText(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .filter(([key]) => key !== "peer")
+    .map(([key, value]) => `${key}=${value}`)
+    .join(" ");
+}
