@@ -1,7 +1,15 @@
 /** A task as JSON: the submission's fields in their own units, and how far the task has come. */
 import { z } from "zod";
 import { RESULT_TEXT_BYTES_MAX } from "../base/limits.ts";
-import { RETRYABLE_KINDS, TASK_STATES, type Task, completions, progress, totalRuns } from "../model/task.ts";
+import {
+  RETRYABLE_KINDS,
+  TASK_STATES,
+  type Task,
+  completions,
+  isFinished,
+  progress,
+  totalRuns,
+} from "../model/task.ts";
 import { secondsOf } from "./duration.ts";
 import { formatOptionalTime, formatTime } from "./time.ts";
 import { resultSchema } from "./run-json.ts";
@@ -106,4 +114,9 @@ export function taskJson(task: Task, now: number): TaskJson {
     priority: spec.priority,
     require: { ...spec.require },
   };
+}
+
+/** No run of it will start any more. */
+export function hasFinished(task: Pick<TaskJson, "state">): boolean {
+  return isFinished(task.state);
 }

@@ -2,7 +2,8 @@
 
 const RFC_3339 = /^(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})$/;
 
-/** The last moment that four digits of a year can name. */
+/** The first and last moment that four digits of a year can name. */
+const TIME_MIN = new Date("0000-01-01T00:00:00Z").getTime();
 export const TIME_MAX = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 
 /** `2026-11-22T10:00:00.000Z`. The time is between the years 0 and 9999. */
@@ -27,7 +28,9 @@ export function parseTime(text: string): number | undefined {
   if (Number(hour) > 23 || Number(minute) > 59 || Number(second) > 60) return undefined;
   date.setUTCHours(Number(hour), Number(minute), Number(second), Number(milliseconds));
   const offset = parseZone(zone);
-  return offset === undefined ? undefined : date.getTime() - offset;
+  if (offset === undefined) return undefined;
+  const time = date.getTime() - offset;
+  return time >= TIME_MIN && time <= TIME_MAX ? time : undefined;
 }
 
 function parseZone(zone: string): number | undefined {

@@ -26,7 +26,7 @@ export const workerSchema = z.object({
 
 export const memberSchema = z.object({
   id: z.string(),
-  role: z.enum(["gateway", "worker"]),
+  role: z.enum(["gateway", "worker", "both"]),
   version: z.string(),
   slots: z.number(),
   busy: z.number(),

@@ -8,13 +8,12 @@
 import { z } from "zod";
 import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
-import { type TaskJson, taskSchema } from "../api/task-json.ts";
+import { type TaskJson, hasFinished, taskSchema } from "../api/task-json.ts";
 import { type MemberJson, type WorkerJson, memberSchema, workerSchema } from "../api/worker-json.ts";
 import { Backoff } from "../base/backoff.ts";
 import { type Clock, sleep } from "../base/clock.ts";
 import { ClusterError } from "../base/errors.ts";
 import { systemClock } from "../base/system-clock.ts";
-import { isFinished } from "../model/task.ts";
 import { HttpExchange } from "./http-exchange.ts";
 import { type LogChunk, type LogOptions, readLog } from "./log-reader.ts";
 import { type SubmitFields, submitForm } from "./submit-form.ts";
@@ -152,7 +151,7 @@ export class CapmeshClient {
           query: { wait: wasReached ? WAIT_SECONDS : undefined },
           signal,
         });
-        if (isFinished(task.state)) return task;
+        if (hasFinished(task)) return task;
         wasReached = true;
         awaySince = undefined;
         backoff.reset();

@@ -1,0 +1,230 @@
+/**
+ * Receives the form of a submission. The module's bytes go to the blob store as they come, held by nobody; text fields
+ * and stdin are kept in memory, under limits. Parts may come in any order.
+ *
+ * Whatever goes wrong (a limit, a form that cannot be read, a store that fails, a client that goes away), reading
+ * stops, the module's writer is disposed, and nothing stays behind. The request itself is left as it is, so that it can
+ * be answered.
+ */
+import type { IncomingMessage } from "node:http";
+import type { Readable } from "node:stream";
+import type { FormTexts } from "../../api/form-fields.ts";
+import type { FieldError } from "../../api/problem.ts";
+import { unwantedFileMessage } from "../../api/submission.ts";
+import { messageOf } from "../../base/errors.ts";
+import { FIELDS_MAX, FIELD_BYTES_MAX, SPEC_BYTES_MAX, STDIN_BYTES_MAX, UPLOAD_IDLE_MS_MAX } from "../../base/limits.ts";
+import type { BlobStore, BlobWriter } from "../../store/blobs.ts";
+import { type FormParser, openFormParser } from "./form-parser.ts";
+import { ClientGone, Refusal } from "./problem.ts";
+
+export interface FormUploadOptions {
+  readonly blobs: BlobStore;
+  readonly moduleBytesMax: number;
+  readonly requestBytesMax: number;
+}
+
+/** A form as it came, unchecked. It owns the module's writer. */
+export interface ReceivedForm extends AsyncDisposable {
+  readonly texts: FormTexts;
+  readonly stdinFile?: Uint8Array | undefined;
+  /** All bytes are written; neither finished nor committed. */
+  readonly module?: BlobWriter | undefined;
+  /** Parts that are of the wrong kind or come twice. */
+  readonly errors: readonly FieldError[];
+}
+
+/** Resolves when the whole form is there. Rejects with a Refusal, with ClientGone, or as the blob store does. */
+export async function receiveForm(request: IncomingMessage, options: FormUploadOptions): Promise<ReceivedForm> {
+  const upload = new FormUpload(request, options);
+  try {
+    await upload.receive();
+  } catch (thrown) {
+    await upload[Symbol.asyncDispose]();
+    throw thrown;
+  }
+  return upload;
+}
+
+/** Text fields beyond what a task may have in args, env and stdin: names, descriptions, separators. */
+const TEXT_BYTES_MAX = SPEC_BYTES_MAX + FIELD_BYTES_MAX;
+
+class FormUpload implements ReceivedForm {
+  readonly texts = new Map<string, string[]>();
+  readonly errors: FieldError[] = [];
+  stdinFile: Uint8Array | undefined;
+  module: BlobWriter | undefined;
+  readonly #request: IncomingMessage;
+  readonly #options: FormUploadOptions;
+  readonly #form: FormParser;
+  readonly #received = Promise.withResolvers<void>();
+  /** Files being read. None rejects: a failure ends the whole. */
+  readonly #files: Promise<void>[] = [];
+  readonly #claimed = new Set<string>();
+  #hasFailed = false;
+  #bytes = 0;
+  #textBytes = 0;
+
+  constructor(request: IncomingMessage, options: FormUploadOptions) {
+    this.#request = request;
+    this.#options = options;
+    this.#form = openForm(request);
+  }
+
+  async receive(): Promise<void> {
+    const request = this.#request;
+    const onData = (chunk: Buffer): void => this.#take(chunk);
+    const onEnd = (): void => void this.#form.end();
+    const onGone = (): void => {
+      if (!request.complete) this.#fail(new ClientGone());
+    };
+    // What nobody sends for a while ends as if the client had gone, which frees its connection.
+    const onIdle = (): void => void request.destroy();
+    this.#listen();
+    request.on("data", onData).on("end", onEnd).on("close", onGone).on("error", onGone);
+    request.setTimeout(UPLOAD_IDLE_MS_MAX, onIdle);
+    if (request.destroyed) onGone();
+    try {
+      await this.#received.promise;
+    } finally {
+      request.off("data", onData).off("end", onEnd).off("close", onGone);
+      request.setTimeout(0);
+      request.off("timeout", onIdle);
+      request.pause();
+      await Promise.all(this.#files);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { module } = this;
+    this.module = undefined;
+    await module?.[Symbol.asyncDispose]();
+  }
+
+  #listen(): void {
+    this.#form
+      .on("field", (name, value, info) => this.#takeField(name, value, info.valueTruncated))
+      .on("file", (name, stream) => void this.#files.push(this.#takeFile(name, stream)))
+      .on("partsLimit", () => this.#fail(tooManyFields()))
+      .on("error", (error) => this.#fail(unreadableForm(error)))
+      .on("finish", () => {
+        void Promise.all(this.#files).then(() => this.#received.resolve());
+      });
+  }
+
+  #take(chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes > this.#options.requestBytesMax) {
+      this.#fail(tooLarge(this.#options));
+      return;
+    }
+    if (this.#form.write(chunk)) return;
+    this.#request.pause();
+    this.#form.once("drain", () => {
+      if (!this.#hasFailed) this.#request.resume();
+    });
+  }
+
+  #takeField(name: string | undefined, value: string, isTruncated: boolean): void {
+    if (name === undefined) {
+      this.#fail(new Refusal("invalid-form", "A part of the form has no name: give each part one."));
+      return;
+    }
+    this.#textBytes += Buffer.byteLength(value);
+    if (isTruncated || this.#textBytes > TEXT_BYTES_MAX) {
+      this.#fail(fieldTooLarge(name.slice(0, 64), FIELD_BYTES_MAX));
+      return;
+    }
+    const values = this.texts.get(name);
+    if (values === undefined) this.texts.set(name, [value]);
+    else values.push(value);
+  }
+
+  /** Never rejects. What is claimed is claimed at once: the next file may be announced before this one is read. */
+  async #takeFile(name: string | undefined, stream: Readable): Promise<void> {
+    // Outlives the reading: a stream that is destroyed when nobody reads it must not end the process.
+    stream.on("error", () => {});
+    const isSecond = name !== undefined && this.#claimed.has(name);
+    if (name !== undefined) this.#claimed.add(name);
+    try {
+      if (name === "wasm" && !isSecond) await this.#takeModule(stream);
+      else if (name === "stdin" && !isSecond) await this.#takeStdin(stream);
+      else {
+        const field = (name ?? "").slice(0, 64);
+        const isFile = name === "wasm" || name === "stdin";
+        this.errors.push({ field, message: isFile ? "came twice: send one file" : unwantedFileMessage(field) });
+        for await (const _ of stream);
+      }
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  async #takeModule(stream: Readable): Promise<void> {
+    const writer = await this.#options.blobs.create();
+    this.module = writer;
+    let bytes = 0;
+    for await (const piece of piecesOf(stream)) {
+      bytes += piece.length;
+      if (bytes > this.#options.moduleBytesMax) throw tooLarge(this.#options);
+      await writer.write(piece);
+    }
+  }
+
+  async #takeStdin(stream: Readable): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    let bytes = 0;
+    for await (const piece of piecesOf(stream)) {
+      bytes += piece.length;
+      if (bytes > STDIN_BYTES_MAX) throw fieldTooLarge("stdin", STDIN_BYTES_MAX);
+      pieces.push(piece);
+    }
+    this.stdinFile = Buffer.concat(pieces);
+  }
+
+  #fail(thrown: unknown): void {
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
+    this.#request.pause();
+    // Ends the file that is being read, and with it its reader.
+    this.#form.destroy(thrown instanceof Error ? thrown : new Error(messageOf(thrown)));
+    this.#received.reject(thrown);
+  }
+}
+
+/** The parser's streams are of bytes. */
+async function* piecesOf(stream: Readable): AsyncGenerator<Uint8Array, void> {
+  for await (const piece of stream) yield piece;
+}
+
+function openForm(request: IncomingMessage): FormParser {
+  try {
+    return openFormParser(request.headers);
+  } catch {
+    throw new Refusal(
+      "invalid-form",
+      "The Content-Type names no boundary: let the client set it, as curl -F and FormData do.",
+    );
+  }
+}
+
+function unreadableForm(error: Error): Refusal {
+  return new Refusal("invalid-form", `The form cannot be read (${error.message}): send it as curl -F or FormData do.`);
+}
+
+function tooManyFields(): Refusal {
+  return new Refusal("too-large", `The form has more than ${FIELDS_MAX} parts: send args and env as JSON.`);
+}
+
+/** For a module or a whole request. */
+export function tooLarge({ moduleBytesMax }: Pick<FormUploadOptions, "moduleBytesMax">): Refusal {
+  const mib = moduleBytesMax / (1024 * 1024);
+  const limit = mib >= 1 ? `${Number(mib.toFixed(1))} MiB` : `${moduleBytesMax} bytes`;
+  const message = `is larger than ${limit}: make the module smaller (strip it, optimize for size)`;
+  return new Refusal("too-large", `wasm ${message}`, { errors: [{ field: "wasm", message }] });
+}
+
+function fieldTooLarge(field: string, bytesMax: number): Refusal {
+  const hint = field === "stdin" && bytesMax < STDIN_BYTES_MAX ? ": send it as a file" : "";
+  const message = `is longer than ${bytesMax} bytes${hint}`;
+  return new Refusal("too-large", `${field} ${message}`, { errors: [{ field, message }] });
+}

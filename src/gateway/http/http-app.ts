@@ -1,0 +1,107 @@
+/** The API as one request listener: what every request passes, the resources, and the refusals at the end. */
+import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from "express";
+import { messageOf } from "../../base/errors.ts";
+import { access, type AccessInit } from "./access.ts";
+import type { EventHistory } from "./event-history.ts";
+import { eventsRouter } from "./event-stream.ts";
+import { healthRouter } from "./health.ts";
+import type { HttpContext } from "./http-context.ts";
+import { logsRouter } from "./logs.ts";
+import type { HttpMetrics } from "./metrics.ts";
+import { modulesRouter } from "./modules.ts";
+import { ClientGone, Refusal, sendRefusal, toRefusal } from "./problem.ts";
+import { runsRouter } from "./runs.ts";
+import { tasksRouter } from "./tasks.ts";
+import { workersRouter } from "./workers.ts";
+
+export interface HttpAppInit {
+  readonly context: HttpContext;
+  readonly access: AccessInit;
+  readonly history: EventHistory;
+  readonly metrics: HttpMetrics;
+  readonly page: Router;
+}
+
+const SECURITY_HEADERS = {
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+  "referrer-policy": "no-referrer",
+  "cross-origin-resource-policy": "same-origin",
+  "cross-origin-opener-policy": "same-origin",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "cache-control": "no-store",
+} as const;
+
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+export function httpApp(init: HttpAppInit): Express {
+  const { context, metrics } = init;
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  // Read by `Query`.
+  app.set("query parser", false);
+  app.use(metrics.observe(context));
+  app.use(requestHead(context));
+  app.use(access(init.access));
+  app.use(init.page);
+  app.use(healthRouter(context));
+  app.use(metrics.router());
+  app.use(tasksRouter(context));
+  app.use(runsRouter(context));
+  app.use(logsRouter(context));
+  app.use(modulesRouter(context));
+  app.use(workersRouter(context));
+  app.use(eventsRouter(context, init.history));
+  app.use(refuseRest);
+  app.use(answerError(context));
+  return app;
+}
+
+/** The caller's request id if it can be used, else one of ours: it is in the answer, and in the log. */
+function requestHead({ newId }: HttpContext): RequestHandler {
+  return (request, response, next) => {
+    const given = request.headers["x-request-id"];
+    response.setHeader("x-request-id", typeof given === "string" && REQUEST_ID.test(given) ? given : newId());
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
+    next();
+  };
+}
+
+/** Addresses that exist, and the methods they take. */
+const METHODS: readonly { readonly path: RegExp; readonly allow: string }[] = [
+  { path: /^\/tasks\/?$/, allow: "GET, HEAD, POST" },
+  { path: /^\/tasks\/[^/]+\/?$/, allow: "GET, HEAD, DELETE" },
+  { path: /^\/tasks\/[^/]+\/cancel\/?$/, allow: "POST" },
+  { path: /^\/workers\/[^/]+\/?$/, allow: "GET, HEAD, DELETE" },
+  { path: /^\/workers\/[^/]+\/admit\/?$/, allow: "POST" },
+  { path: /^\/tasks\/[^/]+\/(runs(\/[^/]+)?|logs)\/?$/, allow: "GET, HEAD" },
+  { path: /^\/(modules\/[^/]+|workers|cluster|events|livez|readyz|metrics)?\/?$/, allow: "GET, HEAD" },
+];
+
+const refuseRest: RequestHandler = (request) => {
+  const known = METHODS.find(({ path }) => path.test(request.path));
+  if (known === undefined) {
+    throw new Refusal("not-found", "There is nothing at this address: see the README for the API's routes.");
+  }
+  throw new Refusal("method-not-allowed", `This address takes ${known.allow}, and not ${request.method}.`, {
+    headers: { allow: known.allow },
+  });
+};
+
+function answerError({ clock, log, heldBack }: HttpContext): ErrorRequestHandler {
+  // Express tells an error handler by its four parameters.
+  return (thrown: unknown, request, response, _next) => {
+    if (thrown instanceof ClientGone || response.destroyed || request.destroyed) {
+      log.debug("a client went away", { method: request.method, path: request.path, reason: messageOf(thrown) });
+      response.destroy();
+      return;
+    }
+    const requestId = String(response.getHeader("x-request-id"));
+    const { refusal, isUnexpected } = toRefusal(thrown);
+    if (isUnexpected) {
+      log.error("a request failed", { requestId, method: request.method, path: request.path, error: thrown });
+    }
+    sendRefusal(request, response, refusal, { clock, requestId, isBodyHeldBack: heldBack.has(request) });
+  };
+}

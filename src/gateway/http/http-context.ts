@@ -1,0 +1,32 @@
+/** What the handlers of all resources share. */
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { BlobStore } from "../../store/blobs.ts";
+import type { Store } from "../../store/store.ts";
+import type { EventHub } from "../events.ts";
+import type { ModulePins } from "../module-pins.ts";
+import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
+import type { SseStreams } from "./sse-stream.ts";
+import type { IncomingMessage } from "node:http";
+
+export interface HttpContext {
+  readonly store: Store;
+  readonly blobs: BlobStore;
+  readonly pins: ModulePins;
+  readonly tasks: TaskService;
+  readonly workers: WorkerDirectory;
+  readonly members: MemberSource;
+  readonly events: EventHub;
+  readonly readiness: Readiness;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly version: string;
+  readonly moduleBytesMax: number;
+  readonly streams: SseStreams;
+  /** Aborted when the server begins to close: whoever waits answers with what there is. */
+  readonly closing: AbortSignal;
+  /** A new UUID, version 7, as text. */
+  readonly newId: () => string;
+  /** Requests whose clients wait for `100 Continue` before they send their body. */
+  readonly heldBack: WeakSet<IncomingMessage>;
+}

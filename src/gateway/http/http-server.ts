@@ -1,0 +1,209 @@
+/**
+ * The gateway's HTTP server: the API of CONTRACT's HTTP part, the status page, health and metrics.
+ *
+ * It owns its sockets and live streams, and nothing else: store, blobs and services are the caller's, who closes the
+ * server before them.
+ */
+import { type IncomingMessage, type RequestListener, type Server, createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { V7Generator } from "uuidv7";
+import type { Clock } from "../../base/clock.ts";
+import { failed, messageOf } from "../../base/errors.ts";
+import { HTTP_CONNECTIONS_MAX, MODULE_BYTES_MAX, REQUEST_MS_MAX } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import type { BlobStore } from "../../store/blobs.ts";
+import type { Store } from "../../store/store.ts";
+import type { EventHub } from "../events.ts";
+import { ModulePins } from "../module-pins.ts";
+import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
+import { isLoopback } from "./access.ts";
+import { EventHistory } from "./event-history.ts";
+import { httpApp } from "./http-app.ts";
+import type { HttpContext } from "./http-context.ts";
+import { HttpMetrics } from "./metrics.ts";
+import { pageRouter } from "./page.ts";
+import { SseStreams } from "./sse-stream.ts";
+
+export interface HttpServerInit {
+  /** Port 0 picks a free one. */
+  readonly address: { readonly host: string; readonly port: number };
+  readonly store: Store;
+  readonly blobs: BlobStore;
+  /** Shared with whoever deletes modules. Default: one of its own. */
+  readonly pins?: ModulePins | undefined;
+  readonly tasks: TaskService;
+  readonly workers: WorkerDirectory;
+  readonly members: MemberSource;
+  readonly events: EventHub;
+  readonly readiness: Readiness;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The program's, as shown. */
+  readonly version: string;
+  /** Names besides the loopback ones that a tokenless API answers to. */
+  readonly allowHosts?: readonly string[] | undefined;
+  /** Needed for an address that is not loopback; where it is given, every request needs it. */
+  readonly adminToken?: string | undefined;
+  /** PEM. */
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+  readonly moduleBytesMax?: number | undefined;
+}
+
+/** How long disposal waits for requests that are under way. */
+const DISPOSE_GRACE_MS = 1_000;
+/** An idle connection is kept for the next request; longer than the usual proxies keep theirs. */
+const KEEP_ALIVE_MS = 75_000;
+const HEADERS_MS_MAX = 30_000;
+
+export class HttpServer implements AsyncDisposable {
+  /** `http://127.0.0.1:8080`, with the port that was taken. */
+  readonly url: string;
+  readonly #server: Server;
+  readonly #streams: SseStreams;
+  readonly #closing: AbortController;
+  readonly #clock: Clock;
+  readonly #owned: DisposableStack;
+  #closed: Promise<void> | undefined;
+
+  /** Resolves when connections are accepted. Rejects with `failed`: code `token-needed`, or `cannot-listen`. */
+  static async open(init: HttpServerInit): Promise<HttpServer> {
+    const { host } = init.address;
+    if (init.adminToken === undefined && !isLoopback(host)) {
+      throw failed(`the API would be open to everyone who reaches ${host}: give it a token, or bind 127.0.0.1`, {
+        code: "token-needed",
+      });
+    }
+    const closing = new AbortController();
+    const streams = new SseStreams(init.clock);
+    const context = httpContext(init, streams, closing.signal);
+    using owned = new DisposableStack();
+    const history = owned.use(new EventHistory(init.events, context.newId()));
+    const metrics = owned.use(new HttpMetrics(context));
+    const app = httpApp({
+      context,
+      access: { adminToken: init.adminToken, allowHosts: init.allowHosts ?? [], host },
+      history,
+      metrics,
+      page: await pageRouter(),
+    });
+    const server = createHttpServer(init, app, context.heldBack);
+    const address = await listen(server, init.address);
+    const url = `${init.tls === undefined ? "http" : "https"}://${hostOf(host)}:${address.port}`;
+    server.on("error", (error) => init.log.error("the HTTP server failed", { error }));
+    return new HttpServer({ url, server, streams, closing, clock: init.clock, owned: owned.move() });
+  }
+
+  private constructor(parts: {
+    url: string;
+    server: Server;
+    streams: SseStreams;
+    closing: AbortController;
+    clock: Clock;
+    owned: DisposableStack;
+  }) {
+    this.url = parts.url;
+    this.#server = parts.server;
+    this.#streams = parts.streams;
+    this.#closing = parts.closing;
+    this.#clock = parts.clock;
+    this.#owned = parts.owned;
+  }
+
+  /**
+   * Stops accepting, ends live streams, and resolves when the requests that were under way are answered, or when the
+   * signal is aborted, which cuts them off. Idempotent.
+   */
+  async close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    this.#closed ??= this.#drain();
+    const onAbort = (): void => this.abort();
+    if (signal?.aborted === true) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
+    await this.#closed;
+    signal?.removeEventListener("abort", onAbort);
+  }
+
+  /** Cuts every connection. Never throws. */
+  abort(): void {
+    this.#closed ??= this.#drain();
+    this.#server.closeAllConnections();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const grace = new AbortController();
+    using _ = this.#clock.setTimer(DISPOSE_GRACE_MS, () => grace.abort());
+    await this.close({ signal: grace.signal });
+  }
+
+  async #drain(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    this.#closing.abort();
+    this.#streams.close();
+    this.#server.closeIdleConnections();
+    await promise;
+    this.#owned.dispose();
+  }
+}
+
+function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSignal): HttpContext {
+  const ids = new V7Generator();
+  const { store, blobs, tasks, workers, members, events, readiness, clock, log, version } = init;
+  return {
+    store,
+    blobs,
+    pins: init.pins ?? new ModulePins(),
+    tasks,
+    workers,
+    members,
+    events,
+    readiness,
+    clock,
+    log,
+    version,
+    moduleBytesMax: init.moduleBytesMax ?? MODULE_BYTES_MAX,
+    streams,
+    closing,
+    newId: () => ids.generateOrResetWithTs(Math.trunc(clock.now())).toString(),
+    heldBack: new WeakSet<IncomingMessage>(),
+  };
+}
+
+function createHttpServer(init: HttpServerInit, app: RequestListener, heldBack: WeakSet<IncomingMessage>): Server {
+  const options = {
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    headersTimeout: HEADERS_MS_MAX,
+    requestTimeout: REQUEST_MS_MAX,
+    noDelay: true,
+  };
+  const server =
+    init.tls === undefined ? createServer(options, app) : createTlsServer({ ...options, ...init.tls }, app);
+  server.maxConnections = HTTP_CONNECTIONS_MAX;
+  // A client that asks first is answered by whoever reads the body, so that a refusal spares it the sending.
+  server.on("checkContinue", (request: IncomingMessage, response) => {
+    heldBack.add(request);
+    app(request, response);
+  });
+  return server;
+}
+
+async function listen(server: Server, address: { readonly host: string; readonly port: number }): Promise<AddressInfo> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const host = address.host.replace(/^\[(.*)\]$/, "$1");
+  const onError = (error: Error): void => {
+    const where = `${hostOf(address.host)}:${address.port}`;
+    reject(failed(`cannot listen on ${where}: ${messageOf(error)}`, { code: "cannot-listen", cause: error }));
+  };
+  server.once("error", onError);
+  server.listen({ host, port: address.port }, () => resolve());
+  await promise;
+  server.off("error", onError);
+  const bound = server.address();
+  if (bound === null || typeof bound === "string") throw failed("the HTTP server has no address");
+  return bound;
+}
+
+/** As it stands in a URL. */
+function hostOf(host: string): string {
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
+}

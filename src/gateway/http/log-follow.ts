@@ -1,0 +1,107 @@
+/**
+ * Which bytes of which runs a reader of logs gets, and when: of one run, of the latest, of all in order; as far as they
+ * are, or on and on until the run or the task is over.
+ */
+import type { TaskId } from "../../base/ids.ts";
+import { LOG_EVENT_BYTES_MAX } from "../../base/limits.ts";
+import { isFinished, totalRuns } from "../../model/task.ts";
+import type { OutputChunk, OutputStream, Store } from "../../store/store.ts";
+import type { EventHub } from "../events.ts";
+import { TaskWatch } from "./task-watch.ts";
+
+/** `latest`: the run that started last; where none has, the first to start if one waits for it. */
+export type RunSelection = number | "latest" | "all";
+
+export interface LogFollowInit {
+  readonly store: Store;
+  readonly events: EventHub;
+  readonly task: TaskId;
+  readonly selection: RunSelection;
+  readonly stream: OutputStream | undefined;
+  /** Where to begin in the run; with `all`, in run `fromRun`. */
+  readonly offset: number;
+  readonly fromRun: number;
+  /** Wait for what is not there yet. */
+  readonly isFollowing: boolean;
+}
+
+export type LogItem =
+  | { readonly kind: "chunk"; readonly run: number; readonly chunk: OutputChunk }
+  /** The run's log is at its end, and the guest wrote more than was kept. */
+  | { readonly kind: "truncated"; readonly run: number; readonly outputBytes: number }
+  /** Nothing more of this run comes, or for now: begin anew with the next. */
+  | { readonly kind: "run-end"; readonly run: number; readonly outputBytes: number }
+  | { readonly kind: "end"; readonly run: number | undefined; readonly state: string };
+
+/** Ends with an `end` item. Rejects with the signal's reason, or as the store does. */
+export async function* followLog(init: LogFollowInit, signal: AbortSignal): AsyncGenerator<LogItem, void> {
+  using watch = new TaskWatch(init.events, init.task);
+  const { selection } = init;
+  if (selection === "all") {
+    yield* followAll(init, watch, signal);
+    return;
+  }
+  const run = selection === "latest" ? await latestRun(init, watch, signal) : selection;
+  if (run !== undefined) yield* followRun(init, run, init.offset, watch, signal);
+  yield { kind: "end", run, state: await endState(init, run) };
+}
+
+async function* followAll(init: LogFollowInit, watch: TaskWatch, signal: AbortSignal): AsyncGenerator<LogItem, void> {
+  for (let run = init.fromRun; ; run++) {
+    const hasLog = yield* followRun(init, run, run === init.fromRun ? init.offset : 0, watch, signal);
+    if (!hasLog) break;
+  }
+  yield { kind: "end", run: undefined, state: await endState(init, undefined) };
+}
+
+/** One run to its end. False: there is no such run, and none will come. */
+async function* followRun(
+  init: LogFollowInit,
+  run: number,
+  from: number,
+  watch: TaskWatch,
+  signal: AbortSignal,
+): AsyncGenerator<LogItem, boolean> {
+  const { store, task, stream, isFollowing } = init;
+  let offset = from;
+  for (;;) {
+    signal.throwIfAborted();
+    const page = await store.readOutput(task, run, { stream, offset, bytesMax: LOG_EVENT_BYTES_MAX });
+    if (page === undefined) {
+      if (!isFollowing || !(await mayComeYet(init, run))) return false;
+    } else {
+      for (const chunk of page.chunks) yield { kind: "chunk", run, chunk };
+      const hasMore = page.nextOffset > offset && page.nextOffset < page.outputBytes;
+      offset = Math.max(offset, page.nextOffset);
+      if (hasMore) continue;
+      if (page.isComplete || !isFollowing) {
+        if (page.isTruncated) yield { kind: "truncated", run, outputBytes: page.outputBytes };
+        yield { kind: "run-end", run, outputBytes: page.outputBytes };
+        return true;
+      }
+    }
+    await watch.changed({ signal });
+  }
+}
+
+/** Whether a run that has no row yet is going to have one. */
+async function mayComeYet({ store, task }: LogFollowInit, run: number): Promise<boolean> {
+  const found = await store.getTask(task);
+  return found !== undefined && !isFinished(found.state) && run <= totalRuns(found.spec);
+}
+
+async function latestRun(init: LogFollowInit, watch: TaskWatch, signal: AbortSignal): Promise<number | undefined> {
+  for (;;) {
+    const run = await init.store.getLatestStartedRun(init.task);
+    if (run !== undefined || !init.isFollowing) return run?.index;
+    const task = await init.store.getTask(init.task);
+    if (task === undefined || isFinished(task.state)) return undefined;
+    await watch.changed({ signal });
+  }
+}
+
+/** The run's state; the task's where there is no such run. */
+async function endState({ store, task }: LogFollowInit, run: number | undefined): Promise<string> {
+  const found = run === undefined ? undefined : await store.getRun(task, run);
+  return (found ?? (await store.getTask(task)))?.state ?? "deleted";
+}

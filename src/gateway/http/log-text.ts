@@ -1,0 +1,73 @@
+/**
+ * A run's log as pieces of text. A character whose bytes came in several writes is held until it is whole, so that each
+ * piece is cut where a character ends. The two streams may interleave, so each holds its own beginning of a character.
+ *
+ * Bytes that are no UTF-8 become U+FFFD, and so does a beginning whose attempt ended: the next attempt is another guest.
+ */
+import { decodeText, incompleteTail } from "../../api/utf8.ts";
+import type { OutputChunk, OutputStream } from "../../store/store.ts";
+
+export interface LogText {
+  readonly attempt: number;
+  readonly stream: OutputStream;
+  /** Of the first byte, in the run's log. */
+  readonly offset: number;
+  readonly text: string;
+  /**
+   * Where a reader that has seen this goes on: past the text, except while bytes of the other stream are held that came
+   * before. Then it is where they begin, and what came after them is told again.
+   */
+  readonly resumeAt: number;
+}
+
+interface Held {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+export class LogTextReader {
+  #attempt = 0;
+  #end = 0;
+  readonly #held = new Map<OutputStream, Held>();
+
+  /** Takes the next chunk. Its bytes are not kept, but for the beginning of a character. */
+  push(chunk: OutputChunk): LogText[] {
+    const texts = chunk.attempt === this.#attempt ? [] : this.flush();
+    this.#attempt = chunk.attempt;
+    const held = this.#held.get(chunk.stream);
+    const offset = held?.offset ?? chunk.offset;
+    const bytes = held === undefined ? chunk.bytes : joined(held.bytes, chunk.bytes);
+    const tail = incompleteTail(bytes);
+    this.#end = chunk.offset + chunk.bytes.length;
+    if (tail === 0) this.#held.delete(chunk.stream);
+    else {
+      const tailOffset = tail > chunk.bytes.length ? offset : this.#end - tail;
+      this.#held.set(chunk.stream, { offset: tailOffset, bytes: bytes.slice(bytes.length - tail) });
+    }
+    if (bytes.length > tail) {
+      const text = decodeText(bytes.subarray(0, bytes.length - tail));
+      texts.push({ attempt: chunk.attempt, stream: chunk.stream, offset, text, resumeAt: this.#resumeAt() });
+    }
+    return texts;
+  }
+
+  /** What is still held, in the order in which it came: no more of this attempt will come. */
+  flush(): LogText[] {
+    const held = [...this.#held].toSorted(([, one], [, other]) => one.offset - other.offset);
+    return held.map(([stream, { offset, bytes }]) => {
+      this.#held.delete(stream);
+      return { attempt: this.#attempt, stream, offset, text: decodeText(bytes), resumeAt: this.#resumeAt() };
+    });
+  }
+
+  #resumeAt(): number {
+    return Math.min(this.#end, ...[...this.#held.values()].map(({ offset }) => offset));
+  }
+}
+
+function joined(head: Uint8Array, rest: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(head.length + rest.length);
+  bytes.set(head);
+  bytes.set(rest, head.length);
+  return bytes;
+}

@@ -1,0 +1,130 @@
+/** `/tasks/{id}/logs`: a run's log as its bytes, or live as server-sent events. */
+import { type Request, type Response, Router } from "express";
+import { once } from "node:events";
+import { formatLogPosition, parseLogPosition } from "../../api/log-event.ts";
+import type { LogEndJson, LogTextJson, LogTruncatedJson } from "../../api/log-event.ts";
+import { shown } from "../../api/form-fields.ts";
+import type { Task } from "../../model/task.ts";
+import type { HttpContext } from "./http-context.ts";
+import { type LogFollowInit, followLog } from "./log-follow.ts";
+import { type LogText, LogTextReader } from "./log-text.ts";
+import { invalidFields, noSuchTask } from "./problem.ts";
+import { Query } from "./query.ts";
+import { noSuchRun, parseRunIndex } from "./runs.ts";
+import type { SseStream } from "./sse-stream.ts";
+import { taskIdOf } from "./tasks.ts";
+
+const STREAMS = ["stdout", "stderr"] as const;
+
+export function logsRouter(context: HttpContext): Router {
+  const router = Router();
+  router.get("/tasks/:id/logs", async (request, response) => {
+    const id = taskIdOf(request);
+    const task = await context.store.getTask(id);
+    if (task === undefined) throw noSuchTask(id);
+    const follow = new Query(request).flag("follow");
+    const wantsEvents = (request.headers.accept ?? "").includes("text/event-stream");
+    if (follow === true || wantsEvents) {
+      await sendLive(context, response, parseLogQuery(context, request, task, follow ?? true));
+    } else await sendPlain(response, parseLogQuery(context, request, task, false));
+  });
+  return router;
+}
+
+/** Throws a Refusal where the query makes no sense for this task. */
+function parseLogQuery(context: HttpContext, request: Request, task: Task, isFollowing: boolean): LogFollowInit {
+  const { store, events } = context;
+  const query = new Query(request);
+  const run = query.text("run");
+  const offset = query.integer("offset", { min: 0, max: Number.MAX_SAFE_INTEGER });
+  const init = { store, events, task: task.spec.id, stream: query.choice("stream", STREAMS), isFollowing };
+  const resumed = parseLastEventId(request);
+  if (run === "all") {
+    if (offset !== undefined) {
+      throw invalidFields([{ field: "offset", message: "counts the bytes of one run: name it, or leave offset out" }]);
+    }
+    return { ...init, selection: "all", offset: resumed?.offset ?? 0, fromRun: resumed?.run ?? 1 };
+  }
+  const index = run === undefined ? undefined : parseRunIndex(run, task);
+  if (run !== undefined && index === undefined) throw noSuchRun(task.spec.id, run, task);
+  const selection = index ?? resumed?.run ?? "latest";
+  const isResumed = resumed !== undefined && selection === resumed.run;
+  return { ...init, selection, offset: isResumed ? resumed.offset : (offset ?? 0), fromRun: 1 };
+}
+
+function parseLastEventId(request: Request): ReturnType<typeof parseLogPosition> {
+  const text = request.headers["last-event-id"];
+  if (typeof text !== "string" || text === "") return undefined;
+  const position = parseLogPosition(text);
+  if (position === undefined) {
+    const message = `is ${shown(text)}, and the id of an event of this log, <run>:<offset>, is expected`;
+    throw invalidFields([{ field: "Last-Event-ID", message }]);
+  }
+  return position;
+}
+
+async function sendPlain(response: Response, init: LogFollowInit): Promise<void> {
+  const gone = new AbortController();
+  response.on("close", () => gone.abort());
+  response.setHeader("content-type", "text/plain; charset=utf-8");
+  for await (const item of followLog(init, gone.signal)) {
+    if (item.kind !== "chunk" || response.write(item.chunk.bytes)) continue;
+    if (!response.destroyed) await once(response, "drain", { signal: gone.signal });
+  }
+  response.end();
+}
+
+async function sendLive({ streams, log }: HttpContext, response: Response, init: LogFollowInit): Promise<void> {
+  const stream = streams.open(response);
+  try {
+    await sendEvents(stream, init);
+  } catch (error) {
+    if (stream.signal.aborted) return;
+    // The reader resumes; an answer that says more cannot be given any more.
+    log.warn("a live log was cut off", { task: init.task, error });
+    stream.cut();
+  }
+  stream.end();
+}
+
+async function sendEvents(stream: SseStream, init: LogFollowInit): Promise<void> {
+  let reader = new LogTextReader();
+  const sendTexts = (run: number, texts: readonly LogText[]): void => {
+    for (const text of texts) stream.send(textEvent(run, text));
+  };
+  for await (const item of followLog(init, stream.signal)) {
+    switch (item.kind) {
+      case "chunk":
+        sendTexts(item.run, reader.push(item.chunk));
+        break;
+      case "truncated": {
+        sendTexts(item.run, reader.flush());
+        const data: LogTruncatedJson = { run: item.run, offset: item.outputBytes };
+        stream.send({ event: "truncated", data: JSON.stringify(data), id: position(item.run, item.outputBytes) });
+        break;
+      }
+      case "run-end":
+        sendTexts(item.run, reader.flush());
+        reader = new LogTextReader();
+        break;
+      case "end": {
+        const data: LogEndJson = { run: item.run ?? null, state: item.state };
+        stream.send({ event: "end", data: JSON.stringify(data) });
+        break;
+      }
+    }
+    await stream.ready();
+  }
+}
+
+function textEvent(
+  run: number,
+  { attempt, offset, text, stream, resumeAt }: LogText,
+): Parameters<SseStream["send"]>[0] {
+  const data: LogTextJson = { run, attempt, offset, text };
+  return { event: stream, data: JSON.stringify(data), id: position(run, resumeAt) };
+}
+
+function position(run: number, offset: number): string {
+  return formatLogPosition({ run, offset });
+}

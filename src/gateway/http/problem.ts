@@ -1,0 +1,155 @@
+/**
+ * The border between errors inside and refusals outside. Everything that is thrown under the HTTP API becomes a problem
+ * document here, and only here; what is not meant for strangers (stacks, paths, causes) goes to the log.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import {
+  type FieldError,
+  PROBLEM_MEDIA_TYPE,
+  type ProblemCode,
+  type ProblemJson,
+  problemJson,
+} from "../../api/problem.ts";
+import { ClusterError } from "../../base/errors.ts";
+import { REFUSED_BODY_BYTES_MAX, REFUSED_BODY_MS_MAX } from "../../base/limits.ts";
+import type { Clock } from "../../base/clock.ts";
+
+/** How long a client that was told to come back should wait, in seconds. */
+const RETRY_AFTER_SECONDS = 2;
+
+export interface RefusalOptions {
+  readonly errors?: readonly FieldError[] | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+}
+
+/** A request that is refused. The detail is a sentence that says what to do. */
+export class Refusal extends ClusterError {
+  readonly problem: ProblemCode;
+  readonly detail: string;
+  readonly errors: readonly FieldError[] | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(problem: ProblemCode, detail: string, options: RefusalOptions = {}) {
+    super("failed", detail, { code: problem });
+    this.problem = problem;
+    this.detail = detail;
+    this.errors = options.errors;
+    this.headers = options.headers ?? {};
+  }
+}
+
+/** The request ended before its body did: there is nobody to answer. */
+export class ClientGone extends ClusterError {
+  constructor() {
+    super("disconnected", "the client closed the connection before its request was complete", { code: "client-gone" });
+  }
+}
+
+/** A refusal of fields, with all their errors in one sentence for those who read only that. */
+export function invalidFields(errors: readonly FieldError[]): Refusal {
+  const detail = errors.map(({ field, message }) => `${field} ${message}`).join("; ");
+  return new Refusal("invalid-field", detail, { errors });
+}
+
+export function noSuchTask(id: string): Refusal {
+  return new Refusal("no-such-task", `There is no task ${JSON.stringify(id.slice(0, 128))}: see GET /tasks.`);
+}
+
+/** What to answer for anything that was thrown; `isUnexpected` asks for a line in the log. */
+export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonly isUnexpected: boolean } {
+  if (thrown instanceof Refusal) return { refusal: thrown, isUnexpected: false };
+  const headers = { "retry-after": String(RETRY_AFTER_SECONDS) };
+  if (thrown instanceof ClusterError) {
+    if (thrown.code === "queue-full") {
+      const detail = "Too many tasks are unfinished: wait until some are, then send this again.";
+      return { refusal: new Refusal("queue-full", detail, { headers }), isUnexpected: false };
+    }
+    if (thrown.code === "invalid-cursor") {
+      const errors = [{ field: "cursor", message: "is not what a page before gave: begin without it" }];
+      return { refusal: invalidFields(errors), isUnexpected: false };
+    }
+    if (thrown.code === "store-unavailable" || thrown.type === "overloaded" || thrown.type === "disconnected") {
+      const detail = "The store cannot be reached or has too much to do: send this again in a moment.";
+      return { refusal: new Refusal("store-unavailable", detail, { headers }), isUnexpected: true };
+    }
+  }
+  if (isBadPath(thrown)) {
+    return {
+      refusal: new Refusal("invalid-request", "The address has a % that encodes nothing."),
+      isUnexpected: false,
+    };
+  }
+  const detail = "Something went wrong in the gateway; its log says what, under this request id.";
+  return { refusal: new Refusal("internal", detail), isUnexpected: true };
+}
+
+/** The router's error for a path that cannot be decoded. */
+function isBadPath(thrown: unknown): boolean {
+  return thrown instanceof Error && "status" in thrown && thrown.status === 400;
+}
+
+export interface AnswerOptions {
+  readonly clock: Clock;
+  readonly requestId: string;
+  /** The client waits for leave to send its body, and has not been given it. */
+  readonly isBodyHeldBack: boolean;
+}
+
+/**
+ * Sends the problem document. The rest of a body that is still coming is read and dropped up to a limit, since many
+ * clients read an answer only when they have written all; the answer itself goes out before that.
+ */
+export function sendRefusal(
+  request: IncomingMessage,
+  response: ServerResponse,
+  refusal: Refusal,
+  { clock, requestId, isBodyHeldBack }: AnswerOptions,
+): void {
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  const body = encodeProblem(problemJson(refusal.problem, refusal.detail, { errors: refusal.errors, requestId }));
+  response.statusCode = body.status;
+  for (const [name, value] of Object.entries(refusal.headers)) response.setHeader(name, value);
+  response.setHeader("content-type", PROBLEM_MEDIA_TYPE);
+  response.setHeader("content-length", body.bytes.length);
+  const isBodyComing = hasBody(request) && !request.complete;
+  if (isBodyComing) response.setHeader("connection", "close");
+  if (!isBodyComing || isBodyHeldBack || request.destroyed) {
+    response.end(request.method === "HEAD" ? undefined : body.bytes);
+    return;
+  }
+  response.write(body.bytes);
+  dropBody(request, clock, () => response.end());
+}
+
+/** Whether the request's head announces a body. */
+export function hasBody(request: IncomingMessage): boolean {
+  const length = request.headers["content-length"];
+  return request.headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
+}
+
+function encodeProblem(problem: ProblemJson): { readonly status: number; readonly bytes: Buffer } {
+  return { status: problem.status, bytes: Buffer.from(`${JSON.stringify(problem)}\n`) };
+}
+
+/** Calls `done` once: when the body ends, the client goes, or a limit is passed. */
+function dropBody(request: IncomingMessage, clock: Clock, done: () => void): void {
+  let dropped = 0;
+  const finish = (): void => {
+    timer[Symbol.dispose]();
+    request.off("data", onData).off("end", finish).off("close", finish);
+    done();
+  };
+  const onData = (chunk: Buffer): void => {
+    dropped += chunk.length;
+    if (dropped > REFUSED_BODY_BYTES_MAX) {
+      request.pause();
+      finish();
+    }
+  };
+  const timer = clock.setTimer(REFUSED_BODY_MS_MAX, finish);
+  request.on("data", onData).on("end", finish).on("close", finish);
+  request.resume();
+}

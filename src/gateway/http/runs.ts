@@ -1,0 +1,76 @@
+/**
+ * `/tasks/{id}/runs`: the runs of a task. The store makes rows lazily, which is no business of a reader: a run that has
+ * none yet is shown as it will be.
+ */
+import { Router } from "express";
+import { type RunJson, runJson } from "../../api/run-json.ts";
+import { formatTime } from "../../api/time.ts";
+import type { TaskId } from "../../base/ids.ts";
+import { LIST_LIMIT_MAX, REPEATS_MAX } from "../../base/limits.ts";
+import { type Task, dueAt, totalRuns } from "../../model/task.ts";
+import type { HttpContext } from "./http-context.ts";
+import { Refusal, noSuchTask } from "./problem.ts";
+import { Query, nextPageLink } from "./query.ts";
+import { taskIdOf } from "./tasks.ts";
+
+export function runsRouter({ store }: HttpContext): Router {
+  const router = Router();
+  router.get("/tasks/:id/runs", async (request, response) => {
+    const id = taskIdOf(request);
+    const query = new Query(request);
+    const limit = query.integer("limit", { min: 1, max: LIST_LIMIT_MAX }) ?? LIST_LIMIT_MAX;
+    const first = query.integer("cursor", { min: 1, max: REPEATS_MAX }) ?? 1;
+    const task = await store.getTask(id);
+    if (task === undefined) throw noSuchTask(id);
+    const last = Math.min(totalRuns(task.spec), first + limit - 1);
+    const runs: RunJson[] = [];
+    // A page of the store may be shorter than was asked for; only an empty one says that there are no more rows.
+    while (first + runs.length <= last) {
+      const page = await store.listRuns(id, { fromIndex: first + runs.length, limit: last - first - runs.length + 1 });
+      if (page === undefined) throw noSuchTask(id);
+      if (page.length === 0) break;
+      runs.push(...page.map(runJson));
+    }
+    for (let index = first + runs.length; index <= last; index++) runs.push(futureRun(task, index));
+    if (last < totalRuns(task.spec)) response.setHeader("link", nextPageLink(request, String(last + 1)));
+    response.json(runs);
+  });
+  router.get("/tasks/:id/runs/:index", async (request, response) => {
+    const id = taskIdOf(request);
+    const text = request.params.index;
+    const task = await store.getTask(id);
+    if (task === undefined) throw noSuchTask(id);
+    const index = parseRunIndex(text, task);
+    if (index === undefined) throw noSuchRun(id, text, task);
+    const run = await store.getRun(id, index);
+    response.json(run === undefined ? futureRun(task, index) : runJson(run));
+  });
+  return router;
+}
+
+/** From 1 to the task's number of runs. */
+export function parseRunIndex(text: string, task: Task): number | undefined {
+  const index = /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
+  return index !== undefined && index <= totalRuns(task.spec) ? index : undefined;
+}
+
+export function noSuchRun(id: TaskId, text: string, task: Task): Refusal {
+  const total = totalRuns(task.spec);
+  const known = total === 1 ? "it has run 1 only" : `its runs are 1 to ${total}`;
+  return new Refusal("no-such-run", `The task ${id} has no run ${JSON.stringify(text.slice(0, 32))}: ${known}.`);
+}
+
+function futureRun(task: Task, index: number): RunJson {
+  return {
+    task: task.spec.id,
+    index,
+    state: task.isCancelled ? "cancelled" : "scheduled",
+    dueAt: formatTime(dueAt(task.spec, index)),
+    attempts: [],
+    outcome: null,
+    result: null,
+    usage: null,
+    outputBytes: 0,
+    outputTruncated: false,
+  };
+}

@@ -1,0 +1,213 @@
+/**
+ * `POST /tasks`: receives the form, checks it and the module, and only then stores. What is refused leaves nothing
+ * behind, and neither does a client that goes away before its form is complete.
+ */
+import type { Request, RequestHandler, Response } from "express";
+import { readFile } from "node:fs/promises";
+import { ROUTES } from "../../api/routes.ts";
+import { type Submission, parseSubmission, taskSpec } from "../../api/submission.ts";
+import { taskJson } from "../../api/task-json.ts";
+import { type Digest, type TaskId, parseTaskId } from "../../base/ids.ts";
+import { assert } from "../../base/errors.ts";
+import {
+  INSPECTIONS_AT_ONCE_MAX,
+  MODULE_BYTES_MAX,
+  QUEUED_TASKS_MAX,
+  REQUEST_BYTES_MAX,
+  UPLOADS_MAX,
+} from "../../base/limits.ts";
+import type { EntryKind, ModuleInspection } from "../../model/module.ts";
+import type { Task } from "../../model/task.ts";
+import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
+import type { BlobWriter } from "../../store/blobs.ts";
+import { type ReceivedForm, receiveForm, tooLarge } from "./form-upload.ts";
+import type { HttpContext } from "./http-context.ts";
+import { Refusal, hasBody, invalidFields } from "./problem.ts";
+import { Semaphore } from "./semaphore.ts";
+
+/** A request is longer than its module by this much at most. */
+const REQUEST_OVERHEAD_BYTES_MAX = REQUEST_BYTES_MAX - MODULE_BYTES_MAX;
+/** How many imports are named in a refusal. */
+const SHOWN_IMPORTS = 8;
+
+export function submitTask(context: HttpContext): RequestHandler {
+  const inspections = new Semaphore(INSPECTIONS_AT_ONCE_MAX);
+  let uploads = 0;
+  return async (request: Request, response: Response) => {
+    checkHead(request, context);
+    if (uploads >= UPLOADS_MAX) {
+      throw new Refusal("not-ready", "Too many submissions are coming in at once: send this again in a moment.", {
+        headers: { "retry-after": "1" },
+      });
+    }
+    uploads++;
+    try {
+      if (context.heldBack.delete(request)) response.writeContinue();
+      await using form = await receiveForm(request, uploadOptions(context));
+      const task = await acceptForm(context, form, inspections);
+      response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
+    } finally {
+      uploads--;
+    }
+  };
+}
+
+/** What can be said before the body is read. */
+function checkHead(request: Request, context: HttpContext): void {
+  const reason = context.readiness.notReadyBecause();
+  if (reason !== undefined) {
+    throw new Refusal("not-ready", `The gateway takes no work now: ${reason}. Send this again, or elsewhere.`, {
+      headers: { "retry-after": "2" },
+    });
+  }
+  const type = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
+  if (type !== "multipart/form-data") {
+    const what = type === undefined || !hasBody(request) ? "without a form" : `as ${type.slice(0, 64)}`;
+    throw new Refusal(
+      "unsupported-media-type",
+      `The task came ${what}: send it as multipart/form-data, as in curl -F wasm=@task.wasm -F id=task1.`,
+      { headers: { accept: "multipart/form-data" } },
+    );
+  }
+  const options = uploadOptions(context);
+  if (Number(request.headers["content-length"] ?? 0) > options.requestBytesMax) throw tooLarge(options);
+}
+
+function uploadOptions({ blobs, moduleBytesMax }: HttpContext): Parameters<typeof receiveForm>[1] {
+  return { blobs, moduleBytesMax, requestBytesMax: moduleBytesMax + REQUEST_OVERHEAD_BYTES_MAX };
+}
+
+async function acceptForm(context: HttpContext, form: ReceivedForm, inspections: Semaphore): Promise<Task> {
+  const { texts, stdinFile, module } = form;
+  const parsed = parseSubmission({ texts, stdinFile, hasModuleFile: module !== undefined, now: context.clock.now() });
+  if (form.errors.length > 0 || !parsed.ok) {
+    throw invalidFields([...form.errors, ...(parsed.ok ? [] : parsed.errors)]);
+  }
+  const { submission } = parsed;
+  if (submission.id !== undefined) await refuseTakenId(context, submission.id);
+  if (module !== undefined) {
+    const finished = await module.finish();
+    const inspection = await inspections.run(async () => inspectFile(finished.path));
+    return acceptUpload(context, submission, { writer: module, digest: finished.digest, inspection });
+  }
+  assert(submission.module !== undefined, "a submission has a module, as a file or by its digest");
+  return acceptKnown(context, submission, submission.module);
+}
+
+/** Saves the upload of a module whose task cannot be; the store decides again. */
+async function refuseTakenId({ store }: HttpContext, id: TaskId): Promise<void> {
+  if ((await store.getTask(id)) !== undefined) throw idTaken(id);
+}
+
+interface Upload {
+  readonly writer: BlobWriter;
+  readonly digest: Digest;
+  readonly inspection: ModuleInspection;
+}
+
+async function acceptUpload(context: HttpContext, submission: Submission, upload: Upload): Promise<Task> {
+  const { writer, digest, inspection } = upload;
+  const entry = checkModule(submission, inspection, "wasm");
+  if ((await context.store.countUnfinishedTasks()) >= QUEUED_TASKS_MAX) throw queueFull();
+  return withPin(context, digest, async () => {
+    await writer.commit();
+    return createTask(context, submission, { digest, inspection, entry });
+  });
+}
+
+async function acceptKnown(context: HttpContext, submission: Submission, digest: Digest): Promise<Task> {
+  return withPin(context, digest, async () => {
+    const known = await context.store.getModule(digest);
+    await using blob = await context.blobs.open(digest);
+    if (known === undefined || blob === undefined) {
+      const message = "names a module that this gateway does not have: send the file as wasm";
+      throw invalidFields([{ field: "module", message }]);
+    }
+    const entry = checkModule(submission, known.inspection, "module");
+    return await createTask(context, submission, { digest, inspection: known.inspection, entry });
+  });
+}
+
+/** Holds the module while `accept` makes the task that refers to it. If none is made, the bytes may go. */
+async function withPin(context: HttpContext, digest: Digest, accept: () => Promise<Task>): Promise<Task> {
+  const { pins, store, blobs, log } = context;
+  const pin = await pins.pin(digest);
+  try {
+    return await accept();
+  } catch (thrown) {
+    pin[Symbol.dispose]();
+    try {
+      await pins.retire(digest, async () => {
+        if (!(await store.isModuleUsed(digest))) await blobs.delete(digest);
+      });
+    } catch (error) {
+      log.warn("a module that no task uses could not be deleted", { module: digest, error });
+    }
+    throw thrown;
+  } finally {
+    pin[Symbol.dispose]();
+  }
+}
+
+interface CheckedModule {
+  readonly digest: Digest;
+  readonly inspection: ModuleInspection;
+  readonly entry: EntryKind;
+}
+
+async function createTask(context: HttpContext, submission: Submission, module: CheckedModule): Promise<Task> {
+  const { digest, inspection, entry } = module;
+  const id = submission.id ?? parseTaskId(context.newId());
+  assert(id !== undefined, "a UUID is a task id");
+  const now = context.clock.now();
+  const spec = taskSpec(submission, { id, module: digest, kind: inspection.kind, entry, now });
+  const result = await context.tasks.submit(spec, inspection, now);
+  if (result.kind === "id-taken") throw idTaken(id);
+  return result.task;
+}
+
+async function inspectFile(path: string): Promise<ModuleInspection> {
+  const inspected = inspectModule(await readFile(path));
+  if (!inspected.ok) throw rejected("wasm", inspected.reason);
+  return inspected.inspection;
+}
+
+/** The entry the task takes. Throws a Refusal where the module cannot run here. */
+function checkModule(submission: Submission, inspection: ModuleInspection, field: string): EntryKind {
+  const unknown = unknownImports(inspection);
+  if (unknown.length > 0) {
+    const names = unknown.slice(0, SHOWN_IMPORTS).map((name) => `\`${name.slice(0, 100)}\``);
+    const more = unknown.length > names.length ? ` and ${unknown.length - names.length} more` : "";
+    throw rejected(
+      field,
+      `it imports ${names.join(", ")}${more}, which nothing here provides: build it for plain WASI`,
+    );
+  }
+  const hasRunArguments = submission.input !== undefined || submission.difficulty !== undefined;
+  const entry = checkEntry(inspection, submission.wantedEntry, hasRunArguments);
+  if (!entry.ok) throw rejected(field, entry.reason);
+  const limits = checkLimits(inspection, submission.memoryBytes);
+  if (!limits.ok) throw rejected(field, limits.reason);
+  return entry.entry;
+}
+
+function rejected(field: string, reason: string): Refusal {
+  return new Refusal("module-rejected", `The module cannot run here: ${reason}.`, {
+    errors: [{ field, message: reason }],
+  });
+}
+
+function idTaken(id: TaskId): Refusal {
+  const message = `${JSON.stringify(id)} is taken: choose another id, leave it out, or delete that task first`;
+  return new Refusal("id-taken", `The id ${message}.`, { errors: [{ field: "id", message }] });
+}
+
+function queueFull(): Refusal {
+  return new Refusal(
+    "queue-full",
+    `${QUEUED_TASKS_MAX} tasks are unfinished: wait until some are, then send this again.`,
+    {
+      headers: { "retry-after": "2" },
+    },
+  );
+}

@@ -1,0 +1,85 @@
+/** `/tasks` and `/tasks/{id}`: list, show, wait for, cancel, delete. Submitting is `submit.ts`. */
+import { type Request, Router } from "express";
+import { taskJson } from "../../api/task-json.ts";
+import { type TaskId, parseTaskId } from "../../base/ids.ts";
+import { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TASK_WAIT_MS_MAX } from "../../base/limits.ts";
+import { TASK_STATES, type Task, isFinished } from "../../model/task.ts";
+import type { HttpContext } from "./http-context.ts";
+import { Refusal, noSuchTask } from "./problem.ts";
+import { Query, nextPageLink } from "./query.ts";
+import { submitTask } from "./submit.ts";
+import { TaskWatch } from "./task-watch.ts";
+
+export function tasksRouter(context: HttpContext): Router {
+  const { store, tasks, clock } = context;
+  const router = Router();
+  router.post("/tasks", submitTask(context));
+  router.get("/tasks", async (request, response) => {
+    const query = new Query(request);
+    const page = await store.listTasks({
+      state: query.choice("state", TASK_STATES),
+      limit: query.integer("limit", { min: 1, max: LIST_LIMIT_MAX }) ?? LIST_LIMIT_DEFAULT,
+      cursor: query.text("cursor"),
+    });
+    if (page.cursor !== undefined) response.setHeader("link", nextPageLink(request, page.cursor));
+    const now = clock.now();
+    response.json(page.tasks.map((task) => taskJson(task, now)));
+  });
+  router.get("/tasks/:id", async (request, response) => {
+    const id = taskIdOf(request);
+    const waitMs = Math.min(new Query(request).durationMs("wait") ?? 0, TASK_WAIT_MS_MAX);
+    const gone = new AbortController();
+    response.on("close", () => gone.abort());
+    const task = waitMs === 0 ? await store.getTask(id) : await finishedTask(context, id, waitMs, gone.signal);
+    if (task === undefined) throw noSuchTask(id);
+    response.json(taskJson(task, clock.now()));
+  });
+  router.post("/tasks/:id/cancel", async (request, response) => {
+    const id = taskIdOf(request);
+    const result = await tasks.cancel(id, "cancelled by request");
+    if (result.kind === "no-such-task") throw noSuchTask(id);
+    if (result.kind === "already-finished") {
+      throw new Refusal(
+        "already-finished",
+        `The task ${id} has finished (${result.task.state}): nothing is left to cancel.`,
+      );
+    }
+    response.json(taskJson(result.task, clock.now()));
+  });
+  router.delete("/tasks/:id", async (request, response) => {
+    const id = taskIdOf(request);
+    if (!(await tasks.delete(id))) throw noSuchTask(id);
+    response.status(204).end();
+  });
+  return router;
+}
+
+/** The path's task id. Throws a Refusal: text that is no id names no task. */
+export function taskIdOf(request: Request): TaskId {
+  const text = String(request.params["id"] ?? "");
+  const id = parseTaskId(text);
+  if (id === undefined) throw noSuchTask(text);
+  return id;
+}
+
+/** The task as soon as it has finished, or as it is when the wait is over. */
+async function finishedTask(
+  { store, events, clock, closing }: HttpContext,
+  id: TaskId,
+  waitMs: number,
+  gone: AbortSignal,
+): Promise<Task | undefined> {
+  using watch = new TaskWatch(events, id);
+  const over = new AbortController();
+  using _ = clock.setTimer(waitMs, () => over.abort());
+  const signal = AbortSignal.any([over.signal, closing, gone]);
+  for (;;) {
+    const task = await store.getTask(id);
+    if (task === undefined || isFinished(task.state) || signal.aborted) return task;
+    try {
+      await watch.changed({ signal });
+    } catch {
+      return await store.getTask(id);
+    }
+  }
+}

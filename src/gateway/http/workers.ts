@@ -1,0 +1,42 @@
+/** `/workers`: who offers slots, who waits to be admitted; `/cluster`: the members as gossip shows them. */
+import { type Request, Router } from "express";
+import { memberJson, workerJson } from "../../api/worker-json.ts";
+import { type PeerId, parsePeerId } from "../../base/ids.ts";
+import type { HttpContext } from "./http-context.ts";
+import { Refusal } from "./problem.ts";
+
+export function workersRouter({ workers, members }: HttpContext): Router {
+  const router = Router();
+  router.get("/workers", (_request, response) => {
+    response.json(workers.list().map(workerJson));
+  });
+  router.get("/workers/:id", (request, response) => {
+    const id = peerIdOf(request);
+    const view = workers.get(id);
+    if (view === undefined) throw noSuchWorker(id);
+    response.json(workerJson(view));
+  });
+  router.post("/workers/:id/admit", async (request, response) => {
+    await workers.admit(peerIdOf(request));
+    response.status(204).end();
+  });
+  router.delete("/workers/:id", async (request, response) => {
+    await workers.forget(peerIdOf(request));
+    response.status(204).end();
+  });
+  router.get("/cluster", (_request, response) => {
+    response.json(members.members().map(memberJson));
+  });
+  return router;
+}
+
+function peerIdOf(request: Request): PeerId {
+  const text = String(request.params["id"] ?? "");
+  const id = parsePeerId(text);
+  if (id === undefined) throw noSuchWorker(text);
+  return id;
+}
+
+function noSuchWorker(id: string): Refusal {
+  return new Refusal("no-such-worker", `There is no worker ${JSON.stringify(id.slice(0, 128))}: see GET /workers.`);
+}

@@ -1,0 +1,220 @@
+/**
+ * A gateway's HTTP side over a real store and real blobs in a folder of its own, with nobody behind it: tests lease,
+ * write and settle runs by hand, as a worker's attempts would, and tell of it as the gateway does.
+ */
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CapmeshClient } from "../../src/client/client.ts";
+import type { Clock } from "../../src/base/clock.ts";
+import { type PeerId, type TaskId, parsePeerId, parseTaskId } from "../../src/base/ids.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { systemClock } from "../../src/base/system-clock.ts";
+import { overloaded } from "../../src/base/errors.ts";
+import { EventHub } from "../../src/gateway/events.ts";
+import { HttpServer, type HttpServerInit } from "../../src/gateway/http/http-server.ts";
+import { ModulePins } from "../../src/gateway/module-pins.ts";
+import type { TaskService } from "../../src/gateway/services.ts";
+import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
+import type { AttemptId } from "../../src/model/run.ts";
+import type { Member, WorkerView } from "../../src/model/worker.ts";
+import { FileBlobStore } from "../../src/store/file-blobs.ts";
+import { SqliteStore } from "../../src/store/sqlite/sqlite-store.ts";
+import type { OutputStream, Store } from "../../src/store/store.ts";
+
+export const WORKER = requirePeer("12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2");
+
+export interface ApiGatewayInit extends Partial<
+  Pick<HttpServerInit, "address" | "adminToken" | "allowHosts" | "moduleBytesMax" | "readiness" | "tls">
+> {
+  readonly clock?: Clock;
+}
+
+export class ApiGateway implements AsyncDisposable {
+  readonly events = new EventHub();
+  readonly pins = new ModulePins();
+  readonly workers: WorkerView[] = [];
+  readonly members: Member[] = [];
+  /** What was asked of the worker directory. */
+  readonly admissions: string[] = [];
+  isQueueFull = false;
+  readonly store: SqliteStore;
+  readonly blobs: FileBlobStore;
+  readonly #folder: string;
+  readonly #init: ApiGatewayInit;
+  #server: HttpServer | undefined;
+
+  static async open(init: ApiGatewayInit = {}): Promise<ApiGateway> {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-api-"));
+    const store = await SqliteStore.open({ path: join(folder, "capmesh.db"), log: silentLog });
+    const gateway = new ApiGateway(folder, store, await FileBlobStore.open(join(folder, "blobs")), init);
+    await gateway.listen();
+    return gateway;
+  }
+
+  private constructor(folder: string, store: SqliteStore, blobs: FileBlobStore, init: ApiGatewayInit) {
+    this.#folder = folder;
+    this.store = store;
+    this.blobs = blobs;
+    this.#init = init;
+  }
+
+  get server(): HttpServer {
+    if (this.#server === undefined) throw new Error("the server is closed");
+    return this.#server;
+  }
+
+  get url(): string {
+    return this.server.url;
+  }
+
+  get port(): number {
+    return Number(new URL(this.url).port);
+  }
+
+  client(): CapmeshClient {
+    return new CapmeshClient({ url: this.url, token: this.#init.adminToken });
+  }
+
+  /** Opens the server; again on the port it had. */
+  async listen(port = 0): Promise<void> {
+    this.#server = await HttpServer.open({
+      address: this.#init.address ?? { host: "127.0.0.1", port },
+      store: this.store,
+      blobs: this.blobs,
+      pins: this.pins,
+      tasks: this.#taskService(),
+      workers: {
+        list: () => this.workers,
+        get: (id) => this.workers.find((worker) => worker.id === id),
+        admit: async (id) => void this.admissions.push(`admit ${id}`),
+        forget: async (id) => void this.admissions.push(`forget ${id}`),
+      },
+      members: { members: () => this.members },
+      events: this.events,
+      readiness: this.#init.readiness ?? { notReadyBecause: () => undefined },
+      clock: this.#init.clock ?? systemClock,
+      log: silentLog,
+      version: "0.0.0-test",
+      allowHosts: this.#init.allowHosts,
+      adminToken: this.#init.adminToken,
+      tls: this.#init.tls,
+      moduleBytesMax: this.#init.moduleBytesMax,
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#server?.close();
+    this.#server = undefined;
+  }
+
+  /** Names of finished blobs and of unfinished ones. */
+  async files(): Promise<{ readonly blobs: readonly string[]; readonly unfinished: readonly string[] }> {
+    const found = await readdir(join(this.#folder, "blobs"), { recursive: true, withFileTypes: true });
+    const files = found.filter((entry) => entry.isFile());
+    return {
+      blobs: files.filter(({ name }) => /^[0-9a-f]{64}$/.test(name)).map(({ name }) => name),
+      unfinished: files.filter(({ name }) => !/^[0-9a-f]{64}$/.test(name)).map(({ name }) => name),
+    };
+  }
+
+  /** Begins the next attempt of a run on `worker`. */
+  async start(task: string, run = 1, worker: PeerId = WORKER): Promise<AttemptId> {
+    const now = systemClock.now();
+    // Far ahead: tests do not wait for due times.
+    await this.store.promoteDue(now + 400 * 86_400_000, 1_000);
+    const ready = (await this.store.listReady(now + 400 * 86_400_000, 1_000)).find(
+      (candidate) => candidate.spec.id === task && candidate.index === run,
+    );
+    if (ready === undefined) throw new Error(`run ${run} of ${task} is not ready`);
+    const id = { task: taskId(task), serial: ready.serial, run, attempt: ready.nextAttempt };
+    if (!(await this.store.lease(id, worker, now, now + 15_000))) throw new Error("the lease was refused");
+    this.events.publish({ type: "run", task: id.task, run, attempt: id.attempt, state: "running" });
+    return id;
+  }
+
+  /** Appends at the end of the attempt's log. */
+  async write(id: AttemptId, stream: OutputStream, bytes: Uint8Array | string): Promise<void> {
+    const running = (await this.store.listRunning()).find(
+      ({ id: { serial, run } }) => serial === id.serial && run === id.run,
+    );
+    const content = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
+    // The store takes what it is given with it.
+    const appended = await this.store.appendOutput(id, running?.outputBytes ?? 0, stream, Uint8Array.from(content));
+    if (appended.kind !== "appended") throw new Error(`appending is ${appended.kind}`);
+    this.events.publish({
+      type: "output",
+      task: id.task,
+      run: id.run,
+      outputBytes: appended.runOffset + appended.durableOffset,
+    });
+  }
+
+  async settle(id: AttemptId, outcome: Outcome, end: Partial<AttemptEnd> = {}): Promise<void> {
+    const running = (await this.store.listRunning()).find(
+      ({ id: { serial, run } }) => serial === id.serial && run === id.run,
+    );
+    const usage = { wallMs: 5, cpuMs: 4, memoryBytes: 65_536 };
+    const outputBytes = running?.outputBytes ?? 0;
+    const result = await this.store.settle(
+      id,
+      { outcome, usage, outputBytes, outputTruncated: false, ...end },
+      { now: systemClock.now(), backoffJitter: 0 },
+    );
+    if (result.kind !== "settled") throw new Error("the settlement is stale");
+    this.events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: result.run.state });
+    this.events.publish({ type: "task", task: id.task, state: result.task.state });
+  }
+
+  async succeed(id: AttemptId, end: Partial<AttemptEnd> = {}): Promise<void> {
+    await this.settle(id, { kind: "exited", code: 0 }, end);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server?.[Symbol.asyncDispose]();
+    await this.store.close();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  #taskService(): TaskService {
+    const { store, blobs, events, pins } = this;
+    return {
+      submit: async (spec, inspection) => {
+        if (this.isQueueFull) throw overloaded("too many tasks", { code: "queue-full" });
+        const result = await store.createTask(spec, inspection, systemClock.now());
+        if (result.kind === "created") events.publish({ type: "task", task: spec.id, state: result.task.state });
+        return result;
+      },
+      cancel: async (id, reason) => {
+        const result = await store.cancelTask(id, reason, systemClock.now());
+        if (result.kind === "cancelled") events.publish({ type: "task", task: id, state: "cancelled" });
+        return result;
+      },
+      delete: async (id) => {
+        const result = await store.deleteTask(id);
+        if (result.kind !== "deleted") return false;
+        events.publish({ type: "task", task: id, state: "deleted" });
+        await pins.retire(result.module, async () => {
+          if (!(await store.isModuleUsed(result.module))) await blobs.delete(result.module);
+        });
+        return true;
+      },
+    };
+  }
+}
+
+export function taskId(text: string): TaskId {
+  const id = parseTaskId(text);
+  if (id === undefined) throw new Error(`${text} is no task id`);
+  return id;
+}
+
+function requirePeer(text: string): PeerId {
+  const id = parsePeerId(text);
+  if (id === undefined) throw new Error(`${text} is no peer id`);
+  return id;
+}
+
+export async function hasNoTasks(store: Store): Promise<boolean> {
+  return (await store.listTasks({ limit: 1 })).tasks.length === 0;
+}
