@@ -28,7 +28,9 @@ export interface Store extends AsyncDisposable {
   createTask(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult>;
   getTask(id: TaskId): Promise<Task | undefined>;
   /** Newest first. */
-  listTasks(options: ListTasksOptions): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }>;
+  listTasks(
+    options: ListTasksOptions,
+  ): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }>;
   /** Unfinished tasks, for the queue's limit. Cheap. */
   countUnfinishedTasks(): Promise<number>;
   /** By index, ascending, from `fromIndex`. Undefined: no such task. */
@@ -47,7 +49,10 @@ export interface Store extends AsyncDisposable {
    * Makes ready up to `limit` runs that are due at `now`, and makes the rows that follow them. `nextDueAt` is when to
    * call again: at once (`now`) if the limit was reached; undefined if nothing is waiting for its time.
    */
-  promoteDue(now: number, limit: number): Promise<{ readonly promoted: readonly RunRef[]; readonly nextDueAt?: number | undefined }>;
+  promoteDue(
+    now: number,
+    limit: number,
+  ): Promise<{ readonly promoted: readonly RunRef[]; readonly nextDueAt?: number | undefined }>;
   /** Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age. */
   listReady(now: number, limit: number): Promise<readonly ReadyRun[]>;
   /** When the first ready run that is backing off may be leased; undefined when none is. */
@@ -151,10 +156,9 @@ export interface SettleOptions {
   readonly isBlameless?: boolean | undefined;
 }
 
+/** `run.state` is `ready` when it will be tried again. */
 export type SettleResult =
-  /** `run.state` is `ready` when it will be tried again. */
-  | { readonly kind: "settled"; readonly task: Task; readonly run: Run }
-  | { readonly kind: "stale" };
+  { readonly kind: "settled"; readonly task: Task; readonly run: Run } | { readonly kind: "stale" };
 
 export type AppendResult =
   /** `runOffset` is where in the run's log the attempt's log begins. */

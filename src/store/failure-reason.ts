@@ -1,0 +1,33 @@
+/** Why a task ended as it did, in a sentence, from the outcome of the run that decided it. */
+import { assertNever } from "../base/errors.ts";
+import { type Outcome, hasSucceeded } from "../model/outcome.ts";
+
+/** Undefined for a run that succeeded: there is nothing to say. `total` is how many runs the task has. */
+export function failureReason(outcome: Outcome, index: number, total: number): string | undefined {
+  if (hasSucceeded(outcome)) return undefined;
+  // `poisoned: …` is told as it is.
+  if (outcome.kind === "lost") return outcome.reason;
+  const what = sentence(outcome);
+  return total > 1 ? `run ${index} ${what}` : what;
+}
+
+function sentence(outcome: Exclude<Outcome, { kind: "lost" }>): string {
+  switch (outcome.kind) {
+    case "exited":
+      return `exited with code ${outcome.code}`;
+    case "trapped":
+      return `trapped: ${outcome.reason}`;
+    case "timed-out":
+      return `timed out: ${outcome.reason}`;
+    case "memory-exceeded":
+      return `used more memory than it may: ${outcome.reason}`;
+    case "output-exceeded":
+      return "wrote more output than it may";
+    case "cancelled":
+      return `was cancelled: ${outcome.reason}`;
+    case "rejected":
+      return `was rejected: ${outcome.reason}`;
+    default:
+      return assertNever(outcome);
+  }
+}

@@ -1,0 +1,264 @@
+/**
+ * Blobs as files: `<folder>/<first two hex digits>/<digest>`. A blob is written to a temporary file while it is hashed,
+ * synced, renamed to its name, and its folder synced: what has a name is whole and durable.
+ *
+ * A folder belongs to one process at a time. What a crash left of unfinished blobs is removed when it is opened.
+ */
+import { type Hash, createHash } from "node:crypto";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { assert, failed, messageOf } from "../base/errors.ts";
+import { type Digest, parseDigest } from "../base/ids.ts";
+import type { Blob, BlobStore, BlobWriter } from "./blobs.ts";
+
+const TEMPORARY = "unfinished";
+
+export class FileBlobStore implements BlobStore {
+  readonly #folder: string;
+  /** Commits and deletions of one digest are carried out one after the other. */
+  readonly #underway = new Map<Digest, Promise<unknown>>();
+  /** Folders whose entries are known to be on disk: only then does a blob that is there count as durable. */
+  readonly #synced = new Set<string>();
+  #nextFile = 1;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Makes the folder if it is not there. Rejects with `failed`, code `store-unavailable`. */
+  static async open(folder: string): Promise<FileBlobStore> {
+    return orUnavailable(folder, async () => {
+      await mkdir(join(folder, TEMPORARY), { recursive: true, mode: 0o700 });
+      for (const name of await readdir(join(folder, TEMPORARY)))
+        await rm(join(folder, TEMPORARY, name), { force: true });
+      await syncFolder(folder);
+      return new FileBlobStore(folder);
+    });
+  }
+
+  async create(): Promise<BlobWriter> {
+    return orUnavailable(this.#folder, async () => {
+      const path = join(this.#folder, TEMPORARY, String(this.#nextFile++));
+      return new FileBlobWriter(path, await open(path, "wx", 0o600), this.#folder, (digest, bytes) =>
+        this.#oneByOne(digest, () => this.#commit(path, digest, bytes)),
+      );
+    });
+  }
+
+  async open(digest: Digest): Promise<Blob | undefined> {
+    return orUnavailable(this.#folder, async () => {
+      const file = await openIfThere(this.#pathOf(digest));
+      if (file === undefined) return undefined;
+      try {
+        return new FileBlob(digest, file, (await file.stat()).size, this.#folder);
+      } catch (thrown) {
+        await file.close();
+        throw thrown;
+      }
+    });
+  }
+
+  async delete(digest: Digest): Promise<void> {
+    await orUnavailable(this.#folder, () => this.#oneByOne(digest, () => rm(this.#pathOf(digest), { force: true })));
+  }
+
+  /** The file at `path` is whole and synced when this begins to give it its name. It is gone from `path` afterwards. */
+  async #commit(path: string, digest: Digest, bytes: number): Promise<{ readonly isNew: boolean }> {
+    const target = this.#pathOf(digest);
+    const folder = this.#folderOf(digest);
+    const found = await sizeOf(target);
+    if (found === bytes) {
+      await this.#syncOnce(folder);
+      await rm(path, { force: true });
+      return { isNew: false };
+    }
+    const file = await open(path, "r+");
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    if ((await mkdir(folder, { recursive: true, mode: 0o700 })) !== undefined) await syncFolder(this.#folder);
+    // A file of another size under this name is damaged: it is replaced, and counts as not there.
+    this.#synced.delete(folder);
+    await rename(path, target);
+    await this.#syncOnce(folder);
+    return { isNew: true };
+  }
+
+  async #syncOnce(folder: string): Promise<void> {
+    if (this.#synced.has(folder)) return;
+    await syncFolder(folder);
+    this.#synced.add(folder);
+  }
+
+  async #oneByOne<T>(digest: Digest, act: () => Promise<T>): Promise<T> {
+    const before = this.#underway.get(digest) ?? Promise.resolve();
+    const mine = before.then(act, act);
+    this.#underway.set(digest, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#underway.get(digest) === mine) this.#underway.delete(digest);
+    }
+  }
+
+  #folderOf(digest: Digest): string {
+    return join(this.#folder, digest.slice(0, 2));
+  }
+
+  #pathOf(digest: Digest): string {
+    return join(this.#folderOf(digest), digest);
+  }
+}
+
+type Commit = (digest: Digest, bytes: number) => Promise<{ readonly isNew: boolean }>;
+
+class FileBlobWriter implements BlobWriter {
+  readonly #path: string;
+  readonly #file: FileHandle;
+  readonly #folder: string;
+  readonly #commit: Commit;
+  readonly #hash: Hash = createHash("sha256");
+  #bytes = 0;
+  /** Writes are carried out in the order of the calls. */
+  #last: Promise<void> = Promise.resolve();
+  #finished: Promise<{ readonly digest: Digest; readonly bytes: number; readonly path: string }> | undefined;
+  #committed: Promise<{ readonly isNew: boolean }> | undefined;
+
+  constructor(path: string, file: FileHandle, folder: string, commit: Commit) {
+    this.#path = path;
+    this.#file = file;
+    this.#folder = folder;
+    this.#commit = commit;
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    assert(this.#finished === undefined, "a blob is not written to once it is finished");
+    this.#last = this.#last.then(() =>
+      orUnavailable(this.#folder, async () => {
+        this.#hash.update(bytes);
+        for (let done = 0; done < bytes.length;) {
+          const { bytesWritten } = await this.#file.write(bytes, done, bytes.length - done);
+          done += bytesWritten;
+        }
+        this.#bytes += bytes.length;
+      }),
+    );
+    return this.#last;
+  }
+
+  finish(): Promise<{ readonly digest: Digest; readonly bytes: number; readonly path: string }> {
+    this.#finished ??= this.#last.then(async () => {
+      await this.#file.close();
+      const digest = parseDigest(this.#hash.digest("hex"));
+      assert(digest !== undefined, "a SHA-256 in hex is a digest");
+      return { digest, bytes: this.#bytes, path: this.#path };
+    });
+    return this.#finished;
+  }
+
+  commit(): Promise<{ readonly isNew: boolean }> {
+    const finished = this.#finished;
+    assert(finished !== undefined, "a blob is finished before it is committed");
+    this.#committed ??= finished.then(({ digest, bytes }) =>
+      orUnavailable(this.#folder, () => this.#commit(digest, bytes)),
+    );
+    return this.#committed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // What went wrong was told to those who called; here it matters only that nothing is under way any more.
+    await Promise.allSettled([this.#last, this.#finished, this.#committed]);
+    await this.#file.close();
+    await rm(this.#path, { force: true });
+  }
+}
+
+class FileBlob implements Blob {
+  readonly digest: Digest;
+  readonly bytes: number;
+  readonly #file: FileHandle;
+  readonly #folder: string;
+
+  constructor(digest: Digest, file: FileHandle, bytes: number, folder: string) {
+    this.digest = digest;
+    this.#file = file;
+    this.bytes = bytes;
+    this.#folder = folder;
+  }
+
+  read(offset: number, length: number): Promise<Uint8Array> {
+    return orUnavailable(this.#folder, () => this.#read(offset, length));
+  }
+
+  async #read(offset: number, length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(Math.max(0, Math.min(length, this.bytes - offset)));
+    let done = 0;
+    while (done < bytes.length) {
+      const { bytesRead } = await this.#file.read(bytes, done, bytes.length - done, offset + done);
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return bytes.subarray(0, done);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close();
+  }
+}
+
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, "r");
+  } catch (thrown) {
+    if (decodeErrorCode(thrown) === "ENOENT") return undefined;
+    throw thrown;
+  }
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size;
+  } catch (thrown) {
+    if (decodeErrorCode(thrown) === "ENOENT") return undefined;
+    throw thrown;
+  }
+}
+
+/** Makes names that were added to or removed from a folder durable. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function orUnavailable<T>(folder: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (thrown) {
+    throw failed(sentence(folder, thrown), { code: "store-unavailable", cause: thrown });
+  }
+}
+
+function sentence(folder: string, thrown: unknown): string {
+  switch (decodeErrorCode(thrown)) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return `the disk that holds the modules in ${folder} is full: free some space`;
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+    case "ENOTDIR":
+      return `the modules in ${folder} cannot be written (${messageOf(thrown)}): the folder has to be writable for this user`;
+    default:
+      return `reading or writing the modules in ${folder} failed: ${messageOf(thrown)}`;
+  }
+}
+
+function decodeErrorCode(thrown: unknown): string | undefined {
+  return thrown instanceof Error && "code" in thrown && typeof thrown.code === "string" ? thrown.code : undefined;
+}

@@ -1,0 +1,41 @@
+/** Values of columns, checked: a file that holds something else is damaged. */
+import type { SQLOutputValue } from "node:sqlite";
+import { failed } from "../../base/errors.ts";
+
+type Column = SQLOutputValue | undefined;
+
+export function decodeNumber(value: Column): number {
+  if (typeof value === "number") return value;
+  throw unexpected(value);
+}
+
+export function decodeText(value: Column): string {
+  if (typeof value === "string") return value;
+  throw unexpected(value);
+}
+
+export function decodeBytes(value: Column): Uint8Array<ArrayBuffer> {
+  if (value instanceof Uint8Array && value.buffer instanceof ArrayBuffer)
+    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  throw unexpected(value);
+}
+
+/** NULL is undefined. */
+export function decodeOptionalNumber(value: Column): number | undefined {
+  return value === null ? undefined : decodeNumber(value);
+}
+
+export function decodeOptionalText(value: Column): string | undefined {
+  return value === null ? undefined : decodeText(value);
+}
+
+/** Text that was written from a value of type T. */
+export function decodeBranded<T extends string>(value: Column): T {
+  return decodeText(value) as T;
+}
+
+function unexpected(value: Column): Error {
+  return failed(`the database is damaged: a column holds ${value === undefined ? "nothing" : `a ${typeof value}`}`, {
+    code: "store-unavailable",
+  });
+}

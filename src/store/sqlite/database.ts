@@ -1,0 +1,151 @@
+/**
+ * The SQLite file: opened, brought to the newest schema, with its statements prepared once. It blocks the thread that
+ * calls it, so it lives in the store's own (`thread-entry.ts`).
+ *
+ * WAL with `synchronous=FULL`: a transaction is on disk when its COMMIT has returned.
+ */
+import { closeSync, openSync } from "node:fs";
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from "node:sqlite";
+import { failed } from "../../base/errors.ts";
+import { STORE_BUSY_TIMEOUT_MS } from "../../base/limits.ts";
+import { MIGRATIONS, type Migration } from "./migrations.ts";
+import { toStoreError } from "./sqlite-errors.ts";
+
+export type Row = Readonly<Record<string, SQLOutputValue>>;
+
+export class Database implements Disposable {
+  readonly path: string;
+  readonly #file: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #writes = 0;
+
+  private constructor(path: string, file: DatabaseSync) {
+    this.path = path;
+    this.#file = file;
+  }
+
+  /** Opens the file, which is made if it is not there, readable for its owner only. Throws a ClusterError. */
+  static open(path: string, migrations: readonly Migration[] = MIGRATIONS): Database {
+    let file: DatabaseSync | undefined;
+    try {
+      makePrivateFile(path);
+      file = new DatabaseSync(path, { timeout: STORE_BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
+      configure(file);
+      migrate(file, path, migrations);
+      return new Database(path, file);
+    } catch (thrown) {
+      file?.close();
+      throw toStoreError(thrown, path);
+    }
+  }
+
+  /** Rows that were inserted, updated or deleted so far. */
+  get writes(): number {
+    return this.#writes;
+  }
+
+  /** SQLite ends a transaction by itself on some errors: a full disk is one. */
+  get isInTransaction(): boolean {
+    return this.#file.isTransaction;
+  }
+
+  get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#statement(sql).get(...values);
+  }
+
+  all(sql: string, ...values: SQLInputValue[]): readonly Row[] {
+    return this.#statement(sql).all(...values);
+  }
+
+  /** Rows as they are found. One iteration of a statement at a time. */
+  iterate(sql: string, ...values: SQLInputValue[]): Iterable<Row> {
+    return this.#statement(sql).iterate(...values);
+  }
+
+  /** Carries out a statement that changes rows; returns how many it changed. */
+  run(sql: string, ...values: SQLInputValue[]): number {
+    const changes = Number(this.#statement(sql).run(...values).changes);
+    this.#writes += changes;
+    return changes;
+  }
+
+  /** Inserts a row; returns its rowid. */
+  insert(sql: string, ...values: SQLInputValue[]): number {
+    this.#writes++;
+    return Number(this.#statement(sql).run(...values).lastInsertRowid);
+  }
+
+  /** BEGIN, SAVEPOINT and their like. */
+  control(sql: string): void {
+    this.#statement(sql).run();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#file.isOpen) this.#file.close();
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#file.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+}
+
+/** SQLite gives the files beside the database (-wal, -shm) the database's mode. */
+function makePrivateFile(path: string): void {
+  try {
+    closeSync(openSync(path, "a", 0o600));
+  } catch (thrown) {
+    const text = thrown instanceof Error ? thrown.message : String(thrown);
+    throw failed(
+      `the database ${path} cannot be opened for writing (${text}): its folder has to exist and to be writable for this user`,
+      { code: "store-unavailable", cause: thrown },
+    );
+  }
+}
+
+function configure(file: DatabaseSync): void {
+  file.exec("PRAGMA journal_mode = WAL");
+  file.exec("PRAGMA synchronous = FULL");
+  file.exec("PRAGMA temp_store = MEMORY");
+  file.exec("PRAGMA cache_size = -32768");
+  file.exec("PRAGMA wal_autocheckpoint = 4000");
+  file.exec("PRAGMA journal_size_limit = 67108864");
+}
+
+/** Marks a file as ours, "CpMh", so that another program's database is never written to. */
+const APPLICATION_ID = 0x43_70_4d_68;
+
+function migrate(file: DatabaseSync, path: string, migrations: readonly Migration[]): void {
+  const newest = migrations.at(-1)?.version ?? 0;
+  if (pragma(file, "application_id") === APPLICATION_ID && pragma(file, "user_version") === newest) return;
+  file.exec("BEGIN IMMEDIATE");
+  try {
+    const version = pragma(file, "user_version");
+    if (pragma(file, "application_id") !== APPLICATION_ID && pragma(file, "schema_version") !== 0) {
+      throw failed(`${path} is a database of another program: name another file`, { code: "store-unavailable" });
+    }
+    if (version > newest) {
+      throw failed(
+        `the database ${path} was written by a newer Capmesh (schema ${version}, this one knows ${newest}): start that version, or use another --data folder`,
+        { code: "store-unavailable" },
+      );
+    }
+    for (const migration of migrations) {
+      if (migration.version > version) file.exec(migration.sql);
+    }
+    file.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
+    file.exec(`PRAGMA user_version = ${newest}`);
+    file.exec("COMMIT");
+  } catch (thrown) {
+    if (file.isTransaction) file.exec("ROLLBACK");
+    throw thrown;
+  }
+}
+
+function pragma(file: DatabaseSync, name: string): number {
+  return Number(file.prepare(`PRAGMA ${name}`).get()?.[name] ?? 0);
+}

@@ -1,0 +1,249 @@
+/**
+ * What crosses between a SqliteStore and the thread that has its file. Both ends are this program, so nothing is
+ * checked. JSON crosses as text: the thread need not read it, and text is the cheapest thing to clone.
+ *
+ * Requests go in batches, one a tick, and are carried out in the order in which they were sent. Answers come in batches,
+ * one a transaction, after its COMMIT.
+ */
+import type { ErrorType } from "../../base/errors.ts";
+import type { Digest, PeerId, TaskId } from "../../base/ids.ts";
+import type { AttemptId, AttemptState, RunState } from "../../model/run.ts";
+import type { AttemptEnd, Usage } from "../../model/outcome.ts";
+import type { RunCounts, TaskState } from "../../model/task.ts";
+import type { AppendResult, OutputPage, OutputStream, RunRef, RunningAttempt } from "../store.ts";
+
+/** A spec without its stdin as JSON, and the stdin. */
+export interface SpecWire {
+  readonly text: string;
+  readonly stdin: Uint8Array;
+}
+
+export interface TaskWire {
+  /** Undefined where the caller has said that it knows the spec. */
+  readonly spec: SpecWire | undefined;
+  readonly serial: number;
+  readonly createdAt: number;
+  readonly counts: RunCounts;
+  readonly isCancelled: boolean;
+  readonly state: TaskState;
+  readonly nextRunAt: number | undefined;
+  readonly finishedAt: number | undefined;
+  /** JSON. */
+  readonly result: string | undefined;
+  readonly reason: string | undefined;
+  readonly runningSince: readonly number[];
+}
+
+export interface AttemptWire {
+  readonly number: number;
+  readonly worker: PeerId;
+  readonly state: AttemptState;
+  readonly startedAt: number;
+  readonly finishedAt: number | undefined;
+  /** JSON. */
+  readonly outcome: string | undefined;
+}
+
+export interface RunWire {
+  readonly task: TaskId;
+  readonly serial: number;
+  readonly index: number;
+  readonly state: RunState;
+  readonly dueAt: number;
+  readonly attempts: readonly AttemptWire[];
+  /** JSON, as is `result`. */
+  readonly outcome: string | undefined;
+  readonly result: string | undefined;
+  readonly usage: Usage | undefined;
+  readonly outputBytes: number;
+  readonly outputTruncated: boolean;
+}
+
+/** The parts of a spec that the thread decides by. */
+export interface TaskPlan {
+  readonly id: TaskId;
+  readonly module: Digest;
+  readonly firstDueAt: number;
+  readonly delayMs: number;
+  readonly total: number;
+  readonly priority: number;
+  readonly retries: number;
+  readonly backoffMs: number;
+  /** Kinds, joined by commas. */
+  readonly retryOn: string;
+}
+
+export interface ReadyRunWire {
+  readonly serial: number;
+  readonly index: number;
+  readonly dueAt: number;
+  readonly nextAttempt: number;
+  readonly outputBytes: number;
+  readonly triedWorkers: readonly PeerId[];
+}
+
+export interface CreateTaskArgs {
+  readonly plan: TaskPlan;
+  readonly spec: SpecWire;
+  /** JSON. */
+  readonly inspection: string;
+  readonly now: number;
+}
+
+export interface ListTasksArgs {
+  readonly state: TaskState | undefined;
+  readonly limit: number;
+  /** Tasks older than this one's. */
+  readonly belowSerial: number;
+}
+
+export interface SettleArgs {
+  readonly id: AttemptId;
+  readonly end: AttemptEnd;
+  readonly now: number;
+  readonly backoffJitter: number;
+  readonly isBlameless: boolean;
+  readonly isSpecKnown: boolean;
+}
+
+export interface AppendOutputArgs {
+  readonly id: AttemptId;
+  readonly offset: number;
+  readonly stream: OutputStream;
+  readonly bytes: Uint8Array;
+}
+
+export interface ReadOutputArgs {
+  readonly task: TaskId;
+  readonly run: number;
+  readonly stream: OutputStream | undefined;
+  readonly offset: number;
+  readonly bytesMax: number;
+}
+
+interface Operation<Args, Answer> {
+  readonly args: Args;
+  readonly answer: Answer;
+}
+
+/** Everything that the thread can do. */
+export interface OperationTypes {
+  createTask: Operation<
+    CreateTaskArgs,
+    { readonly kind: "created"; readonly task: TaskWire } | { readonly kind: "id-taken" }
+  >;
+  getTask: Operation<{ readonly id: TaskId }, TaskWire | undefined>;
+  listTasks: Operation<ListTasksArgs, { readonly tasks: readonly TaskWire[]; readonly hasMore: boolean }>;
+  countUnfinishedTasks: Operation<{}, number>;
+  listRuns: Operation<
+    { readonly id: TaskId; readonly fromIndex: number; readonly limit: number },
+    readonly RunWire[] | undefined
+  >;
+  getLatestStartedRun: Operation<{ readonly id: TaskId }, RunWire | undefined>;
+  cancelTask: Operation<
+    { readonly id: TaskId; readonly reason: string; readonly now: number },
+    | { readonly kind: "cancelled"; readonly task: TaskWire; readonly running: readonly AttemptId[] }
+    | { readonly kind: "already-finished"; readonly task: TaskWire }
+    | { readonly kind: "no-such-task" }
+  >;
+  deleteTask: Operation<
+    { readonly id: TaskId },
+    | { readonly kind: "deleted"; readonly module: Digest; readonly running: readonly AttemptId[] }
+    | { readonly kind: "no-such-task" }
+  >;
+  promoteDue: Operation<
+    { readonly now: number; readonly limit: number },
+    { readonly promoted: readonly RunRef[]; readonly nextDueAt: number | undefined }
+  >;
+  listReady: Operation<
+    { readonly now: number; readonly limit: number },
+    {
+      readonly runs: readonly ReadyRunWire[];
+      readonly specs: readonly { readonly serial: number; readonly spec: SpecWire }[];
+    }
+  >;
+  nextBackoffEnd: Operation<{ readonly now: number }, number | undefined>;
+  lease: Operation<
+    { readonly id: AttemptId; readonly worker: PeerId; readonly now: number; readonly leaseUntil: number },
+    boolean
+  >;
+  renew: Operation<
+    { readonly ids: readonly AttemptId[]; readonly worker: PeerId; readonly leaseUntil: number },
+    readonly AttemptId[]
+  >;
+  listRunning: Operation<{ readonly worker: PeerId | undefined }, readonly RunningAttempt[]>;
+  extendAllLeases: Operation<{ readonly leaseUntil: number }, void>;
+  listExpired: Operation<{ readonly now: number; readonly limit: number }, readonly RunningAttempt[]>;
+  settle: Operation<
+    SettleArgs,
+    { readonly kind: "settled"; readonly task: TaskWire; readonly run: RunWire } | { readonly kind: "stale" }
+  >;
+  appendOutput: Operation<AppendOutputArgs, AppendResult>;
+  readOutput: Operation<ReadOutputArgs, OutputPage | undefined>;
+  getModule: Operation<
+    { readonly digest: Digest },
+    { readonly inspection: string; readonly createdAt: number } | undefined
+  >;
+  isModuleUsed: Operation<{ readonly digest: Digest }, boolean>;
+  getAdmission: Operation<{ readonly peer: PeerId }, "admitted" | "barred" | undefined>;
+  setAdmission: Operation<
+    { readonly peer: PeerId; readonly admission: "admitted" | "barred"; readonly now: number },
+    void
+  >;
+}
+
+export type OperationName = keyof OperationTypes;
+export type Args<Name extends OperationName> = OperationTypes[Name]["args"];
+export type Answer<Name extends OperationName> = OperationTypes[Name]["answer"];
+
+/** One function for each operation. It runs inside a transaction, and throws to undo what it did. */
+export type Operations = { readonly [Name in OperationName]: (args: Args<Name>) => Answer<Name> };
+
+/** A union over all names, so that `args` fits `name`. */
+export type Request<Name extends OperationName = OperationName> = {
+  [Each in Name]: { readonly id: number; readonly name: Each; readonly args: Args<Each> };
+}[Name];
+
+export interface ErrorWire {
+  readonly type: ErrorType;
+  readonly code: string;
+  readonly message: string;
+}
+
+export type Reply =
+  { readonly id: number; readonly answer: Answer<OperationName> } | { readonly id: number; readonly error: ErrorWire };
+
+/** To the thread. */
+export type ToThread =
+  | { readonly kind: "requests"; readonly requests: readonly Request[] }
+  /** The last one: the thread carries out what came before, closes the file and ends. */
+  | { readonly kind: "close" };
+
+/** From the thread. The first one is `opened` or `refused`. */
+export type FromThread =
+  | { readonly kind: "opened" }
+  | { readonly kind: "refused"; readonly error: ErrorWire }
+  /** `commits` counts the transactions that wrote something, since the thread began. */
+  | { readonly kind: "replies"; readonly replies: readonly Reply[]; readonly commits: number };
+
+/** What the thread is started with. */
+export interface ThreadInit {
+  readonly path: string;
+}
+
+/** Operations that write nothing: they need not wait for a COMMIT unless one stands before them. */
+export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationName>([
+  "getTask",
+  "listTasks",
+  "countUnfinishedTasks",
+  "listRuns",
+  "getLatestStartedRun",
+  "listReady",
+  "nextBackoffEnd",
+  "listRunning",
+  "listExpired",
+  "readOutput",
+  "getModule",
+  "isModuleUsed",
+  "getAdmission",
+]);

@@ -1,0 +1,136 @@
+/**
+ * The schema of the SQLite file, as numbered steps. Step n brings a file from version n-1 to n, in one transaction;
+ * `PRAGMA user_version` holds the version. A step that was released never changes: a correction is the next step.
+ *
+ * What the tables lean on:
+ * - `tasks` is small and changes with every run; what never changes and may be large is in `specs`.
+ * - `runs` has one row per run that was made. The open ones are found by partial indexes, so that settled runs, however
+ *   many, cost nothing. A run has an outcome when it is settled, never before. One in back-off is `ready` with
+ *   `not_before` above 0.
+ * - `output` holds a run's log in rows that follow each other without a gap. `segments` says whose the bytes are:
+ *   numbers, each followed by a comma, positive for stdout and negative for stderr.
+ * - There are no foreign keys: a deleted task's rows are removed in pieces, after the task (`graves`). A serial is
+ *   never used again, so that they belong to nobody meanwhile.
+ * - Times are REAL, as a clock's milliseconds need not be whole.
+ */
+
+export interface Migration {
+  /** The version that the file then has. */
+  readonly version: number;
+  readonly sql: string;
+}
+
+const V1 = `
+  CREATE TABLE tasks (
+    serial INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    module TEXT NOT NULL,
+    first_due_at REAL NOT NULL,
+    delay_ms REAL NOT NULL,
+    total INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    retries INTEGER NOT NULL,
+    backoff_ms REAL NOT NULL,
+    retry_on TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    state TEXT NOT NULL,
+    is_cancelled INTEGER NOT NULL,
+    scheduled INTEGER NOT NULL,
+    ready INTEGER NOT NULL,
+    running INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    made INTEGER NOT NULL,
+    next_due_at REAL,
+    finished_at REAL,
+    reason TEXT,
+    result_run INTEGER,
+    latest_run INTEGER
+  ) STRICT;
+  CREATE INDEX tasks_by_state ON tasks (state, serial);
+  CREATE INDEX tasks_by_module ON tasks (module);
+
+  CREATE TABLE specs (
+    serial INTEGER PRIMARY KEY,
+    spec TEXT NOT NULL,
+    stdin BLOB NOT NULL
+  ) STRICT;
+
+  CREATE TABLE runs (
+    task INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    due_at REAL NOT NULL,
+    priority INTEGER NOT NULL,
+    not_before REAL NOT NULL,
+    attempt INTEGER NOT NULL,
+    retried INTEGER NOT NULL,
+    lost INTEGER NOT NULL,
+    worker TEXT,
+    started_at REAL,
+    lease_until REAL,
+    output_bytes INTEGER NOT NULL,
+    attempt_offset INTEGER NOT NULL,
+    output_truncated INTEGER NOT NULL,
+    outcome TEXT,
+    wall_ms REAL,
+    cpu_ms REAL,
+    memory_bytes REAL,
+    result TEXT,
+    PRIMARY KEY (task, idx)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX runs_scheduled ON runs (due_at) WHERE state = 'scheduled';
+  CREATE INDEX runs_ready ON runs (priority DESC, due_at, task, idx) WHERE state = 'ready' AND not_before = 0;
+  CREATE INDEX runs_backing_off ON runs (not_before) WHERE state = 'ready' AND not_before > 0;
+  CREATE INDEX runs_open ON runs (task, idx) WHERE outcome IS NULL;
+  CREATE INDEX runs_running ON runs (task, started_at) WHERE state = 'running';
+  CREATE INDEX runs_leased ON runs (lease_until) WHERE state = 'running';
+
+  CREATE TABLE attempts (
+    task INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    state TEXT NOT NULL,
+    started_at REAL NOT NULL,
+    finished_at REAL,
+    outcome TEXT,
+    PRIMARY KEY (task, run, number)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE output (
+    row INTEGER PRIMARY KEY,
+    task INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    segments TEXT NOT NULL,
+    bytes BLOB NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX output_by_start ON output (task, run, start);
+
+  CREATE TABLE modules (
+    digest TEXT PRIMARY KEY,
+    inspection TEXT NOT NULL,
+    created_at REAL NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE admissions (
+    peer TEXT PRIMARY KEY,
+    admission TEXT NOT NULL,
+    changed_at REAL NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE graves (
+    serial INTEGER PRIMARY KEY
+  ) STRICT;
+
+  CREATE TABLE counters (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO counters (name, value) VALUES ('unfinished', 0);
+`;
+
+export const MIGRATIONS: readonly Migration[] = [{ version: 1, sql: V1 }];

@@ -1,0 +1,56 @@
+/** All that the store's thread can do, by name. */
+import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
+import type { Database } from "./database.ts";
+import type { Answer, Args, Operations } from "./messages.ts";
+import { appendOutput, readOutput } from "./output-rows.ts";
+import * as runs from "./run-operations.ts";
+import * as tasks from "./task-operations.ts";
+
+export function operationsOn(db: Database): Operations {
+  return {
+    createTask: (args) => tasks.createTask(db, args),
+    getTask: (args) => tasks.getTask(db, args),
+    listTasks: (args) => tasks.listTasks(db, args),
+    countUnfinishedTasks: () => tasks.countUnfinishedTasks(db),
+    listRuns: (args) => tasks.listRuns(db, args),
+    getLatestStartedRun: (args) => tasks.getLatestStartedRun(db, args),
+    cancelTask: (args) => tasks.cancelTask(db, args),
+    deleteTask: (args) => tasks.deleteTask(db, args),
+    promoteDue: (args) => runs.promoteDue(db, args),
+    listReady: (args) => runs.listReady(db, args),
+    nextBackoffEnd: (args) => runs.nextBackoffEnd(db, args),
+    lease: (args) => runs.lease(db, args),
+    renew: (args) => runs.renew(db, args),
+    listRunning: (args) => runs.listRunning(db, args),
+    extendAllLeases: (args) => runs.extendAllLeases(db, args),
+    listExpired: (args) => runs.listExpired(db, args),
+    settle: (args) => runs.settle(db, args),
+    appendOutput: (args) => appendOutput(db, args),
+    readOutput: (args) => readOutput(db, args),
+    getModule: (args) => getModule(db, args),
+    isModuleUsed: (args) => db.get("SELECT 1 FROM tasks WHERE module = ? LIMIT 1", args.digest) !== undefined,
+    getAdmission: (args) => getAdmission(db, args),
+    setAdmission: (args) => setAdmission(db, args),
+  };
+}
+
+function getModule(db: Database, args: Args<"getModule">): Answer<"getModule"> {
+  const row = db.get("SELECT inspection, created_at FROM modules WHERE digest = ?", args.digest);
+  if (row === undefined) return undefined;
+  return { inspection: decodeText(row.inspection), createdAt: decodeNumber(row.created_at) };
+}
+
+function getAdmission(db: Database, args: Args<"getAdmission">): Answer<"getAdmission"> {
+  const row = db.get("SELECT admission FROM admissions WHERE peer = ?", args.peer);
+  return row === undefined ? undefined : decodeBranded<"admitted" | "barred">(row.admission);
+}
+
+function setAdmission(db: Database, args: Args<"setAdmission">): void {
+  db.run(
+    `INSERT INTO admissions (peer, admission, changed_at) VALUES (?, ?, ?)
+     ON CONFLICT (peer) DO UPDATE SET admission = excluded.admission, changed_at = excluded.changed_at`,
+    args.peer,
+    args.admission,
+    args.now,
+  );
+}

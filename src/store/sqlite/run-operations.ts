@@ -1,0 +1,241 @@
+/** Operations that move runs: due, lease, settle. Each runs inside a transaction of the store's thread. */
+import { assert } from "../../base/errors.ts";
+import { STORE_ENDED_BACKOFFS_MAX, STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
+import type { PeerId } from "../../base/ids.ts";
+import type { AttemptId, RunChange, RunResult } from "../../model/run.ts";
+import { failureReason } from "../failure-reason.ts";
+import type { RunRef, RunningAttempt } from "../store.ts";
+import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";
+import type { Database, Row } from "./database.ts";
+import type { Answer, Args, ReadyRunWire, SettleArgs, SpecWire } from "./messages.ts";
+import { readResultTexts } from "./output-rows.ts";
+import {
+  type RunRecord,
+  decide,
+  finishAttempt,
+  finishRun,
+  insertAttempt,
+  loadRun,
+  makeRuns,
+  moveRun,
+} from "./run-rows.ts";
+import { readRunWire } from "./task-operations.ts";
+import { type TaskRecord, loadTask, readSpec, readTaskWire, saveTask } from "./task-rows.ts";
+
+export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"promoteDue"> {
+  const { now, limit } = args;
+  endBackoffs(db, now, limit);
+  const promoted: RunRef[] = [];
+  while (promoted.length < limit) {
+    // A task has one scheduled run at most, so each row is of another task, and what is made meanwhile is none of them.
+    const due = db.all(
+      "SELECT task, idx FROM runs WHERE state = 'scheduled' AND due_at <= ? ORDER BY due_at LIMIT ?",
+      now,
+      limit - promoted.length,
+    );
+    if (due.length === 0) break;
+    for (const row of due) {
+      if (promoted.length >= limit) break;
+      promoted.push(...promote(db, decodeNumber(row.task), decodeNumber(row.idx), now, limit - promoted.length));
+    }
+  }
+  if (promoted.length >= limit) return { promoted, nextDueAt: now };
+  const next = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
+  return { promoted, nextDueAt: decodeOptionalNumber(next?.due_at) };
+}
+
+/** Makes a scheduled run ready, and after it those that are due too; at most `limit` in all. */
+function promote(db: Database, serial: number, index: number, now: number, limit: number): readonly RunRef[] {
+  const task = loadTask(db, serial);
+  const run = loadRun(db, serial, index);
+  assert(task !== undefined && run !== undefined, "a scheduled run has a task");
+  const change = decide(task, run, { kind: "due" });
+  assert(change.kind === "changed", "a scheduled run can become ready");
+  moveRun(db, task, run, change.next, { set: "not_before = 0", values: [] });
+  const made = makeRuns(db, task, now, limit - 1);
+  saveTask(db, task, now);
+  return [index, ...made].map((each) => ({ task: task.plan.id, serial, index: each }));
+}
+
+/** Moves ready runs whose back-off has ended to where the others are, so that looking at the ready ones stays cheap. */
+function endBackoffs(db: Database, now: number, limit: number): void {
+  db.run(
+    `UPDATE runs SET not_before = 0 WHERE (task, idx) IN
+       (SELECT task, idx FROM runs WHERE state = 'ready' AND not_before > 0 AND not_before <= ? LIMIT ?)`,
+    now,
+    limit,
+  );
+}
+
+const READY = "SELECT task, idx, due_at, attempt, output_bytes, priority FROM runs WHERE state = 'ready'";
+
+export function listReady(db: Database, args: Args<"listReady">): Answer<"listReady"> {
+  const rows = db.iterate(
+    `SELECT * FROM (
+       SELECT * FROM (${READY} AND not_before = 0 ORDER BY priority DESC, due_at, task, idx LIMIT ?2)
+       UNION ALL
+       SELECT * FROM (${READY} AND not_before > 0 AND not_before <= ?1 ORDER BY not_before LIMIT ${STORE_ENDED_BACKOFFS_MAX})
+     ) ORDER BY priority DESC, due_at, task, idx LIMIT ?2`,
+    args.now,
+    args.limit,
+  );
+  const runs: ReadyRunWire[] = [];
+  const specs = new Map<number, SpecWire>();
+  let bytes = 0;
+  for (const row of rows) {
+    const serial = decodeNumber(row.task);
+    if (!specs.has(serial)) {
+      const spec = readSpec(db, serial);
+      bytes += spec.text.length + spec.stdin.length;
+      if (runs.length > 0 && bytes > STORE_PAGE_BYTES_MAX) break;
+      specs.set(serial, spec);
+    }
+    const attempt = decodeNumber(row.attempt);
+    const index = decodeNumber(row.idx);
+    runs.push({
+      serial,
+      index,
+      dueAt: decodeNumber(row.due_at),
+      nextAttempt: attempt + 1,
+      outputBytes: decodeNumber(row.output_bytes),
+      triedWorkers: attempt === 0 ? [] : readTriedWorkers(db, serial, index),
+    });
+  }
+  return { runs, specs: Array.from(specs, ([serial, spec]) => ({ serial, spec })) };
+}
+
+function readTriedWorkers(db: Database, serial: number, index: number): readonly PeerId[] {
+  return db
+    .all(
+      "SELECT DISTINCT worker FROM attempts WHERE task = ? AND run = ? AND state IN ('lost', 'failed')",
+      serial,
+      index,
+    )
+    .map((row) => decodeBranded<PeerId>(row.worker));
+}
+
+export function nextBackoffEnd(db: Database, args: Args<"nextBackoffEnd">): number | undefined {
+  const row = db.get(
+    "SELECT min(not_before) AS not_before FROM runs WHERE state = 'ready' AND not_before > 0 AND not_before > ?",
+    args.now,
+  );
+  return decodeOptionalNumber(row?.not_before);
+}
+
+export function lease(db: Database, args: Args<"lease">): boolean {
+  const { id, worker, now, leaseUntil } = args;
+  const run = loadRun(db, id.serial, id.run);
+  const task = run === undefined ? undefined : loadTask(db, id.serial);
+  if (run === undefined || task === undefined || run.cursor.attempt + 1 !== id.attempt) return false;
+  const change = decide(task, run, { kind: "lease" });
+  if (change.kind === "refused") return false;
+  moveRun(db, task, run, change.next, {
+    set: "not_before = 0, worker = ?, started_at = ?, lease_until = ?, attempt_offset = output_bytes",
+    values: [worker, now, leaseUntil],
+  });
+  insertAttempt(db, run, id.attempt, worker, now);
+  task.latestRun = run.index;
+  saveTask(db, task, now);
+  return true;
+}
+
+export function renew(db: Database, args: Args<"renew">): readonly AttemptId[] {
+  return args.ids.filter(
+    (id) =>
+      db.run(
+        `UPDATE runs SET lease_until = ?
+         WHERE task = ? AND idx = ? AND attempt = ? AND state = 'running' AND worker = ?`,
+        args.leaseUntil,
+        id.serial,
+        id.run,
+        id.attempt,
+        args.worker,
+      ) === 0,
+  );
+}
+
+const RUNNING = `SELECT t.id, r.task, r.idx, r.attempt, r.worker, r.lease_until, r.started_at, r.output_bytes, r.attempt_offset
+  FROM runs r JOIN tasks t ON t.serial = r.task WHERE r.state = 'running'`;
+
+export function listRunning(db: Database, args: Args<"listRunning">): readonly RunningAttempt[] {
+  const rows = args.worker === undefined ? db.all(RUNNING) : db.all(`${RUNNING} AND r.worker = ?`, args.worker);
+  return rows.map(decodeRunningAttempt);
+}
+
+export function listExpired(db: Database, args: Args<"listExpired">): readonly RunningAttempt[] {
+  return db
+    .all(`${RUNNING} AND r.lease_until < ? ORDER BY r.lease_until LIMIT ?`, args.now, args.limit)
+    .map(decodeRunningAttempt);
+}
+
+export function extendAllLeases(db: Database, args: Args<"extendAllLeases">): void {
+  db.run("UPDATE runs SET lease_until = ? WHERE state = 'running'", args.leaseUntil);
+}
+
+function decodeRunningAttempt(row: Row): RunningAttempt {
+  return {
+    id: {
+      task: decodeBranded(row.id),
+      serial: decodeNumber(row.task),
+      run: decodeNumber(row.idx),
+      attempt: decodeNumber(row.attempt),
+    },
+    worker: decodeBranded(row.worker),
+    leaseUntil: decodeNumber(row.lease_until),
+    startedAt: decodeNumber(row.started_at),
+    outputBytes: decodeNumber(row.output_bytes) - decodeNumber(row.attempt_offset),
+  };
+}
+
+export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
+  const { id, end, now } = args;
+  const run = loadRun(db, id.serial, id.run);
+  const task = run === undefined ? undefined : loadTask(db, id.serial);
+  if (run === undefined || task === undefined) return { kind: "stale" };
+  const change = decide(task, run, { kind: "settle", attempt: id.attempt, end, isBlameless: args.isBlameless });
+  if (change.kind === "refused") return { kind: "stale" };
+  assert(change.attemptState !== undefined, "what is settled was under way");
+  finishAttempt(db, run, change.attemptState, end.outcome, now);
+  if (change.outcome === undefined) tryAgain(db, task, run, change, args);
+  else endRun(db, task, run, { ...change, outcome: change.outcome }, args);
+  saveTask(db, task, now);
+  const told = readRunWire(db, task, run.index);
+  assert(told !== undefined, "a run that was settled is there");
+  return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown), run: told };
+}
+
+type Changed = Extract<RunChange, { kind: "changed" }>;
+
+/** Back to ready; after a failure of its own, not before its back-off is over. */
+function tryAgain(db: Database, task: TaskRecord, run: RunRecord, change: Changed, args: SettleArgs): void {
+  const backoffMs = change.backoffMs ?? 0;
+  const notBefore = backoffMs === 0 ? 0 : args.now + backoffMs * (0.5 + 0.5 * args.backoffJitter);
+  moveRun(db, task, run, change.next, {
+    set: "worker = NULL, lease_until = NULL, not_before = ?, output_truncated = ?",
+    values: [notBefore, Number(run.outputTruncated || args.end.outputTruncated)],
+  });
+}
+
+function endRun(
+  db: Database,
+  task: TaskRecord,
+  run: RunRecord,
+  change: Changed & Required<Pick<Changed, "outcome">>,
+  args: SettleArgs,
+): void {
+  const { end, now } = args;
+  const result: RunResult = {
+    value: end.value,
+    ...readResultTexts(db, run),
+    exitCode: end.outcome.kind === "exited" ? end.outcome.code : undefined,
+  };
+  finishRun(db, task, run, change.next, {
+    outcome: change.outcome,
+    usage: end.usage,
+    result: JSON.stringify(result),
+    outputTruncated: run.outputTruncated || end.outputTruncated,
+  });
+  task.resultRun = run.index;
+  task.reason = failureReason(change.outcome, run.index, task.plan.total) ?? task.reason;
+  makeRuns(db, task, now, Infinity);
+}

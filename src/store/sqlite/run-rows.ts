@@ -1,0 +1,287 @@
+/**
+ * Rows of runs and attempts. `transition` of the model decides every change; what it returns is written as a
+ * compare-and-set on (state, attempt), inside the transaction that read the row.
+ *
+ * Rows are made lazily. A task has at most one scheduled run, its next; `makeRuns` restores that, as far as
+ * OPEN_RUNS_PER_TASK_MAX allows, after each change that takes it away or settles a run.
+ */
+import { assert } from "../../base/errors.ts";
+import { ATTEMPTS_KEPT_PER_RUN_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../base/limits.ts";
+import type { PeerId } from "../../base/ids.ts";
+import type { Outcome, Usage } from "../../model/outcome.ts";
+import {
+  type AttemptId,
+  type AttemptState,
+  type RunChange,
+  type RunCursor,
+  type RunEvent,
+  type RunRetryPolicy,
+  transition,
+} from "../../model/run.ts";
+import { RETRYABLE_KINDS, dueAt } from "../../model/task.ts";
+import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
+import type { Database, Row } from "./database.ts";
+import type { AttemptWire, RunWire, TaskPlan } from "./messages.ts";
+import { type TaskRecord, countRun, openRuns } from "./task-rows.ts";
+
+/** A run's row, but for what it ended with. */
+export interface RunRecord {
+  readonly serial: number;
+  readonly index: number;
+  readonly cursor: RunCursor;
+  readonly dueAt: number;
+  /** The log's length, and where in it the latest attempt's begins. */
+  readonly outputBytes: number;
+  readonly attemptOffset: number;
+  readonly outputTruncated: boolean;
+}
+
+const RECORD = `task, idx, state, due_at, attempt, retried, lost, output_bytes, attempt_offset, output_truncated`;
+
+export function loadRun(db: Database, serial: number, index: number): RunRecord | undefined {
+  const row = db.get(`SELECT ${RECORD} FROM runs WHERE task = ? AND idx = ?`, serial, index);
+  return row === undefined ? undefined : decodeRunRecord(row);
+}
+
+/** The runs of a task that are scheduled, ready or running. */
+export function loadOpenRuns(db: Database, task: TaskRecord): readonly RunRecord[] {
+  return db
+    .all(`SELECT ${RECORD} FROM runs WHERE task = ? AND outcome IS NULL ORDER BY idx`, task.serial)
+    .map(decodeRunRecord);
+}
+
+export function planPolicy(plan: TaskPlan): RunRetryPolicy {
+  const kinds = plan.retryOn.split(",");
+  return {
+    retries: plan.retries,
+    backoffMs: plan.backoffMs,
+    retryOn: RETRYABLE_KINDS.filter((kind) => kinds.includes(kind)),
+  };
+}
+
+export function decide(task: TaskRecord, run: RunRecord, event: RunEvent): RunChange {
+  return transition(run.cursor, event, planPolicy(task.plan));
+}
+
+const NEW_RUN: RunCursor = { state: "scheduled", attempt: 0, retried: 0, lost: 0 };
+
+/**
+ * Makes the task's next runs: those due at `now` as ready, at most `readyMax`, then the next one as scheduled. Returns
+ * the indexes of those that are ready. The caller saves the task.
+ */
+export function makeRuns(db: Database, task: TaskRecord, now: number, readyMax: number): readonly number[] {
+  const ready: number[] = [];
+  const { plan, counts } = task;
+  while (
+    !task.isCancelled &&
+    task.made < plan.total &&
+    counts.scheduled === 0 &&
+    openRuns(task) < OPEN_RUNS_PER_TASK_MAX
+  ) {
+    const index = task.made + 1;
+    const due = dueAt(plan, index);
+    let state = NEW_RUN.state;
+    if (due <= now && ready.length < readyMax) {
+      const change = transition(NEW_RUN, { kind: "due" }, planPolicy(plan));
+      assert(change.kind === "changed", "a new run can become ready");
+      state = change.next.state;
+      ready.push(index);
+    } else {
+      task.nextDueAt = due;
+    }
+    db.run(
+      `INSERT INTO runs (task, idx, state, due_at, priority, not_before, attempt, retried, lost, output_bytes,
+         attempt_offset, output_truncated)
+       VALUES (?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
+      task.serial,
+      index,
+      state,
+      due,
+      plan.priority,
+    );
+    task.made = index;
+    countRun(task, undefined, state);
+  }
+  return ready;
+}
+
+/** Writes a run's next cursor if it still stands where it was read. `extra` sets more columns. */
+export function moveRun(
+  db: Database,
+  task: TaskRecord,
+  run: RunRecord,
+  next: RunCursor,
+  extra: { readonly set: string; readonly values: readonly (string | number | null)[] },
+): void {
+  const changed = db.run(
+    `UPDATE runs SET state = ?, attempt = ?, retried = ?, lost = ?, ${extra.set}
+     WHERE task = ? AND idx = ? AND state = ? AND attempt = ?`,
+    next.state,
+    next.attempt,
+    next.retried,
+    next.lost,
+    ...extra.values,
+    run.serial,
+    run.index,
+    run.cursor.state,
+    run.cursor.attempt,
+  );
+  assert(changed === 1, "a run that was read in this transaction is as it was");
+  if (run.cursor.state === "scheduled") task.nextDueAt = undefined;
+  countRun(task, run.cursor.state, next.state);
+}
+
+/** Ends a run: `outcome` is the run's, the rest the last attempt's, where it had one. */
+export function finishRun(
+  db: Database,
+  task: TaskRecord,
+  run: RunRecord,
+  next: RunCursor,
+  end: {
+    readonly outcome: Outcome;
+    readonly usage?: Usage;
+    readonly result?: string;
+    readonly outputTruncated: boolean;
+  },
+): void {
+  moveRun(db, task, run, next, {
+    set: `worker = NULL, lease_until = NULL, not_before = 0, outcome = ?, wall_ms = ?, cpu_ms = ?, memory_bytes = ?,
+      result = ?, output_truncated = ?`,
+    values: [
+      JSON.stringify(end.outcome),
+      end.usage?.wallMs ?? null,
+      end.usage?.cpuMs ?? null,
+      end.usage?.memoryBytes ?? null,
+      end.result ?? null,
+      Number(end.outputTruncated),
+    ],
+  });
+}
+
+export function insertAttempt(db: Database, run: RunRecord, number: number, worker: PeerId, now: number): void {
+  db.run(
+    "INSERT INTO attempts (task, run, number, worker, state, started_at) VALUES (?, ?, ?, ?, 'running', ?)",
+    run.serial,
+    run.index,
+    number,
+    worker,
+    now,
+  );
+  if (number <= ATTEMPTS_KEPT_PER_RUN_MAX) return;
+  db.run(
+    "DELETE FROM attempts WHERE task = ? AND run = ? AND number <= ?",
+    run.serial,
+    run.index,
+    number - ATTEMPTS_KEPT_PER_RUN_MAX,
+  );
+}
+
+export function finishAttempt(db: Database, run: RunRecord, state: AttemptState, outcome: Outcome, now: number): void {
+  db.run(
+    "UPDATE attempts SET state = ?, finished_at = ?, outcome = ? WHERE task = ? AND run = ? AND number = ?",
+    state,
+    now,
+    JSON.stringify(outcome),
+    run.serial,
+    run.index,
+    run.cursor.attempt,
+  );
+}
+
+export function attemptId(task: TaskRecord, run: RunRecord): AttemptId {
+  return { task: task.plan.id, serial: task.serial, run: run.index, attempt: run.cursor.attempt };
+}
+
+/** Runs `fromIndex` to `fromIndex + limit - 1` as they are told, as many as `bytesMax` allows, but one at least. */
+export function readRunWires(
+  db: Database,
+  task: TaskRecord,
+  range: { readonly fromIndex: number; readonly limit: number; readonly bytesMax: number },
+): readonly RunWire[] {
+  const toIndex = range.fromIndex + range.limit - 1;
+  const rows: Row[] = [];
+  let bytes = 0;
+  const found = db.iterate(
+    "SELECT * FROM runs WHERE task = ? AND idx BETWEEN ? AND ? ORDER BY idx",
+    task.serial,
+    range.fromIndex,
+    toIndex,
+  );
+  for (const row of found) {
+    bytes += decodeOptionalText(row.result)?.length ?? 0;
+    if (rows.length > 0 && bytes > range.bytesMax) break;
+    rows.push(row);
+  }
+  const attempts = readAttempts(db, task.serial, range.fromIndex, range.fromIndex + rows.length - 1);
+  return rows.map((row) => decodeRunWire(task, row, attempts.get(decodeNumber(row.idx)) ?? []));
+}
+
+function readAttempts(
+  db: Database,
+  serial: number,
+  fromIndex: number,
+  toIndex: number,
+): ReadonlyMap<number, readonly AttemptWire[]> {
+  const attempts = new Map<number, AttemptWire[]>();
+  const rows = db.all(
+    "SELECT * FROM attempts WHERE task = ? AND run BETWEEN ? AND ? ORDER BY run, number",
+    serial,
+    fromIndex,
+    toIndex,
+  );
+  for (const row of rows) {
+    const run = decodeNumber(row.run);
+    const ofRun = attempts.get(run) ?? [];
+    ofRun.push(decodeAttemptWire(row));
+    attempts.set(run, ofRun);
+  }
+  return attempts;
+}
+
+export function decodeRunRecord(row: Row): RunRecord {
+  return {
+    serial: decodeNumber(row.task),
+    index: decodeNumber(row.idx),
+    cursor: {
+      state: decodeBranded(row.state),
+      attempt: decodeNumber(row.attempt),
+      retried: decodeNumber(row.retried),
+      lost: decodeNumber(row.lost),
+    },
+    dueAt: decodeNumber(row.due_at),
+    outputBytes: decodeNumber(row.output_bytes),
+    attemptOffset: decodeNumber(row.attempt_offset),
+    outputTruncated: decodeNumber(row.output_truncated) !== 0,
+  };
+}
+
+function decodeRunWire(task: TaskRecord, row: Row, attempts: readonly AttemptWire[]): RunWire {
+  const wallMs = decodeOptionalNumber(row.wall_ms);
+  return {
+    task: task.plan.id,
+    serial: task.serial,
+    index: decodeNumber(row.idx),
+    state: decodeBranded(row.state),
+    dueAt: decodeNumber(row.due_at),
+    attempts,
+    outcome: decodeOptionalText(row.outcome),
+    result: decodeOptionalText(row.result),
+    usage:
+      wallMs === undefined
+        ? undefined
+        : { wallMs, cpuMs: decodeNumber(row.cpu_ms), memoryBytes: decodeNumber(row.memory_bytes) },
+    outputBytes: decodeNumber(row.output_bytes),
+    outputTruncated: decodeNumber(row.output_truncated) !== 0,
+  };
+}
+
+function decodeAttemptWire(row: Row): AttemptWire {
+  return {
+    number: decodeNumber(row.number),
+    worker: decodeBranded(row.worker),
+    state: decodeBranded(row.state),
+    startedAt: decodeNumber(row.started_at),
+    finishedAt: decodeOptionalNumber(row.finished_at),
+    outcome: decodeOptionalText(row.outcome),
+  };
+}

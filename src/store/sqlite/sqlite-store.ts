@@ -1,0 +1,217 @@
+/**
+ * The store on one SQLite file. The file belongs to a thread of its own; this is its face on the caller's thread, which
+ * only translates between the model and what crosses.
+ */
+import { assert, failed } from "../../base/errors.ts";
+import type { Digest, PeerId, TaskId } from "../../base/ids.ts";
+import { STORE_SPEC_CACHE_BYTES_MAX } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import type { ModuleInspection, StoredModule } from "../../model/module.ts";
+import type { AttemptEnd } from "../../model/outcome.ts";
+import type { AttemptId, Run } from "../../model/run.ts";
+import type { Task, TaskSpec } from "../../model/task.ts";
+import type {
+  AppendResult,
+  CancelTaskResult,
+  CreateTaskResult,
+  DeleteTaskResult,
+  ListTasksOptions,
+  OutputPage,
+  OutputStream,
+  ReadOutputOptions,
+  ReadyRun,
+  RunRef,
+  RunningAttempt,
+  SettleOptions,
+  SettleResult,
+  Store,
+} from "../store.ts";
+import type { TaskWire } from "./messages.ts";
+import { type StoreStats, StoreThread } from "./store-thread.ts";
+import {
+  SpecCache,
+  copyBytes,
+  decodeCursor,
+  decodeInspection,
+  decodeRun,
+  decodeTask,
+  encodeCursor,
+  encodeSpec,
+  planOf,
+} from "./wire.ts";
+
+export interface SqliteStoreInit {
+  /** Of the file; it is made if it is not there, its folder is not. SQLite keeps two more beside it. */
+  readonly path: string;
+  readonly log: Log;
+}
+
+export class SqliteStore implements Store {
+  readonly #thread: StoreThread;
+  readonly #specs = new SpecCache(STORE_SPEC_CACHE_BYTES_MAX);
+
+  private constructor(thread: StoreThread) {
+    this.#thread = thread;
+  }
+
+  /** Rejects with `failed`, code `store-unavailable`, when the file cannot be used; the message says what to do. */
+  static async open(init: SqliteStoreInit): Promise<SqliteStore> {
+    return new SqliteStore(await StoreThread.open(init.path, init.log));
+  }
+
+  get stats(): StoreStats {
+    return this.#thread.stats;
+  }
+
+  async createTask(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult> {
+    const wire = encodeSpec(spec);
+    const args = { plan: planOf(spec), spec: wire, inspection: JSON.stringify(inspection), now };
+    const answer = await this.#thread.call("createTask", args, [wire.stdin]);
+    return answer.kind === "created" ? { kind: "created", task: decodeTask(answer.task, spec) } : answer;
+  }
+
+  async getTask(id: TaskId): Promise<Task | undefined> {
+    const wire = await this.#thread.call("getTask", { id });
+    return wire === undefined ? undefined : this.#decode(wire);
+  }
+
+  async listTasks(
+    options: ListTasksOptions,
+  ): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }> {
+    const belowSerial = options.cursor === undefined ? Number.MAX_SAFE_INTEGER : decodeCursor(options.cursor);
+    if (belowSerial === undefined)
+      throw failed("the cursor is not one that a list of tasks gave", { code: "invalid-cursor" });
+    const page = await this.#thread.call("listTasks", { state: options.state, limit: options.limit, belowSerial });
+    const tasks = page.tasks.map((wire) => this.#decode(wire));
+    const last = tasks.at(-1);
+    return { tasks, cursor: page.hasMore && last !== undefined ? encodeCursor(last.serial) : undefined };
+  }
+
+  countUnfinishedTasks(): Promise<number> {
+    return this.#thread.call("countUnfinishedTasks", {});
+  }
+
+  async listRuns(
+    id: TaskId,
+    options: { readonly fromIndex: number; readonly limit: number },
+  ): Promise<readonly Run[] | undefined> {
+    const wires = await this.#thread.call("listRuns", { id, ...options });
+    return wires?.map(decodeRun);
+  }
+
+  async getRun(id: TaskId, index: number): Promise<Run | undefined> {
+    const runs = await this.listRuns(id, { fromIndex: index, limit: 1 });
+    return runs?.[0];
+  }
+
+  async getLatestStartedRun(id: TaskId): Promise<Run | undefined> {
+    const wire = await this.#thread.call("getLatestStartedRun", { id });
+    return wire === undefined ? undefined : decodeRun(wire);
+  }
+
+  async cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult> {
+    const answer = await this.#thread.call("cancelTask", { id, reason, now });
+    return answer.kind === "no-such-task" ? answer : { ...answer, task: this.#decode(answer.task) };
+  }
+
+  deleteTask(id: TaskId): Promise<DeleteTaskResult> {
+    return this.#thread.call("deleteTask", { id });
+  }
+
+  promoteDue(
+    now: number,
+    limit: number,
+  ): Promise<{ readonly promoted: readonly RunRef[]; readonly nextDueAt?: number | undefined }> {
+    return this.#thread.call("promoteDue", { now, limit });
+  }
+
+  async listReady(now: number, limit: number): Promise<readonly ReadyRun[]> {
+    const answer = await this.#thread.call("listReady", { now, limit });
+    const specs = new Map(answer.specs.map(({ serial, spec }) => [serial, this.#specs.decode(serial, spec)]));
+    return answer.runs.map((run) => {
+      const spec = specs.get(run.serial);
+      assert(spec !== undefined, "each ready run comes with its spec");
+      return { ...run, spec };
+    });
+  }
+
+  nextBackoffEnd(now: number): Promise<number | undefined> {
+    return this.#thread.call("nextBackoffEnd", { now });
+  }
+
+  lease(id: AttemptId, worker: PeerId, now: number, leaseUntil: number): Promise<boolean> {
+    return this.#thread.call("lease", { id, worker, now, leaseUntil });
+  }
+
+  renew(ids: readonly AttemptId[], worker: PeerId, leaseUntil: number): Promise<readonly AttemptId[]> {
+    return this.#thread.call("renew", { ids, worker, leaseUntil });
+  }
+
+  listRunning(worker?: PeerId): Promise<readonly RunningAttempt[]> {
+    return this.#thread.call("listRunning", { worker });
+  }
+
+  extendAllLeases(leaseUntil: number): Promise<void> {
+    return this.#thread.call("extendAllLeases", { leaseUntil });
+  }
+
+  listExpired(now: number, limit: number): Promise<readonly RunningAttempt[]> {
+    return this.#thread.call("listExpired", { now, limit });
+  }
+
+  async settle(id: AttemptId, end: AttemptEnd, options: SettleOptions): Promise<SettleResult> {
+    const known = this.#specs.get(id.serial, id.task);
+    const answer = await this.#thread.call("settle", {
+      id,
+      end,
+      now: options.now,
+      backoffJitter: options.backoffJitter,
+      isBlameless: options.isBlameless ?? false,
+      isSpecKnown: known !== undefined,
+    });
+    if (answer.kind === "stale") return answer;
+    return { kind: "settled", task: this.#decode(answer.task, known), run: decodeRun(answer.run) };
+  }
+
+  async appendOutput(id: AttemptId, offset: number, stream: OutputStream, bytes: Uint8Array): Promise<AppendResult> {
+    const owned = copyBytes(bytes);
+    return this.#thread.call("appendOutput", { id, offset, stream, bytes: owned }, [owned]);
+  }
+
+  readOutput(id: TaskId, run: number, options: ReadOutputOptions): Promise<OutputPage | undefined> {
+    const { stream, offset, bytesMax } = options;
+    return this.#thread.call("readOutput", { task: id, run, stream, offset, bytesMax });
+  }
+
+  async getModule(digest: Digest): Promise<StoredModule | undefined> {
+    const wire = await this.#thread.call("getModule", { digest });
+    if (wire === undefined) return undefined;
+    return { digest, inspection: decodeInspection(wire.inspection), createdAt: wire.createdAt };
+  }
+
+  isModuleUsed(digest: Digest): Promise<boolean> {
+    return this.#thread.call("isModuleUsed", { digest });
+  }
+
+  getAdmission(peer: PeerId): Promise<"admitted" | "barred" | undefined> {
+    return this.#thread.call("getAdmission", { peer });
+  }
+
+  setAdmission(peer: PeerId, admission: "admitted" | "barred", now: number): Promise<void> {
+    return this.#thread.call("setAdmission", { peer, admission, now });
+  }
+
+  close(): Promise<void> {
+    return this.#thread.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #decode(wire: TaskWire, known?: TaskSpec): Task {
+    const spec = known ?? (wire.spec === undefined ? undefined : this.#specs.decode(wire.serial, wire.spec));
+    assert(spec !== undefined, "a task comes with its spec unless it is known");
+    return decodeTask(wire, spec);
+  }
+}

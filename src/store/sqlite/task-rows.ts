@@ -1,0 +1,221 @@
+/**
+ * A task's row, as a record that an operation loads, changes and saves. The task's state is computed at each save, so
+ * that it cannot disagree with the counts; the counter of unfinished tasks is kept at the same place.
+ */
+import type { SQLInputValue } from "node:sqlite";
+import type { TaskId } from "../../base/ids.ts";
+import type { RunState } from "../../model/run.ts";
+import { type RunCounts, type TaskState, isFinished, taskState } from "../../model/task.ts";
+import {
+  decodeBranded,
+  decodeBytes,
+  decodeNumber,
+  decodeOptionalNumber,
+  decodeOptionalText,
+  decodeText,
+} from "./columns.ts";
+import type { Database, Row } from "./database.ts";
+import type { SpecWire, TaskPlan, TaskWire } from "./messages.ts";
+
+/** A task as its row has it. Operations change it, then `saveTask`. */
+export interface TaskRecord {
+  readonly serial: number;
+  readonly plan: TaskPlan;
+  readonly createdAt: number;
+  /** As it was saved last. */
+  savedState: TaskState;
+  isCancelled: boolean;
+  readonly counts: { -readonly [State in keyof RunCounts]: RunCounts[State] };
+  /** Rows of runs that were made: the runs 1 to `made`. */
+  made: number;
+  /** Of the one run that is scheduled. */
+  nextDueAt: number | undefined;
+  finishedAt: number | undefined;
+  reason: string | undefined;
+  /** The run that gave the task's result. */
+  resultRun: number | undefined;
+  /** The run whose latest attempt started last. */
+  latestRun: number | undefined;
+}
+
+/** Inserts the task. The caller saves it once its runs are made. Undefined: the id is taken. */
+export function insertTask(db: Database, plan: TaskPlan, spec: SpecWire, now: number): TaskRecord | undefined {
+  if (db.get("SELECT 1 FROM tasks WHERE id = ?", plan.id) !== undefined) return undefined;
+  const serial = db.insert(
+    `INSERT INTO tasks (id, module, first_due_at, delay_ms, total, priority, retries, backoff_ms, retry_on, created_at,
+       state, is_cancelled, scheduled, ready, running, succeeded, failed, cancelled, made)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
+    plan.id,
+    plan.module,
+    plan.firstDueAt,
+    plan.delayMs,
+    plan.total,
+    plan.priority,
+    plan.retries,
+    plan.backoffMs,
+    plan.retryOn,
+    now,
+  );
+  db.insert("INSERT INTO specs (serial, spec, stdin) VALUES (?, ?, ?)", serial, spec.text, spec.stdin);
+  db.run("UPDATE counters SET value = value + 1 WHERE name = 'unfinished'");
+  return {
+    serial,
+    plan,
+    createdAt: now,
+    savedState: "scheduled",
+    isCancelled: false,
+    counts: { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 },
+    made: 0,
+    nextDueAt: undefined,
+    finishedAt: undefined,
+    reason: undefined,
+    resultRun: undefined,
+    latestRun: undefined,
+  };
+}
+
+export function loadTask(db: Database, serial: number): TaskRecord | undefined {
+  const row = db.get("SELECT * FROM tasks WHERE serial = ?", serial);
+  return row === undefined ? undefined : decodeTaskRecord(row);
+}
+
+export function loadTaskById(db: Database, id: TaskId): TaskRecord | undefined {
+  const row = db.get("SELECT * FROM tasks WHERE id = ?", id);
+  return row === undefined ? undefined : decodeTaskRecord(row);
+}
+
+/** Moves one run from a state to another in the counts; `from` is undefined for a run that was just made. */
+export function countRun(task: TaskRecord, from: RunState | undefined, to: RunState): void {
+  if (from !== undefined) task.counts[from]--;
+  task.counts[to]++;
+}
+
+export function openRuns(task: TaskRecord): number {
+  return task.counts.scheduled + task.counts.ready + task.counts.running;
+}
+
+/** Writes the record, and `now` as its end if it has just finished. */
+export function saveTask(db: Database, task: TaskRecord, now: number): void {
+  const state = taskState(task.plan.total, task.counts, task.isCancelled);
+  if (isFinished(state) && task.finishedAt === undefined) {
+    task.finishedAt = now;
+    db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
+  }
+  const { counts } = task;
+  const values: SQLInputValue[] = [
+    Number(task.isCancelled),
+    counts.scheduled,
+    counts.ready,
+    counts.running,
+    counts.succeeded,
+    counts.failed,
+    counts.cancelled,
+    task.made,
+    task.nextDueAt ?? null,
+    task.finishedAt ?? null,
+    task.reason === undefined ? null : JSON.stringify(task.reason),
+    task.resultRun ?? null,
+    task.latestRun ?? null,
+  ];
+  // The state is indexed: the index is written only when it changes.
+  if (state === task.savedState) db.run(`UPDATE tasks SET ${CHANGING} WHERE serial = ?`, ...values, task.serial);
+  else db.run(`UPDATE tasks SET ${CHANGING}, state = ? WHERE serial = ?`, ...values, state, task.serial);
+  task.savedState = state;
+}
+
+const CHANGING = `is_cancelled = ?, scheduled = ?, ready = ?, running = ?, succeeded = ?, failed = ?, cancelled = ?,
+  made = ?, next_due_at = ?, finished_at = ?, reason = ?, result_run = ?, latest_run = ?`;
+
+/** A task as it is told. It has just been loaded or saved. */
+export function taskWire(task: TaskRecord, parts: Pick<TaskWire, "spec" | "result" | "runningSince">): TaskWire {
+  return {
+    spec: parts.spec,
+    serial: task.serial,
+    createdAt: task.createdAt,
+    counts: task.counts,
+    isCancelled: task.isCancelled,
+    state: task.savedState,
+    nextRunAt: task.nextDueAt,
+    finishedAt: task.finishedAt,
+    result: parts.result,
+    // Failures of runs are noted as they come, and told when the task has ended.
+    reason: task.finishedAt === undefined ? undefined : task.reason,
+    runningSince: parts.runningSince,
+  };
+}
+
+/** Looks up what `taskWire` needs beside the record. */
+export function readTaskWire(db: Database, task: TaskRecord, isSpecKnown: boolean): TaskWire {
+  const result =
+    task.resultRun === undefined
+      ? undefined
+      : db.get("SELECT result FROM runs WHERE task = ? AND idx = ?", task.serial, task.resultRun);
+  return taskWire(task, {
+    spec: isSpecKnown ? undefined : readSpec(db, task.serial),
+    result: result === undefined ? undefined : decodeOptionalText(result.result),
+    runningSince: task.counts.running === 0 ? [] : (readRunningSince(db, [task.serial]).get(task.serial) ?? []),
+  });
+}
+
+export function readSpec(db: Database, serial: number): SpecWire {
+  const row = db.get("SELECT spec, stdin FROM specs WHERE serial = ?", serial);
+  return { text: decodeText(row?.spec), stdin: decodeBytes(row?.stdin) };
+}
+
+/** When the current attempts of each task's running runs began. */
+export function readRunningSince(db: Database, serials: readonly number[]): ReadonlyMap<number, readonly number[]> {
+  const since = new Map<number, number[]>();
+  if (serials.length === 0) return since;
+  const rows = db.all(
+    `SELECT task, started_at FROM runs
+     WHERE state = 'running' AND task IN (SELECT value FROM json_each(?)) ORDER BY task, started_at`,
+    JSON.stringify(serials),
+  );
+  for (const row of rows) {
+    const serial = decodeNumber(row.task);
+    const times = since.get(serial) ?? [];
+    times.push(decodeNumber(row.started_at));
+    since.set(serial, times);
+  }
+  return since;
+}
+
+export function decodeTaskRecord(row: Row): TaskRecord {
+  const reason = decodeOptionalText(row.reason);
+  return {
+    serial: decodeNumber(row.serial),
+    plan: {
+      id: decodeBranded(row.id),
+      module: decodeBranded(row.module),
+      firstDueAt: decodeNumber(row.first_due_at),
+      delayMs: decodeNumber(row.delay_ms),
+      total: decodeNumber(row.total),
+      priority: decodeNumber(row.priority),
+      retries: decodeNumber(row.retries),
+      backoffMs: decodeNumber(row.backoff_ms),
+      retryOn: decodeText(row.retry_on),
+    },
+    createdAt: decodeNumber(row.created_at),
+    savedState: decodeBranded(row.state),
+    isCancelled: decodeNumber(row.is_cancelled) !== 0,
+    counts: {
+      scheduled: decodeNumber(row.scheduled),
+      ready: decodeNumber(row.ready),
+      running: decodeNumber(row.running),
+      succeeded: decodeNumber(row.succeeded),
+      failed: decodeNumber(row.failed),
+      cancelled: decodeNumber(row.cancelled),
+    },
+    made: decodeNumber(row.made),
+    nextDueAt: decodeOptionalNumber(row.next_due_at),
+    finishedAt: decodeOptionalNumber(row.finished_at),
+    reason: reason === undefined ? undefined : decodeReason(reason),
+    resultRun: decodeOptionalNumber(row.result_run),
+    latestRun: decodeOptionalNumber(row.latest_run),
+  };
+}
+
+/** Reasons are kept as JSON: plain text would be cut at a NUL. */
+function decodeReason(json: string): string {
+  return JSON.parse(json) as string;
+}

@@ -1,0 +1,126 @@
+/**
+ * The store's thread: it has the SQLite file and nothing else. Requests that come while a transaction is being committed
+ * wait in its queue and make the next one.
+ *
+ * The queue is bounded by its only client, which counts what it has not been answered (`store-thread.ts`).
+ */
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { assert } from "../../base/errors.ts";
+import { Database } from "./database.ts";
+import { GroupCommit } from "./group-commit.ts";
+import type { ErrorWire, FromThread, Reply, Request, ThreadInit, ToThread } from "./messages.ts";
+import { operationsOn } from "./operations.ts";
+import { toStoreError } from "./sqlite-errors.ts";
+
+class StoreLoop {
+  readonly #port: MessagePort;
+  readonly #db: Database;
+  readonly #group: GroupCommit;
+  #requests: readonly Request[] = [];
+  #head = 0;
+  readonly #batches: (readonly Request[])[] = [];
+  #isClosing = false;
+  #isScheduled = false;
+
+  constructor(port: MessagePort, db: Database) {
+    this.#port = port;
+    this.#db = db;
+    this.#group = new GroupCommit(db, operationsOn(db));
+  }
+
+  start(): void {
+    this.#port.on("message", (message: ToThread) => {
+      if (message.kind === "close") this.#isClosing = true;
+      else this.#batches.push(message.requests);
+      this.#schedule();
+    });
+    if (this.#group.hasGraves) this.#schedule();
+  }
+
+  /** After what has come by now was taken from the port, so that it goes into the same transaction. */
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#step();
+    });
+  }
+
+  #step(): void {
+    if (this.peek() !== undefined) {
+      const replies = this.#group.next(this);
+      const answered: FromThread = { kind: "replies", replies, commits: this.#group.commits };
+      this.#port.postMessage(answered, transferables(replies));
+    } else if (this.#isClosing) {
+      this.#db[Symbol.dispose]();
+      this.#port.close();
+      return;
+    } else if (this.#group.hasGraves) {
+      this.#group.purgeSome();
+    }
+    if (this.#isClosing || this.#group.hasGraves || this.peek() !== undefined) this.#schedule();
+  }
+
+  peek(): Request | undefined {
+    while (this.#head === this.#requests.length) {
+      const next = this.#batches.shift();
+      if (next === undefined) return undefined;
+      this.#requests = next;
+      this.#head = 0;
+    }
+    return this.#requests[this.#head];
+  }
+
+  shift(): Request | undefined {
+    const request = this.peek();
+    this.#head++;
+    return request;
+  }
+}
+
+/** Buffers of the answers that are nobody else's: they move instead of being copied. */
+function transferables(replies: readonly Reply[]): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>();
+  const add = (bytes: Uint8Array | undefined): void => {
+    if (bytes?.buffer instanceof ArrayBuffer && bytes.byteLength > 0) buffers.add(bytes.buffer);
+  };
+  for (const reply of replies) {
+    if (!("answer" in reply) || typeof reply.answer !== "object" || Array.isArray(reply.answer)) continue;
+    const { answer } = reply;
+    if ("chunks" in answer) for (const chunk of answer.chunks) add(chunk.bytes);
+    if ("specs" in answer) for (const { spec } of answer.specs) add(spec.stdin);
+    if ("tasks" in answer) for (const task of answer.tasks) add(task.spec?.stdin);
+    if ("spec" in answer) add(answer.spec?.stdin);
+    if ("task" in answer && typeof answer.task === "object") add(answer.task.spec?.stdin);
+  }
+  return Array.from(buffers);
+}
+
+function openFile(init: ThreadInit): Database | ErrorWire {
+  try {
+    return Database.open(init.path);
+  } catch (thrown) {
+    const { type, code, message } = toStoreError(thrown, init.path);
+    return { type, code, message };
+  }
+}
+
+function decodeThreadInit(data: unknown): ThreadInit {
+  return data as ThreadInit;
+}
+
+function main(): void {
+  assert(parentPort !== null, "this file is started as a thread");
+  const opened = openFile(decodeThreadInit(workerData));
+  if (!(opened instanceof Database)) {
+    const refused: FromThread = { kind: "refused", error: opened };
+    parentPort.postMessage(refused);
+    return;
+  }
+  new StoreLoop(parentPort, opened).start();
+  const ready: FromThread = { kind: "opened" };
+  parentPort.postMessage(ready);
+}
+
+main();

@@ -1,0 +1,113 @@
+/** The store's values as they cross to its thread and back. */
+import type { TaskId } from "../../base/ids.ts";
+import type { ModuleInspection } from "../../model/module.ts";
+import type { Outcome } from "../../model/outcome.ts";
+import type { Attempt, Run, RunResult } from "../../model/run.ts";
+import { type Task, type TaskSpec, totalRuns } from "../../model/task.ts";
+import type { AttemptWire, RunWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
+
+/** The spec in a form the thread keeps, with a copy of the stdin that the thread may take. */
+export function encodeSpec(spec: TaskSpec): { readonly text: string; readonly stdin: Uint8Array<ArrayBuffer> } {
+  const { stdin, ...rest } = spec;
+  return { text: JSON.stringify(rest), stdin: copyBytes(stdin) };
+}
+
+export function planOf(spec: TaskSpec): TaskPlan {
+  return {
+    id: spec.id,
+    module: spec.module,
+    firstDueAt: spec.firstDueAt,
+    delayMs: spec.delayMs,
+    total: totalRuns(spec),
+    priority: spec.priority,
+    retries: spec.retries,
+    backoffMs: spec.backoffMs,
+    retryOn: spec.retryOn.join(","),
+  };
+}
+
+/** Bytes in a buffer of their own. What is copied is the view, not the buffer it looks at. */
+export function copyBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes);
+}
+
+export function decodeSpec(wire: SpecWire): TaskSpec {
+  return { ...(JSON.parse(wire.text) as Omit<TaskSpec, "stdin">), stdin: wire.stdin };
+}
+
+/** `spec` is the one that the wire form has, or that the caller knew. */
+export function decodeTask(wire: TaskWire, spec: TaskSpec): Task {
+  return { ...wire, spec, result: wire.result === undefined ? undefined : decodeResult(wire.result) };
+}
+
+export function decodeRun(wire: RunWire): Run {
+  return {
+    ...wire,
+    attempts: wire.attempts.map(decodeAttempt),
+    outcome: decodeOutcome(wire.outcome),
+    result: wire.result === undefined ? undefined : decodeResult(wire.result),
+  };
+}
+
+function decodeAttempt(wire: AttemptWire): Attempt {
+  return { ...wire, outcome: decodeOutcome(wire.outcome) };
+}
+
+function decodeResult(json: string): RunResult {
+  return JSON.parse(json) as RunResult;
+}
+
+function decodeOutcome(json: string | undefined): Outcome | undefined {
+  return json === undefined ? undefined : (JSON.parse(json) as Outcome);
+}
+
+export function decodeInspection(json: string): ModuleInspection {
+  return JSON.parse(json) as ModuleInspection;
+}
+
+/** Where a list goes on: below this serial. Its form is nobody's business but the store's. */
+export function encodeCursor(serial: number): string {
+  return Buffer.from(`tasks:${serial}`).toString("base64url");
+}
+
+/** Undefined: no list gave this. */
+export function decodeCursor(cursor: string): number | undefined {
+  const serial = /^tasks:([1-9][0-9]{0,15})$/.exec(Buffer.from(cursor, "base64url").toString())?.[1];
+  if (serial === undefined || encodeCursor(Number(serial)) !== cursor) return undefined;
+  return Number(serial);
+}
+
+/** Specs that were seen lately, by their task's serial. A spec never changes. */
+export class SpecCache {
+  readonly #bytesMax: number;
+  readonly #specs = new Map<number, { readonly spec: TaskSpec; readonly bytes: number }>();
+  #bytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get(serial: number, id: TaskId): TaskSpec | undefined {
+    const found = this.#specs.get(serial);
+    if (found === undefined || found.spec.id !== id) return undefined;
+    this.#specs.delete(serial);
+    this.#specs.set(serial, found);
+    return found.spec;
+  }
+
+  /** The spec of a wire form, decoded unless it is known. */
+  decode(serial: number, wire: SpecWire): TaskSpec {
+    const found = this.#specs.get(serial);
+    if (found !== undefined) return found.spec;
+    const spec = decodeSpec(wire);
+    const bytes = wire.text.length + wire.stdin.length;
+    this.#specs.set(serial, { spec, bytes });
+    this.#bytes += bytes;
+    for (const [oldest, { bytes: oldestBytes }] of this.#specs) {
+      if (this.#bytes <= this.#bytesMax) break;
+      this.#specs.delete(oldest);
+      this.#bytes -= oldestBytes;
+    }
+    return spec;
+  }
+}
