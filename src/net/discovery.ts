@@ -8,6 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
 import { MEMBERS_MAX, PEER_ADDRESSES_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
+import { isLoopbackAddress } from "./dial-addresses.ts";
 import type { Multicast } from "./multicast.ts";
 import type { RunFileContent, RunFolder } from "./run-file.ts";
 import type { Where } from "./where.ts";
@@ -65,7 +66,9 @@ export class Discovery implements Disposable {
       const runFile = await this.#readRunFile(peerId);
       // They come with the peer id, which is apart here.
       add((runFile?.addrs ?? []).map((address) => address.replace(/\/p2p\/[^/]+$/, "")));
-      add(this.#sightings.get(peerId) ?? []);
+      // An answer names all addresses of its sender, its loopback too, where on another machine somebody else answers.
+      const seen = this.#sightings.get(peerId) ?? [];
+      add([...seen].sort((a, b) => Number(isLoopbackAddress(a)) - Number(isLoopbackAddress(b))));
       if (addresses.size === 0) notes.push(this.#explainUnknown(peerId));
     }
     return { peerId, addresses: [...addresses], notes };

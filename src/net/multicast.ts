@@ -137,6 +137,7 @@ export class Multicast {
   #query(): void {
     this.#socket?.query({ questions: [{ name: this.#serviceTag, type: "PTR" }] }, (error) => {
       if (error !== null && error !== undefined) this.#onTrouble(error);
+      else this.#trouble = undefined;
     });
   }
 

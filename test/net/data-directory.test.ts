@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { DataDirectory } from "../../src/net/data-directory.ts";
 import { temporaryFolder } from "./host-harness.ts";
+import { matching } from "../support/matchers.ts";
 
 /** Another process that holds `path`, until disposed. */
 async function holderOf(path: string): Promise<AsyncDisposable & { readonly child: ChildProcess }> {
   const child = fork(join(import.meta.dirname, "hold-data-directory.ts"), [path], { execArgv: [] });
-  const [message] = await once(child, "message");
-  expect(message).toBe("held");
+  expect(await once(child, "message")).toEqual(["held", undefined]);
   return {
     child,
     async [Symbol.asyncDispose]() {
@@ -40,7 +40,7 @@ describe("DataDirectory", () => {
     await using holder = await holderOf(folder.path);
     await expect(DataDirectory.open(folder.path)).rejects.toMatchObject({
       code: "data-directory-in-use",
-      message: expect.stringMatching(new RegExp(`${folder.path}.*pid ${holder.child.pid}.*--data`)),
+      message: matching(new RegExp(`${folder.path}.*pid ${holder.child.pid}.*--data`)),
     });
   });
 

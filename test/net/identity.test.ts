@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { IDENTITY_FILE, loadIdentity } from "../../src/net/identity.ts";
 import { temporaryFolder } from "./host-harness.ts";
+import { containing } from "../support/matchers.ts";
 
 describe("loadIdentity", () => {
   test("makes a key that only its owner may read, and nothing else", async () => {
@@ -36,7 +37,7 @@ describe("loadIdentity", () => {
     await chmod(join(folder.path, IDENTITY_FILE), mode);
     await expect(loadIdentity(folder.path)).rejects.toMatchObject({
       code: "file-not-private",
-      message: expect.stringContaining("chmod 600"),
+      message: containing("chmod 600"),
     });
   });
 

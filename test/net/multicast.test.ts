@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { openNetwork, whyNoNetworks } from "./network-namespaces.ts";
 import { temporaryFolder, until } from "./host-harness.ts";
-import { isEvent, spawnPeer, textOf } from "./spawn-peer.ts";
+import { isEvent, spawnPeer, textOf, type PeerEvent } from "./spawn-peer.ts";
 
 const MDNS_PORT = 5353;
 const reason = await whyNoNetworks();
@@ -73,10 +73,10 @@ describe.skipIf(reason !== undefined)("finding peers by multicast", { timeout: 1
     await using gateway = spawnPeer(GATEWAY, network.left);
     const peerId = textOf(await gateway.waitFor(isEvent("ready")), "peerId");
     await using worker = spawnPeer({ ...WORKER, dial: [peerId] }, network.right);
-    const isCure = (text: unknown, cable: string): boolean =>
-      `${text}`.includes(`ip route add 224.0.0.0/4 dev ${cable}`);
-    await gateway.waitFor(({ message }) => isCure(message, "cable-left"));
-    await worker.waitFor(({ message }) => isCure(message, "cable-right"));
+    const isCure = (event: PeerEvent, cable: string): boolean =>
+      event.event === "log" && textOf(event, "message").includes(`ip route add 224.0.0.0/4 dev ${cable}`);
+    await gateway.waitFor((event) => isCure(event, "cable-left"));
+    await worker.waitFor((event) => isCure(event, "cable-right"));
     await network.left.run("ip route add 224.0.0.0/4 dev cable-left");
     await network.right.run("ip route add 224.0.0.0/4 dev cable-right");
     expect(textOf(await worker.waitFor(isEvent("connected")), "peerId")).toBe(peerId);

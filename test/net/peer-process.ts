@@ -1,7 +1,8 @@
 /**
- * A peer as a process of its own, for tests that kill, stop or isolate it. It takes JSON commands over IPC or, where there
- * is none, acts on its own by `PEER_SCRIPT`; it tells what happens as lines of JSON on stdout.
+ * A peer as a process of its own, for tests that kill, stop or isolate it. Its argument says, as JSON, what it is and
+ * whom it dials; it tells what happens as lines of JSON on stdout.
  */
+import { z } from "zod";
 import { systemClock } from "../../src/base/system-clock.ts";
 import type { Log } from "../../src/base/log.ts";
 import { messageOf } from "../../src/base/errors.ts";
@@ -12,16 +13,16 @@ import { loadIdentity, makeIdentity } from "../../src/net/identity.ts";
 import { RunFolder } from "../../src/net/run-file.ts";
 import { parseWhere } from "../../src/net/where.ts";
 
-interface Options {
-  readonly role: "gateway" | "worker";
-  readonly namespace: string;
-  readonly mdns: boolean;
+const optionsSchema = z.object({
+  role: z.enum(["gateway", "worker"]),
+  namespace: z.string(),
+  mdns: z.boolean(),
   /** Where the identity is kept; none: a new one. */
-  readonly folder?: string;
-  readonly listen?: string[];
-  readonly dial?: string[];
-  readonly runFolder?: string;
-}
+  folder: z.string().optional(),
+  listen: z.array(z.string()).optional(),
+  dial: z.array(z.string()).optional(),
+  runFolder: z.string().optional(),
+});
 
 function tell(event: string, fields: object = {}): void {
   process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`);
@@ -35,7 +36,7 @@ const log: Log = {
   child: () => log,
 };
 
-const options: Options = JSON.parse(process.argv[2] ?? "{}");
+const options = optionsSchema.parse(JSON.parse(process.argv[2] ?? "{}"));
 const random = { next: () => Math.random() };
 const host = await Host.start({
   identity: options.folder === undefined ? await makeIdentity() : await loadIdentity(options.folder),

@@ -24,8 +24,13 @@ export interface SpawnPeerOptions {
 const SCRIPT = join(import.meta.dirname, "peer-process.ts");
 
 export function spawnPeer(options: object, { through = [] }: SpawnPeerOptions = {}): PeerProcess {
-  const [command = process.execPath, ...args] = [...through, process.execPath, SCRIPT, JSON.stringify(options)];
-  const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const self = [SCRIPT, JSON.stringify(options)];
+  const [program, ...args] = through;
+  const child = spawn(
+    program ?? process.execPath,
+    program === undefined ? self : [...args, process.execPath, ...self],
+    { stdio: ["pipe", "pipe", "inherit"] },
+  );
   const events: PeerEvent[] = [];
   const listeners = new Set<() => void>();
   const exited = once(child, "exit");
