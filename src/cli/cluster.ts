@@ -15,7 +15,7 @@ export function defineCluster(program: Command): void {
       [
         { heading: "ID", value: (row) => row.id },
         { heading: "ROLE", value: (row) => row.role },
-        { heading: "BUSY", value: (row) => (row.role === "worker" ? `${row.busy}/${row.slots}` : "-") },
+        { heading: "BUSY", value: (row) => (row.slots > 0 ? `${row.busy}/${row.slots}` : "-") },
         { heading: "UP", value: (row) => ageText(row.startedAt, now) },
         { heading: "SEEN", value: (row) => `${ageText(row.lastSeenAt, now)} ago` },
         { heading: "VERSION", value: (row) => row.version },

@@ -147,9 +147,9 @@ async function report({ client, output }: CommandContext, task: TaskJson): Promi
 
 function reasonText(task: TaskJson, run: RunJson | undefined): string {
   const outcome = run?.outcome;
-  const what = outcome?.kind === "exited" ? `exit code ${outcome.code ?? "unknown"}` : outcome?.kind;
-  const reason = task.reason ?? outcome?.reason;
-  return [what, reason]
+  // That it exited, and with which code, is all there is to say then.
+  if (outcome?.kind === "exited") return `: exit code ${outcome.code ?? "unknown"}`;
+  return [outcome?.kind, outcome?.reason ?? task.reason]
     .filter((text) => text !== undefined && text !== null)
     .map((text) => `: ${printable(text)}`)
     .join("");
