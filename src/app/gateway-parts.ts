@@ -70,7 +70,14 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   const http = await openHttp({ config, powers, log, data: data.path, store, blobs, gateway, host });
   stack.use(http);
   const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace: config.namespace });
-  stack.use(await runFolder.write({ peerId: identity.peerId, addrs: host.addrs(), secret }));
+  const runFile = { peerId: identity.peerId, addrs: host.addrs(), secret };
+  try {
+    stack.use(await runFolder.write(runFile));
+  } catch (error) {
+    log.warn("workers of this machine will not find the gateway by its bare peer id: its run file cannot be written", {
+      error,
+    });
+  }
   return { gateway, host, http, identity, folder: data.path, dial: `${identity.peerId}#${secret}` };
 }
 
@@ -95,16 +102,16 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     address: config.http,
     store,
     blobs,
+    pins: gateway.pins,
     tasks: gateway.tasks,
     workers: gateway.sessions,
     members: { members: () => memberViews(host.membership) },
     events: gateway.events,
     readiness: gateway,
     clock: powers.clock,
-    random: powers.random,
     log,
     allowHosts: config.allowHosts,
-    token: await loadAdminToken(config, data, log),
+    adminToken: await loadAdminToken(config, data, log),
     tls,
     version: VERSION,
   });

@@ -15,7 +15,11 @@ export interface Clock {
 }
 
 /** Resolves after `delayMs`; rejects with the signal's reason as soon as it is aborted. */
-export function sleep(clock: Clock, delayMs: number, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+export function sleep(
+  clock: Clock,
+  delayMs: number,
+  { signal }: { signal?: AbortSignal | undefined } = {},
+): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
       reject(signal.reason);

@@ -11,8 +11,8 @@
  *
  * A crash between 2 and 3 leaves an attempt that its worker does not have: it is lost when the worker resumes without it.
  */
-import type { OfferedWorker } from "../channel/offer-channel.ts";
-import type { Offer, Rendezvous } from "../channel/rendezvous.ts";
+import type { OfferChooser, WorkerOffer } from "../channel/offer-channel.ts";
+import type { Offer } from "../channel/rendezvous.ts";
 import { Backoff } from "../base/backoff.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { failed } from "../base/errors.ts";
@@ -37,7 +37,7 @@ export interface DispatcherInit {
   readonly store: Store;
   readonly blobs: BlobStore;
   /** The local facet of the offer channel: it alone may take a chosen sender. */
-  readonly channel: Rendezvous<OfferedWorker>;
+  readonly channel: OfferChooser;
   readonly attempts: Attempts;
   readonly sessions: WorkerSessions;
   readonly events: EventHub;
@@ -48,7 +48,7 @@ export interface DispatcherInit {
 }
 
 interface WaitingOffer extends OfferView {
-  readonly offer: Offer<OfferedWorker>;
+  readonly offer: Offer<WorkerOffer>;
 }
 
 export class Dispatcher {
@@ -110,7 +110,8 @@ export class Dispatcher {
 
   async #matchOnce(): Promise<void> {
     const { store, channel, clock, policy, random } = this.#init;
-    for (let window = MATCH_WINDOW_FIRST; channel.offersWaiting > 0; window = Math.min(window * 4, MATCH_WINDOW_MAX)) {
+    for (let window = MATCH_WINDOW_FIRST; ; window = Math.min(window * 4, MATCH_WINDOW_MAX)) {
+      if (channel.waiting().length === 0) return;
       const runs = await store.listReady(clock.now(), window);
       if (this.#state === "closed" || runs.length === 0) return;
       const offers = channel
@@ -144,7 +145,7 @@ export class Dispatcher {
     void started.finally(() => this.#starting.delete(started));
   }
 
-  async #lease(ready: ReadyRun, offered: OfferedWorker): Promise<void> {
+  async #lease(ready: ReadyRun, offered: WorkerOffer): Promise<void> {
     const { store, attempts, sessions, events, clock } = this.#init;
     using worker = new WorkerClient(offered.worker);
     const session = sessions.current(offered.peer);

@@ -17,6 +17,7 @@ import { Attempts } from "./attempts.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventHub } from "./events.ts";
 import { Leases } from "./leases.ts";
+import { ModulePins } from "./module-pins.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { StoreTaskService } from "./task-service.ts";
@@ -36,6 +37,7 @@ export interface GatewayInit {
 
 export class Gateway implements Readiness {
   readonly events = new EventHub();
+  readonly pins = new ModulePins();
   readonly tasks: TaskService;
   readonly sessions: WorkerSessions;
   readonly admission: Admission;
@@ -64,7 +66,7 @@ export class Gateway implements Readiness {
     this.admission = new Admission({ ...init, sessions: this.sessions });
     this.#dispatcher = new Dispatcher({
       ...init,
-      channel: this.#channel.rendezvous,
+      channel: this.#channel.offers,
       attempts: this.#attempts,
       sessions: this.sessions,
       events,
@@ -74,6 +76,7 @@ export class Gateway implements Readiness {
     this.tasks = new StoreTaskService({
       store,
       blobs,
+      pins: this.pins,
       attempts: this.#attempts,
       events,
       clock,
@@ -120,7 +123,7 @@ export class Gateway implements Readiness {
     await this.#dispatcher.close();
     this.#attempts.close();
     this.sessions.close();
-    this.#channel.close();
+    this.#channel[Symbol.dispose]();
   }
 
   #onReady(nextAt: number | undefined): void {

@@ -9,8 +9,8 @@ import type { CancelTaskResult, CreateTaskResult } from "../store/store.ts";
 
 /** Changes of tasks: they are committed, told, and carried through to the workers. Reads go to the store. */
 export interface TaskService {
-  /** Resolves once the task is durable. Rejects with `overloaded`, code `queue-full`, when too many are unfinished. */
-  submit(spec: TaskSpec, inspection: ModuleInspection): Promise<CreateTaskResult>;
+  /** Stores the task as created at `now`. Resolves once it is durable. Rejects with `overloaded`, code `queue-full`, when too many are unfinished. */
+  submit(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult>;
   /** Resolves once the cancellation is durable; guests under way are told at once and end within 100 ms. */
   cancel(id: TaskId, reason: string): Promise<CancelTaskResult>;
   /** Cancels and forgets; the module's bytes go with the last task that uses them. False: no such task. */

@@ -10,11 +10,13 @@ import type { BlobStore } from "../store/blobs.ts";
 import type { CancelTaskResult, CreateTaskResult, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
 import type { EventHub } from "./events.ts";
+import type { ModulePins } from "./module-pins.ts";
 import type { TaskService } from "./services.ts";
 
 export interface StoreTaskServiceInit {
   readonly store: Store;
   readonly blobs: BlobStore;
+  readonly pins: ModulePins;
   readonly attempts: Attempts;
   readonly events: EventHub;
   readonly clock: Clock;
@@ -30,12 +32,12 @@ export class StoreTaskService implements TaskService {
     this.#init = init;
   }
 
-  async submit(spec: TaskSpec, inspection: ModuleInspection): Promise<CreateTaskResult> {
-    const { store, events, clock, onSubmitted } = this.#init;
+  async submit(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult> {
+    const { store, events, onSubmitted } = this.#init;
     if ((await store.countUnfinishedTasks()) >= QUEUED_TASKS_MAX) {
       throw overloaded(`${QUEUED_TASKS_MAX} tasks are unfinished already; submit again later`, { code: "queue-full" });
     }
-    const result = await store.createTask(spec, inspection, clock.now());
+    const result = await store.createTask(spec, inspection, now);
     if (result.kind === "created") {
       const { task } = result;
       events.publish({ type: "task", task: spec.id, state: task.state });
@@ -69,9 +71,11 @@ export class StoreTaskService implements TaskService {
 
   /** The module's bytes go with the last task that uses them. */
   async #forgetModule(digest: TaskSpec["module"]): Promise<void> {
-    const { store, blobs, log } = this.#init;
+    const { store, blobs, pins, log } = this.#init;
     try {
-      if (!(await store.isModuleUsed(digest))) await blobs.delete(digest);
+      await pins.retire(digest, async () => {
+        if (!(await store.isModuleUsed(digest))) await blobs.delete(digest);
+      });
     } catch (error) {
       log.warn("a module that no task uses could not be deleted", { module: digest, error });
     }

@@ -6,7 +6,8 @@ export type ModuleKind = "core" | "component";
 /** Which way into a module a task takes. */
 export type EntryKind = "command" | "run" | "component";
 
-export type ExternKind = "function" | "table" | "memory" | "global" | "tag" | "component" | "instance" | "type" | "module";
+export type ExternKind =
+  "function" | "table" | "memory" | "global" | "tag" | "component" | "instance" | "type" | "module";
 
 export interface ModuleImport {
   /** The namespace of a core import, `wasi_snapshot_preview1` say. Empty for a component's import. */

@@ -40,3 +40,11 @@ export interface AttemptEnd {
 export function hasSucceeded(outcome: Outcome): boolean {
   return outcome.kind === "exited" && outcome.code === 0;
 }
+
+/** What a finished run gave. Text is cut to a limit; the log has all of it. */
+export interface RunResult {
+  readonly value?: string | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly exitCode?: number | undefined;
+}

@@ -13,7 +13,7 @@ import { LOST_ATTEMPTS_MAX } from "../base/limits.ts";
 import { type AttemptEnd, type Outcome, hasSucceeded } from "./outcome.ts";
 import type { PeerId, TaskId } from "../base/ids.ts";
 import type { RetryableKind, TaskSpec } from "./task.ts";
-import type { Usage } from "./outcome.ts";
+import type { RunResult, Usage } from "./outcome.ts";
 
 export type RunState = "scheduled" | "ready" | "running" | "succeeded" | "failed" | "cancelled";
 
@@ -33,14 +33,6 @@ export interface AttemptId {
 /** A key for maps. */
 export function attemptKey(id: AttemptId): string {
   return `${id.serial}/${id.run}/${id.attempt}`;
-}
-
-/** What a finished run gave. Text is cut to a limit; the log has all of it. */
-export interface RunResult {
-  readonly value?: string | undefined;
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly exitCode?: number | undefined;
 }
 
 export type AttemptState = "running" | "succeeded" | "failed" | "cancelled" | "lost";
@@ -154,7 +146,10 @@ function settleLost(run: RunCursor, reason: string, isBlameless: boolean): RunCh
   if (lost < LOST_ATTEMPTS_MAX) {
     return { kind: "changed", next: { ...run, state: "ready", lost }, attemptState: "lost" };
   }
-  const outcome: Outcome = { kind: "lost", reason: `poisoned: ${lost} attempts took their worker down; the last: ${reason}` };
+  const outcome: Outcome = {
+    kind: "lost",
+    reason: `poisoned: ${lost} attempts took their worker down; the last: ${reason}`,
+  };
   return { kind: "changed", next: { ...run, state: "failed", lost }, attemptState: "lost", outcome };
 }
 

@@ -6,8 +6,7 @@
  */
 import type { Digest, TaskId } from "../base/ids.ts";
 import type { EntryKind, ModuleKind } from "./module.ts";
-import type { OutcomeKind } from "./outcome.ts";
-import type { RunResult } from "./run.ts";
+import type { OutcomeKind, RunResult } from "./outcome.ts";
 
 /** What was asked for, after validation, with every default filled in. Never changes. */
 export interface TaskSpec {

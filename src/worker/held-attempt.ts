@@ -105,6 +105,7 @@ export class HeldAttempt implements RunTarget {
 
   /** Ends the guest and forgets the attempt: it is no longer this worker's. */
   stop(reason: string): void {
+    this.#init.log.info("an attempt was stopped", { ...this.id, reason });
     this.#endAs({ kind: "cancelled", reason });
     this.#forget();
   }

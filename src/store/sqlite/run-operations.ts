@@ -2,7 +2,8 @@
 import { assert } from "../../base/errors.ts";
 import { STORE_ENDED_BACKOFFS_MAX, STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
 import type { PeerId } from "../../base/ids.ts";
-import type { AttemptId, RunChange, RunResult } from "../../model/run.ts";
+import type { RunResult } from "../../model/outcome.ts";
+import type { AttemptId, RunChange } from "../../model/run.ts";
 import { failureReason } from "../failure-reason.ts";
 import type { RunRef, RunningAttempt } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";

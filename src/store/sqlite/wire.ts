@@ -1,8 +1,8 @@
 /** The store's values as they cross to its thread and back. */
 import type { TaskId } from "../../base/ids.ts";
 import type { ModuleInspection } from "../../model/module.ts";
-import type { Outcome } from "../../model/outcome.ts";
-import type { Attempt, Run, RunResult } from "../../model/run.ts";
+import type { Outcome, RunResult } from "../../model/outcome.ts";
+import type { Attempt, Run } from "../../model/run.ts";
 import { type Task, type TaskSpec, totalRuns } from "../../model/task.ts";
 import type { AttemptWire, RunWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
