@@ -10,7 +10,7 @@
 import { type ClusterError, overloaded, toClusterError } from "../base/errors.ts";
 import { PIPELINE_CHAIN_MAX } from "../base/limits.ts";
 import type { Exports } from "./exports.ts";
-import { BrokenHook, type Hook, type Outcome, PendingCall } from "./hook.ts";
+import { BrokenHook, type Hook, type Outcome, type PendingCall } from "./hook.ts";
 import { RETURN } from "./message.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { malformed } from "./wire-pointer.ts";

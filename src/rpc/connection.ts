@@ -41,7 +41,7 @@
  * answered as unimplemented; a capability of one connection passed over another is forwarded through this vat instead.
  */
 import type { Clock } from "../base/clock.ts";
-import { ClusterError, disconnected, failed, toClusterError, unimplemented } from "../base/errors.ts";
+import { type ClusterError, disconnected, failed, toClusterError, unimplemented } from "../base/errors.ts";
 import {
   ANSWERS_MAX,
   CALL_BYTES_IN_FLIGHT_MAX,
@@ -356,11 +356,8 @@ export class Connection implements AsyncDisposable {
       }
       case MESSAGE.disembargo:
         if (body.uint16(4) === DISEMBARGO.senderLoopback) this.#embargoes.lift(body.uint32(0));
-        return;
-      default:
-        // Releases and finishes that are not understood leave nothing to be undone here.
-        return;
     }
+    // Of others, releases and finishes say, there is nothing to be undone here.
   }
 
   #handleAbort(exception: StructReader): void {

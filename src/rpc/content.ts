@@ -20,6 +20,10 @@ const BUILD_SLACK_BYTES = 96;
 const READ_SLACK_BYTES = 64;
 const BUILT_SLOT: Slot = { segment: 0, offset: 8 };
 const BUILT_HEAD_BYTES = 16;
+/** A frame must also hold the header, so a content is refused while it is built, wherever it would have gone. */
+const BUILT_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024;
+/** What the defaults of a received message may take, beyond as much as the message itself. */
+const DEFAULTS_BYTES_MAX = 1024 * 1024;
 
 export class Content {
   /** What came in, until it is read. */
@@ -55,7 +59,7 @@ export class Content {
     const { dataByteLength, pointerLength } = type._capnp.size;
     const structBytes = dataByteLength + pointerLength * 8;
     const buffer = new ArrayBuffer(BUILT_HEAD_BYTES + structBytes + (structBytes === 0 ? 0 : BUILD_SLACK_BYTES));
-    const message = new ContentMessage([buffer], owner);
+    const message = new ContentMessage([buffer], owner, BUILT_BYTES_MAX);
     content.#message = message;
     const segment = message.getSegment(0);
     segment.byteLength = BUILT_HEAD_BYTES;
@@ -80,7 +84,8 @@ export class Content {
   root<T extends Struct>(type: StructCtor<T>, owner: object): T {
     if (this.#message === undefined) {
       const buffers = this.segments.map(copyWithSlack);
-      const message = new ContentMessage(buffers, owner);
+      const bytesMax = (this.segments.at(-1)?.byteLength ?? 0) * 2 + DEFAULTS_BYTES_MAX;
+      const message = new ContentMessage(buffers, owner, bytesMax);
       this.segments.forEach((view, index) => (message.getSegment(index).byteLength = view.byteLength));
       this.#message = message;
       this.#received = undefined;
@@ -121,9 +126,12 @@ export function ownerOf(struct: Struct): object | undefined {
 
 class ContentMessage extends Message {
   readonly owner: object;
+  /** How large the last segment may become. */
+  readonly #bytesMax: number;
 
-  constructor(buffers: ArrayBuffer[], owner: object) {
+  constructor(buffers: ArrayBuffer[], owner: object, bytesMax: number) {
     super(decodeArena(buffers));
+    this.#bytesMax = bytesMax;
     this.owner = owner;
   }
 
@@ -134,8 +142,8 @@ class ContentMessage extends Message {
     assert(last !== undefined, "a content has a segment");
     if (last.hasCapacity(byteLength)) return last;
     const needed = last.byteLength + byteLength;
-    if (needed > FRAME_BYTES_MAX) throw failed("the message is too large", { code: "message-too-large" });
-    const grown = new ArrayBuffer(Math.min(Math.max(needed + 64, last.byteLength * 2), FRAME_BYTES_MAX));
+    if (needed > this.#bytesMax) throw failed("the message is too large", { code: "message-too-large" });
+    const grown = new ArrayBuffer(Math.min(Math.max(needed + 64, last.byteLength * 2), this.#bytesMax));
     new Uint8Array(grown).set(new Uint8Array(last.buffer, 0, last.byteLength));
     last.replaceBuffer(grown);
     return last;
@@ -149,5 +157,5 @@ class ContentMessage extends Message {
 
 /** The shape of capnp-es's arena of many segments, whose class it does not export. */
 function decodeArena(buffers: ArrayBuffer[]): ConstructorParameters<typeof Message>[0] {
-  return { kind: 1, buffers } as unknown as ConstructorParameters<typeof Message>[0];
+  return { kind: 1, buffers };
 }

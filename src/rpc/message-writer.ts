@@ -297,7 +297,6 @@ export class MessageWriter {
       case "receiverHosted":
         this.#view.setUint16(at, DESCRIPTOR[descriptor.kind], true);
         this.#view.setUint32(at + 4, descriptor.id, true);
-        return;
     }
   }
 

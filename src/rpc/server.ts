@@ -31,23 +31,22 @@ export type Handlers<C> = {
     : never;
 };
 
+/** The handlers of an interface, or of all in a list. */
+export type HandlersOf<T> = Intersection<HandlersOfEach<T extends readonly (infer Each)[] ? Each : T>>;
+type HandlersOfEach<T> = T extends InterfaceType<infer C> ? Handlers<C> : never;
+type Intersection<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer I) => void ? I : never;
+
 /**
- * A capability to `target`, which handles the methods of `interfaceType`. For an interface with parents, or an object
+ * A capability to `target`, which handles the methods of `types`, a generated client class. For an interface with parents, or an object
  * with several interfaces, pass a list of their client classes. Handlers are begun in the order of the calls, each in a
  * microtask of its own, and run concurrently from their first await on. What they throw goes to the caller: a
  * ClusterError as it is, anything else as `failed` with its message. When the last reference is gone and no handler is
  * running, `target[Symbol.dispose]` is called, once.
  */
-export function serve<C>(interfaceType: InterfaceType<C>, target: Handlers<C> & Partial<Disposable>): Capability;
-export function serve<A, B>(
-  interfaceTypes: readonly [InterfaceType<A>, InterfaceType<B>],
-  target: Handlers<A> & Handlers<B> & Partial<Disposable>,
-): Capability;
-export function serve<A, B, C>(
-  interfaceTypes: readonly [InterfaceType<A>, InterfaceType<B>, InterfaceType<C>],
-  target: Handlers<A> & Handlers<B> & Handlers<C> & Partial<Disposable>,
-): Capability;
-export function serve(types: InterfaceType | readonly InterfaceType[], target: object): Capability {
+export function serve<const T extends InterfaceType | readonly InterfaceType[]>(
+  types: T,
+  target: HandlersOf<T> & Partial<Disposable>,
+): Capability {
   return capabilityOf(new ServerHook("interfaceId" in types ? [types] : types, target));
 }
 
