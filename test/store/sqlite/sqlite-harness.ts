@@ -1,0 +1,39 @@
+/** A SqliteStore in a folder of its own, which goes when the test is over. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { silentLog } from "../../../src/base/log.ts";
+import { SqliteStore } from "../../../src/store/sqlite/sqlite-store.ts";
+import type { StoreHarness } from "../store-harness.ts";
+
+export class SqliteHarness implements StoreHarness {
+  readonly folder: string;
+  readonly path: string;
+  #store: SqliteStore;
+
+  private constructor(folder: string, path: string, store: SqliteStore) {
+    this.folder = folder;
+    this.path = path;
+    this.#store = store;
+  }
+
+  static async open(): Promise<SqliteHarness> {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-store-"));
+    const path = join(folder, "capmesh.db");
+    return new SqliteHarness(folder, path, await SqliteStore.open({ path, log: silentLog }));
+  }
+
+  get store(): SqliteStore {
+    return this.#store;
+  }
+
+  readonly reopen = async (): Promise<void> => {
+    await this.#store.close();
+    this.#store = await SqliteStore.open({ path: this.path, log: silentLog });
+  };
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#store.close();
+    await rm(this.folder, { recursive: true });
+  }
+}

@@ -1,0 +1,4 @@
+import { storeContract } from "../store-contract.ts";
+import { SqliteHarness } from "./sqlite-harness.ts";
+
+storeContract("SqliteStore", () => SqliteHarness.open());

@@ -1,0 +1,183 @@
+/** The store's contract: logs. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { OutputPage, OutputStream, Store } from "../../src/store/store.ts";
+import type { AttemptId } from "../../src/model/run.ts";
+import type { OpenStore } from "./store-harness.ts";
+import { LOST, T0, WORKER_B, attemptEnd, bytesOf, createRunning, taskSpec, textOf } from "./store-samples.ts";
+
+const NOW = { now: T0, backoffJitter: 0 };
+
+export function describeOutput(open: OpenStore): void {
+  test("appends, and says what is durable", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    const appended = await store.appendOutput(attempt, 0, "stdout", bytesOf("hello"));
+    expect(appended).toEqual({ kind: "appended", durableOffset: 5, runOffset: 0 });
+    expect(await store.listRunning()).toMatchObject([{ outputBytes: 5 }]);
+    expect(await store.getRun(attempt.task, 1)).toMatchObject({ outputBytes: 5 });
+  });
+
+  test("ignores what it has already, and refuses to leave a gap", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    const append = (offset: number, text: string) => store.appendOutput(attempt, offset, "stdout", bytesOf(text));
+    await append(0, "hello");
+    expect(await append(0, "hell")).toMatchObject({ kind: "appended", durableOffset: 5 });
+    expect(await append(3, "lo world")).toMatchObject({ kind: "appended", durableOffset: 11 });
+    expect(await append(12, "x")).toEqual({ kind: "gap", durableOffset: 11 });
+    expect(await append(11, "")).toMatchObject({ kind: "appended", durableOffset: 11 });
+    expect(logText(await store.readOutput(attempt.task, 1, { offset: 0, bytesMax: 100 }))).toBe("hello world");
+  });
+
+  test("takes nothing for an attempt that is over", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    await store.settle(attempt, LOST, NOW);
+    await store.lease({ ...attempt, attempt: 2 }, WORKER_B, T0, T0 + 1_000);
+    expect(await store.appendOutput(attempt, 0, "stdout", bytesOf("late"))).toEqual({ kind: "stale" });
+    await store.cancelTask(attempt.task, "stop", T0);
+    expect(await store.appendOutput({ ...attempt, attempt: 2 }, 0, "stdout", bytesOf("x"))).toEqual({ kind: "stale" });
+    expect(await store.readOutput(attempt.task, 1, { offset: 0, bytesMax: 9 })).toMatchObject({ outputBytes: 0 });
+  });
+
+  test("leaves the caller's bytes alone", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    const buffer = bytesOf("..hello..");
+    const appended = store.appendOutput(attempt, 0, "stdout", buffer.subarray(2, 7));
+    buffer.fill(0);
+    await appended;
+    expect(buffer.length).toBe(9);
+    expect(logText(await store.readOutput(attempt.task, 1, { offset: 0, bytesMax: 100 }))).toBe("hello");
+  });
+
+  test("is complete once the run is over, and says that it was cut", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    const read = () => store.readOutput(attempt.task, 1, { offset: 0, bytesMax: 10 });
+    expect(await read()).toEqual({ chunks: [], nextOffset: 0, outputBytes: 0, isComplete: false, isTruncated: false });
+    await store.settle(attempt, attemptEnd(undefined, { outputTruncated: true }), NOW);
+    expect(await read()).toMatchObject({ isComplete: true, isTruncated: true });
+  });
+
+  test("is not complete while the run is tried again", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    await store.settle(attempt, LOST, NOW);
+    expect(await store.readOutput(attempt.task, 1, { offset: 0, bytesMax: 10 })).toMatchObject({ isComplete: false });
+  });
+
+  test("leaves out the other stream and keeps its offsets", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    for (const [offset, stream, text] of [
+      [0, "stdout", "aa"],
+      [2, "stderr", "EEE"],
+      [5, "stdout", "b"],
+      [6, "stderr", "F"],
+    ] as const) {
+      await store.appendOutput(attempt, offset, stream, bytesOf(text));
+    }
+    const all = await store.readOutput(attempt.task, 1, { offset: 0, bytesMax: 100 });
+    expect(described(all)).toEqual(["0 stdout aa", "2 stderr EEE", "5 stdout b", "6 stderr F"]);
+    const errors = await store.readOutput(attempt.task, 1, { stream: "stderr", offset: 3, bytesMax: 2 });
+    expect(described(errors)).toEqual(["3 stderr EE"]);
+    expect(errors?.nextOffset).toBe(6);
+    const rest = await store.readOutput(attempt.task, 1, { stream: "stdout", offset: 6, bytesMax: 2 });
+    expect(rest).toMatchObject({ chunks: [], nextOffset: 7, outputBytes: 7 });
+  });
+
+  test("gives nothing beyond the end, and does not go back", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    await store.appendOutput(attempt, 0, "stdout", bytesOf("abc"));
+    const page = await store.readOutput(attempt.task, 1, { offset: 50, bytesMax: 10 });
+    expect(page).toMatchObject({ chunks: [], nextOffset: 50, outputBytes: 3 });
+  });
+
+  test(
+    "reads any log back as it was written, whatever the sizes of writes and pages",
+    { timeout: 120_000 },
+    async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const stream = fc.constantFrom<OutputStream>("stdout", "stderr");
+      const size = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 20_000 }));
+      let taken = 0;
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.record({ stream, size, isNewAttempt: fc.integer({ min: 0, max: 9 }).map((n) => n === 0) }), {
+            maxLength: 30,
+          }),
+          fc.integer({ min: 1, max: 40_000 }),
+          async (writes, bytesMax) => {
+            taken += 1;
+            await expectFaithful(store, `log${taken}`, writes, bytesMax);
+          },
+        ),
+        { numRuns: 30 },
+      );
+    },
+  );
+}
+
+interface Write {
+  readonly stream: OutputStream;
+  readonly size: number;
+  readonly isNewAttempt: boolean;
+}
+
+async function expectFaithful(store: Store, id: string, writes: readonly Write[], bytesMax: number): Promise<void> {
+  const started = await createRunning(store, taskSpec(id));
+  let attempt: AttemptId = started.attempt;
+  const expected: { stream: OutputStream; attempt: number; byte: number }[] = [];
+  let offset = 0;
+  for (const write of writes) {
+    if (write.isNewAttempt) {
+      await store.settle(attempt, LOST, { ...NOW, isBlameless: true });
+      attempt = { ...attempt, attempt: attempt.attempt + 1 };
+      await store.lease(attempt, WORKER_B, T0, T0 + 1_000);
+      offset = 0;
+    }
+    const bytes = Uint8Array.from({ length: write.size }, (_, index) => (expected.length + index) * 31);
+    for (const byte of bytes) expected.push({ stream: write.stream, attempt: attempt.attempt, byte });
+    await store.appendOutput(attempt, offset, write.stream, bytes);
+    offset += write.size;
+  }
+  for (const stream of [undefined, "stdout", "stderr"] as const) {
+    const read: number[] = [];
+    let position = 0;
+    for (;;) {
+      const page = await store.readOutput(started.task.spec.id, 1, { stream, offset: position, bytesMax });
+      if (page === undefined || page.nextOffset === position) break;
+      expect(page.chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0)).toBeLessThanOrEqual(bytesMax);
+      for (const chunk of page.chunks) {
+        const at = expected[chunk.offset];
+        expect([at?.stream, at?.attempt]).toEqual([chunk.stream, chunk.attempt]);
+        read.push(...chunk.bytes);
+      }
+      position = page.nextOffset;
+    }
+    expect(position).toBe(expected.length);
+    expect(read).toEqual(
+      expected.filter((each) => stream === undefined || each.stream === stream).map((each) => each.byte),
+    );
+  }
+}
+
+function logText(page: OutputPage | undefined): string {
+  return page?.chunks.map((chunk) => textOf(chunk.bytes)).join("") ?? "";
+}
+
+function described(page: OutputPage | undefined): readonly string[] {
+  return page?.chunks.map((chunk) => `${chunk.offset} ${chunk.stream} ${textOf(chunk.bytes)}`) ?? [];
+}

@@ -1,0 +1,232 @@
+/** The store's contract: when runs fall due, and which rows of them there are. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
+import { dueAt, totalRuns } from "../../src/model/task.ts";
+import type { Store } from "../../src/store/store.ts";
+import type { OpenStore } from "./store-harness.ts";
+import { T0, WORKER_A, attemptEnd, attemptOf, create, createRunning, taskId, taskSpec } from "./store-samples.ts";
+
+const SETTLED = { now: T0, backoffJitter: 0 };
+
+export function describeSchedule(open: OpenStore): void {
+  test("makes the runs that are due and the next one", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const spec = taskSpec("t", { firstDueAt: T0 - 2_500, delayMs: 1_000, repeats: 10 });
+    const task = await create(store, spec);
+    expect(await rows(store)).toEqual([
+      [1, "ready", T0 - 2_500],
+      [2, "ready", T0 - 1_500],
+      [3, "ready", T0 - 500],
+      [4, "scheduled", T0 + 500],
+    ]);
+    expect(task).toMatchObject({ state: "ready", nextRunAt: T0 + 500, counts: { ready: 3, scheduled: 1 } });
+  });
+
+  test("is scheduled until its first run is due, at that moment ready", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("t", { firstDueAt: T0 + 100 }));
+    expect(task).toMatchObject({ state: "scheduled", nextRunAt: T0 + 100 });
+    expect(await store.promoteDue(T0 + 99, 10)).toEqual({ promoted: [], nextDueAt: T0 + 100 });
+    expect(await store.promoteDue(T0 + 100, 10)).toEqual({
+      promoted: [{ task: "t", serial: task.serial, index: 1 }],
+      nextDueAt: undefined,
+    });
+    const after = await store.getTask(taskId("t"));
+    expect(after?.state).toBe("ready");
+    expect(after?.nextRunAt).toBeUndefined();
+  });
+
+  test("makes a run's successor when it becomes ready, whatever the run then does", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { firstDueAt: T0 + 10, delayMs: 10, repeats: 3 }));
+    expect((await store.promoteDue(T0 + 10, 10)).nextDueAt).toBe(T0 + 20);
+    expect((await store.promoteDue(T0 + 20, 10)).nextDueAt).toBe(T0 + 30);
+    expect((await store.promoteDue(T0 + 30, 10)).nextDueAt).toBeUndefined();
+    expect((await rows(store)).map(([, state]) => state)).toEqual(["ready", "ready", "ready"]);
+  });
+
+  test("makes up for missed due times in batches, with their nominal times", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { firstDueAt: T0 + 10, delayMs: 10, repeats: 100 }));
+    const indexes: number[] = [];
+    const now = T0 + 10_000;
+    for (let page = await store.promoteDue(now, 7); ; page = await store.promoteDue(now, 7)) {
+      expect(page.promoted.length).toBeLessThanOrEqual(7);
+      indexes.push(...page.promoted.map((run) => run.index));
+      if (page.nextDueAt === undefined) break;
+      expect(page.nextDueAt).toBe(now);
+    }
+    expect(indexes).toEqual(Array.from({ length: 100 }, (_, index) => index + 1));
+    const runs = await store.listRuns(taskId("t"), { fromIndex: 1, limit: 200 });
+    expect(runs?.map((run) => run.dueAt)).toEqual(indexes.map((index) => T0 + index * 10));
+  });
+
+  test("shares a batch out by due time over the tasks", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    for (const [id, due] of [
+      ["late", 30],
+      ["early", 10],
+      ["middle", 20],
+    ] as const) {
+      await create(store, taskSpec(id, { firstDueAt: T0 + due }));
+    }
+    const first = await store.promoteDue(T0 + 30, 2);
+    expect(first.promoted.map((run) => run.task)).toEqual(["early", "middle"]);
+    expect(first.nextDueAt).toBe(T0 + 30);
+  });
+
+  test("holds no more open rows than it may, and makes the next as runs settle", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("huge", { repeats: 1_000_000_000 }));
+    expect(task.counts).toMatchObject({ ready: OPEN_RUNS_PER_TASK_MAX, scheduled: 0 });
+    expect(await store.promoteDue(T0 + 1, 1_000)).toEqual({ promoted: [], nextDueAt: undefined });
+    for (const run of [5, 1]) {
+      await store.lease(attemptOf(task, run), WORKER_A, T0, T0 + 1_000);
+      await store.settle(attemptOf(task, run), attemptEnd(), SETTLED);
+    }
+    expect(await store.getTask(task.spec.id)).toMatchObject({
+      state: "ready",
+      counts: { ready: OPEN_RUNS_PER_TASK_MAX, succeeded: 2 },
+    });
+    const next = await store.getRun(task.spec.id, OPEN_RUNS_PER_TASK_MAX + 2);
+    expect(next).toMatchObject({ state: "ready", dueAt: T0 });
+    expect(await store.getRun(task.spec.id, OPEN_RUNS_PER_TASK_MAX + 3)).toBeUndefined();
+  });
+
+  test("makes the next row scheduled when a run settles before it is due", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const repeats = OPEN_RUNS_PER_TASK_MAX + 2;
+    const firstDueAt = T0 - (OPEN_RUNS_PER_TASK_MAX - 1) * 1_000;
+    const task = await create(store, taskSpec("t", { firstDueAt, delayMs: 1_000, repeats }));
+    expect(task.counts).toMatchObject({ ready: OPEN_RUNS_PER_TASK_MAX, scheduled: 0 });
+    await store.lease(attemptOf(task), WORKER_A, T0, T0 + 1_000);
+    const settled = await store.settle(attemptOf(task), attemptEnd(), SETTLED);
+    expect(settled).toMatchObject({ task: { counts: { scheduled: 1 }, nextRunAt: T0 + 1_000 } });
+    expect((await store.promoteDue(T0, 10)).nextDueAt).toBe(T0 + 1_000);
+  });
+
+  test("lists ready runs by priority, then due time, then age", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("low", { priority: -100, firstDueAt: T0 - 99 }));
+    await create(store, taskSpec("b", { firstDueAt: T0 - 1, repeats: 2 }));
+    await create(store, taskSpec("c", { firstDueAt: T0 - 1 }));
+    await create(store, taskSpec("a", { firstDueAt: T0 - 2 }));
+    await create(store, taskSpec("high", { priority: 5 }));
+    await create(store, taskSpec("not-due", { priority: 100, firstDueAt: T0 + 1 }));
+    const all = await store.listReady(T0, 10);
+    expect(all.map((run) => [run.spec.id, run.index])).toEqual([
+      ["high", 1],
+      ["a", 1],
+      ["b", 1],
+      ["b", 2],
+      ["c", 1],
+      ["low", 1],
+    ]);
+    expect(all[0]).toMatchObject({ dueAt: T0, nextAttempt: 1, outputBytes: 0, triedWorkers: [] });
+    expect((await store.listReady(T0, 2)).map((run) => run.spec.id)).toEqual(["high", "a"]);
+  });
+
+  test("pages through runs by index", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { repeats: 5 }));
+    const page = await store.listRuns(taskId("t"), { fromIndex: 2, limit: 2 });
+    expect(page?.map((run) => run.index)).toEqual([2, 3]);
+    expect(await store.listRuns(taskId("t"), { fromIndex: 6, limit: 2 })).toEqual([]);
+    expect((await store.getRun(taskId("t"), 5))?.index).toBe(5);
+    expect(await store.getRun(taskId("t"), 6)).toBeUndefined();
+  });
+
+  test("knows the run that started last", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { task, attempt } = await createRunning(store, taskSpec("t", { repeats: 3 }));
+    await store.lease(attemptOf(task, 3), WORKER_A, T0 + 1, T0 + 1_000);
+    expect((await store.getLatestStartedRun(task.spec.id))?.index).toBe(3);
+    await store.settle(attempt, attemptEnd({ kind: "lost", reason: "gone" }), SETTLED);
+    await store.lease({ ...attempt, attempt: 2 }, WORKER_A, T0 + 2, T0 + 1_000);
+    expect((await store.getLatestStartedRun(task.spec.id))?.index).toBe(1);
+  });
+
+  test(
+    "settles each run of any schedule exactly once, at its nominal time or later",
+    { timeout: 120_000 },
+    async () => {
+      await using harness = await open();
+      const { store } = harness;
+      let taken = 0;
+      await fc.assert(
+        fc.asyncProperty(
+          fc.record({
+            startMs: fc.integer({ min: -500, max: 500 }),
+            delayMs: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 200 }), fc.constant(0.25)),
+            repeats: fc.oneof(fc.integer({ min: 0, max: 40 }), fc.integer({ min: 250, max: 300 })),
+            limit: fc.integer({ min: 1, max: 50 }),
+            steps: fc.array(
+              fc.record({ ms: fc.integer({ min: 0, max: 900 }), settles: fc.integer({ min: 0, max: 60 }) }),
+            ),
+          }),
+          async ({ startMs, delayMs, repeats, limit, steps }) => {
+            taken += 1;
+            const spec = taskSpec(`p${taken}`, { firstDueAt: T0 + startMs, delayMs, repeats });
+            await runToItsEnd(store, spec, limit, steps);
+          },
+        ),
+        { numRuns: 40 },
+      );
+      expect(await store.countUnfinishedTasks()).toBe(0);
+    },
+  );
+}
+
+async function rows(store: Store): Promise<readonly (readonly [number, string, number])[]> {
+  const runs = await store.listRuns(taskId("t"), { fromIndex: 1, limit: 1_000 });
+  return runs?.map((run) => [run.index, run.state, run.dueAt] as const) ?? [];
+}
+
+/** Plays gateway for one task: time passes by `steps`, then until everything is settled. */
+async function runToItsEnd(
+  store: Store,
+  spec: ReturnType<typeof taskSpec>,
+  limit: number,
+  steps: readonly { readonly ms: number; readonly settles: number }[],
+): Promise<void> {
+  const task = await create(store, spec);
+  const total = totalRuns(spec);
+  const settled: number[] = [];
+  let now = T0;
+  const play = async (settles: number): Promise<void> => {
+    while ((await store.promoteDue(now, limit)).nextDueAt === now);
+    const ready = await store.listReady(now, settles);
+    for (const run of ready) {
+      expect(run.dueAt).toBe(dueAt(spec, run.index));
+      expect(run.dueAt).toBeLessThanOrEqual(now);
+      const attempt = attemptOf(task, run.index);
+      expect(await store.lease(attempt, WORKER_A, now, now + 1_000)).toBe(true);
+      const result = await store.settle(attempt, attemptEnd(), { now, backoffJitter: 0 });
+      expect(result.kind).toBe("settled");
+      settled.push(run.index);
+    }
+    const { counts } = (await store.getTask(spec.id)) ?? task;
+    expect(counts.scheduled).toBeLessThanOrEqual(1);
+    expect(counts.scheduled + counts.ready + counts.running).toBeLessThanOrEqual(OPEN_RUNS_PER_TASK_MAX);
+    expect(counts.succeeded).toBe(settled.length);
+  };
+  for (const step of steps) {
+    now += step.ms;
+    await play(step.settles);
+  }
+  now = Math.max(now, dueAt(spec, total));
+  while (settled.length < total) await play(100);
+  expect(settled.toSorted((a, b) => a - b)).toEqual(Array.from({ length: total }, (_, index) => index + 1));
+  expect(await store.getTask(spec.id)).toMatchObject({ state: "succeeded", counts: { succeeded: total } });
+}

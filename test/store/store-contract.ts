@@ -1,0 +1,31 @@
+/**
+ * The conformance suite of the store's contract (`src/store/store.ts`): every implementation runs it. It knows nothing
+ * of how one keeps its rows. The parts are in files of their own, by what they are about.
+ */
+import { describe } from "vitest";
+import { describeLeases } from "./store-contract-leases.ts";
+import { describeOutput } from "./store-contract-output.ts";
+import { describeSchedule } from "./store-contract-schedule.ts";
+import { describeSettling } from "./store-contract-settling.ts";
+import { describeTasks } from "./store-contract-tasks.ts";
+import type { OpenStore } from "./store-harness.ts";
+
+export function storeContract(name: string, open: OpenStore): void {
+  describe(`${name}, by the store's contract`, () => {
+    describe("tasks", () => {
+      describeTasks(open);
+    });
+    describe("schedule", () => {
+      describeSchedule(open);
+    });
+    describe("leases", () => {
+      describeLeases(open);
+    });
+    describe("settling", () => {
+      describeSettling(open);
+    });
+    describe("output", () => {
+      describeOutput(open);
+    });
+  });
+}
