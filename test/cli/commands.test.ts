@@ -1,0 +1,436 @@
+/** Commands as processes, against an HTTP server that answers as a gateway would. */
+import { type IncomingMessage, type RequestListener, createServer } from "node:http";
+import { text as readText } from "node:stream/consumers";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { CommandLine } from "../support/command-line.ts";
+
+const TASK = {
+  id: "t1",
+  wasm: null,
+  module: "a".repeat(64),
+  kind: "core",
+  entry: "command",
+  description: "a \u001b[31mred\u001b[0m one",
+  state: "succeeded",
+  complete: 1,
+  completions: 1,
+  runs: 1,
+  progress: 1,
+  nextRunAt: null,
+  createdAt: "2026-01-01T00:00:00.000Z",
+  finishedAt: "2026-01-01T00:00:01.000Z",
+  result: { stdout: "out\n", stderr: "", exitCode: 0 },
+  reason: null,
+  duration: null,
+  start: 0,
+  delay: 0,
+  repeats: 1,
+  overlap: "allow",
+  input: null,
+  difficulty: null,
+  args: [],
+  env: {},
+  stdin: "",
+  stdinBytes: 0,
+  timeout: 300,
+  cpu: 300,
+  memory: 256,
+  outputMax: 1_048_576,
+  outputLimit: "truncate",
+  retries: 0,
+  backoff: 1,
+  retryOn: [],
+  priority: 0,
+  require: {},
+};
+
+const RUN = {
+  task: "t1",
+  index: 1,
+  state: "succeeded",
+  dueAt: "2026-01-01T00:00:00.000Z",
+  attempts: [
+    {
+      number: 1,
+      worker: "12D3KooWworker",
+      state: "succeeded",
+      startedAt: "2026-01-01T00:00:00.000Z",
+      finishedAt: "2026-01-01T00:00:01.000Z",
+      outcome: { kind: "exited", code: 0 },
+    },
+  ],
+  outcome: { kind: "exited", code: 0 },
+  result: { stdout: "out\n", stderr: "", exitCode: 0 },
+  usage: { wallMs: 1, cpuMs: 1, memoryBytes: 65_536 },
+  outputBytes: 4,
+  outputTruncated: false,
+};
+
+interface Recorded {
+  readonly method: string;
+  readonly url: string;
+  readonly body: string;
+  readonly authorization: string | undefined;
+}
+
+/** A server, and what it was asked. Its answers are given by path, `GET /tasks`. */
+class FakeGateway implements AsyncDisposable {
+  readonly requests: Recorded[] = [];
+  readonly #server = createServer((request, response) => void this.#take(request, response));
+  readonly #answers: Readonly<Record<string, RequestListener>>;
+
+  private constructor(answers: Readonly<Record<string, RequestListener>>) {
+    this.#answers = answers;
+  }
+
+  static async create(answers: Readonly<Record<string, RequestListener>>): Promise<FakeGateway> {
+    const gateway = new FakeGateway(answers);
+    await new Promise<void>((listening) => gateway.#server.listen(0, "127.0.0.1", listening));
+    return gateway;
+  }
+
+  get env(): Readonly<Record<string, string>> {
+    const address = this.#server.address();
+    return { CAPMESH_URL: `http://127.0.0.1:${typeof address === "object" ? (address?.port ?? 0) : 0}` };
+  }
+
+  async #take(request: IncomingMessage, response: Parameters<RequestListener>[1]): Promise<void> {
+    const { method = "", url = "" } = request;
+    const body = await readText(request);
+    this.requests.push({ method, url, body, authorization: request.headers.authorization });
+    const answer = this.#answers[`${method} ${url.replace(/\?.*/, "")}`];
+    if (answer === undefined) problem(404, "not-found", "nothing here")(request, response);
+    else answer(request, response);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((closed) => this.#server.close(closed));
+  }
+}
+
+function json(value: unknown, status = 200): RequestListener {
+  return (_request, response) => {
+    response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
+  };
+}
+
+function problem(status: number, code: string, detail: string, errors?: readonly object[]): RequestListener {
+  return (_request, response) => {
+    response.writeHead(status, { "content-type": "application/problem+json" });
+    response.end(JSON.stringify({ type: "about:blank", title: code, status, code, detail, errors }));
+  };
+}
+
+/** A log: pieces of text, then its end. */
+function log(pieces: readonly { readonly stream: string; readonly text: string }[]): RequestListener {
+  return (_request, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    let offset = 0;
+    for (const { stream, text } of pieces) {
+      const data = JSON.stringify({ run: 1, attempt: 1, offset, text });
+      offset += Buffer.byteLength(text);
+      response.write(`id: 1:${offset}\nevent: ${stream}\ndata: ${data}\n\n`);
+    }
+    response.end(`event: end\ndata: {"run":1,"state":"succeeded"}\n\n`);
+  };
+}
+
+const FINISHED = {
+  "POST /tasks": json(TASK, 201),
+  "GET /tasks/t1": json(TASK),
+  "GET /tasks/t1/runs": json([RUN]),
+  "GET /tasks/t1/logs": log([
+    { stream: "stdout", text: "out\n" },
+    { stream: "stderr", text: "err\n" },
+  ]),
+};
+
+async function moduleFile(line: CommandLine): Promise<string> {
+  const path = join(line.home, "m.wasm");
+  await writeFile(path, "\0asm\x01\0\0\0");
+  return path;
+}
+
+describe("run", () => {
+  test("passes output on, each stream to its own, and ends with 0", async () => {
+    await using gateway = await FakeGateway.create(FINISHED);
+    await using line = await CommandLine.create();
+    const result = await line.run(["run", await moduleFile(line)], { env: gateway.env });
+    expect(result).toEqual({ code: 0, stdout: "out\n", stderr: "err\n" });
+  });
+
+  test("sends every flag as the field of its name, and arguments after --", async () => {
+    await using gateway = await FakeGateway.create(FINISHED);
+    await using line = await CommandLine.create();
+    const flags =
+      "--id t1 --description D --input 1 --difficulty -2 --entry run --start 1s --delay 2 --repeats 3 --duration 4 " +
+      "--complete 5 --env A=1 --env B=x=y --stdin - --timeout 6 --cpu 7 --memory 8 --output-max 9 --output-limit fail " +
+      "--retries 10 --retry-on trapped --backoff 11 --priority -12 --require zone=eu --detach";
+    const args = ["run", await moduleFile(line), ...flags.split(" "), "--", "-x", "--json"];
+    const result = await line.run(args, { env: gateway.env, stdin: "typed" });
+    expect(result).toEqual({ code: 0, stdout: "t1\n", stderr: "" });
+    const body = gateway.requests[0]?.body ?? "";
+    const fields = Object.fromEntries(
+      [...body.matchAll(/name="(\w+)"[^\r]*\r\n(?:Content-Type[^\r]*\r\n)?\r\n([^\r]*)\r\n/g)].map((m) => [m[1], m[2]]),
+    );
+    expect(fields).toEqual({
+      id: "t1",
+      description: "D",
+      input: "1",
+      difficulty: "-2",
+      entry: "run",
+      start: "1s",
+      delay: "2",
+      repeats: "3",
+      duration: "4",
+      complete: "5",
+      env: '{"A":"1","B":"x=y"}',
+      stdin: "typed",
+      timeout: "6",
+      cpu: "7",
+      memory: "8",
+      outputMax: "9",
+      outputLimit: "fail",
+      retries: "10",
+      retryOn: "trapped",
+      backoff: "11",
+      priority: "-12",
+      require: "zone=eu",
+      args: '["-x","--json"]',
+      wasm: "\0asm\x01\0\0\0",
+    });
+  });
+
+  test("prints the values of runs", async () => {
+    const result = { value: "2832", stdout: "", stderr: "", exitCode: 0 };
+    const runs = [1, 2].map((index) => ({ ...RUN, index, result }));
+    await using gateway = await FakeGateway.create({
+      ...FINISHED,
+      "GET /tasks/t1/runs": json(runs),
+      "GET /tasks/t1/logs": log([]),
+    });
+    await using line = await CommandLine.create();
+    const { stdout } = await line.run(["run", await moduleFile(line)], { env: gateway.env });
+    expect(stdout).toBe("2832\n2832\n");
+  });
+
+  test("ends with the guest's exit code, of the run that failed", async () => {
+    const outcome = { kind: "exited", code: 42 };
+    const failedRun = { ...RUN, state: "failed", outcome, result: { ...RUN.result, exitCode: 42 } };
+    await using gateway = await FakeGateway.create({
+      ...FINISHED,
+      "GET /tasks/t1": json({ ...TASK, state: "failed" }),
+      "GET /tasks/t1/runs": json([failedRun, { ...RUN, index: 2 }]),
+    });
+    await using line = await CommandLine.create();
+    const result = await line.run(["run", await moduleFile(line)], { env: gateway.env });
+    expect(result.code).toBe(42);
+    expect(result.stderr).toContain("task t1 failed: exit code 42");
+  });
+
+  test.each([
+    ["trapped", { kind: "trapped", reason: "unreachable executed" }, 1],
+    ["exited with a code that is none of a process", { kind: "exited", code: 256 }, 1],
+  ])("ends with 1 when the guest %s", async (_name, outcome, code) => {
+    await using gateway = await FakeGateway.create({
+      ...FINISHED,
+      "GET /tasks/t1": json({ ...TASK, state: "failed", result: null }),
+      "GET /tasks/t1/runs": json([{ ...RUN, state: "failed", outcome, result: null }]),
+    });
+    await using line = await CommandLine.create();
+    expect((await line.run(["run", await moduleFile(line)], { env: gateway.env })).code).toBe(code);
+  });
+
+  test("tells everything as JSON, one value a line", async () => {
+    await using gateway = await FakeGateway.create(FINISHED);
+    await using line = await CommandLine.create();
+    const { stdout, stderr } = await line.run(["run", await moduleFile(line), "--json"], { env: gateway.env });
+    const events = stdout
+      .trimEnd()
+      .split("\n")
+      .map((text): unknown => JSON.parse(text));
+    expect(events).toMatchObject([
+      { event: "submitted", task: { id: "t1" } },
+      { event: "output", stream: "stdout", text: "out\n", run: 1 },
+      { event: "output", stream: "stderr", text: "err\n" },
+      { event: "finished", task: { state: "succeeded" }, runs: [{ index: 1 }] },
+    ]);
+    expect(stderr).toBe("");
+  });
+
+  const UNENDING = {
+    ...FINISHED,
+    "GET /tasks/t1": json({ ...TASK, state: "running", finishedAt: null, result: null }),
+    "GET /tasks/t1/logs": ((_request, response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write(`id: 1:3\nevent: stdout\ndata: {"run":1,"attempt":1,"offset":0,"text":"up\\n"}\n\n`);
+    }) satisfies RequestListener,
+  };
+
+  test("leaves the task running when interrupted, says so, and ends with 130", async () => {
+    await using gateway = await FakeGateway.create(UNENDING);
+    await using line = await CommandLine.create();
+    const running = line.start(["run", await moduleFile(line)], { env: gateway.env });
+    await running.find(/up/);
+    running.kill("SIGINT");
+    const result = await running.result;
+    expect(result.code).toBe(130);
+    expect(result.stderr).toContain("task t1 goes on");
+    expect(gateway.requests.map(({ url }) => url)).not.toContain("/tasks/t1/cancel");
+  });
+
+  test("gives up waiting with 6", async () => {
+    await using gateway = await FakeGateway.create(UNENDING);
+    await using line = await CommandLine.create();
+    const result = await line.run(["run", await moduleFile(line), "--wait", "300ms"], { env: gateway.env });
+    expect(result.code).toBe(6);
+  });
+});
+
+describe("other commands", () => {
+  test("task ls prints a table without control characters, and an array with --json", async () => {
+    await using gateway = await FakeGateway.create({ "GET /tasks": json([TASK]) });
+    await using line = await CommandLine.create();
+    const { stdout } = await line.run(["task", "ls"], { env: gateway.env });
+    expect(stdout).toMatch(/^ID +STATE +DONE +RUNS +RESULT +AGE +DESCRIPTION\nt1 +succeeded +100 % +1\/1 +out /);
+    expect(stdout).not.toContain("\u001b");
+    const asJson = await line.run(["--json", "task", "ls", "--state", "succeeded"], { env: gateway.env });
+    expect(JSON.parse(asJson.stdout)).toEqual([TASK]);
+    expect(gateway.requests.at(-1)?.url).toContain("state=succeeded");
+  });
+
+  test("task logs passes bytes of one stream as they are", async () => {
+    const bytes: RequestListener = (_request, response) => response.end(Buffer.from([0x66, 0xff, 0x00]));
+    await using gateway = await FakeGateway.create({ "GET /tasks/t1/logs": bytes });
+    await using line = await CommandLine.create();
+    const running = line.start(["task", "logs", "t1", "--stream", "stdout"], { env: gateway.env });
+    expect((await running.result).stdout).toBe("f\ufffd\0");
+  });
+
+  test("worker admit and task cancel say what they did, on stderr", async () => {
+    await using gateway = await FakeGateway.create({
+      "POST /workers/w1/admit": (_request, response) => response.writeHead(204).end(),
+      "POST /tasks/t1/cancel": json({ ...TASK, state: "cancelled" }),
+    });
+    await using line = await CommandLine.create();
+    expect(await line.run(["worker", "admit", "w1"], { env: gateway.env })).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "worker w1 may join\n",
+    });
+    expect((await line.run(["task", "cancel", "t1"], { env: gateway.env })).stderr).toBe("task t1 is cancelled\n");
+  });
+
+  test("the token goes along", async () => {
+    await using gateway = await FakeGateway.create({ "GET /workers": json([]) });
+    await using line = await CommandLine.create();
+    const result = await line.run(["worker", "ls"], { env: { ...gateway.env, CAPMESH_TOKEN: "sesame" } });
+    expect(result).toMatchObject({ code: 0, stdout: "" });
+    expect(gateway.requests[0]?.authorization).toBe("Bearer sesame");
+  });
+
+  test("config show tells where each setting comes from", async () => {
+    await using line = await CommandLine.create();
+    await writeFile(join(line.home, "capmesh.json"), '{"ns":"mine","secret":"hush"}');
+    const args = ["config", "show", "--origin", "--json", "--slots", "3"];
+    const { stdout } = await line.run(args, { env: { CAPMESH_PICK: "locality" } });
+    expect(JSON.parse(stdout)).toMatchObject({
+      ns: { value: "mine", source: "project file" },
+      secret: { value: "(hidden)" },
+      slots: { value: 3, source: "flag", at: "--slots" },
+      pick: { value: "locality", source: "environment", at: "CAPMESH_PICK" },
+      http: { value: "127.0.0.1:8080", source: "default" },
+    });
+  });
+});
+
+describe("exit codes", () => {
+  test.each([
+    [["task", "get", "t1"], problem(404, "no-such-task", "there is no task t1"), 3, "capmesh: there is no task t1\n"],
+    [["task", "get", "t1"], problem(403, "forbidden", "not for you"), 4, "capmesh: not for you\n"],
+    [["task", "get", "t1"], problem(401, "unauthenticated", "who are you?"), 4, "CAPMESH_TOKEN"],
+    [["task", "get", "t1"], problem(503, "store-unavailable", "the disk is full"), 5, "capmesh: the disk is full\n"],
+    [["task", "get", "t1"], json({ not: "a task" }), 1, "not what a gateway answers"],
+  ])("%j", async (args, answer, code, said) => {
+    await using gateway = await FakeGateway.create({ "GET /tasks/t1": answer });
+    await using line = await CommandLine.create();
+    const result = await line.run(args, { env: gateway.env });
+    expect(result.code).toBe(code);
+    expect(result.stderr).toContain(said);
+    expect(result.stdout).toBe("");
+  });
+
+  test("7 for a conflict, 2 for a refused field, which is named as its flag", async () => {
+    const errors = [{ field: "outputMax", message: "at most 268435456" }];
+    let answers = [problem(409, "id-taken", "t1 is taken"), problem(400, "invalid-field", "no", errors)];
+    const answer: RequestListener = (request, response) => answers.shift()?.(request, response);
+    await using gateway = await FakeGateway.create({ "POST /tasks": answer });
+    await using line = await CommandLine.create();
+    const file = await moduleFile(line);
+    expect((await line.run(["run", file], { env: gateway.env })).code).toBe(7);
+    const refused = await line.run(["run", file], { env: gateway.env });
+    expect(refused).toEqual({ code: 2, stdout: "", stderr: "capmesh: --output-max: at most 268435456\n" });
+    answers = [];
+  });
+
+  test("5 when nobody listens", async () => {
+    await using line = await CommandLine.create();
+    let env: Readonly<Record<string, string>>;
+    {
+      await using gateway = await FakeGateway.create({});
+      env = gateway.env;
+    }
+    const result = await line.run(["task", "ls"], { env });
+    expect(result.code).toBe(5);
+    expect(result.stderr).toContain("CAPMESH_URL");
+  });
+
+  test.each([
+    [["tsk"], "did you mean task?"],
+    [["task", "lss"], "Did you mean ls?"],
+    [["task", "ls", "--jsn"], "Did you mean --json?"],
+    [["task", "ls", "--limit", "x"], "--limit"],
+    [["task"], "Usage: capmesh task"],
+    [[], "--gateway, --dial <where>, or a command"],
+    [["--gateway", "--dial", "host:1"], "capmesh up"],
+    [["--gateway", "maybe"], '--gateway: got "maybe", expected true or false'],
+    [["--gateway", "--http", "80"], "--http"],
+    [["run"], "missing required argument 'file.wasm'"],
+    [["run", "absent.wasm"], "<file.wasm>: cannot read absent.wasm"],
+    [["run", "absent.wasm", "--wait", "long"], "--wait long: expected a duration"],
+    [["task", "ls", "--url", "nowhere"], '--url: got "nowhere"'],
+  ])("2 for %j", async (args, said) => {
+    await using line = await CommandLine.create();
+    const result = await line.run(args);
+    expect(result.stderr).toContain(said);
+    expect(result).toMatchObject({ code: 2, stdout: "" });
+  });
+
+  test("0 for help and version, on stdout", async () => {
+    await using line = await CommandLine.create();
+    expect(await line.run(["--version"])).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+    });
+    expect(await line.run(["run", "--help"])).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining("--difficulty"),
+    });
+  });
+
+  test("0 when the reader has seen enough", async () => {
+    const tasks = Array.from({ length: 400 }, (_, index) => ({
+      ...TASK,
+      id: `t${index}`,
+      description: "x".repeat(1_000),
+    }));
+    await using gateway = await FakeGateway.create({ "GET /tasks": json(tasks) });
+    await using line = await CommandLine.create();
+    const running = line.start(["task", "ls"], { env: gateway.env });
+    running.closeStdout();
+    expect(await running.result).toMatchObject({ code: 0, stderr: "" });
+  });
+});

@@ -1,0 +1,50 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { cutToWidth, displayWidth, formatTable, printable } from "../../src/cli/table.ts";
+
+const COLUMNS = [
+  { heading: "ID", value: (row: readonly string[]) => row[0] ?? "" },
+  { heading: "TEXT", value: (row: readonly string[]) => row[1] ?? "", isFlexible: true },
+];
+
+test("aligns columns and leaves no space at line ends", () => {
+  expect(
+    formatTable(
+      COLUMNS,
+      [
+        ["a", "x"],
+        ["long", ""],
+      ],
+      undefined,
+    ),
+  ).toEqual(["ID    TEXT", "a     x", "long"]);
+});
+
+test("cuts only flexible columns, and not below the least", () => {
+  const lines = formatTable(COLUMNS, [["a-rather-long-id", "words ".repeat(20)]], 40);
+  expect(lines[1]).toMatch(/^a-rather-long-id {2}words .*…$/);
+  expect(displayWidth(lines[1] ?? "")).toBe(40);
+  expect(displayWidth(formatTable(COLUMNS, [["x".repeat(90), "y".repeat(90)]], 40)[1] ?? "")).toBe(90 + 2 + 8);
+});
+
+test("cuts nothing where no width is given", () => {
+  expect(formatTable(COLUMNS, [["a", "y".repeat(500)]], undefined)[1]).toBe(`a   ${"y".repeat(500)}`);
+});
+
+test("shows control characters harmlessly", () => {
+  expect(printable("a\u001b[31mb\nc\td\u009b")).toBe("a\ufffd[31mb c d\ufffd");
+});
+
+test("counts wide and combining characters as terminals do", () => {
+  expect([displayWidth("日本"), displayWidth("e\u0301"), displayWidth("🎉")]).toEqual([4, 1, 2]);
+});
+
+test("what is cut fits exactly, whatever the text", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "grapheme" }), fc.integer({ min: 1, max: 40 }), (text, width) => {
+      const cut = cutToWidth(text, width);
+      if (displayWidth(text) <= width) expect(cut).toBe(text);
+      else expect(displayWidth(cut)).toBe(width);
+    }),
+  );
+});
