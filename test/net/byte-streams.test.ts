@@ -5,6 +5,7 @@ import { systemClock } from "../../src/base/system-clock.ts";
 import { connectSocket, listenSocket, type SocketAddress } from "../../src/net/socket-endpoint.ts";
 import type { ByteStream } from "../../src/rpc/byte-stream.ts";
 import { describeByteStream, type ByteStreamPair } from "../support/byte-stream-contract.ts";
+import { memoryStreamPair } from "../support/memory-byte-stream.ts";
 import { acceptStreams, addressesOf, startHost, temporaryFolder } from "./host-harness.ts";
 
 const MIB = 1024 * 1024;
@@ -25,10 +26,17 @@ async function openSocketPair(address: SocketAddress): Promise<ByteStreamPair> {
   };
 }
 
+describeByteStream("the in-memory stream of the tests", {
+  open: async () => memoryStreamPair(),
+  underWayBytesMax: 4 * MIB,
+  catchesReceiverFaults: false,
+});
+
 describeByteStream("TCP", {
   open: () => openSocketPair({ kind: "tcp", host: "127.0.0.1", port: 0 }),
   // The kernel's buffers on loopback grow to several MiB on each side.
   underWayBytesMax: 32 * MIB,
+  catchesReceiverFaults: true,
 });
 
 describeByteStream("a unix socket", {
@@ -44,6 +52,7 @@ describeByteStream("a unix socket", {
     };
   },
   underWayBytesMax: 8 * MIB,
+  catchesReceiverFaults: true,
 });
 
 describeByteStream("a libp2p stream", {
@@ -57,4 +66,5 @@ describeByteStream("a libp2p stream", {
     return { a, b, [Symbol.asyncDispose]: () => stack.disposeAsync() };
   },
   underWayBytesMax: 16 * MIB,
+  catchesReceiverFaults: true,
 });
