@@ -136,42 +136,60 @@ interface Write {
   readonly isNewAttempt: boolean;
 }
 
+/** What one write put into the log. */
+interface Piece {
+  readonly stream: OutputStream;
+  readonly attempt: number;
+  readonly start: number;
+  readonly bytes: Uint8Array;
+}
+
 async function expectFaithful(store: Store, id: string, writes: readonly Write[], bytesMax: number): Promise<void> {
-  const started = await createRunning(store, taskSpec(id));
-  let attempt: AttemptId = started.attempt;
-  const expected: { stream: OutputStream; attempt: number; byte: number }[] = [];
-  let offset = 0;
-  for (const write of writes) {
-    if (write.isNewAttempt) {
-      await store.settle(attempt, LOST, { ...NOW, isBlameless: true });
-      attempt = { ...attempt, attempt: attempt.attempt + 1 };
-      await store.lease(attempt, WORKER_B, T0, T0 + 1_000);
-      offset = 0;
-    }
-    const bytes = Uint8Array.from({ length: write.size }, (_, index) => (expected.length + index) * 31);
-    for (const byte of bytes) expected.push({ stream: write.stream, attempt: attempt.attempt, byte });
-    await store.appendOutput(attempt, offset, write.stream, bytes);
-    offset += write.size;
-  }
+  const { attempt } = await createRunning(store, taskSpec(id));
+  const pieces = await writeLog(store, attempt, writes);
+  const total = pieces.reduce((sum, piece) => sum + piece.bytes.length, 0);
+  const pageBytes = Math.max(bytesMax, Math.ceil(total / 50));
   for (const stream of [undefined, "stdout", "stderr"] as const) {
-    const read: number[] = [];
+    const wanted = pieces.filter((piece) => stream === undefined || piece.stream === stream);
+    const read: Uint8Array[] = [];
     let position = 0;
     for (;;) {
-      const page = await store.readOutput(started.task.spec.id, 1, { stream, offset: position, bytesMax });
+      const page = await store.readOutput(attempt.task, 1, { stream, offset: position, bytesMax: pageBytes });
       if (page === undefined || page.nextOffset === position) break;
-      expect(page.chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0)).toBeLessThanOrEqual(bytesMax);
+      expect(page.chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0)).toBeLessThanOrEqual(pageBytes);
       for (const chunk of page.chunks) {
-        const at = expected[chunk.offset];
-        expect([at?.stream, at?.attempt]).toEqual([chunk.stream, chunk.attempt]);
-        read.push(...chunk.bytes);
+        const from = pieces.findLast((piece) => piece.start <= chunk.offset);
+        expect([chunk.stream, chunk.attempt]).toEqual([from?.stream, from?.attempt]);
+        read.push(chunk.bytes);
       }
       position = page.nextOffset;
     }
-    expect(position).toBe(expected.length);
-    expect(read).toEqual(
-      expected.filter((each) => stream === undefined || each.stream === stream).map((each) => each.byte),
-    );
+    expect(position).toBe(total);
+    expect(Buffer.concat(read).equals(Buffer.concat(wanted.map((piece) => piece.bytes)))).toBe(true);
   }
+}
+
+async function writeLog(store: Store, first: AttemptId, writes: readonly Write[]): Promise<readonly Piece[]> {
+  const pieces: Piece[] = [];
+  let attempt = first;
+  let start = 0;
+  let attemptStart = 0;
+  for (const { stream, size, isNewAttempt } of writes) {
+    if (isNewAttempt) {
+      void store.settle(attempt, LOST, { ...NOW, isBlameless: true });
+      attempt = { ...attempt, attempt: attempt.attempt + 1 };
+      void store.lease(attempt, WORKER_B, T0, T0 + 1_000);
+      attemptStart = start;
+    }
+    const from = start;
+    const bytes = Uint8Array.from({ length: size }, (_, index) => (from + index) * 31);
+    const offset = start - attemptStart;
+    const appended = await store.appendOutput(attempt, offset, stream, bytes);
+    expect(appended).toEqual({ kind: "appended", durableOffset: offset + size, runOffset: attemptStart });
+    pieces.push({ stream, attempt: attempt.attempt, start, bytes });
+    start += size;
+  }
+  return pieces;
 }
 
 function logText(page: OutputPage | undefined): string {

@@ -207,15 +207,16 @@ async function runToItsEnd(
   const play = async (settles: number): Promise<void> => {
     while ((await store.promoteDue(now, limit)).nextDueAt === now);
     const ready = await store.listReady(now, settles);
-    for (const run of ready) {
+    const results = ready.map(async (run) => {
       expect(run.dueAt).toBe(dueAt(spec, run.index));
       expect(run.dueAt).toBeLessThanOrEqual(now);
       const attempt = attemptOf(task, run.index);
-      expect(await store.lease(attempt, WORKER_A, now, now + 1_000)).toBe(true);
+      const leased = store.lease(attempt, WORKER_A, now, now + 1_000);
       const result = await store.settle(attempt, attemptEnd(), { now, backoffJitter: 0 });
-      expect(result.kind).toBe("settled");
+      expect([await leased, result.kind]).toEqual([true, "settled"]);
       settled.push(run.index);
-    }
+    });
+    await Promise.all(results);
     const { counts } = (await store.getTask(spec.id)) ?? task;
     expect(counts.scheduled).toBeLessThanOrEqual(1);
     expect(counts.scheduled + counts.ready + counts.running).toBeLessThanOrEqual(OPEN_RUNS_PER_TASK_MAX);
