@@ -18,7 +18,8 @@ export interface Passage extends AsyncDisposable {
   pass(capability: Capability): Capability;
 }
 
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 60_000;
+const WAIT_MS_MAX = 20_000;
 
 export const PEER = testPeer("1");
 export const OTHER_PEER = testPeer("2");
@@ -75,18 +76,27 @@ export async function expectReachable(worker: Capability): Promise<void> {
   await expect(answer.result()).rejects.toMatchObject({ message: "reached" });
 }
 
+/** Resolves when the condition holds; fails when it does not within the time that a test may spend on it. */
+export async function until(condition: () => boolean, what: string): Promise<void> {
+  const startedMs = performance.now();
+  while (!condition()) {
+    if (performance.now() - startedMs > WAIT_MS_MAX) throw new Error(`never came to hold: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
 /** Resolves when `count` offers wait. */
 export async function offersWaiting(channel: OfferChannel, count: number): Promise<void> {
-  while (channel.offers.waiting().length !== count) await new Promise((resolve) => setImmediate(resolve));
+  await until(() => channel.offers.waiting().length === count, `${count} offers wait`);
 }
 
 /** Takes the offer that has waited longest, when there is one. */
 export async function takeOne(channel: OfferChannel): Promise<WorkerOffer> {
   for (;;) {
+    await until(() => channel.offers.waiting().length > 0, "an offer waits");
     const [offer] = channel.offers.waiting();
     const taken = offer && channel.offers.take(offer);
     if (taken !== undefined) return taken;
-    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 
@@ -108,12 +118,8 @@ export class ChannelHarness implements AsyncDisposable {
     this.sender[Symbol.dispose]();
     this.channel.close();
     await this.passage[Symbol.asyncDispose]();
-    await settled(() => this.channel.waitingOf(PEER) === 0);
+    await until(() => this.channel.waitingOf(PEER) === 0, "no call waits");
   }
-}
-
-async function settled(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
 }
 
 export function describeOfferChannel(name: string, openPassage: () => Passage): void {
@@ -244,10 +250,10 @@ export function describeOfferChannel(name: string, openPassage: () => Passage): 
       using receiver = new OfferReceiverClient(harness.passage.pass(harness.channel.receiver()));
       const abort = new AbortController();
       const cancelled = receiver.recv({ signal: abort.signal });
-      await settled(() => harness.channel.receiversWaiting === 1);
+      await until(() => harness.channel.receiversWaiting === 1, "the receiver waits");
       abort.abort(new Error("enough"));
       await expect(cancelled).rejects.toThrow("enough");
-      await settled(() => harness.channel.receiversWaiting === 0);
+      await until(() => harness.channel.receiversWaiting === 0, "no receiver waits");
       const { sent } = offerOne(harness.sender);
       using taken = (await takeOne(harness.channel)).worker;
       await sent;

@@ -18,6 +18,7 @@ import {
   PEER,
   stateOf,
   takeOne,
+  until,
 } from "./offer-channel-contract.ts";
 
 const TIMEOUT_MS = 60_000;
@@ -170,10 +171,10 @@ async function playAtRandom(random: SeededRandom): Promise<void> {
       link.cut();
     } else await new Promise((resolve) => setImmediate(resolve));
   }
-  while (offers.some(({ fate, taken: times }) => fate === "waiting" && times === 0)) {
+  await until(() => {
     take();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
+    return offers.every(({ fate, taken: times }) => fate !== "waiting" || times > 0);
+  }, "every offer is taken, or has failed");
   await Promise.allSettled(offers.map((played) => played.offer.sent));
   for (const played of offers) {
     expect(played.taken).toBeLessThanOrEqual(1);
