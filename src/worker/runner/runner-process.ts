@@ -277,6 +277,8 @@ export class RunnerProcess {
       run.queuedBytes += kept.length;
       if (kept.length < payload.length) run.hasTruncated = true;
       if (kept.length > 0) run.segments.push({ stream: kind === REPLY.stdout ? "stdout" : "stderr", bytes: kept });
+    } else if (kind === REPLY.truncated && run !== undefined && run.report === undefined) {
+      run.hasTruncated = true;
     } else if (kind === REPLY.end && run !== undefined && run.report === undefined) {
       run.report = parseRunReport(new TextDecoder().decode(payload));
       if (run.report === undefined) this.#distrust("a report that is none");
@@ -319,7 +321,7 @@ export class RunnerProcess {
         kind: "reported",
         report: run.report,
         outputBytes: run.outputBytes,
-        hasTruncated: run.hasTruncated || run.report.hasTruncated,
+        hasTruncated: run.hasTruncated,
       });
     }
   }

@@ -4,7 +4,7 @@
  * checks kinds and lengths, and `parseGuestEnd` every field.
  *
  * Order of a run: the parts of the module if the runner has not got it, `stdin` if there is any, `run`; then the runner
- * sends output as it comes, and one `end`. A runner serves one run at a time and sends `ready` once, when it is up.
+ * sends output as it comes, `truncated` when it drops the first, and one `end`. A runner serves one run at a time and sends `ready` once, when it is up.
  */
 
 export const FRAME_HEADER_BYTES = 5;
@@ -23,7 +23,7 @@ export const REQUEST = {
 } as const;
 
 /** Runner to pool. */
-export const REPLY = { ready: 1, stdout: 2, stderr: 3, end: 4 } as const;
+export const REPLY = { ready: 1, stdout: 2, stderr: 3, end: 4, truncated: 5 } as const;
 
 /** `ready` says how much CPU time starting took, in milliseconds, as a little-endian f64. */
 export const READY_FRAME_BYTES = 8;
@@ -70,7 +70,6 @@ export interface RunReport {
   readonly value?: string | undefined;
   readonly cpuMs: number;
   readonly memoryBytes: number;
-  readonly hasTruncated: boolean;
 }
 
 /** A frame's header; the payload follows it. */
@@ -91,11 +90,10 @@ export function parseRunReport(text: string): RunReport | undefined {
   }
   if (!isRecord(raw)) return undefined;
   const end = parseGuestEnd(raw["end"]);
-  const { value, cpuMs, memoryBytes, hasTruncated } = raw;
-  if (end === undefined || !isAmount(cpuMs) || !isAmount(memoryBytes) || typeof hasTruncated !== "boolean")
-    return undefined;
+  const { value, cpuMs, memoryBytes } = raw;
+  if (end === undefined || !isAmount(cpuMs) || !isAmount(memoryBytes)) return undefined;
   if (value !== undefined && (typeof value !== "string" || !/^\d{1,10}$/.test(value))) return undefined;
-  return { end, value, cpuMs, memoryBytes, hasTruncated };
+  return { end, value, cpuMs, memoryBytes };
 }
 
 function parseGuestEnd(raw: unknown): GuestEnd | undefined {

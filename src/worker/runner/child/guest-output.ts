@@ -18,10 +18,6 @@ export class GuestOutput {
     this.#exit = exit;
   }
 
-  get hasTruncated(): boolean {
-    return this.#hasTruncated;
-  }
-
   /** Called before each run. */
   reset(bytesMax: number, limit: "truncate" | "fail"): void {
     this.#bytesLeft = bytesMax;
@@ -37,6 +33,7 @@ export class GuestOutput {
     }
     this.#bytesLeft -= kept.length;
     if (kept.length === bytes.length) return;
+    if (!this.#hasTruncated) this.#writer.send(REPLY.truncated, new Uint8Array(0));
     this.#hasTruncated = true;
     if (this.#limit === "fail") this.#exit.leave({ kind: "output-exceeded" });
   }

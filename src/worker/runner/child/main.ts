@@ -94,7 +94,6 @@ class RunnerProcess {
       value: result.value,
       cpuMs: (this.#cpuMicros() - cpuBefore) / 1000,
       memoryBytes: result.memoryBytes,
-      hasTruncated: this.#output.hasTruncated,
     };
     this.#stdin = NO_STDIN;
     this.#writer.send(REPLY.end, new TextEncoder().encode(JSON.stringify(report)));

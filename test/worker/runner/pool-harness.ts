@@ -1,0 +1,121 @@
+/** A pool of runners for tests, with guests given as bytes, that leaves no process and no file behind. */
+import { createHash } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseDigest, type Digest } from "../../../src/base/ids.ts";
+import { silentLog } from "../../../src/base/log.ts";
+import { systemClock } from "../../../src/base/system-clock.ts";
+import type { AttemptEnd } from "../../../src/model/outcome.ts";
+import type { GuestEntry, GuestSpec, OutputStream } from "../../../src/worker/guest.ts";
+import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
+
+export interface RunOptions extends Partial<Omit<GuestSpec, "modulePath" | "digest" | "entry">> {
+  readonly entry?: GuestEntry;
+  readonly signal?: AbortSignal;
+  /** Called with each piece of output, in order; the guest waits for what it returns. */
+  readonly onOutput?: (stream: OutputStream, bytes: Uint8Array) => Promise<void> | void;
+}
+
+export interface Ended extends AttemptEnd {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const MIB = 1_048_576;
+
+export class PoolHarness implements AsyncDisposable {
+  readonly pool: RunnerPool;
+  readonly #folder: string;
+  readonly #files = new Map<Digest, Promise<string>>();
+
+  private constructor(pool: RunnerPool, folder: string) {
+    this.pool = pool;
+    this.#folder = folder;
+  }
+
+  static async open(init: { readonly slots?: number; readonly spares?: number } = {}): Promise<PoolHarness> {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-runner-"));
+    const pool = await RunnerPool.open({
+      slots: init.slots ?? 1,
+      spares: init.spares ?? 0,
+      scratchFolder: join(folder, "scratch"),
+      clock: systemClock,
+      log: silentLog,
+    });
+    return new PoolHarness(pool, folder);
+  }
+
+  /** Runs a module to its end; what it printed comes with the end. */
+  async run(module: Uint8Array, options: RunOptions = {}): Promise<Ended> {
+    const { signal, onOutput, entry, ...rest } = options;
+    const digest = digestOf(module);
+    const modulePath = await this.#write(digest, module);
+    const printed = { stdout: "", stderr: "" };
+    const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+    const spec: GuestSpec = {
+      modulePath,
+      digest,
+      entry: entry ?? { kind: "command" },
+      args: [],
+      env: {},
+      stdin: new Uint8Array(0),
+      timeoutMs: 30_000,
+      cpuMs: 30_000,
+      memoryBytes: 64 * MIB,
+      outputBytesMax: MIB,
+      outputLimit: "truncate",
+      ...rest,
+    };
+    const end = await this.pool.run(
+      spec,
+      {
+        async write(stream, bytes) {
+          printed[stream] += decoders[stream].decode(bytes, { stream: true });
+          await onOutput?.(stream, bytes);
+        },
+      },
+      { signal: signal ?? new AbortController().signal },
+    );
+    return { ...end, ...printed };
+  }
+
+  /** Each module is written once: a file that is being written again is cut short for others. */
+  #write(digest: Digest, module: Uint8Array): Promise<string> {
+    let written = this.#files.get(digest);
+    if (written === undefined) {
+      const path = join(this.#folder, digest);
+      written = writeFile(path, module).then(() => path);
+      this.#files.set(digest, written);
+    }
+    return written;
+  }
+
+  /** Process ids of all runners that are alive. */
+  pids(): number[] {
+    return this.pool
+      .stats()
+      .runners.map(({ pid }) => pid)
+      .filter((pid) => pid !== undefined);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pool.close();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+export function digestOf(bytes: Uint8Array): Digest {
+  const digest = parseDigest(createHash("sha256").update(bytes).digest("hex"));
+  if (digest === undefined) throw new Error("a SHA-256 that is none");
+  return digest;
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,178 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { RUNS_PER_RUNNER_MAX } from "../../../src/base/limits.ts";
+import { silentLog } from "../../../src/base/log.ts";
+import { systemClock } from "../../../src/base/system-clock.ts";
+import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
+import { guestBytes } from "../../support/guests.ts";
+import { SPIN } from "../../support/wasm-builder.ts";
+import { exiting, noop, printing, sleeping, spinning } from "./guest-modules.ts";
+import { isAlive, PoolHarness } from "./pool-harness.ts";
+
+const SECOND_NS = 1_000_000_000n;
+
+describe("a pool of runners", () => {
+  test("runs as many guests at once as it has slots, and no more", async () => {
+    await using harness = await PoolHarness.open({ slots: 3 });
+    const gates = Array.from({ length: 5 }, () => Promise.withResolvers<void>());
+    const allBusy = Promise.withResolvers<void>();
+    let started = 0;
+    const ended = gates.map((gate) =>
+      harness.run(printing("up\n"), {
+        async onOutput() {
+          started++;
+          if (started === 3) allBusy.resolve();
+          await gate.promise;
+        },
+      }),
+    );
+    await allBusy.promise;
+    expect(harness.pool.stats()).toMatchObject({ slots: 3, busy: 3 });
+    expect(started).toBe(3);
+    for (const gate of gates) gate.resolve();
+    const outcomes = (await Promise.all(ended)).map(({ outcome }) => outcome.kind);
+    expect(outcomes).toEqual(["exited", "exited", "exited", "exited", "exited"]);
+    expect(harness.pool.stats()).toMatchObject({ busy: 0, waiting: 0, finished: 5 });
+  });
+
+  test("lets one who waits go when it is cancelled", async () => {
+    await using harness = await PoolHarness.open({ slots: 1 });
+    const abort = new AbortController();
+    const hold = Promise.withResolvers<void>();
+    const up = Promise.withResolvers<void>();
+    const first = harness.run(printing("up"), {
+      async onOutput() {
+        up.resolve();
+        await hold.promise;
+      },
+    });
+    await up.promise;
+    const second = harness.run(noop, { signal: abort.signal });
+    abort.abort();
+    expect((await second).outcome.kind).toBe("cancelled");
+    hold.resolve();
+    expect((await first).outcome.kind).toBe("exited");
+  });
+
+  test("has a warm process ready after one was killed", async () => {
+    await using harness = await PoolHarness.open({ slots: 1, spares: 1 });
+    await harness.run(spinning, { timeoutMs: 100 });
+    const before = performance.now();
+    await harness.run(noop);
+    expect(performance.now() - before).toBeLessThan(1_000);
+    expect(harness.pool.stats().runners.length).toBe(2);
+  });
+
+  test("replaces a process that has served its number of runs", async () => {
+    await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
+    const first = harness.pids();
+    for (let run = 0; run < RUNS_PER_RUNNER_MAX + 5; run++) {
+      const { outcome } = await harness.run(noop);
+      if (outcome.kind !== "exited") throw new Error(`run ${run}: ${outcome.kind}`);
+    }
+    expect(harness.pids()).not.toEqual(first);
+    expect(first.filter(isAlive)).toEqual([]);
+  });
+
+  test("does not start a process for each run", async () => {
+    await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
+    for (let run = 0; run < 20; run++) await harness.run(exiting(run));
+    expect(harness.pool.stats().started).toBe(1);
+  });
+
+  test("gives its runners no environment and keeps nothing of theirs open", async () => {
+    await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
+    expect((await harness.run(guestBytes("hello"))).stdout).not.toContain("PATH");
+  });
+});
+
+describe("closing a pool", () => {
+  test("ends its guests as cancelled and leaves no process", async () => {
+    const harness = await PoolHarness.open({ slots: 2, spares: 1 });
+    const up = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
+    const ended = [
+      harness.run(printing("up", [...SPIN]), { onOutput: () => up[0].resolve() }),
+      harness.run(printing("up", [...SPIN]), { onOutput: () => up[1].resolve() }),
+      harness.run(sleeping(3_600n * SECOND_NS)),
+    ];
+    await Promise.all(up.map(({ promise }) => promise));
+    const pids = harness.pids();
+    expect(pids.length).toBe(3);
+    await harness[Symbol.asyncDispose]();
+    expect((await Promise.all(ended)).map(({ outcome }) => outcome.kind)).toEqual([
+      "cancelled",
+      "cancelled",
+      "cancelled",
+    ]);
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  test("twice is no different from once", async () => {
+    const harness = await PoolHarness.open();
+    await Promise.all([harness.pool.close(), harness.pool.close()]);
+    await harness[Symbol.asyncDispose]();
+    expect(harness.pids()).toEqual([]);
+  });
+});
+
+describe("the owner's sudden death", () => {
+  test("ends a guest that spins, and the processes that wait", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-owner-"));
+    try {
+      const modulePath = join(folder, "spin.wasm");
+      await writeFile(modulePath, printing("up", [...SPIN]));
+      const script = fileURLToPath(new URL("hold-pool.ts", import.meta.url));
+      const owner = spawn(process.execPath, [script, join(folder, "scratch"), modulePath], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      const [line] = await once(createInterface({ input: owner.stdout }), "line");
+      const pids = parsePids(String(line));
+      expect(pids.length).toBe(2);
+      expect(pids.filter(isAlive)).toEqual(pids);
+      owner.kill("SIGKILL");
+      await once(owner, "exit");
+      while (pids.some(isRunning)) await new Promise((resolve) => setTimeout(resolve, 10));
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+describe("the scratch folder", () => {
+  test("holds the runners' code once, however many pools there were", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-scratch-"));
+    try {
+      await Promise.all([openAndClose(folder), openAndClose(folder)]);
+      await openAndClose(folder);
+      expect((await readdir(folder)).length).toBe(1);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+async function openAndClose(scratchFolder: string): Promise<void> {
+  await using pool = await RunnerPool.open({ slots: 1, spares: 0, scratchFolder, clock: systemClock, log: silentLog });
+  expect(pool.stats().runners.length).toBe(1);
+}
+
+function parsePids(line: string): number[] {
+  return JSON.parse(line) as number[];
+}
+
+/** Alive, and not merely waiting for its new parent to take note of its end. */
+function isRunning(pid: number): boolean {
+  if (!isAlive(pid)) return false;
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return process.platform !== "linux" && isAlive(pid);
+  }
+}
