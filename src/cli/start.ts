@@ -38,7 +38,7 @@ export async function startRole(command: Command, explicitRole?: Role): Promise<
   const app = await startApp(role, config, powers);
   printReady(context, app.ready);
   signals.onFirst(() => {
-    log.info("draining; a second signal stops at once", { graceMs: config.graceMs });
+    log.info("got a signal to stop; a second one stops at once");
     void app.drain();
   });
   signals.onSecond(() => {
