@@ -236,7 +236,7 @@ class CallAnswer<R extends Struct> implements Answer<R> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     if (this.#onAbort) this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#reject?.(disposedAnswer());
+    if (this.#pending.outcome === undefined) this.#reject?.(disposedAnswer());
     this.#pending.release();
   }
 }

@@ -62,7 +62,7 @@ export interface Revocable {
   /** Owned by the caller. */
   readonly capability: Capability;
   /** Fails all calls through the capability, its dups and whatever it was passed on to, pending ones included. */
-  revoke(reason: ClusterError): void;
+  readonly revoke: (reason: ClusterError) => void;
 }
 
 /**

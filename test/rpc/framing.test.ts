@@ -38,7 +38,7 @@ describe("the frame reader", () => {
         const reader = new FrameReader();
         const received: number[][] = [];
         for (let offset = 0; offset < bytes.byteLength;) {
-          const size = sizes.next().value ?? 1;
+          const size: number = sizes.next().value;
           reader.push(bytes.slice(offset, offset + size));
           offset += size;
           received.push(...readAll(reader));

@@ -1,5 +1,5 @@
 /** The objects that tests of the vat call: implementations of vat-test.capnp that record what happens to them. */
-import { ClusterError, type ErrorType } from "../../src/base/errors.ts";
+import { ClusterError, type ErrorType, toClusterError } from "../../src/base/errors.ts";
 import { type Capability, getCapability, type Method, setCapability } from "../../src/rpc/capability.ts";
 import { serve } from "../../src/rpc/server.ts";
 import { Callback$Client, Counter$Client, Tester$Client } from "./schema/vat-test.ts";
@@ -29,7 +29,7 @@ export class Tester {
       wait: async (params, results, { signal }) => {
         const { id } = params;
         this.events.push(`wait ${id}`);
-        signal.addEventListener("abort", () => this.events.push(`abort ${id}: ${String(signal.reason.code)}`));
+        signal.addEventListener("abort", () => this.events.push(`abort ${id}: ${toClusterError(signal.reason).code}`));
         await this.gate(id).promise;
         results.id = id;
       },

@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/no-unsafe-assignment, typescript/no-unsafe-call, typescript/no-unsafe-return, typescript/no-unsafe-argument, typescript/no-unsafe-member-access -- plain JavaScript */
 // Compiles vat-test.capnp to vat-test.ts, as schema/generate.mjs does for the protocol itself.
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -15,6 +16,9 @@ const request = execFileSync("capnp", ["compile", "-o-", "--src-prefix=.", "vat-
 });
 const { files } = await compileAll(request, { ts: true, dts: false, js: false });
 for (const [name, content] of files) {
-  const text = `// @ts-nocheck\n/* oxlint-disable */\n${content}`;
-  writeFileSync(new URL(name.replace(/^.*\//, ""), folder), await format(text, { parser: "typescript", printWidth: 120 }));
+  const text = `/* oxlint-disable */\n// @ts-nocheck\n${content}`;
+  writeFileSync(
+    new URL(name.replace(/^.*\//, ""), folder),
+    await format(text, { parser: "typescript", printWidth: 120 }),
+  );
 }
