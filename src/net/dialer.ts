@@ -128,10 +128,11 @@ export class Dialer implements AsyncDisposable {
   /** How long the connection lasted; undefined when there was none that was good. */
   async #tryTarget(where: Where): Promise<number | undefined> {
     const { clock } = this.#init;
+    let startMs: number | undefined;
     this.#startHunt();
     try {
       const peer = await this.#open(where);
-      const startMs = clock.monotonicMs();
+      startMs = clock.monotonicMs();
       this.#stream = peer.stream;
       this.#state = "connected";
       this.#stopHunt();
@@ -141,7 +142,9 @@ export class Dialer implements AsyncDisposable {
     } catch (error) {
       this.#stream?.abort(disconnected("the connection was given up", { cause: error }));
       if (!this.#closing.signal.aborted) this.#onFailure(where, error);
-      return undefined;
+      const lastedMs = startMs === undefined ? 0 : clock.monotonicMs() - startMs;
+      // One that held for a while and then broke was good, however its owner puts it.
+      return lastedMs >= REDIAL_MAX_MS ? lastedMs : undefined;
     } finally {
       this.#stream = undefined;
       this.#state = "searching";

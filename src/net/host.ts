@@ -10,7 +10,7 @@ import type { Connection, Libp2p } from "@libp2p/interface";
 import { peerIdFromString } from "@libp2p/peer-id";
 import { multiaddr } from "@multiformats/multiaddr";
 import type { Clock } from "../base/clock.ts";
-import { type ClusterError, disconnected, failed, messageOf } from "../base/errors.ts";
+import { ClusterError, disconnected, failed, messageOf } from "../base/errors.ts";
 import { parsePeerId, type PeerId } from "../base/ids.ts";
 import { DIAL_TIMEOUT_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
@@ -18,6 +18,7 @@ import type { Random } from "../base/random.ts";
 import type { ByteStream } from "../rpc/byte-stream.ts";
 import { dialAddresses } from "./dial-addresses.ts";
 import { dialFirst, probeTcp } from "./dial-first.ts";
+import { closeIdleConnections } from "./idle-connections.ts";
 import type { Identity } from "./identity.ts";
 import { Libp2pByteStream } from "./libp2p-byte-stream.ts";
 import { startLibp2p, type Libp2pStack } from "./libp2p-stack.ts";
@@ -85,6 +86,7 @@ export class Host implements AsyncDisposable {
   readonly #libp2p: Libp2p;
   readonly #protocol: string;
   readonly #goneListeners = new Set<(peerId: PeerId) => void>();
+  readonly #idle: Disposable | undefined;
   #stopped: Promise<void> | undefined;
 
   private constructor(init: HostInit, stack: Libp2pStack) {
@@ -95,6 +97,10 @@ export class Host implements AsyncDisposable {
     this.namespace = init.namespace;
     this.multicast = stack.multicast;
     this.membership = new Membership({ ...init, ...stack, peerId: this.peerId, addrs: () => this.addrs() });
+    if (init.role === "gateway") {
+      const connections = (): Connection[] => this.#libp2p.getConnections();
+      this.#idle = closeIdleConnections({ connections, protocol: this.#protocol, clock: init.clock });
+    }
     this.#libp2p.addEventListener("peer:disconnect", ({ detail }) => {
       const peerId = parsePeerId(detail.toString());
       if (peerId === undefined) return;
@@ -156,28 +162,26 @@ export class Host implements AsyncDisposable {
     { signal }: { signal?: AbortSignal | undefined } = {},
   ): Promise<OpenedStream> {
     if (target.peerId === this.peerId) throw failed("this is our own peer id", { code: "dialed-self" });
-    const { connection, isReused } = await this.#connect(target, signal);
-    const remote = remoteOf(connection);
-    if (remote === undefined) throw failed("the peer's id has an unknown form", { code: "unreachable" });
-    if (remote.peerId === this.peerId) {
-      connection.abort(new Error("dialled ourselves"));
-      throw failed(`${remote.addr} is this process itself`, { code: "dialed-self" });
+    const open = target.peerId === undefined ? undefined : this.#connectionsTo(target.peerId)[0];
+    if (open !== undefined) {
+      try {
+        return await this.#openStreamOn(open, signal);
+      } catch (error) {
+        signal?.throwIfAborted();
+        // A connection that opens no stream is dead, though nobody has noticed; unless the peer wants none.
+        if (error instanceof ClusterError && error.code === "wrong-namespace") throw error;
+        open.abort(new Error("the connection opens no stream"));
+        if (target.addresses.length === 0) throw error;
+      }
     }
-    using timeout = timeoutSignal(this.#init.clock, DIAL_TIMEOUT_MS, signal);
-    try {
-      const stream = await connection.newStream(this.#protocol, {
-        signal: timeout.signal,
-        maxOutboundStreams: STREAMS_PER_CONNECTION_MAX,
-      });
-      return {
-        stream: new Libp2pByteStream({ stream, label: remote.peerId }),
-        remotePeerId: remote.peerId,
-        address: remote.addr,
-      };
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw this.#explainNoStream(error, remote, connection, isReused);
-    }
+    const dialled = await dialFirst({
+      addresses: target.addresses,
+      probe: probeTcp,
+      dial: (address, options) => this.#dial(address, target.peerId, options.signal),
+      clock: this.#init.clock,
+      signal,
+    });
+    return await this.#openStreamOn(dialled, signal);
   }
 
   /** Called with a peer's id when the last connection to it has closed, until disposed. */
@@ -206,6 +210,7 @@ export class Host implements AsyncDisposable {
   }
 
   async #stop(): Promise<void> {
+    this.#idle?.[Symbol.dispose]();
     await this.membership.stop();
     this.#goneListeners.clear();
     let timer: Disposable | undefined;
@@ -223,20 +228,26 @@ export class Host implements AsyncDisposable {
     return this.#libp2p.getConnections(peerIdFromString(peerId)).filter((connection) => connection.status === "open");
   }
 
-  async #connect(
-    target: OpenStreamTarget,
-    signal: AbortSignal | undefined,
-  ): Promise<{ connection: Connection; isReused: boolean }> {
-    const open = target.peerId === undefined ? undefined : this.#connectionsTo(target.peerId)[0];
-    if (open !== undefined) return { connection: open, isReused: true };
-    const connection = await dialFirst({
-      addresses: target.addresses,
-      probe: probeTcp,
-      dial: (address, options) => this.#dial(address, target.peerId, options.signal),
-      clock: this.#init.clock,
-      signal,
-    });
-    return { connection, isReused: false };
+  async #openStreamOn(connection: Connection, signal: AbortSignal | undefined): Promise<OpenedStream> {
+    const remote = remoteOf(connection);
+    if (remote === undefined || remote.peerId === this.peerId) {
+      connection.abort(new Error("not a peer to talk to"));
+      throw remote === undefined
+        ? failed("the peer's id has an unknown form", { code: "unreachable" })
+        : failed(`${remote.addr} is this process itself`, { code: "dialed-self" });
+    }
+    using timeout = timeoutSignal(this.#init.clock, DIAL_TIMEOUT_MS, signal);
+    try {
+      const stream = await connection.newStream(this.#protocol, {
+        signal: timeout.signal,
+        maxOutboundStreams: STREAMS_PER_CONNECTION_MAX,
+      });
+      const label = remote.peerId;
+      return { stream: new Libp2pByteStream({ stream, label }), remotePeerId: remote.peerId, address: remote.addr };
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw this.#explainNoStream(error, remote);
+    }
   }
 
   /** One try at one address. Who answers is checked here, so that the error can say who it was. */
@@ -250,19 +261,15 @@ export class Host implements AsyncDisposable {
     });
   }
 
-  #explainNoStream(error: unknown, remote: RemotePeer, connection: Connection, isReused: boolean): ClusterError {
-    if (error instanceof Error && error.name === "UnsupportedProtocolError") {
-      return disconnected(
-        `${remote.peerId} at ${remote.addr} does not serve namespace "${this.namespace}" (another --ns, or not ready yet)`,
-        { code: "wrong-namespace", cause: error },
-      );
+  #explainNoStream(thrown: unknown, remote: RemotePeer): ClusterError {
+    // libp2p also throws the event of a stream that closed.
+    const cause = thrown instanceof Error ? thrown : new Error("the connection closed");
+    const where = `${remote.peerId} at ${remote.addr}`;
+    if (cause.name !== "UnsupportedProtocolError") {
+      return disconnected(`${where} opened no stream: ${cause.message}`, { code: "unreachable", cause });
     }
-    // A connection that opens no stream is dead though nobody has noticed; the next try makes a new one.
-    if (isReused) connection.abort(new Error("the connection opens no stream"));
-    return disconnected(`${remote.peerId} at ${remote.addr} opened no stream: ${messageOf(error)}`, {
-      code: "unreachable",
-      cause: error,
-    });
+    const hint = `does not serve namespace "${this.namespace}" (another --ns, or not ready yet)`;
+    return disconnected(`${where} ${hint}`, { code: "wrong-namespace", cause });
   }
 }
 

@@ -86,8 +86,9 @@ export async function startLibp2p(init: Libp2pStackInit): Promise<Libp2pStack> {
         globalSignaturePolicy: StrictSign,
         // A cluster of one publishes too.
         allowPublishToZeroTopicPeers: true,
-        // Many peers behind one address are a cluster on one host, not an attack.
-        scoreParams: { IPColocationFactorWeight: 0 },
+        // Many peers behind one address are a cluster on one host, not an attack; and a peer that is late with what it
+        // promised is a busy machine. Scores would shut out both, and then they are not seen any more.
+        scoreParams: { IPColocationFactorWeight: 0, behaviourPenaltyWeight: 0 },
         // A star of twenty workers around a gateway: all of them in its mesh.
         D: 24,
         Dlo: 20,

@@ -3,11 +3,17 @@ import { readFile, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { Clock } from "../../src/base/clock.ts";
 import { failed } from "../../src/base/errors.ts";
+import { systemClock } from "../../src/base/system-clock.ts";
 import { makeIdentity } from "../../src/net/identity.ts";
 import { acceptStreams, addressesOf, startHost, temporaryFolder, until } from "./host-harness.ts";
+import { openNetwork, whyNoNetworks } from "./network-namespaces.ts";
 import { isEvent, spawnPeer, textOf, textsOf } from "./spawn-peer.ts";
 import { anyString, containing } from "../support/matchers.ts";
+
+const noNetworks = await whyNoNetworks();
+if (noNetworks !== undefined) console.warn(`skipped: a machine without IPv6: ${noNetworks}`);
 
 const STATE = { role: "worker", version: "1.0.0", labels: {}, slots: 1, busy: 0 } as const;
 
@@ -213,6 +219,31 @@ describe("hostile bytes", () => {
   });
 });
 
+describe("a connection without a stream", () => {
+  test("is closed by a gateway after a while; one with a stream is not", async () => {
+    // Time passes twenty times as fast for the gateway alone.
+    const clock: Clock = {
+      ...systemClock,
+      setTimer: (delayMs, callback) => systemClock.setTimer(delayMs / 20, callback),
+    };
+    const hurried: Clock = { ...clock, monotonicMs: () => systemClock.monotonicMs() * 20 };
+    await using gateway = await startHost({ clock: hurried });
+    await using idle = await startHost({ role: "worker" });
+    await using busy = await startHost({ role: "worker" });
+    const accept = await acceptStreams(gateway);
+    const target = { peerId: gateway.peerId, addresses: addressesOf(gateway) };
+    await busy.openStream(target);
+    await accept();
+    const { stream } = await idle.openStream(target);
+    (await accept()).abort(failed("not welcome"));
+    await new Promise((resolve) => stream.start({ onBytes: () => undefined, onEnd: resolve }));
+    expect(gateway.isConnected(idle.peerId)).toBe(true);
+    await until(() => !gateway.isConnected(idle.peerId));
+    expect(gateway.isConnected(busy.peerId)).toBe(true);
+    expect((await idle.openStream(target)).remotePeerId).toBe(gateway.peerId);
+  });
+});
+
 describe("a host's death", () => {
   test("is noticed at once when its process is killed", async () => {
     await using gateway = await startHost();
@@ -296,6 +327,19 @@ describe("where a gateway listens", () => {
       code: "address-in-use",
       message: containing(`${taken.port}`),
     });
+  });
+
+  test.skipIf(noNetworks !== undefined)("is IPv4 alone on a machine without IPv6", async () => {
+    await using network = await openNetwork({ hasIPv6: false });
+    await using gateway = spawnPeer(
+      { role: "gateway", namespace: "test", mdns: false, listen: "default" },
+      network.left,
+    );
+    const addresses = textsOf(await gateway.waitFor(isEvent("ready")), "addrs");
+    expect(addresses.map((address) => address.replace(/\/p2p\/.*$/, ""))).toEqual([
+      `/ip4/${network.left.address}/tcp/4077`,
+      "/ip4/127.0.0.1/tcp/4077",
+    ]);
   });
 
   test("is nowhere for a worker", async () => {

@@ -82,6 +82,35 @@ describe("Membership", () => {
     expect(host.membership.members().map(({ peerId }) => peerId)).toEqual([host.peerId]);
   });
 
+  test("shows all again after the gateway has restarted", async () => {
+    await using stack = new AsyncDisposableStack();
+    const identity = await makeIdentity();
+    const first = await startHost({ identity });
+    await acceptStreams(first);
+    first.membership.announce({ ...STATE, role: "gateway" });
+    const [address = ""] = addressesOf(first);
+    const workers = await Promise.all([1, 2, 3].map(() => startHost({ role: "worker" })));
+    const target = { peerId: identity.peerId, addresses: [address] };
+    for (const worker of workers) {
+      stack.use(worker).membership.announce(STATE);
+      await worker.openStream(target);
+    }
+    await until(() => workers.every((worker) => worker.membership.members().length === 4));
+    for (let restart = 0, old = first; restart < 3; restart++) {
+      await old.stop();
+      await until(() => workers.every((worker) => !worker.isConnected(identity.peerId)));
+      const gateway = stack.use(await startHost({ identity, listen: [address] }));
+      await acceptStreams(gateway);
+      gateway.membership.announce({ ...STATE, role: "gateway" });
+      await Promise.all(workers.map((worker) => worker.openStream(target)));
+      const returnedMs = performance.now();
+      await until(() => gateway.membership.members().length === 4);
+      await until(() => workers.every((worker) => worker.membership.members().length === 4));
+      expect(performance.now() - returnedMs).toBeLessThan(8_000);
+      old = gateway;
+    }
+  });
+
   test("sends no heartbeat that is too large, and says so", async () => {
     const warned = Promise.withResolvers<string>();
     await using pair = await startPair({ ...silentLog, warn: warned.resolve });

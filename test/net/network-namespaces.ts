@@ -26,7 +26,7 @@ export interface Network extends AsyncDisposable {
 }
 
 /** Two machines, 10.77.0.1 and 10.77.0.2, with a cable and loopback. Without a route for multicast unless asked for. */
-export async function openNetwork({ hasMulticastRoute = true } = {}): Promise<Network> {
+export async function openNetwork({ hasMulticastRoute = true, hasIPv6 = true } = {}): Promise<Network> {
   const stack = new AsyncDisposableStack();
   try {
     const left = await hold(stack, "10.77.0.1", ["unshare", "-rn"]);
@@ -47,6 +47,7 @@ export async function openNetwork({ hasMulticastRoute = true } = {}): Promise<Ne
     ];
     for (const { machine, cable, address } of ends) {
       await machine.run(`ip link set lo up && ip addr add ${address}/24 dev ${cable} && ip link set ${cable} up`);
+      if (!hasIPv6) await machine.run("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6");
       if (hasMulticastRoute) await machine.run(`ip route add 224.0.0.0/4 dev ${cable}`);
     }
     return { left: left.machine, right: right.machine, [Symbol.asyncDispose]: () => stack.disposeAsync() };

@@ -19,7 +19,7 @@ const optionsSchema = z.object({
   mdns: z.boolean(),
   /** Where the identity is kept; none: a new one. */
   folder: z.string().optional(),
-  listen: z.array(z.string()).optional(),
+  listen: z.union([z.literal("default"), z.array(z.string())]).optional(),
   dial: z.array(z.string()).optional(),
   runFolder: z.string().optional(),
 });
