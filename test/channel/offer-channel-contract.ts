@@ -187,9 +187,12 @@ export function describeOfferChannel(name: string, openPassage: () => Passage): 
       const cancelled = offerOne(harness.sender, { signal: abort.signal });
       const other = offerOne(harness.sender);
       await offersWaiting(harness.channel, 2);
+      // Held, so that the worker's reference is disposed and not merely collected.
+      const held = harness.channel.offers.waiting();
       abort.abort(new Error("no longer free"));
       await expect(cancelled.sent).rejects.toThrow("no longer free");
-      await cancelled.worker.dropped;
+      await until(() => cancelled.worker.isDropped, "the worker is dropped");
+      expect(held.length).toBe(2);
       await offersWaiting(harness.channel, 1);
       using taken = (await takeOne(harness.channel)).worker;
       await other.sent;
@@ -204,12 +207,14 @@ export function describeOfferChannel(name: string, openPassage: () => Passage): 
       );
       const others = offerOne(neighbour);
       await offersWaiting(harness.channel, 3);
+      const held = harness.channel.offers.waiting();
       harness.session.abort(disconnected("the session has ended", { code: "session-ended" }));
       expect(harness.channel.offers.waiting().map((offer) => offer.value.peer)).toEqual([OTHER_PEER]);
       for (const offer of own) {
         await expect(offer.sent).rejects.toMatchObject({ type: "disconnected", message: "the session has ended" });
-        await offer.worker.dropped;
+        await until(() => offer.worker.isDropped, "the worker is dropped");
       }
+      expect(held.length).toBe(3);
       const late = offerOne(harness.sender);
       await expect(late.sent).rejects.toMatchObject({ type: "disconnected" });
       await late.worker.dropped;
