@@ -3,7 +3,7 @@
  * what comes out is gap-free and without repeats.
  */
 import { SseParser } from "../api/sse.ts";
-import { logEndSchema, logTextSchema, logTruncatedSchema, parseLogPosition } from "../api/log-event.ts";
+import { logEndSchema, logTextSchema, logTruncatedSchema } from "../api/log-event.ts";
 import type { LogEndJson, LogTruncatedJson } from "../api/log-event.ts";
 import { ROUTES } from "../api/routes.ts";
 import type { Backoff } from "../base/backoff.ts";
@@ -77,8 +77,6 @@ class LogConnection {
   readonly #id: string;
   readonly #options: LogOptions;
   #lastId = "";
-  /** Past the last byte seen of each stream of the run being read: what is told twice is dropped. */
-  #seen = { run: 0, stdout: 0, stderr: 0 };
   wasOpen = false;
   hasEnded = false;
 
@@ -111,8 +109,7 @@ class LogConnection {
           this.#options.onTruncated?.(logTruncatedSchema.parse(parseEventData(event.data)));
         }
         if (event.event === "stdout" || event.event === "stderr") {
-          const chunk = this.#accept(event.event, event.data);
-          if (chunk !== undefined) yield chunk;
+          yield { ...logTextSchema.parse(parseEventData(event.data)), stream: event.event };
         }
       }
     }
@@ -133,15 +130,6 @@ class LogConnection {
       // Not awaited: a connection that hangs must not hold up whoever stops reading.
       reader.cancel().catch(() => {});
     }
-  }
-
-  #accept(stream: "stdout" | "stderr", data: string): LogChunk | undefined {
-    const text = logTextSchema.parse(parseEventData(data));
-    if (text.run !== this.#seen.run) this.#seen = { run: text.run, stdout: 0, stderr: 0 };
-    if (text.offset < this.#seen[stream]) return undefined;
-    const position = parseLogPosition(this.#lastId);
-    this.#seen[stream] = Math.max(text.offset + 1, position?.run === text.run ? position.offset : 0);
-    return { ...text, stream };
   }
 }
 

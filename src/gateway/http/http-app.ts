@@ -92,7 +92,7 @@ const refuseRest: RequestHandler = (request) => {
 function answerError({ clock, log, heldBack }: HttpContext): ErrorRequestHandler {
   // Express tells an error handler by its four parameters.
   return (thrown: unknown, request, response, _next) => {
-    if (thrown instanceof ClientGone || response.destroyed || request.destroyed) {
+    if (thrown instanceof ClientGone || response.destroyed || request.socket.destroyed) {
       log.debug("a client went away", { method: request.method, path: request.path, reason: messageOf(thrown) });
       response.destroy();
       return;

@@ -90,6 +90,30 @@ async function mayComeYet({ store, task }: LogFollowInit, run: number): Promise<
   return found !== undefined && !isFinished(found.state) && run <= totalRuns(found.spec);
 }
 
+/** A character has four bytes at most, so its beginning three. */
+const HELD_BYTES_MAX = 3;
+
+/** The bytes of `stream` in the run's log from `from` to `to`. Undefined: they are not the beginning of a character. */
+export async function readHeld(
+  { store, task }: Pick<LogFollowInit, "store" | "task">,
+  run: number,
+  { stream, from, to }: { readonly stream: OutputStream; readonly from: number; readonly to: number },
+): Promise<OutputChunk | undefined> {
+  const bytes: number[] = [];
+  let attempt = 0;
+  for (let offset = from; offset < to;) {
+    const page = await store.readOutput(task, run, { stream, offset, bytesMax: HELD_BYTES_MAX + 1 });
+    for (const chunk of page?.chunks ?? []) {
+      bytes.push(...chunk.bytes.subarray(0, Math.max(0, to - chunk.offset)));
+      attempt = chunk.attempt;
+    }
+    if (page === undefined || page.nextOffset <= offset || bytes.length > HELD_BYTES_MAX) break;
+    offset = page.nextOffset;
+  }
+  if (bytes.length === 0 || bytes.length > HELD_BYTES_MAX) return undefined;
+  return { attempt, stream, offset: from, bytes: Uint8Array.from(bytes) };
+}
+
 async function latestRun(init: LogFollowInit, watch: TaskWatch, signal: AbortSignal): Promise<number | undefined> {
   for (;;) {
     const run = await init.store.getLatestStartedRun(init.task);

@@ -4,6 +4,7 @@
  *
  * Bytes that are no UTF-8 become U+FFFD, and so does a beginning whose attempt ended: the next attempt is another guest.
  */
+import type { HeldText } from "../../api/log-event.ts";
 import { decodeText, incompleteTail } from "../../api/utf8.ts";
 import type { OutputChunk, OutputStream } from "../../store/store.ts";
 
@@ -13,11 +14,8 @@ export interface LogText {
   /** Of the first byte, in the run's log. */
   readonly offset: number;
   readonly text: string;
-  /**
-   * Where a reader that has seen this goes on: past the text, except while bytes of the other stream are held that came
-   * before. Then it is where they begin, and what came after them is told again.
-   */
-  readonly resumeAt: number;
+  /** Where a reader that has seen this goes on, and what it has to be given before: see `LogPosition`. */
+  readonly next: { readonly offset: number; readonly held: readonly HeldText[] };
 }
 
 interface Held {
@@ -26,9 +24,16 @@ interface Held {
 }
 
 export class LogTextReader {
-  #attempt = 0;
-  #end = 0;
+  #attempt: number;
+  #end: number;
   readonly #held = new Map<OutputStream, Held>();
+
+  /** `resumed` is what a reader before this one held at `end`. */
+  constructor(end: number, resumed: readonly OutputChunk[] = []) {
+    this.#end = end;
+    this.#attempt = resumed.at(-1)?.attempt ?? 0;
+    for (const { stream, offset, bytes } of resumed) this.#held.set(stream, { offset, bytes });
+  }
 
   /** Takes the next chunk. Its bytes are not kept, but for the beginning of a character. */
   push(chunk: OutputChunk): LogText[] {
@@ -46,7 +51,7 @@ export class LogTextReader {
     }
     if (bytes.length > tail) {
       const text = decodeText(bytes.subarray(0, bytes.length - tail));
-      texts.push({ attempt: chunk.attempt, stream: chunk.stream, offset, text, resumeAt: this.#resumeAt() });
+      texts.push({ attempt: chunk.attempt, stream: chunk.stream, offset, text, next: this.#next() });
     }
     return texts;
   }
@@ -56,12 +61,18 @@ export class LogTextReader {
     const held = [...this.#held].toSorted(([, one], [, other]) => one.offset - other.offset);
     return held.map(([stream, { offset, bytes }]) => {
       this.#held.delete(stream);
-      return { attempt: this.#attempt, stream, offset, text: decodeText(bytes), resumeAt: this.#resumeAt() };
+      return { attempt: this.#attempt, stream, offset, text: decodeText(bytes), next: this.#next() };
     });
   }
 
-  #resumeAt(): number {
-    return Math.min(this.#end, ...[...this.#held.values()].map(({ offset }) => offset));
+  #next(): LogText["next"] {
+    const held = [...this.#held];
+    const [first] = held;
+    // The log's very end is held: whoever goes on there reads it again.
+    if (held.length === 1 && first !== undefined && first[1].offset + first[1].bytes.length === this.#end) {
+      return { offset: first[1].offset, held: [] };
+    }
+    return { offset: this.#end, held: held.map(([stream, { offset }]) => ({ stream, offset })) };
   }
 }
 

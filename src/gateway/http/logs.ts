@@ -1,12 +1,13 @@
 /** `/tasks/{id}/logs`: a run's log as its bytes, or live as server-sent events. */
 import { type Request, type Response, Router } from "express";
 import { once } from "node:events";
-import { formatLogPosition, parseLogPosition } from "../../api/log-event.ts";
+import { type HeldText, formatLogPosition, parseLogPosition } from "../../api/log-event.ts";
 import type { LogEndJson, LogTextJson, LogTruncatedJson } from "../../api/log-event.ts";
 import { shown } from "../../api/form-fields.ts";
 import type { Task } from "../../model/task.ts";
+import type { OutputChunk } from "../../store/store.ts";
 import type { HttpContext } from "./http-context.ts";
-import { type LogFollowInit, followLog } from "./log-follow.ts";
+import { type LogFollowInit, followLog, readHeld } from "./log-follow.ts";
 import { type LogText, LogTextReader } from "./log-text.ts";
 import { invalidFields, noSuchTask } from "./problem.ts";
 import { Query } from "./query.ts";
@@ -25,42 +26,66 @@ export function logsRouter(context: HttpContext): Router {
     const follow = new Query(request).flag("follow");
     const wantsEvents = (request.headers.accept ?? "").includes("text/event-stream");
     if (follow === true || wantsEvents) {
-      await sendLive(context, response, parseLogQuery(context, request, task, follow ?? true));
-    } else await sendPlain(response, parseLogQuery(context, request, task, false));
+      const { follow: init, held } = parseLogQuery(context, request, task, follow ?? true);
+      await sendLive(context, response, init, await readAllHeld(init, held));
+    } else await sendPlain(response, parseLogQuery(context, request, task, false).follow);
   });
   return router;
 }
 
+interface LogQuery {
+  readonly follow: LogFollowInit;
+  /** Of the run that the follower begins with: what its reader was in the middle of. */
+  readonly held: readonly HeldText[];
+}
+
 /** Throws a Refusal where the query makes no sense for this task. */
-function parseLogQuery(context: HttpContext, request: Request, task: Task, isFollowing: boolean): LogFollowInit {
+function parseLogQuery(context: HttpContext, request: Request, task: Task, isFollowing: boolean): LogQuery {
   const { store, events } = context;
   const query = new Query(request);
   const run = query.text("run");
   const offset = query.integer("offset", { min: 0, max: Number.MAX_SAFE_INTEGER });
-  const init = { store, events, task: task.spec.id, stream: query.choice("stream", STREAMS), isFollowing };
+  const stream = query.choice("stream", STREAMS);
+  const init = { store, events, task: task.spec.id, stream, isFollowing };
   const resumed = parseLastEventId(request);
   if (run === "all") {
     if (offset !== undefined) {
       throw invalidFields([{ field: "offset", message: "counts the bytes of one run: name it, or leave offset out" }]);
     }
-    return { ...init, selection: "all", offset: resumed?.offset ?? 0, fromRun: resumed?.run ?? 1 };
+    const follow = { ...init, selection: "all", offset: resumed?.offset ?? 0, fromRun: resumed?.run ?? 1 } as const;
+    return { follow, held: resumed?.held ?? [] };
   }
   const index = run === undefined ? undefined : parseRunIndex(run, task);
   if (run !== undefined && index === undefined) throw noSuchRun(task.spec.id, run, task);
   const selection = index ?? resumed?.run ?? "latest";
-  const isResumed = resumed !== undefined && selection === resumed.run;
-  return { ...init, selection, offset: isResumed ? resumed.offset : (offset ?? 0), fromRun: 1 };
+  if (resumed === undefined || selection !== resumed.run) {
+    return { follow: { ...init, selection, offset: offset ?? 0, fromRun: 1 }, held: [] };
+  }
+  return { follow: { ...init, selection, offset: resumed.offset, fromRun: selection }, held: resumed.held ?? [] };
+}
+
+/** Throws a Refusal where an id names what no event of this log has. */
+async function readAllHeld(init: LogFollowInit, held: readonly HeldText[]): Promise<OutputChunk[]> {
+  const chunks: OutputChunk[] = [];
+  for (const { stream, offset } of held) {
+    const chunk = await readHeld(init, init.fromRun, { stream, from: offset, to: init.offset });
+    if (chunk === undefined) throw badEventId(`${stream}@${offset}`);
+    chunks.push(chunk);
+  }
+  return chunks;
 }
 
 function parseLastEventId(request: Request): ReturnType<typeof parseLogPosition> {
   const text = request.headers["last-event-id"];
   if (typeof text !== "string" || text === "") return undefined;
   const position = parseLogPosition(text);
-  if (position === undefined) {
-    const message = `is ${shown(text)}, and the id of an event of this log, <run>:<offset>, is expected`;
-    throw invalidFields([{ field: "Last-Event-ID", message }]);
-  }
+  if (position === undefined) throw badEventId(text);
   return position;
+}
+
+function badEventId(text: string): Error {
+  const message = `has ${shown(text)}, and the id of an event of this log, <run>:<offset>, is expected`;
+  return invalidFields([{ field: "Last-Event-ID", message }]);
 }
 
 async function sendPlain(response: Response, init: LogFollowInit): Promise<void> {
@@ -74,10 +99,15 @@ async function sendPlain(response: Response, init: LogFollowInit): Promise<void>
   response.end();
 }
 
-async function sendLive({ streams, log }: HttpContext, response: Response, init: LogFollowInit): Promise<void> {
+async function sendLive(
+  { streams, log }: HttpContext,
+  response: Response,
+  init: LogFollowInit,
+  held: readonly OutputChunk[],
+): Promise<void> {
   const stream = streams.open(response);
   try {
-    await sendEvents(stream, init);
+    await sendEvents(stream, init, held);
   } catch (error) {
     if (stream.signal.aborted) return;
     // The reader resumes; an answer that says more cannot be given any more.
@@ -87,8 +117,8 @@ async function sendLive({ streams, log }: HttpContext, response: Response, init:
   stream.end();
 }
 
-async function sendEvents(stream: SseStream, init: LogFollowInit): Promise<void> {
-  let reader = new LogTextReader();
+async function sendEvents(stream: SseStream, init: LogFollowInit, held: readonly OutputChunk[]): Promise<void> {
+  let reader = new LogTextReader(init.offset, held);
   const sendTexts = (run: number, texts: readonly LogText[]): void => {
     for (const text of texts) stream.send(textEvent(run, text));
   };
@@ -100,12 +130,12 @@ async function sendEvents(stream: SseStream, init: LogFollowInit): Promise<void>
       case "truncated": {
         sendTexts(item.run, reader.flush());
         const data: LogTruncatedJson = { run: item.run, offset: item.outputBytes };
-        stream.send({ event: "truncated", data: JSON.stringify(data), id: position(item.run, item.outputBytes) });
+        stream.send({ event: "truncated", data: JSON.stringify(data), id: formatLogPosition(data) });
         break;
       }
       case "run-end":
         sendTexts(item.run, reader.flush());
-        reader = new LogTextReader();
+        reader = new LogTextReader(0);
         break;
       case "end": {
         const data: LogEndJson = { run: item.run ?? null, state: item.state };
@@ -117,14 +147,7 @@ async function sendEvents(stream: SseStream, init: LogFollowInit): Promise<void>
   }
 }
 
-function textEvent(
-  run: number,
-  { attempt, offset, text, stream, resumeAt }: LogText,
-): Parameters<SseStream["send"]>[0] {
+function textEvent(run: number, { attempt, offset, text, stream, next }: LogText): Parameters<SseStream["send"]>[0] {
   const data: LogTextJson = { run, attempt, offset, text };
-  return { event: stream, data: JSON.stringify(data), id: position(run, resumeAt) };
-}
-
-function position(run: number, offset: number): string {
-  return formatLogPosition({ run, offset });
+  return { event: stream, data: JSON.stringify(data), id: formatLogPosition({ run, ...next }) };
 }

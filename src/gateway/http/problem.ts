@@ -17,6 +17,8 @@ import type { Clock } from "../../base/clock.ts";
 /** How long a client that was told to come back should wait, in seconds. */
 const RETRY_AFTER_SECONDS = 2;
 
+const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed"]);
+
 export interface RefusalOptions {
   readonly errors?: readonly FieldError[] | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
@@ -68,7 +70,7 @@ export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonl
       const errors = [{ field: "cursor", message: "is not what a page before gave: begin without it" }];
       return { refusal: invalidFields(errors), isUnexpected: false };
     }
-    if (thrown.code === "store-unavailable" || thrown.type === "overloaded" || thrown.type === "disconnected") {
+    if (STORE_CODES.has(thrown.code) || thrown.type === "overloaded" || thrown.type === "disconnected") {
       const detail = "The store cannot be reached or has too much to do: send this again in a moment.";
       return { refusal: new Refusal("store-unavailable", detail, { headers }), isUnexpected: true };
     }
