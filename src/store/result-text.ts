@@ -1,14 +1,17 @@
 /** A stream's beginning as the text that a result shows. */
 import { RESULT_TEXT_BYTES_MAX } from "../base/limits.ts";
 
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+
 /**
  * At most RESULT_TEXT_BYTES_MAX bytes as UTF-8, invalid ones as U+FFFD. A character that the cut goes through is left
  * out whole. `bytes` is the stream's beginning; it may be longer.
  */
 export function resultText(bytes: Uint8Array): string {
+  if (bytes.length === 0) return "";
   const isCut = bytes.length > RESULT_TEXT_BYTES_MAX;
   const kept = isCut ? bytes.subarray(0, characterStart(bytes, RESULT_TEXT_BYTES_MAX)) : bytes;
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(kept);
+  return utf8.decode(kept);
 }
 
 /** The largest index up to `end` at which no UTF-8 character is cut in two. */

@@ -131,18 +131,22 @@ function page(run: RunRecord, chunks: readonly OutputChunk[], nextOffset: number
 export function readResultTexts(db: Database, run: RunRecord): { readonly stdout: string; readonly stderr: string } {
   if (run.outputBytes === run.attemptOffset) return { stdout: "", stderr: "" };
   const heads = { stdout: new StreamHead(), stderr: new StreamHead() };
-  let offset = run.attemptOffset;
-  while (offset < run.outputBytes && !(heads.stdout.isFull && heads.stderr.isFull)) {
-    for (const row of logRows(db, run, offset)) {
-      let bytes: Uint8Array | undefined;
-      for (const segment of row.segments) {
-        offset = segment.end;
-        if (heads[segment.stream].isFull) continue;
-        bytes ??= readBytes(db, row);
-        heads[segment.stream].add(bytes.subarray(segment.start - row.start, segment.end - row.start));
-      }
-      if (heads.stdout.isFull && heads.stderr.isFull) break;
+  // An attempt's log begins in a row of its own.
+  const rows = db.iterate(
+    "SELECT row, start, attempt, segments FROM output WHERE task = ? AND run = ? AND start >= ? ORDER BY start",
+    run.serial,
+    run.index,
+    run.attemptOffset,
+  );
+  for (const found of rows) {
+    const row = decodeLogRow(found);
+    let bytes: Uint8Array | undefined;
+    for (const segment of row.segments) {
+      if (heads[segment.stream].isFull) continue;
+      bytes ??= readBytes(db, row);
+      heads[segment.stream].add(bytes.subarray(segment.start - row.start, segment.end - row.start));
     }
+    if (heads.stdout.isFull && heads.stderr.isFull) break;
   }
   return { stdout: heads.stdout.text(), stderr: heads.stderr.text() };
 }
@@ -162,7 +166,8 @@ class StreamHead {
   }
 
   text(): string {
-    return resultText(Buffer.concat(this.#pieces));
+    const [only] = this.#pieces;
+    return resultText(only !== undefined && this.#pieces.length === 1 ? only : Buffer.concat(this.#pieces));
   }
 }
 

@@ -2,13 +2,13 @@
 import { assert } from "../../base/errors.ts";
 import { STORE_ENDED_BACKOFFS_MAX, STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
 import type { PeerId } from "../../base/ids.ts";
-import type { RunResult } from "../../model/outcome.ts";
+import type { RunResult, Usage } from "../../model/outcome.ts";
 import type { AttemptId, RunChange } from "../../model/run.ts";
 import { failureReason } from "../failure-reason.ts";
 import type { RunRef, RunningAttempt } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
-import type { Answer, Args, ReadyRunWire, SettleArgs, SpecWire } from "./messages.ts";
+import type { Answer, Args, ReadyRunWire, RunWire, SettleArgs, SpecWire } from "./messages.ts";
 import { readResultTexts } from "./output-rows.ts";
 import {
   type RunRecord,
@@ -19,8 +19,8 @@ import {
   loadRun,
   makeRuns,
   moveRun,
+  readAttempts,
 } from "./run-rows.ts";
-import { readRunWire } from "./task-operations.ts";
 import { type TaskRecord, loadTask, readSpec, readTaskWire, saveTask } from "./task-rows.ts";
 
 export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"promoteDue"> {
@@ -197,24 +197,26 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
   if (change.kind === "refused") return { kind: "stale" };
   assert(change.attemptState !== undefined, "what is settled was under way");
   finishAttempt(db, run, change.attemptState, end.outcome, now);
-  if (change.outcome === undefined) tryAgain(db, task, run, change, args);
-  else endRun(db, task, run, { ...change, outcome: change.outcome }, args);
+  const told =
+    change.outcome === undefined
+      ? tryAgain(db, task, run, change, args)
+      : endRun(db, task, run, { ...change, outcome: change.outcome }, args);
   saveTask(db, task, now);
-  const told = readRunWire(db, task, run.index);
-  assert(told !== undefined, "a run that was settled is there");
-  return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown), run: told };
+  return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown, told), run: told };
 }
 
 type Changed = Extract<RunChange, { kind: "changed" }>;
 
 /** Back to ready; after a failure of its own, not before its back-off is over. */
-function tryAgain(db: Database, task: TaskRecord, run: RunRecord, change: Changed, args: SettleArgs): void {
+function tryAgain(db: Database, task: TaskRecord, run: RunRecord, change: Changed, args: SettleArgs): RunWire {
   const backoffMs = change.backoffMs ?? 0;
   const notBefore = backoffMs === 0 ? 0 : args.now + backoffMs * (0.5 + 0.5 * args.backoffJitter);
+  const outputTruncated = run.outputTruncated || args.end.outputTruncated;
   moveRun(db, task, run, change.next, {
     set: "worker = NULL, lease_until = NULL, not_before = ?, output_truncated = ?",
-    values: [notBefore, Number(run.outputTruncated || args.end.outputTruncated)],
+    values: [notBefore, Number(outputTruncated)],
   });
+  return settledRunWire(db, task, run, change, { outputTruncated });
 }
 
 function endRun(
@@ -223,20 +225,50 @@ function endRun(
   run: RunRecord,
   change: Changed & Required<Pick<Changed, "outcome">>,
   args: SettleArgs,
-): void {
+): RunWire {
   const { end, now } = args;
   const result: RunResult = {
     value: end.value,
     ...readResultTexts(db, run),
     exitCode: end.outcome.kind === "exited" ? end.outcome.code : undefined,
   };
-  finishRun(db, task, run, change.next, {
-    outcome: change.outcome,
+  const ended = {
+    outcome: JSON.stringify(change.outcome),
     usage: end.usage,
     result: JSON.stringify(result),
     outputTruncated: run.outputTruncated || end.outputTruncated,
-  });
+  };
+  finishRun(db, task, run, change.next, ended);
   task.resultRun = run.index;
   task.reason = failureReason(change.outcome, run.index, task.plan.total) ?? task.reason;
   makeRuns(db, task, now, Infinity);
+  return settledRunWire(db, task, run, change, ended);
+}
+
+/** The run as it is told, from what was just written of it. */
+function settledRunWire(
+  db: Database,
+  task: TaskRecord,
+  run: RunRecord,
+  change: Changed,
+  ended: {
+    readonly outcome?: string;
+    readonly result?: string;
+    readonly usage?: Usage;
+    readonly outputTruncated: boolean;
+  },
+): RunWire {
+  return {
+    task: task.plan.id,
+    serial: task.serial,
+    index: run.index,
+    state: change.next.state,
+    dueAt: run.dueAt,
+    attempts: readAttempts(db, run.serial, run.index, run.index).get(run.index) ?? [],
+    outcome: ended.outcome,
+    result: ended.result,
+    usage: ended.usage,
+    outputBytes: run.outputBytes,
+    outputTruncated: ended.outputTruncated,
+  };
 }

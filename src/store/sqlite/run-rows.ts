@@ -131,14 +131,14 @@ export function moveRun(
   countRun(task, run.cursor.state, next.state);
 }
 
-/** Ends a run: `outcome` is the run's, the rest the last attempt's, where it had one. */
+/** Ends a run: `outcome` is the run's, the rest the last attempt's, where it had one. Outcome and result are JSON. */
 export function finishRun(
   db: Database,
   task: TaskRecord,
   run: RunRecord,
   next: RunCursor,
   end: {
-    readonly outcome: Outcome;
+    readonly outcome: string;
     readonly usage?: Usage;
     readonly result?: string;
     readonly outputTruncated: boolean;
@@ -148,7 +148,7 @@ export function finishRun(
     set: `worker = NULL, lease_until = NULL, not_before = 0, outcome = ?, wall_ms = ?, cpu_ms = ?, memory_bytes = ?,
       result = ?, output_truncated = ?`,
     values: [
-      JSON.stringify(end.outcome),
+      end.outcome,
       end.usage?.wallMs ?? null,
       end.usage?.cpuMs ?? null,
       end.usage?.memoryBytes ?? null,
@@ -216,7 +216,8 @@ export function readRunWires(
   return rows.map((row) => decodeRunWire(task, row, attempts.get(decodeNumber(row.idx)) ?? []));
 }
 
-function readAttempts(
+/** Attempts of the runs `fromIndex` to `toIndex`, by run. */
+export function readAttempts(
   db: Database,
   serial: number,
   fromIndex: number,

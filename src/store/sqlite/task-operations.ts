@@ -3,10 +3,9 @@ import { assert } from "../../base/errors.ts";
 import { STORE_PAGE_BYTES_MAX, STORE_PURGE_ROWS_MAX } from "../../base/limits.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { AttemptId } from "../../model/run.ts";
-import { decodeNumber, decodeOptionalText } from "./columns.ts";
-import { decodeBytes, decodeText } from "./columns.ts";
+import { decodeBytes, decodeNumber, decodeOptionalText, decodeText } from "./columns.ts";
 import type { Database } from "./database.ts";
-import type { Answer, CreateTaskArgs, ListTasksArgs, RunWire } from "./messages.ts";
+import type { Answer, CreateTaskArgs, ListTasksArgs } from "./messages.ts";
 import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, makeRuns, readRunWires } from "./run-rows.ts";
 import {
   type TaskRecord,
@@ -81,11 +80,8 @@ export function listRuns(
 
 export function getLatestStartedRun(db: Database, args: { readonly id: TaskId }): Answer<"getLatestStartedRun"> {
   const task = loadTaskById(db, args.id);
-  return task?.latestRun === undefined ? undefined : readRunWire(db, task, task.latestRun);
-}
-
-export function readRunWire(db: Database, task: TaskRecord, index: number): RunWire | undefined {
-  return readRunWires(db, task, { fromIndex: index, limit: 1, bytesMax: STORE_PAGE_BYTES_MAX })[0];
+  if (task?.latestRun === undefined) return undefined;
+  return readRunWires(db, task, { fromIndex: task.latestRun, limit: 1, bytesMax: STORE_PAGE_BYTES_MAX })[0];
 }
 
 export function cancelTask(
@@ -103,7 +99,10 @@ export function cancelTask(
       running.push(attemptId(task, run));
       finishAttempt(db, run, change.attemptState, change.outcome, args.now);
     }
-    finishRun(db, task, run, change.next, { outcome: change.outcome, outputTruncated: run.outputTruncated });
+    finishRun(db, task, run, change.next, {
+      outcome: JSON.stringify(change.outcome),
+      outputTruncated: run.outputTruncated,
+    });
   }
   task.isCancelled = true;
   task.reason = args.reason;

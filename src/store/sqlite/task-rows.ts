@@ -144,17 +144,24 @@ export function taskWire(task: TaskRecord, parts: Pick<TaskWire, "spec" | "resul
   };
 }
 
-/** Looks up what `taskWire` needs beside the record. */
-export function readTaskWire(db: Database, task: TaskRecord, isSpecKnown: boolean): TaskWire {
-  const result =
-    task.resultRun === undefined
-      ? undefined
-      : db.get("SELECT result FROM runs WHERE task = ? AND idx = ?", task.serial, task.resultRun);
+/** Looks up what `taskWire` needs beside the record. `latest` is a run that is at hand: it may be the one with the result. */
+export function readTaskWire(
+  db: Database,
+  task: TaskRecord,
+  isSpecKnown: boolean,
+  latest?: { readonly index: number; readonly result: string | undefined },
+): TaskWire {
   return taskWire(task, {
     spec: isSpecKnown ? undefined : readSpec(db, task.serial),
-    result: result === undefined ? undefined : decodeOptionalText(result.result),
+    result: latest !== undefined && latest.index === task.resultRun ? latest.result : readResult(db, task),
     runningSince: task.counts.running === 0 ? [] : (readRunningSince(db, [task.serial]).get(task.serial) ?? []),
   });
+}
+
+function readResult(db: Database, task: TaskRecord): string | undefined {
+  if (task.resultRun === undefined) return undefined;
+  const row = db.get("SELECT result FROM runs WHERE task = ? AND idx = ?", task.serial, task.resultRun);
+  return decodeOptionalText(row?.result);
 }
 
 export function readSpec(db: Database, serial: number): SpecWire {
