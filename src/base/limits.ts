@@ -18,7 +18,7 @@ export const QUESTIONS_MAX = 16_384;
 /** Capabilities we may export to, or import from, one peer. */
 export const EXPORTS_MAX = 65_536;
 export const IMPORTS_MAX = 65_536;
-/** Bytes sent and not yet taken by the transport, above which sending calls wait. */
+/** Bytes of answers that the transport has not taken, above which no more calls are read. */
 export const SEND_BUFFER_BYTES_MAX = 4 * MIB;
 /** Bytes of parameters of calls that have come in and are not answered; reading stops above it. */
 export const CALL_BYTES_IN_FLIGHT_MAX = 32 * MIB;
@@ -26,6 +26,11 @@ export const CALL_BYTES_IN_FLIGHT_MAX = 32 * MIB;
 export const CHUNK_BYTES_MAX = 1 * MIB;
 /** Bytes queued for a peer that does not read, above which calls to it fail as overloaded. */
 export const SEND_QUEUE_BYTES_MAX = 64 * MIB;
+/** How long reading may stop. After that it goes on, and calls beyond the limits fail as overloaded. */
+export const READ_STALL_MS_MAX = 1_000;
+/** Answers that the peer has been given and has not finished, and the bytes of those kept for pipelining. */
+export const ANSWERS_UNFINISHED_MAX = 4 * ANSWERS_MAX;
+export const RESULT_BYTES_KEPT_MAX = 64 * MIB;
 /** Capabilities in one message. */
 export const MESSAGE_CAPABILITIES_MAX = 4_096;
 /** Length of a path from an answer to a capability in it. */

@@ -8,9 +8,9 @@
  * What a handler costs while it runs is counted until it has really ended, cancelled or not.
  */
 import { type ClusterError, overloaded, toClusterError } from "../base/errors.ts";
-import { PIPELINE_CHAIN_MAX } from "../base/limits.ts";
+import { ANSWERS_UNFINISHED_MAX, PIPELINE_CHAIN_MAX, RESULT_BYTES_KEPT_MAX } from "../base/limits.ts";
 import type { Exports } from "./exports.ts";
-import { BrokenHook, type Hook, type Outcome, type PendingCall } from "./hook.ts";
+import { BrokenHook, type Hook, nullCapability, type Outcome, type Payload, PendingCall } from "./hook.ts";
 import { RETURN } from "./message.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { malformed } from "./wire-pointer.ts";
@@ -18,13 +18,15 @@ import { malformed } from "./wire-pointer.ts";
 interface Answer {
   readonly id: number;
   /** Owned. */
-  readonly pending: PendingCall;
+  pending: PendingCall;
   /** The results stay here, for a later Return of the peer to take: `sendResultsTo.yourself`. */
   readonly keepsResults: boolean;
   /** How many unanswered calls this one waits on, through pipelining. */
   readonly depth: number;
   /** Exports that were sent with the results. */
   readonly resultExports: number[];
+  /** Of results that are kept for calls on capabilities in them. */
+  keptBytes: number;
   isReturned: boolean;
   isFinished: boolean;
 }
@@ -34,6 +36,7 @@ export class Answers {
   readonly #exports: Exports;
   readonly #entries = new Map<number, Answer>();
   #unreturned = 0;
+  #keptBytes = 0;
 
   constructor(writer: MessageWriter, exports: Exports) {
     this.#writer = writer;
@@ -49,9 +52,12 @@ export class Answers {
     return this.#unreturned;
   }
 
-  /** Throws unless the id is free. */
+  /** Throws unless the peer may ask a question with this id. */
   checkFree(id: number): void {
     if (this.#entries.has(id)) throw malformed(`a question id that is in use: ${id}`);
+    if (this.#entries.size >= ANSWERS_UNFINISHED_MAX || this.#keptBytes > RESULT_BYTES_KEPT_MAX) {
+      throw overloaded("the peer does not finish its questions", { code: "too-many-unfinished" });
+    }
   }
 
   /** A call has begun. Takes `pending` over. */
@@ -62,6 +68,7 @@ export class Answers {
       keepsResults,
       depth,
       resultExports: [],
+      keptBytes: 0,
       isReturned: false,
       isFinished: false,
     };
@@ -94,6 +101,7 @@ export class Answers {
   finish(id: number, { releaseResultCaps }: { releaseResultCaps: boolean }): void {
     const answer = this.#find(id);
     this.#entries.delete(id);
+    this.#keptBytes -= answer.keptBytes;
     answer.isFinished = true;
     if (!answer.isReturned) {
       this.#unreturned--;
@@ -107,6 +115,7 @@ export class Answers {
     const answers = [...this.#entries.values()];
     this.#entries.clear();
     this.#unreturned = 0;
+    this.#keptBytes = 0;
     for (const answer of answers) answer.isFinished = true;
     for (const answer of answers) {
       answer.pending.cancel(reason);
@@ -133,9 +142,25 @@ export class Answers {
     try {
       const descriptors = this.#exports.describe(results.capabilities, answer.resultExports);
       this.#writer.returnResults(answer.id, results.content, descriptors);
+      this.#keep(answer, results);
     } catch (error) {
       this.#exports.releaseAll(answer.resultExports.splice(0));
       this.#writer.returnException(answer.id, toClusterError(error));
     }
   }
+
+  /** Results are kept for calls on the capabilities in them. Where there are none, nothing is kept. */
+  #keep(answer: Answer, results: Payload): void {
+    if (results.capabilities.length > 0) {
+      answer.keptBytes = results.content.bytes;
+      this.#keptBytes += answer.keptBytes;
+      return;
+    }
+    const { pending } = answer;
+    answer.pending = NO_CAPABILITIES.retain();
+    pending.release();
+  }
 }
+
+/** Stands for results without capabilities. */
+const NO_CAPABILITIES = PendingCall.failed(nullCapability());

@@ -17,9 +17,12 @@
  * Handling a message is synchronous and never waits: not for a handler, not for another connection, not for the stream.
  * So one slow call never holds up another, and a Finish or a Return always gets through to the call it is about.
  * The one thing that may stop is reading as a whole, when this process cannot keep up: too many calls unanswered, too
- * many bytes of parameters held, or too many bytes that the peer does not take. Writing never stops: frames queue in
- * order in the outbox. What bounds that queue is that its sources are: returns, by the calls we read; calls, by
- * QUESTIONS_MAX and SEND_QUEUE_BYTES_MAX, past which they fail as `overloaded`.
+ * many bytes of parameters held, or too many bytes of answers that the peer does not take. What would bring relief may
+ * be behind what is not read (the Return that a handler waits for; or the peer has stopped for the same reason), so it
+ * stops for READ_STALL_MS_MAX at most: then everything is read again, and calls beyond the limits are answered
+ * `overloaded`. Writing never stops: frames queue in order in the outbox. What bounds that queue is that its sources
+ * are: answers, by the calls we read; calls, by QUESTIONS_MAX and SEND_QUEUE_BYTES_MAX, past which they fail as
+ * `overloaded`.
  *
  * ## Order
  *
@@ -40,14 +43,16 @@
  * cost their connection, nothing else. Deliberately not here: three-party handoff (provide, accept, join), which is
  * answered as unimplemented; a capability of one connection passed over another is forwarded through this vat instead.
  */
-import type { Clock } from "../base/clock.ts";
-import { type ClusterError, disconnected, failed, toClusterError, unimplemented } from "../base/errors.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import { type ClusterError, disconnected, failed, overloaded, toClusterError, unimplemented } from "../base/errors.ts";
 import {
   ANSWERS_MAX,
   CALL_BYTES_IN_FLIGHT_MAX,
   CLOSE_FLUSH_MS_MAX,
   EXCEPTION_REASON_LENGTH_MAX,
+  READ_STALL_MS_MAX,
   SEND_BUFFER_BYTES_MAX,
+  SEND_QUEUE_BYTES_MAX,
 } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { Answers } from "./answers.ts";
@@ -57,7 +62,7 @@ import { Content } from "./content.ts";
 import { Embargoes } from "./embargoes.ts";
 import { Exports } from "./exports.ts";
 import { type Frame, FrameReader } from "./framing.ts";
-import { BrokenHook, type Hook, innermost, Payload, PendingCall } from "./hook.ts";
+import { BrokenHook, type Hook, innermost, nullCapability, Payload, PendingCall } from "./hook.ts";
 import { Imports } from "./imports.ts";
 import { type CapDescriptor, DISEMBARGO, MESSAGE, type MessageTarget, RETURN, SEND_RESULTS_TO } from "./message.ts";
 import {
@@ -115,6 +120,9 @@ export class Connection implements AsyncDisposable {
   #callsHeld = 0;
   #isPaused = false;
   #isResuming = false;
+  /** Reading has stopped for too long and goes on; calls beyond the limits are refused. */
+  #isShedding = false;
+  #stall: Timer | undefined;
   #closing: Promise<void> | undefined;
 
   /** Starts at once. */
@@ -194,7 +202,7 @@ export class Connection implements AsyncDisposable {
 
   #read(): void {
     try {
-      while (!this.ended.aborted && !this.#isBehind()) {
+      while (!this.ended.aborted && this.#mayRead()) {
         const frame = this.#frames.next();
         if (frame === undefined) return;
         this.#handle(frame);
@@ -207,11 +215,21 @@ export class Connection implements AsyncDisposable {
     if (this.ended.aborted || this.#isPaused) return;
     this.#isPaused = true;
     this.#stream.pause();
+    this.#stall ??= this.#clock.setTimer(READ_STALL_MS_MAX, () => this.#shed());
+  }
+
+  #mayRead(): boolean {
+    if (!this.#isBehind()) this.#isShedding = false;
+    else if (!this.#isShedding) return false;
+    else if (this.#outbox.queuedBytes > SEND_QUEUE_BYTES_MAX * 2) {
+      throw overloaded("the peer does not take its answers", { code: "send-queue-full" });
+    }
+    return true;
   }
 
   #isBehind(): boolean {
     return (
-      this.#outbox.queuedBytes > SEND_BUFFER_BYTES_MAX ||
+      this.#outbox.queuedAnswerBytes > SEND_BUFFER_BYTES_MAX ||
       this.#callBytes > CALL_BYTES_IN_FLIGHT_MAX ||
       this.#callsHeld >= ANSWERS_MAX ||
       this.#answers.unreturned >= ANSWERS_MAX
@@ -224,11 +242,24 @@ export class Connection implements AsyncDisposable {
     this.#isResuming = true;
     queueMicrotask(() => {
       this.#isResuming = false;
-      if (!this.#isPaused || this.ended.aborted || this.#isBehind()) return;
-      this.#isPaused = false;
-      this.#read();
-      if (!this.#isPaused && !this.ended.aborted) this.#stream.resume();
+      if (!this.#isBehind()) this.#resume();
     });
+  }
+
+  #shed(): void {
+    this.#stall = undefined;
+    if (!this.#isPaused || this.ended.aborted) return;
+    this.#isShedding = true;
+    this.#resume();
+  }
+
+  #resume(): void {
+    if (!this.#isPaused || this.ended.aborted) return;
+    this.#isPaused = false;
+    this.#stall?.[Symbol.dispose]();
+    this.#stall = undefined;
+    this.#read();
+    if (!this.#isPaused && !this.ended.aborted) this.#stream.resume();
   }
 
   #handle(frame: Frame): void {
@@ -267,6 +298,11 @@ export class Connection implements AsyncDisposable {
       return this.#writer.unimplemented(frame);
     }
     const params = this.#payload(frame, received);
+    if (this.#isShedding && this.#isBehind()) {
+      params.dispose();
+      const error = overloaded("too many calls are under way", { code: "too-many-calls" });
+      return this.#answers.open(questionId, PendingCall.failed(error));
+    }
     const { hook, depth } = this.#callTarget(target, params);
     this.#callBytes += frame.bytes;
     this.#callsHeld++;
@@ -320,7 +356,11 @@ export class Connection implements AsyncDisposable {
   #handleResolve(body: StructReader): void {
     const promiseId = body.uint32(0);
     const which = body.uint16(4);
-    if (which === 0) this.#imports.resolve(promiseId, this.#receive(readDescriptor(body.struct(0))) ?? nullHook());
+    if (which === 0)
+      this.#imports.resolve(
+        promiseId,
+        this.#receive(readDescriptor(body.struct(0))) ?? new BrokenHook(nullCapability()),
+      );
     else if (which === 1) this.#imports.resolve(promiseId, new BrokenHook(readException(body.struct(0))));
     else throw malformed(`resolution ${which}`);
   }
@@ -431,6 +471,7 @@ export class Connection implements AsyncDisposable {
 
   #end(reason: ClusterError): void {
     if (this.ended.aborted) return;
+    this.#stall?.[Symbol.dispose]();
     this.#outbox.close();
     this.#log.debug("connection ended", { code: reason.code });
     this.#ended.abort(reason);
@@ -457,8 +498,4 @@ export class Connection implements AsyncDisposable {
     using _timer = this.#clock.setTimer(CLOSE_FLUSH_MS_MAX, cut);
     await this.#stream.close();
   }
-}
-
-function nullHook(): Hook {
-  return new BrokenHook(failed("a null capability", { code: "null-capability" }));
 }

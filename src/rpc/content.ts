@@ -80,6 +80,10 @@ export class Content {
     return this.#message._capnp.segments.map((segment) => new DataView(segment.buffer, 0, segment.byteLength));
   }
 
+  get bytes(): number {
+    return this.segments.reduce((sum, segment) => sum + segment.byteLength, 0);
+  }
+
   /** The content as a struct. What came in is copied on the first use: capnp-es wants buffers of its own. */
   root<T extends Struct>(type: StructCtor<T>, owner: object): T {
     if (this.#message === undefined) {

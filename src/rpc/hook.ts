@@ -140,6 +140,10 @@ function capabilityIndex(segments: Segments, content: Slot, path: readonly numbe
   return target.kind === "capability" ? target.index : -1;
 }
 
+export function nullCapability(): ClusterError {
+  return failed("a null capability", { code: "null-capability" });
+}
+
 /** A capability that never works. */
 export class BrokenHook extends Hook {
   readonly reason: ClusterError;

@@ -59,7 +59,7 @@ export class MessageWriter {
     this.#view.setBigUint64(body + 8, header.interfaceId, true);
     this.#target(body + 24, target);
     this.#payload(body + 32, content, descriptors);
-    this.#end();
+    this.#end({ isCall: true });
   }
 
   returnResults(answerId: number, content: Content, descriptors: readonly CapDescriptor[]): void {
@@ -184,7 +184,7 @@ export class MessageWriter {
     return message + WORD;
   }
 
-  #end(): void {
+  #end({ isCall = false } = {}): void {
     const table = this.#frameStart + 4;
     this.#view.setUint32(table, (this.#at - this.#contentStart) / WORD, true);
     for (let i = 1; i < this.#segments.length; i++) {
@@ -195,7 +195,7 @@ export class MessageWriter {
       this.#at += segment.byteLength;
     }
     this.#segments = NO_SEGMENTS;
-    this.#outbox.commit(this.#at);
+    this.#outbox.commit(this.#at, { isCall });
   }
 
   #copy(segment: DataView, at: number): void {

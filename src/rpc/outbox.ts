@@ -10,6 +10,11 @@ const BUFFER_BYTES_MIN = 4 * 1024;
 /** Above this size a buffer is not made larger, but followed by another. */
 const BUFFER_BYTES_MAX = 1024 * 1024;
 
+interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly callBytes: number;
+}
+
 export class Outbox {
   readonly #stream: ByteStream;
   readonly #onRelief: () => void;
@@ -17,9 +22,12 @@ export class Outbox {
   #view = new DataView(this.#bytes.buffer);
   #length = 0;
   #lastFlushBytes = 0;
+  /** Bytes of calls in the buffer being filled. */
+  #callBytes = 0;
   /** Full buffers, before the one being filled. */
-  #full: Uint8Array[] = [];
+  #full: Chunk[] = [];
   #fullBytes = 0;
+  #fullCallBytes = 0;
   #isFlushing = false;
   #isBlocked = false;
   #isClosed = false;
@@ -35,6 +43,11 @@ export class Outbox {
     return this.#fullBytes + this.#length;
   }
 
+  /** Those of them that are no calls of ours, but answers and whatever else the peer's messages cause. */
+  get queuedAnswerBytes(): number {
+    return this.queuedBytes - this.#fullCallBytes - this.#callBytes;
+  }
+
   /** Room for a frame of at most `bytesMax` bytes: write at `offset` of `view`, then `commit`, with nothing in between. */
   reserve(bytesMax: number): { readonly view: DataView; readonly bytes: Uint8Array; readonly offset: number } {
     if (this.#length + bytesMax > this.#bytes.byteLength) this.#makeRoom(bytesMax);
@@ -42,7 +55,8 @@ export class Outbox {
   }
 
   /** The frame reserved last ends at `end`. */
-  commit(end: number): void {
+  commit(end: number, { isCall = false } = {}): void {
+    if (isCall) this.#callBytes += end - this.#length;
     this.#length = this.#isClosed ? 0 : end;
     if (this.#isFlushing || this.#isClosed) return;
     this.#isFlushing = true;
@@ -61,16 +75,14 @@ export class Outbox {
   /** Drops what is queued and takes no more. */
   close(): void {
     this.#isClosed = true;
-    this.#full = [];
-    this.#fullBytes = 0;
-    this.#length = 0;
+    this.#take();
   }
 
   #makeRoom(bytesMax: number): void {
     const wanted = Math.max(this.#length + bytesMax, this.#bytes.byteLength * 2, BUFFER_BYTES_MIN);
     if (this.#length > 0 && wanted > BUFFER_BYTES_MAX) {
-      this.#full.push(this.#bytes.subarray(0, this.#length));
-      this.#fullBytes += this.#length;
+      this.#keep({ bytes: this.#bytes.subarray(0, this.#length), callBytes: this.#callBytes });
+      this.#callBytes = 0;
       this.#replace(Math.max(bytesMax, BUFFER_BYTES_MIN));
       return;
     }
@@ -95,23 +107,29 @@ export class Outbox {
 
   #write(): void {
     if (this.#isClosed) return;
-    const last = this.#bytes.subarray(0, this.#length);
-    const chunks = this.#length === 0 ? this.#full : [...this.#full, last];
-    this.#full = [];
-    this.#fullBytes = 0;
-    this.#lastFlushBytes = this.#length;
-    this.#bytes = new Uint8Array(0);
-    this.#view = new DataView(this.#bytes.buffer);
-    this.#length = 0;
-    for (const chunk of chunks) {
+    for (const chunk of this.#take()) {
       if (this.#isBlocked) this.#keep(chunk);
-      else if (!this.#stream.write(chunk)) this.#waitForStream();
+      else if (!this.#stream.write(chunk.bytes)) this.#waitForStream();
     }
   }
 
-  #keep(chunk: Uint8Array): void {
+  /** Empties the queue. */
+  #take(): Chunk[] {
+    const chunks = this.#full;
+    if (this.#length > 0) chunks.push({ bytes: this.#bytes.subarray(0, this.#length), callBytes: this.#callBytes });
+    this.#lastFlushBytes = this.#length;
+    this.#full = [];
+    this.#fullBytes = 0;
+    this.#fullCallBytes = 0;
+    this.#callBytes = 0;
+    this.#replace(0);
+    return chunks;
+  }
+
+  #keep(chunk: Chunk): void {
     this.#full.push(chunk);
-    this.#fullBytes += chunk.byteLength;
+    this.#fullBytes += chunk.bytes.byteLength;
+    this.#fullCallBytes += chunk.callBytes;
   }
 
   #waitForStream(): void {
