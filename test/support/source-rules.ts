@@ -23,14 +23,14 @@ export function codeLines(text: string): readonly string[] {
   });
 }
 
-/** Every module that the file names: imports, exports from, type imports, dynamic imports, URLs beside the file. */
+/** Every module that the file names: imports, exports from, type imports, dynamic imports, programs by URL. */
 export function importedModules(text: string): readonly string[] {
   const code = codeLines(text).join("\n");
   const patterns = [
     /^\s*(?:import|export)\b[^;"'`]*?\bfrom\s*["']([^"']+)["']/gm,
     /^\s*import\s*["']([^"']+)["']/gm,
     /\bimport\(\s*["']([^"']+)["']/g,
-    /\bnew URL\(\s*["'](\.{1,2}\/[^"']+\.[a-z]+)["'],\s*import\.meta\.url/g,
+    /\bnew URL\(\s*["'](\.{1,2}\/[^"']+\.[cm]?[jt]s)["'],\s*import\.meta\.url/g,
   ];
   return patterns.flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1] ?? ""));
 }
