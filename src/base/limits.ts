@@ -77,8 +77,10 @@ export const STREAM_WINDOW_BYTES_MAX = 2 * MIB;
 export const STREAM_READ_BUFFER_BYTES_MAX = 8 * MIB;
 /** How long a socket that has sent all its bytes waits for the other side to end too. */
 export const CLOSE_LINGER_MS = 5_000;
-/** One try at one address of a peer, up to an open RPC stream. */
+/** One try to connect to one address of a peer: an address that keeps quiet for longer leads nowhere. */
 export const DIAL_TIMEOUT_MS = 3_000;
+/** From a TCP connection to an open stream. Somebody is there, and may be busy with many that came at once. */
+export const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Addresses tried of one peer, and addresses read from any one source. */
 export const PEER_ADDRESSES_MAX = 32;
 /** A peer that does not answer a ping within the timeout is gone; pings go out at this pace. */

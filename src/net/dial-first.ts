@@ -8,7 +8,8 @@
 import { connect } from "node:net";
 import type { Clock, Timer } from "../base/clock.ts";
 import { ClusterError, disconnected, messageOf } from "../base/errors.ts";
-import { DIAL_TIMEOUT_MS } from "../base/limits.ts";
+import { DIAL_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
+import { isLoopbackAddress } from "./dial-addresses.ts";
 import { timeoutSignal } from "./timeout-signal.ts";
 
 /** How long an address may keep quiet before the next is tried beside it. */
@@ -31,15 +32,14 @@ export async function dialFirst<T>(init: DialFirstInit<T>): Promise<T> {
   const failures: Failure[] = [];
   using race = new ProbeRace(init);
   for (;;) {
-    const found = addresses.length === 1 ? { address: addresses[0] ?? "" } : await race.next();
+    const found = await race.next();
     if (found === undefined) throw explainFailures([...failures, ...race.failures]);
-    using timeout = timeoutSignal(clock, DIAL_TIMEOUT_MS, signal);
+    using timeout = timeoutSignal(clock, HANDSHAKE_TIMEOUT_MS, signal);
     try {
       return await init.dial(found.address, { signal: timeout.signal });
     } catch (error) {
       signal?.throwIfAborted();
       failures.push({ address: found.address, error });
-      if (addresses.length === 1) throw explainFailures(failures);
     }
   }
 }
@@ -118,10 +118,13 @@ class ProbeRace<T> {
   }
 }
 
-/** Connects and closes again. Multiaddrs that name no IP address and TCP port are taken to answer. */
+/**
+ * Connects and closes again. Only dialling can tell about addresses without an IP address, and is as quick to tell about
+ * loopback, which never keeps quiet: these are taken to answer.
+ */
 export function probeTcp(address: string, { signal }: { readonly signal: AbortSignal }): Promise<void> {
   const [, host, port] = /^\/(?:ip4|(?:ip6zone\/[^/]+\/)?ip6)\/([^/]+)\/tcp\/(\d+)$/.exec(address) ?? [];
-  if (host === undefined || port === undefined) return Promise.resolve();
+  if (host === undefined || port === undefined || isLoopbackAddress(address)) return Promise.resolve();
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port: Number(port), autoSelectFamily: false });
     const settle = (then: () => void): void => {

@@ -12,7 +12,7 @@ import { multiaddr } from "@multiformats/multiaddr";
 import type { Clock } from "../base/clock.ts";
 import { ClusterError, disconnected, failed, messageOf } from "../base/errors.ts";
 import { parsePeerId, type PeerId } from "../base/ids.ts";
-import { DIAL_TIMEOUT_MS } from "../base/limits.ts";
+import { HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { ByteStream } from "../rpc/byte-stream.ts";
@@ -236,7 +236,7 @@ export class Host implements AsyncDisposable {
         ? failed("the peer's id has an unknown form", { code: "unreachable" })
         : failed(`${remote.addr} is this process itself`, { code: "dialed-self" });
     }
-    using timeout = timeoutSignal(this.#init.clock, DIAL_TIMEOUT_MS, signal);
+    using timeout = timeoutSignal(this.#init.clock, HANDSHAKE_TIMEOUT_MS, signal);
     try {
       const stream = await connection.newStream(this.#protocol, {
         signal: timeout.signal,

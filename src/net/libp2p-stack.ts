@@ -11,7 +11,7 @@ import { createLibp2p } from "libp2p";
 import type { Clock } from "../base/clock.ts";
 import {
   CONNECTIONS_MAX,
-  DIAL_TIMEOUT_MS,
+  HANDSHAKE_TIMEOUT_MS,
   HEARTBEAT_BYTES_MAX,
   PING_EVERY_MS,
   PING_TIMEOUT_MS,
@@ -68,7 +68,8 @@ export async function startLibp2p(init: Libp2pStackInit): Promise<Libp2pStack> {
       inboundConnectionThreshold: CONNECTIONS_MAX,
       maxIncomingPendingConnections: 256,
       maxConnections: CONNECTIONS_MAX,
-      addressDialTimeout: DIAL_TIMEOUT_MS,
+      dialTimeout: HANDSHAKE_TIMEOUT_MS,
+      addressDialTimeout: HANDSHAKE_TIMEOUT_MS,
       // Coming back is the dialer's part, which knows more addresses.
       reconnectRetries: 0,
     },
