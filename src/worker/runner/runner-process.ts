@@ -350,6 +350,7 @@ function runnerArguments(code: RunnerCode, tier: RunnerTier): string[] {
     `--allow-fs-read=${code.folder}/`,
     "--disallow-code-generation-from-strings",
     "--no-addons",
+    "--unhandled-rejections=none",
     "--no-warnings",
     `--wasm-max-table-size=${WASM_TABLE_ENTRIES_MAX}`,
     `--wasm-max-mem-pages=${MEMORY_PAGES_MAX}`,

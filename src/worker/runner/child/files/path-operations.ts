@@ -37,9 +37,8 @@ export function openPath(
   if (how.creates && how.isExclusive) refuse(ERRNO.EXIST);
   if (found.inode.kind === "symlink") refuse(ERRNO.LOOP);
   if (how.wantsDirectory && found.inode.kind !== "directory") refuse(ERRNO.NOTDIR);
-  // Libraries ask for every right when they open a directory as one; a file meant to be written is another matter.
   const isForFile = how.isForWriting || how.creates || how.truncates;
-  if (found.inode.kind === "directory" && isForFile && !how.wantsDirectory) refuse(ERRNO.ISDIR);
+  if (found.inode.kind === "directory" && isForFile) refuse(ERRNO.ISDIR);
   return found.inode;
 }
 
