@@ -110,8 +110,8 @@ export class Dispatcher {
 
   async #matchOnce(): Promise<void> {
     const { store, channel, clock, policy, random } = this.#init;
-    for (let window = MATCH_WINDOW_FIRST; ; window = Math.min(window * 4, MATCH_WINDOW_MAX)) {
-      if (channel.waiting().length === 0) return;
+    let window = MATCH_WINDOW_FIRST;
+    while (channel.waiting().length > 0) {
       const runs = await store.listReady(clock.now(), window);
       if (this.#state === "closed" || runs.length === 0) return;
       const offers = channel
@@ -122,8 +122,12 @@ export class Dispatcher {
         this.#turns.record(offer.peer);
         this.#start(run, offer);
       }
-      // All of the window wants other workers: look behind it.
-      if (pairings.length > 0 || runs.length < window || window === MATCH_WINDOW_MAX) return;
+      // Behind a full window more may wait: the next reading no longer has what was just leased. Where nothing of the
+      // window found an offer, all of it wants other workers, and a wider one looks behind it.
+      if (runs.length < window) return;
+      if (pairings.length > 0) continue;
+      if (window === MATCH_WINDOW_MAX) return;
+      window = Math.min(window * 4, MATCH_WINDOW_MAX);
     }
   }
 

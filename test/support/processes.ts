@@ -107,7 +107,8 @@ export class Cluster implements AsyncDisposable {
   }
 
   start(options: StartOptions): CapmeshProcess {
-    const started = new CapmeshProcess(this.#spawn(options));
+    const args = [...options.args, "--ns", this.namespace];
+    const started = new CapmeshProcess(this.#spawn({ ...options, args }));
     this.#processes.push(started);
     return started;
   }
@@ -126,15 +127,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   #spawn({ args, env = {}, wrapper = [] }: StartOptions): ChildProcess {
-    const [command = process.execPath, ...rest] = [
-      ...wrapper,
-      process.execPath,
-      MAIN,
-      ...args,
-      "--ns",
-      this.namespace,
-      "--json",
-    ];
+    const [command = process.execPath, ...rest] = [...wrapper, process.execPath, MAIN, ...args, "--json"];
     return spawn(command, rest, {
       stdio: ["ignore", "pipe", "pipe"],
       env: {
@@ -176,13 +169,23 @@ function parseReady(line: string): Ready | undefined {
   return parsed.event === "ready" ? parsed : undefined;
 }
 
-/** Asks again until the answer is good. The test's own time limit ends a wait that is in vain. */
+/** How long `eventually` asks before it says why there is no good answer. */
+const EVENTUALLY_MS = 60_000;
+
+/** Asks again until there is an answer. Rejects, with what was wrong last, when there is none for long. */
 export async function eventually<T>(ask: () => Promise<T | undefined>): Promise<T> {
-  for (;;) {
-    const answer = await ask().catch(() => undefined);
-    if (answer !== undefined) return answer;
+  const giveUpAt = performance.now() + EVENTUALLY_MS;
+  let error: unknown = new Error("the condition never held");
+  while (performance.now() < giveUpAt) {
+    try {
+      const answer = await ask();
+      if (answer !== undefined) return answer;
+    } catch (thrown) {
+      error = thrown;
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  throw error;
 }
 
 /** The built guests. */

@@ -14,7 +14,7 @@ export interface Hosts extends AsyncDisposable {
 /** Why two hosts cannot be had on this machine; undefined when they can. */
 export function noHostsBecause(): string | undefined {
   try {
-    execFileSync("unshare", ["-rn", "sh", "-c", "ip link add a type veth peer name b && nsenter --version"], {
+    execFileSync("unshare", ["-rn", "sh", "-c", "ip link add veth0 type veth peer name veth1 && nsenter --version"], {
       stdio: "pipe",
     });
     return undefined;
@@ -28,7 +28,7 @@ export async function openTwoHosts(): Promise<Hosts> {
   const enterFirst = enter(first);
   const second = await hold(["nsenter", "-t", String(first.pid), "-U", "--preserve-credentials", "unshare", "-n"]);
   const enterSecond = enter(second);
-  sh(enterFirst, `ip link add cable type veth peer name cable netns ${second.pid}`);
+  sh(enterFirst, `ip link add name cable type veth peer name cable netns ${second.pid}`);
   for (const [host, address] of [
     [enterFirst, "10.77.0.1"],
     [enterSecond, "10.77.0.2"],
