@@ -14,7 +14,7 @@ export interface BlobStore {
 
 /** A blob being written. Disposing it without `commit` leaves nothing behind. */
 export interface BlobWriter extends AsyncDisposable {
-  /** Appends; resolves when more is welcome. */
+  /** Appends; resolves when more is welcome. The bytes are borrowed until then. Calls need not wait for each other. */
   write(bytes: Uint8Array): Promise<void>;
   /** All bytes so far are readable at this path until commit or disposal, for inspection. */
   finish(): Promise<{ readonly digest: Digest; readonly bytes: number; readonly path: string }>;

@@ -27,13 +27,16 @@ export interface Store extends AsyncDisposable {
   /** Stores the task, its module's inspection and its first runs (those due at `now`, and the next). */
   createTask(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult>;
   getTask(id: TaskId): Promise<Task | undefined>;
-  /** Newest first. */
+  /** Newest first. A page of large tasks may be shorter than `limit`; the last one is that without a cursor. */
   listTasks(
     options: ListTasksOptions,
   ): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }>;
   /** Unfinished tasks, for the queue's limit. Cheap. */
   countUnfinishedTasks(): Promise<number>;
-  /** By index, ascending, from `fromIndex`. Undefined: no such task. */
+  /**
+   * By index, ascending, from `fromIndex`. Undefined: no such task. Large results may make it shorter than `limit`:
+   * what is empty is the end. Of a run's attempts the latest ATTEMPTS_KEPT_PER_RUN_MAX are there.
+   */
   listRuns(id: TaskId, options: { fromIndex: number; limit: number }): Promise<readonly Run[] | undefined>;
   getRun(id: TaskId, index: number): Promise<Run | undefined>;
   /** The run whose latest attempt started last; undefined when none has started. */
@@ -53,7 +56,10 @@ export interface Store extends AsyncDisposable {
     now: number,
     limit: number,
   ): Promise<{ readonly promoted: readonly RunRef[]; readonly nextDueAt?: number | undefined }>;
-  /** Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age. */
+  /**
+   * Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age. Large specs may
+   * make it shorter than `limit`; it is empty only if there are none.
+   */
   listReady(now: number, limit: number): Promise<readonly ReadyRun[]>;
   /** When the first ready run that is backing off may be leased; undefined when none is. */
   nextBackoffEnd(now: number): Promise<number | undefined>;
@@ -82,11 +88,13 @@ export interface Store extends AsyncDisposable {
   appendOutput(id: AttemptId, offset: number, stream: OutputStream, bytes: Uint8Array): Promise<AppendResult>;
   /**
    * Up to `bytesMax` bytes of a run's log from `offset`, which counts the run's bytes over all attempts and both streams.
-   * `stream` leaves out the other one. Undefined: no such run.
+   * `stream` leaves out the other one. Undefined: no such run. A page may hold fewer bytes, or none, and still not be
+   * the last: read on from its `nextOffset` until that is `outputBytes`.
    */
   readOutput(id: TaskId, run: number, options: ReadOutputOptions): Promise<OutputPage | undefined>;
 
-  // Modules. Their bytes are in the blob store.
+  // Modules. Their bytes are in the blob store. What was found out about one stays when its last task is deleted, and when
+  // its blob is: it is as true as ever, but says nothing about whether the bytes are there.
 
   getModule(digest: Digest): Promise<StoredModule | undefined>;
   /** Whether a task refers to the module. */

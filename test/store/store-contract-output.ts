@@ -95,6 +95,25 @@ export function describeOutput(open: OpenStore): void {
     expect(rest).toMatchObject({ chunks: [], nextOffset: 7, outputBytes: 7 });
   });
 
+  test("puts up with a guest that writes byte by byte to both streams", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    const count = 20_000;
+    for (let offset = 0; offset < count; offset += 1) {
+      void store.appendOutput(attempt, offset, offset % 2 === 0 ? "stdout" : "stderr", Uint8Array.of(offset % 251));
+    }
+    const settled = await store.settle(attempt, attemptEnd(), NOW);
+    expect(settled).toMatchObject({ run: { outputBytes: count } });
+    const read: number[] = [];
+    for (let offset = 0; offset < count;) {
+      const page = await store.readOutput(attempt.task, 1, { stream: "stderr", offset, bytesMax: 100_000 });
+      for (const chunk of page?.chunks ?? []) read.push(...chunk.bytes);
+      offset = page?.nextOffset ?? count;
+    }
+    expect(read).toEqual(Array.from({ length: count / 2 }, (_, index) => (index * 2 + 1) % 251));
+  });
+
   test("gives nothing beyond the end, and does not go back", async () => {
     await using harness = await open();
     const { store } = harness;

@@ -1,6 +1,6 @@
 /** The store's contract: how attempts end. */
 import { expect, test } from "vitest";
-import { LOST_ATTEMPTS_MAX, RESULT_TEXT_BYTES_MAX } from "../../src/base/limits.ts";
+import { ATTEMPTS_KEPT_PER_RUN_MAX, LOST_ATTEMPTS_MAX, RESULT_TEXT_BYTES_MAX } from "../../src/base/limits.ts";
 import type { Outcome } from "../../src/model/outcome.ts";
 import type { OpenStore } from "./store-harness.ts";
 import {
@@ -153,6 +153,23 @@ export function describeSettling(open: OpenStore): void {
       await store.settle(attemptOf(task, 1, attempt), LOST, { ...NOW, isBlameless: true });
     }
     expect(await store.getTask(task.spec.id)).toMatchObject({ state: "ready" });
+  });
+
+  test("remembers the latest of very many attempts", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt: first } = await createRunning(store, taskSpec("t"));
+    const count = ATTEMPTS_KEPT_PER_RUN_MAX + 5;
+    for (let attempt = 1; attempt <= count; attempt += 1) {
+      const id = { ...first, attempt };
+      if (attempt > 1) void store.lease(id, WORKER_A, T0 + attempt, T0 + 1_000);
+      void store.settle(id, LOST, { ...NOW, isBlameless: true });
+    }
+    const run = await store.getRun(first.task, 1);
+    expect(run?.attempts.map((attempt) => attempt.number)).toEqual(
+      Array.from({ length: ATTEMPTS_KEPT_PER_RUN_MAX }, (_, index) => index + 6),
+    );
+    expect(await store.listReady(T0 + 99, 1)).toMatchObject([{ nextAttempt: count + 1, triedWorkers: [WORKER_A] }]);
   });
 
   test("goes on with later runs after a failed one, and has failed in the end", async () => {

@@ -44,6 +44,11 @@ export class Database implements Disposable {
     return this.#writes;
   }
 
+  /** Every statement that was carried out so far, for a look at how SQLite carries it out. */
+  get statements(): readonly string[] {
+    return Array.from(this.#statements.keys());
+  }
+
   /** SQLite ends a transaction by itself on some errors: a full disk is one. */
   get isInTransaction(): boolean {
     return this.#file.isTransaction;

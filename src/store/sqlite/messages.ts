@@ -204,6 +204,13 @@ export type Request<Name extends OperationName = OperationName> = {
   [Each in Name]: { readonly id: number; readonly name: Each; readonly args: Args<Each> };
 }[Name];
 
+/** A request whose name and arguments belong together, though its type does not say so: what one call makes. */
+export interface SentRequest {
+  readonly id: number;
+  readonly name: OperationName;
+  readonly args: Args<OperationName>;
+}
+
 export interface ErrorWire {
   readonly type: ErrorType;
   readonly code: string;
@@ -214,8 +221,8 @@ export type Reply =
   { readonly id: number; readonly answer: Answer<OperationName> } | { readonly id: number; readonly error: ErrorWire };
 
 /** To the thread. */
-export type ToThread =
-  | { readonly kind: "requests"; readonly requests: readonly Request[] }
+export type ToThread<Each = Request> =
+  | { readonly kind: "requests"; readonly requests: readonly Each[] }
   /** The last one: the thread carries out what came before, closes the file and ends. */
   | { readonly kind: "close" };
 

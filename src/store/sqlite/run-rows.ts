@@ -46,7 +46,11 @@ export function loadRun(db: Database, serial: number, index: number): RunRecord 
 /** The runs of a task that are scheduled, ready or running. */
 export function loadOpenRuns(db: Database, task: TaskRecord): readonly RunRecord[] {
   return db
-    .all(`SELECT ${RECORD} FROM runs WHERE task = ? AND outcome IS NULL ORDER BY idx`, task.serial)
+    .all(
+      // Left to itself, SQLite would go through the settled runs too.
+      `SELECT ${RECORD} FROM runs INDEXED BY runs_open WHERE task = ? AND outcome IS NULL ORDER BY idx`,
+      task.serial,
+    )
     .map(decodeRunRecord);
 }
 
@@ -239,7 +243,7 @@ export function readAttempts(
   return attempts;
 }
 
-export function decodeRunRecord(row: Row): RunRecord {
+function decodeRunRecord(row: Row): RunRecord {
   return {
     serial: decodeNumber(row.task),
     index: decodeNumber(row.idx),

@@ -16,7 +16,7 @@ import type {
   FromThread,
   OperationName,
   Reply,
-  Request,
+  SentRequest,
   ThreadInit,
   ToThread,
 } from "./messages.ts";
@@ -43,7 +43,7 @@ export class StoreThread {
   readonly #log: Log;
   readonly #pending = new Map<number, Pending>();
   #pendingBytes = 0;
-  #batch: Request[] = [];
+  #batch: SentRequest[] = [];
   #transfer: ArrayBuffer[] = [];
   #nextId = 1;
   #commits = 0;
@@ -110,7 +110,7 @@ export class StoreThread {
       this.#pending.set(id, { bytes, resolve: (answer) => resolve(decodeAnswer<Name>(answer)), reject });
       this.#pendingBytes += bytes;
       if (this.#batch.length === 0) queueMicrotask(() => this.#flush());
-      this.#batch.push(encodeRequest(id, name, args));
+      this.#batch.push({ id, name, args });
       for (const each of owned) if (each.byteLength > 0) this.#transfer.push(each.buffer);
     });
   }
@@ -139,7 +139,7 @@ export class StoreThread {
     this.#post({ kind: "requests", requests }, transfer);
   }
 
-  #post(message: ToThread, transfer: ArrayBuffer[]): void {
+  #post(message: ToThread<SentRequest>, transfer: ArrayBuffer[]): void {
     this.#worker.postMessage(message, transfer);
   }
 
@@ -197,9 +197,4 @@ function decodeMessages(values: unknown[]): FromThread[] {
 /** The thread answers each request by the name it came with. */
 function decodeAnswer<Name extends OperationName>(answer: unknown): Answer<Name> {
   return answer as Answer<Name>;
-}
-
-/** The compiler does not see that a pair of type parameters is a member of the union over all of them. */
-function encodeRequest<Name extends OperationName>(id: number, name: Name, args: Args<Name>): Request {
-  return { id, name, args } as Request;
 }

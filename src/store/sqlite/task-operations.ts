@@ -118,7 +118,7 @@ export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<
     .filter((run) => run.cursor.state === "running")
     .map((run) => attemptId(task, run));
   // These are found by their state, so they cannot stay.
-  db.run("DELETE FROM runs WHERE task = ? AND outcome IS NULL", task.serial);
+  db.run("DELETE FROM runs INDEXED BY runs_open WHERE task = ? AND outcome IS NULL", task.serial);
   db.run("DELETE FROM tasks WHERE serial = ?", task.serial);
   if (task.finishedAt === undefined) db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
   db.run("INSERT INTO graves (serial) VALUES (?)", task.serial);

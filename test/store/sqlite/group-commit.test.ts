@@ -123,6 +123,21 @@ describe("group commit", () => {
     expect(file.db.get("SELECT value FROM counters WHERE name = 'unfinished'")?.value).toBe(2);
   });
 
+  test("puts small writes to a log together in few rows", () => {
+    using file = new GroupFile();
+    const group = new GroupCommit(file.db, operationsOn(file.db));
+    const attempt = { task: taskId("t"), serial: 1, run: 1, attempt: 1 };
+    const lease = { id: attempt, worker: WORKER_A, now: T0, leaseUntil: T0 + 1_000 };
+    const appends = Array.from({ length: 10_000 }, (_, index): Request => {
+      const stream = index % 3 === 0 ? "stderr" : "stdout";
+      return { id: index, name: "appendOutput", args: { id: attempt, offset: index, stream, bytes: Uint8Array.of(7) } };
+    });
+    const queue = queueOf([createRequest(-2, "t"), { id: -1, name: "lease", args: lease }, ...appends]);
+    while (queue.peek() !== undefined) expect(group.next(queue).map(outcomeOf)).not.toContain("store-unavailable");
+    expect(file.db.get("SELECT sum(length(bytes)) AS n FROM output")?.n).toBe(10_000);
+    expect(file.db.get("SELECT count(*) AS n FROM output")?.n).toBeLessThan(10);
+  });
+
   test("removes what a deleted task has left in pieces, also after a restart", async () => {
     await using harness = await SqliteHarness.open();
     const { store } = harness;

@@ -1,0 +1,72 @@
+/** No operation goes through a whole table, however large it grows: SQLite's own plans say so. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { Database } from "../../../src/store/sqlite/database.ts";
+import { type Operations } from "../../../src/store/sqlite/messages.ts";
+import { operationsOn } from "../../../src/store/sqlite/operations.ts";
+import { encodeSpec, planOf } from "../../../src/store/sqlite/wire.ts";
+import { INSPECTION, LOST, T0, WORKER_A, attemptEnd, bytesOf, digest, taskId, taskSpec } from "../store-samples.ts";
+
+test("finds every row by an index", () => {
+  const folder = mkdtempSync(join(tmpdir(), "capmesh-plans-"));
+  try {
+    using db = Database.open(join(folder, "capmesh.db"));
+    useEverything(operationsOn(db));
+    const statements = db.statements.filter((sql) => /^\s*(SELECT|UPDATE|DELETE)/.test(sql));
+    expect(statements.length).toBeGreaterThan(35);
+    expect(statements.flatMap((sql) => scansOf(db, sql))).toEqual([]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+/** Steps that go through a table, or through a task's runs from the first on, where an index would do. */
+function scansOf(db: Database, sql: string): readonly string[] {
+  const steps = db.all(`EXPLAIN QUERY PLAN ${sql}`).map((row) => String(row.detail));
+  return steps
+    .filter((step) => /^SCAN (?!.*USING (COVERING )?INDEX)(?!graves|json_each|\(subquery)/.test(step))
+    .concat(sql.includes("outcome IS NULL") ? steps.filter((step) => !step.includes("runs_open")) : [])
+    .map((step) => `${step}: ${sql}`);
+}
+
+/** Calls every operation once at least, each branch that has a statement of its own. */
+function useEverything(store: Operations): void {
+  const create = (id: string, changes = {}) => {
+    const spec = taskSpec(id, changes);
+    const args = { plan: planOf(spec), spec: encodeSpec(spec), inspection: JSON.stringify(INSPECTION), now: T0 };
+    store.createTask(args);
+  };
+  const now = T0 + 100;
+  create("t", { retries: 1, repeats: 3, firstDueAt: T0 + 10, delayMs: 10 });
+  store.promoteDue({ now, limit: 10 });
+  const id = { task: taskId("t"), serial: 1, run: 1, attempt: 1 };
+  const settle = { now, backoffJitter: 0, isBlameless: false, isSpecKnown: false };
+  store.lease({ id, worker: WORKER_A, now, leaseUntil: now });
+  store.renew({ ids: [id], worker: WORKER_A, leaseUntil: now });
+  store.extendAllLeases({ leaseUntil: now });
+  store.listRunning({ worker: undefined });
+  store.listRunning({ worker: WORKER_A });
+  store.listExpired({ now: now + 1, limit: 10 });
+  for (const offset of [0, 1]) store.appendOutput({ id, offset, stream: "stdout", bytes: bytesOf("x") });
+  store.listTasks({ state: undefined, limit: 10, belowSerial: 1e9 });
+  store.listTasks({ state: "running", limit: 10, belowSerial: 1e9 });
+  store.settle({ id, end: LOST, ...settle });
+  const second = { ...id, attempt: 2 };
+  store.listReady({ now, limit: 10 });
+  store.nextBackoffEnd({ now });
+  store.lease({ id: second, worker: WORKER_A, now, leaseUntil: now });
+  store.settle({ id: second, end: attemptEnd(), ...settle });
+  store.readOutput({ task: id.task, run: 1, stream: undefined, offset: 0, bytesMax: 10 });
+  store.getTask({ id: id.task });
+  store.listRuns({ id: id.task, fromIndex: 1, limit: 10 });
+  store.getLatestStartedRun({ id: id.task });
+  store.countUnfinishedTasks({});
+  store.getModule({ digest: digest() });
+  store.isModuleUsed({ digest: digest() });
+  store.setAdmission({ peer: WORKER_A, admission: "barred", now });
+  store.getAdmission({ peer: WORKER_A });
+  store.cancelTask({ id: id.task, reason: "enough", now });
+  store.deleteTask({ id: id.task });
+}
