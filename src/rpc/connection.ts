@@ -1,5 +1,6 @@
 /**
- * One connection of this vat with another, over a stream of bytes: level 1 of the Cap'n Proto RPC protocol.
+ * One connection of this vat with another, over a stream of bytes: level 1 of the Cap'n Proto RPC protocol. The file is
+ * long for this essay, and because a message of any kind may touch all of the tables.
  *
  * ## Resources, and who owns them
  *
@@ -43,14 +44,13 @@
  * cost their connection, nothing else. Deliberately not here: three-party handoff (provide, accept, join), which is
  * answered as unimplemented; a capability of one connection passed over another is forwarded through this vat instead.
  */
-import type { Clock, Timer } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { type ClusterError, disconnected, failed, overloaded, toClusterError, unimplemented } from "../base/errors.ts";
 import {
   ANSWERS_MAX,
   CALL_BYTES_IN_FLIGHT_MAX,
   CLOSE_FLUSH_MS_MAX,
   EXCEPTION_REASON_LENGTH_MAX,
-  READ_STALL_MS_MAX,
   SEND_BUFFER_BYTES_MAX,
   SEND_QUEUE_BYTES_MAX,
 } from "../base/limits.ts";
@@ -61,9 +61,10 @@ import { type Capability, capabilityOf, hookOf } from "./capability.ts";
 import { Content } from "./content.ts";
 import { Embargoes } from "./embargoes.ts";
 import { Exports } from "./exports.ts";
-import { type Frame, FrameReader } from "./framing.ts";
+import type { Frame } from "./framing.ts";
 import { BrokenHook, type Hook, innermost, nullCapability, Payload, PendingCall } from "./hook.ts";
 import { Imports } from "./imports.ts";
+import { Inbox } from "./inbox.ts";
 import { type CapDescriptor, DISEMBARGO, MESSAGE, type MessageTarget, RETURN, SEND_RESULTS_TO } from "./message.ts";
 import {
   readCall,
@@ -106,7 +107,7 @@ export class Connection implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #bootstrap: Hook | undefined;
-  readonly #frames = new FrameReader();
+  readonly #inbox: Inbox;
   readonly #outbox: Outbox;
   readonly #writer: MessageWriter;
   readonly #embargoes: Embargoes;
@@ -118,11 +119,6 @@ export class Connection implements AsyncDisposable {
   /** Bytes of parameters that handlers still hold, and how many calls they belong to. */
   #callBytes = 0;
   #callsHeld = 0;
-  #isPaused = false;
-  #isResuming = false;
-  /** Reading has stopped for too long and goes on; calls beyond the limits are refused. */
-  #isShedding = false;
-  #stall: Timer | undefined;
   #closing: Promise<void> | undefined;
 
   /** Starts at once. */
@@ -131,7 +127,18 @@ export class Connection implements AsyncDisposable {
     this.#clock = clock;
     this.#log = log.child({ peer: stream.label });
     this.#bootstrap = bootstrap && hookOf(bootstrap);
-    this.#outbox = new Outbox(stream, () => this.#relieved());
+    this.#inbox = new Inbox({
+      stream,
+      clock,
+      isBehind: () => this.#isBehind(),
+      handle: (frame) => this.#handle(frame),
+      onFault: (thrown) => {
+        const error = toClusterError(thrown);
+        this.#log.warn("connection aborted: the peer broke the protocol", { error });
+        this.abort(error);
+      },
+    });
+    this.#outbox = new Outbox(stream, () => this.#inbox.relieved());
     const writer = new MessageWriter(this.#outbox);
     this.#writer = writer;
     this.#embargoes = new Embargoes(writer);
@@ -143,11 +150,7 @@ export class Connection implements AsyncDisposable {
     this.#imports = new Imports({ writer, caller: this.#questions, embargoes: this.#embargoes });
     this.#answers = new Answers(writer, this.#exports);
     stream.start({
-      onBytes: (bytes) => {
-        if (this.ended.aborted) return;
-        this.#frames.push(bytes);
-        this.#read();
-      },
+      onBytes: (bytes) => this.#inbox.push(bytes),
       onEnd: (error) =>
         this.#end(disconnected("the connection was lost", { code: "connection-lost", ...(error && { cause: error }) })),
     });
@@ -200,33 +203,7 @@ export class Connection implements AsyncDisposable {
 
   // Reading.
 
-  #read(): void {
-    try {
-      while (!this.ended.aborted && this.#mayRead()) {
-        const frame = this.#frames.next();
-        if (frame === undefined) return;
-        this.#handle(frame);
-      }
-    } catch (thrown) {
-      const error = toClusterError(thrown);
-      this.#log.warn("connection aborted: the peer broke the protocol", { error });
-      this.abort(error);
-    }
-    if (this.ended.aborted || this.#isPaused) return;
-    this.#isPaused = true;
-    this.#stream.pause();
-    this.#stall ??= this.#clock.setTimer(READ_STALL_MS_MAX, () => this.#shed());
-  }
-
-  #mayRead(): boolean {
-    if (!this.#isBehind()) this.#isShedding = false;
-    else if (!this.#isShedding) return false;
-    else if (this.#outbox.queuedBytes > SEND_QUEUE_BYTES_MAX * 2) {
-      throw overloaded("the peer does not take its answers", { code: "send-queue-full" });
-    }
-    return true;
-  }
-
+  /** More is under way than this process should hold for one peer. */
   #isBehind(): boolean {
     return (
       this.#outbox.queuedAnswerBytes > SEND_BUFFER_BYTES_MAX ||
@@ -236,33 +213,10 @@ export class Connection implements AsyncDisposable {
     );
   }
 
-  /** Something was sent, or a call ended. Reading goes on if it had stopped and may. */
-  #relieved(): void {
-    if (!this.#isPaused || this.#isResuming) return;
-    this.#isResuming = true;
-    queueMicrotask(() => {
-      this.#isResuming = false;
-      if (!this.#isBehind()) this.#resume();
-    });
-  }
-
-  #shed(): void {
-    this.#stall = undefined;
-    if (!this.#isPaused || this.ended.aborted) return;
-    this.#isShedding = true;
-    this.#resume();
-  }
-
-  #resume(): void {
-    if (!this.#isPaused || this.ended.aborted) return;
-    this.#isPaused = false;
-    this.#stall?.[Symbol.dispose]();
-    this.#stall = undefined;
-    this.#read();
-    if (!this.#isPaused && !this.ended.aborted) this.#stream.resume();
-  }
-
   #handle(frame: Frame): void {
+    if (this.#outbox.queuedBytes > SEND_QUEUE_BYTES_MAX * 2) {
+      throw overloaded("the peer does not take its answers", { code: "send-queue-full" });
+    }
     const { which, body } = readMessage(frame);
     switch (which) {
       case MESSAGE.call:
@@ -272,7 +226,7 @@ export class Connection implements AsyncDisposable {
       case MESSAGE.finish: {
         const { questionId, releaseResultCaps } = readFinish(body);
         this.#answers.finish(questionId, { releaseResultCaps });
-        return this.#relieved();
+        return this.#inbox.relieved();
       }
       case MESSAGE.release:
         return this.#exports.release(body.uint32(0), body.uint32(4));
@@ -298,7 +252,7 @@ export class Connection implements AsyncDisposable {
       return this.#writer.unimplemented(frame);
     }
     const params = this.#payload(frame, received);
-    if (this.#isShedding && this.#isBehind()) {
+    if (this.#inbox.isShedding) {
       params.dispose();
       const error = overloaded("too many calls are under way", { code: "too-many-calls" });
       return this.#answers.open(questionId, PendingCall.failed(error));
@@ -309,12 +263,12 @@ export class Connection implements AsyncDisposable {
     params.onDisposed = () => {
       this.#callBytes -= frame.bytes;
       this.#callsHeld--;
-      this.#relieved();
+      this.#inbox.relieved();
     };
     const pending = hook.call({ interfaceId, methodId, params });
     hook.release();
     this.#answers.open(questionId, pending, { keepsResults: sendResultsTo === SEND_RESULTS_TO.yourself, depth });
-    if (this.#isPaused) pending.whenSettled(() => this.#relieved());
+    if (this.#inbox.isStopped) pending.whenSettled(() => this.#inbox.relieved());
   }
 
   #handleReturn(frame: Frame, body: StructReader): void {
@@ -471,7 +425,7 @@ export class Connection implements AsyncDisposable {
 
   #end(reason: ClusterError): void {
     if (this.ended.aborted) return;
-    this.#stall?.[Symbol.dispose]();
+    this.#inbox.close();
     this.#outbox.close();
     this.#log.debug("connection ended", { code: reason.code });
     this.#ended.abort(reason);

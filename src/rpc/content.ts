@@ -12,7 +12,7 @@
 import { Message, type Struct, type StructCtor, utils } from "capnp-es";
 import { assert, failed } from "../base/errors.ts";
 import { FRAME_BYTES_MAX } from "../base/limits.ts";
-import type { Segments, Slot } from "./wire-pointer.ts";
+import { followPointer, type Segments, type Slot, StructReader } from "./wire-pointer.ts";
 
 /** Room in a new content's segment beyond its root struct. */
 const BUILD_SLACK_BYTES = 96;
@@ -82,6 +82,19 @@ export class Content {
 
   get bytes(): number {
     return this.segments.reduce((sum, segment) => sum + segment.byteLength, 0);
+  }
+
+  /** Which capability is at a path of pointer indexes; undefined where there is none. Throws where the bytes are bad. */
+  capabilityIndex(path: readonly number[]): number | undefined {
+    const { segments } = this;
+    let slot = this.#slot;
+    for (const pointerIndex of path) {
+      const next = StructReader.at(segments, slot).slot(pointerIndex);
+      if (next === undefined) return undefined;
+      slot = next;
+    }
+    const target = followPointer(segments, slot);
+    return target.kind === "capability" ? target.index : undefined;
   }
 
   /** The content as a struct. What came in is copied on the first use: capnp-es wants buffers of its own. */

@@ -15,7 +15,6 @@
 import type { Struct, StructCtor } from "capnp-es";
 import { assert, type ClusterError, failed } from "../base/errors.ts";
 import { Content } from "./content.ts";
-import { followPointer, type Segments, type Slot, StructReader } from "./wire-pointer.ts";
 
 export abstract class Hook {
   #references = 1;
@@ -96,10 +95,10 @@ export class Payload {
    */
   capabilityAt(path: readonly number[]): Hook {
     try {
-      const { segments, slot } = this.#content;
-      const index = capabilityIndex(segments, slot, path);
+      const index = this.#content.capabilityIndex(path);
       return (
-        this.capabilities[index]?.retain() ?? new BrokenHook(failed("a null capability", { code: "null-capability" }))
+        (index === undefined ? undefined : this.capabilities[index]?.retain()) ??
+        new BrokenHook(failed("a null capability", { code: "null-capability" }))
       );
     } catch (error) {
       return new BrokenHook(failed("no capability at this place of the results", { cause: error }));
@@ -127,17 +126,6 @@ const forgotten = new FinalizationRegistry<(Hook | null)[]>(releaseAll);
 
 function releaseAll(hooks: (Hook | null)[]): void {
   for (const hook of hooks.splice(0)) hook?.release();
-}
-
-function capabilityIndex(segments: Segments, content: Slot, path: readonly number[]): number {
-  let slot = content;
-  for (const pointerIndex of path) {
-    const next = StructReader.at(segments, slot).slot(pointerIndex);
-    if (next === undefined) return -1;
-    slot = next;
-  }
-  const target = followPointer(segments, slot);
-  return target.kind === "capability" ? target.index : -1;
 }
 
 export function nullCapability(): ClusterError {

@@ -1,7 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { ANSWERS_MAX, CALL_BYTES_IN_FLIGHT_MAX, QUESTIONS_MAX, SEND_QUEUE_BYTES_MAX } from "../../src/base/limits.ts";
-import type { Capability } from "../../src/rpc/capability.ts";
-import { ask, methods, Tester } from "./tester.ts";
+import {
+  ANSWERS_MAX,
+  ANSWERS_UNFINISHED_MAX,
+  CALL_BYTES_IN_FLIGHT_MAX,
+  QUESTIONS_MAX,
+  READ_STALL_MS_MAX,
+  SEND_QUEUE_BYTES_MAX,
+} from "../../src/base/limits.ts";
+import { toClusterError } from "../../src/base/errors.ts";
+import { type Capability, setCapability } from "../../src/rpc/capability.ts";
+import { ask, callbackOf, methods, Tester } from "./tester.ts";
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { settle, until, VatPair } from "./vats.ts";
 
@@ -14,6 +22,17 @@ function echoBytes(main: Capability, byteLength: number): Promise<number> {
     (params) => params._initBytes(byteLength),
     (results) => results.bytes.toUint8Array().byteLength,
   );
+}
+
+/** All outcomes; the clock is moved on whenever everything has come to rest. */
+async function allWith<T>(pair: VatPair, outcomes: readonly Promise<T>[]): Promise<readonly T[]> {
+  let isDone = false;
+  const all = Promise.all(outcomes).finally(() => (isDone = true));
+  while (!isDone) {
+    await settle(200);
+    pair.clock.advance(READ_STALL_MS_MAX);
+  }
+  return await all;
 }
 
 describe("under load", () => {
@@ -125,5 +144,53 @@ describe("under load", () => {
     await until(() => tester.events.length === calls && peer.receivedCount === calls);
     for (let id = 0; id < calls; id++) peer.finish(id);
     peer.release(main);
+  });
+
+  test("two vats that flood each other with large answers do not wait for each other for ever", async () => {
+    const [one, other] = [new Tester(), new Tester()];
+    await using pair = new VatPair(one.capability(), { highWaterBytes: 64 * 1024 }, other.capability());
+    const outcomes = [pair.main, pair.mainOfClient].flatMap((main) =>
+      Array.from({ length: 24 }, () => echoBytes(main, MIB).catch((error: unknown) => toClusterError(error).type)),
+    );
+    const kinds = new Set(await allWith(pair, outcomes));
+    kinds.delete("overloaded");
+    expect([...kinds]).toEqual([MIB]);
+    expect(await echoBytes(pair.main, 5)).toBe(5);
+  });
+
+  test("handlers that wait for the peer get their answers though their parameters fill the limit", async () => {
+    const tester = new Tester();
+    await using pair = new VatPair(tester.capability());
+    using callback = callbackOf((value) => value);
+    const count = CALL_BYTES_IN_FLIGHT_MAX / MIB + 20;
+    const outcomes = Array.from({ length: count }, () =>
+      ask(
+        pair.main,
+        methods.callBack,
+        (params) => {
+          setCapability(params, 0, callback);
+          params.times = 3;
+          // Room that is filled with nothing, as a large parameter would.
+          params.segment.allocate(MIB);
+        },
+        (results) => results.sum,
+      ).catch((error: unknown) => toClusterError(error).type),
+    );
+    const kinds = new Set(await allWith(pair, outcomes));
+    kinds.delete("overloaded");
+    expect([...kinds]).toEqual([6]);
+  });
+
+  test("a peer that never finishes its questions is cut off", async () => {
+    const tester = new Tester();
+    await using peer = new ScriptedPeer(tester.capability());
+    const main = await peer.bootstrap();
+    for (let id = 0; id <= ANSWERS_UNFINISHED_MAX; id++) {
+      peer.call(id, main, methods.echo);
+      if (id % 1_000 === 0) await settle(5);
+    }
+    peer.isMessy = true;
+    await until(() => peer.vat.ended.aborted);
+    expect(peer.vat.ended.reason).toMatchObject({ code: "too-many-unfinished" });
   });
 });

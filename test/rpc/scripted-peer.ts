@@ -7,6 +7,8 @@ import * as rpc from "capnp-es/capnp/rpc";
 import { disconnected } from "../../src/base/errors.ts";
 import type { Capability, Method } from "../../src/rpc/capability.ts";
 import type { Connection } from "../../src/rpc/connection.ts";
+import type { Clock } from "../../src/base/clock.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 import { FrameReader } from "../../src/rpc/framing.ts";
 import { type MemoryByteStream, type MemoryStreamPair, memoryStreamPair } from "../support/memory-byte-stream.ts";
 import { connect, isIdle, settle, until } from "./vats.ts";
@@ -22,9 +24,9 @@ export class ScriptedPeer implements AsyncDisposable {
   /** Set by a test that leaves tables filled on purpose. */
   isMessy = false;
 
-  /** Takes the capability over. */
-  constructor(bootstrap?: Capability) {
-    this.vat = connect(this.streams.a, bootstrap);
+  /** Takes the capability over. The clock stands still unless the test moves it. */
+  constructor(bootstrap?: Capability, clock: Clock = new ManualClock()) {
+    this.vat = connect(this.streams.a, bootstrap, clock);
     bootstrap?.[Symbol.dispose]();
     this.#stream.start({
       onBytes: (bytes) => {
@@ -142,8 +144,10 @@ export class ScriptedPeer implements AsyncDisposable {
 }
 
 function decodeMessage(segments: readonly DataView[]): rpc.Message {
-  const buffers = segments.map(
-    (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice().buffer as ArrayBuffer,
-  );
-  return new Arena({ kind: 1, buffers } as never).getRoot(rpc.Message);
+  const buffers = segments.map((view) => Uint8Array.from(bytesOf(view)).buffer);
+  return new Arena({ kind: 1, buffers }).getRoot(rpc.Message);
+}
+
+function bytesOf(view: DataView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }

@@ -1,7 +1,8 @@
 /** Two vats over a stream in memory, and the end of every test that uses them: all tables of both are empty. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { silentLog } from "../../src/base/log.ts";
-import { systemClock } from "../../src/base/system-clock.ts";
+import type { Clock } from "../../src/base/clock.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 import type { ByteStream } from "../../src/rpc/byte-stream.ts";
 import type { Capability } from "../../src/rpc/capability.ts";
 import { Connection } from "../../src/rpc/connection.ts";
@@ -24,8 +25,9 @@ export async function settle(turns = 20): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await nextTurn();
 }
 
-export function connect(stream: ByteStream, bootstrap?: Capability): Connection {
-  return new Connection({ stream, bootstrap, clock: systemClock, log: silentLog });
+/** A connection whose clock stands still unless the test moves it. */
+export function connect(stream: ByteStream, bootstrap?: Capability, clock: Clock = new ManualClock()): Connection {
+  return new Connection({ stream, bootstrap, clock, log: silentLog });
 }
 
 export function isIdle(connection: Connection): boolean {
@@ -34,6 +36,8 @@ export function isIdle(connection: Connection): boolean {
 }
 
 export class VatPair implements AsyncDisposable {
+  /** Of both vats. */
+  readonly clock = new ManualClock();
   readonly streams: MemoryStreamPair;
   /** Serves `bootstrap`. */
   readonly server: Connection;
@@ -44,8 +48,8 @@ export class VatPair implements AsyncDisposable {
   /** Takes both capabilities over. */
   constructor(bootstrap: Capability, options: MemoryStreamOptions = {}, clientBootstrap?: Capability) {
     this.streams = memoryStreamPair(options);
-    this.server = connect(this.streams.a, bootstrap);
-    this.client = connect(this.streams.b, clientBootstrap);
+    this.server = connect(this.streams.a, bootstrap, this.clock);
+    this.client = connect(this.streams.b, clientBootstrap, this.clock);
     bootstrap[Symbol.dispose]();
     clientBootstrap?.[Symbol.dispose]();
     this.#main = this.client.bootstrap();

@@ -1,0 +1,107 @@
+/**
+ * What comes in on a connection's stream: cut into messages, handled one by one in the order they came, and not read at all
+ * while this process is behind.
+ *
+ *     reading --behind--> stopped --no longer behind--> reading
+ *                           |
+ *                           +--READ_STALL_MS_MAX--> shedding --no longer behind--> reading
+ *
+ * While it sheds, everything is read, and calls are refused: what would bring relief may be among the rest.
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import { READ_STALL_MS_MAX } from "../base/limits.ts";
+import type { ByteStream } from "./byte-stream.ts";
+import { type Frame, FrameReader } from "./framing.ts";
+
+export interface InboxInit {
+  readonly stream: ByteStream;
+  readonly clock: Clock;
+  /** More is under way than should be. Asked before each message. */
+  readonly isBehind: () => boolean;
+  readonly handle: (frame: Frame) => void;
+  /** What `handle` or a malformed frame threw. Nothing more is read. */
+  readonly onFault: (thrown: unknown) => void;
+}
+
+export class Inbox {
+  readonly #init: InboxInit;
+  readonly #frames = new FrameReader();
+  #state: "reading" | "stopped" | "shedding" | "closed" = "reading";
+  #isResuming = false;
+  #stall: Timer | undefined;
+
+  constructor(init: InboxInit) {
+    this.#init = init;
+  }
+
+  /** Calls are to be refused. */
+  get isShedding(): boolean {
+    return this.#state === "shedding" && this.#init.isBehind();
+  }
+
+  get isStopped(): boolean {
+    return this.#state === "stopped";
+  }
+
+  /** Takes the bytes over. */
+  push(bytes: Uint8Array): void {
+    if (this.#state === "closed") return;
+    this.#frames.push(bytes);
+    this.#read();
+  }
+
+  /** Something was sent, or a call ended: perhaps reading may go on. Cheap when it has not stopped. */
+  relieved(): void {
+    if (this.#state !== "stopped" || this.#isResuming) return;
+    this.#isResuming = true;
+    queueMicrotask(() => {
+      this.#isResuming = false;
+      if (!this.#init.isBehind()) this.#resume("reading");
+    });
+  }
+
+  close(): void {
+    this.#state = "closed";
+    this.#endStall();
+  }
+
+  #read(): void {
+    if (this.#state === "stopped") return;
+    try {
+      while (this.#mayRead()) {
+        const frame = this.#frames.next();
+        if (frame === undefined) return;
+        this.#init.handle(frame);
+      }
+    } catch (thrown) {
+      this.close();
+      this.#init.onFault(thrown);
+    }
+  }
+
+  #mayRead(): boolean {
+    if (this.#state === "closed") return false;
+    if (!this.#init.isBehind()) {
+      this.#state = "reading";
+      return true;
+    }
+    if (this.#state === "shedding") return true;
+    this.#state = "stopped";
+    this.#init.stream.pause();
+    this.#stall = this.#init.clock.setTimer(READ_STALL_MS_MAX, () => this.#resume("shedding"));
+    return false;
+  }
+
+  #resume(state: "reading" | "shedding"): void {
+    if (this.#state !== "stopped") return;
+    this.#endStall();
+    this.#state = state;
+    this.#read();
+    if (!this.isStopped) this.#init.stream.resume();
+  }
+
+  #endStall(): void {
+    this.#stall?.[Symbol.dispose]();
+    this.#stall = undefined;
+  }
+}
