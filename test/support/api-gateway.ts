@@ -179,9 +179,9 @@ export class ApiGateway implements AsyncDisposable {
   #taskService(): TaskService {
     const { store, blobs, events, pins } = this;
     return {
-      submit: async (spec, inspection) => {
+      submit: async (spec, inspection, now) => {
         if (this.isQueueFull) throw overloaded("too many tasks", { code: "queue-full" });
-        const result = await store.createTask(spec, inspection, systemClock.now());
+        const result = await store.createTask(spec, inspection, now);
         if (result.kind === "created") events.publish({ type: "task", task: spec.id, state: result.task.state });
         return result;
       },

@@ -4,7 +4,7 @@
  * It owns its sockets and live streams, and nothing else: store, blobs and services are the caller's, who closes the
  * server before them.
  */
-import { type IncomingMessage, type RequestListener, type Server, createServer } from "node:http";
+import { type IncomingMessage, type RequestListener, type Server, type ServerResponse, createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { V7Generator } from "uuidv7";
@@ -88,6 +88,7 @@ export class HttpServer implements AsyncDisposable {
       page: await pageRouter(),
     });
     const server = createHttpServer(init, app, context.heldBack);
+    closeWhenIdle(server, closing.signal);
     const address = await listen(server, init.address);
     const url = `${init.tls === undefined ? "http" : "https"}://${hostOf(host)}:${address.port}`;
     server.on("error", (error) => init.log.error("the HTTP server failed", { error }));
@@ -185,6 +186,16 @@ function createHttpServer(init: HttpServerInit, app: RequestListener, heldBack: 
     app(request, response);
   });
   return server;
+}
+
+/** Once the server closes, each connection goes as soon as what it was asked is answered. */
+function closeWhenIdle(server: Server, closing: AbortSignal): void {
+  server.on("request", (_request: IncomingMessage, response: ServerResponse) => {
+    response.once("finish", () => {
+      // Only after this turn does the server count the connection as idle.
+      if (closing.aborted) setImmediate(() => server.closeIdleConnections());
+    });
+  });
 }
 
 async function listen(server: Server, address: { readonly host: string; readonly port: number }): Promise<AddressInfo> {

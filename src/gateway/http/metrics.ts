@@ -23,6 +23,12 @@ export class HttpMetrics implements Disposable {
     registers: [this.#registry],
   });
 
+  readonly #open = new Gauge({
+    name: "capmesh_http_requests_open",
+    help: "HTTP requests that are not answered yet, live streams included.",
+    registers: [this.#registry],
+  });
+
   constructor(context: HttpContext) {
     this.#subscription = countStates(context.events, this.#registry);
     registerCluster(context, this.#registry);
@@ -33,7 +39,9 @@ export class HttpMetrics implements Disposable {
   observe({ clock }: HttpContext): RequestHandler {
     return (request, response, next) => {
       const startedMs = clock.monotonicMs();
+      this.#open.inc();
       response.on("close", () => {
+        this.#open.dec();
         this.#requests.inc({ method: request.method, status: response.statusCode });
         const isLive = String(response.getHeader("content-type")).startsWith("text/event-stream");
         if (!isLive) this.#seconds.observe({ method: request.method }, (clock.monotonicMs() - startedMs) / 1_000);

@@ -40,17 +40,42 @@ describe("POST /tasks", () => {
   test("stores task and module, and answers 201 with where it is", async () => {
     await using gateway = await ApiGateway.open();
     const form = formOf({
-      ...{ wasm, id: "task1", description: "Hash puzzle", complete: "0", duration: "5", start: "1", delay: "2" },
-      ...{ repeats: "3", input: "0", difficulty: "3" },
+      wasm,
+      id: "task1",
+      description: "Hash puzzle",
+      complete: "0",
+      duration: "5",
+      start: "1",
+      delay: "2",
+      repeats: "3",
+      input: "0",
+      difficulty: "3",
     });
     const response = await post(gateway, form);
     expect(response.status).toBe(201);
     expect(response.headers.get("location")).toBe("/tasks/task1");
     const task = taskSchema.parse(await response.json());
     expect(task).toMatchObject({
-      ...{ id: "task1", wasm: null, module: digest, kind: "core", entry: "run", description: "Hash puzzle" },
-      ...{ state: "scheduled", complete: 0, completions: 0, runs: 3, progress: 0, duration: 5, start: 1, delay: 2 },
-      ...{ repeats: 3, input: 0, difficulty: 3, timeout: 300, memory: 256, outputMax: 1_048_576 },
+      id: "task1",
+      wasm: null,
+      module: digest,
+      kind: "core",
+      entry: "run",
+      description: "Hash puzzle",
+      state: "scheduled",
+      complete: 0,
+      completions: 0,
+      runs: 3,
+      progress: 0,
+      duration: 5,
+      start: 1,
+      delay: 2,
+      repeats: 3,
+      input: 0,
+      difficulty: 3,
+      timeout: 300,
+      memory: 256,
+      outputMax: 1_048_576,
     });
     expect(await gateway.files()).toEqual({ blobs: [digest], unfinished: [] });
     expect((await gateway.store.getTask(taskId("task1")))?.spec).toMatchObject({ difficulty: 3, repeats: 3 });
@@ -107,7 +132,8 @@ describe("POST /tasks", () => {
     expect((await gateway.files()).blobs).toEqual([]);
     const refused = await post(gateway, formOf({ module: digest }));
     expect(await refusalOf(gateway, refused)).toMatchObject({
-      ...{ status: 400, code: "invalid-field" },
+      status: 400,
+      code: "invalid-field",
       errors: [{ field: "module", message: expect.stringContaining("send the file as wasm") }],
     });
   });
@@ -119,7 +145,9 @@ describe("POST /tasks", () => {
       return new Blob([Uint8Array.from([...hash, ...padding])]);
     });
     const responses = await Promise.all(modules.map((module) => post(gateway, formOf({ wasm: module, id: "same" }))));
-    expect(responses.map(({ status }) => status).toSorted()).toEqual([201, 409, 409, 409, 409, 409]);
+    expect(responses.map(({ status }) => status).toSorted((one, other) => one - other)).toEqual([
+      201, 409, 409, 409, 409, 409,
+    ]);
     const kept = (await gateway.store.getTask(taskId("same")))?.spec.module;
     expect(await gateway.files()).toEqual({ blobs: [kept], unfinished: [] });
   });

@@ -72,8 +72,14 @@ describe("a task", () => {
     await gateway.write(attempt, "stdout", "found\n");
     await gateway.succeed(attempt, { value: "2832" });
     expect(await get(gateway, "/tasks/a", taskSchema)).toMatchObject({
-      ...{ state: "succeeded", complete: 8, completions: 8, runs: 1, progress: 1, nextRunAt: null },
-      ...{ result: { value: "2832", stdout: "found\n", stderr: "", exitCode: 0 }, finishedAt: expect.any(String) },
+      state: "succeeded",
+      complete: 8,
+      completions: 8,
+      runs: 1,
+      progress: 1,
+      nextRunAt: null,
+      result: { value: "2832", stdout: "found\n", stderr: "", exitCode: 0 },
+      finishedAt: expect.any(String),
     });
   });
 
@@ -147,7 +153,7 @@ describe("the runs of a task", () => {
     );
     const first = Date.parse(runs[0]?.dueAt ?? "");
     expect(runs.map(({ dueAt }) => Date.parse(dueAt) - first)).toEqual([0, 2_000, 4_000]);
-    expect(Math.abs(first - Date.parse(task.createdAt) - 3_600_000)).toBeLessThan(1_000);
+    expect(first).toBe(Date.parse(task.createdAt) + 3_600_000);
     expect(await get(gateway, "/tasks/a/runs/3", runSchema)).toEqual(runs[2]);
   });
 
@@ -183,7 +189,9 @@ describe("a module", () => {
     await using gateway = await ApiGateway.open();
     const { module } = await gateway.client().submit({ wasm, id: "a" });
     expect(await get(gateway, `/modules/${module}`, moduleSchema)).toMatchObject({
-      ...{ module, kind: "core", bytes: wasm.length },
+      module,
+      kind: "core",
+      bytes: wasm.length,
       exports: expect.arrayContaining([{ name: "run", kind: "function", signature: "(i32,i32)->(i32)" }]),
     });
     await gateway.client().delete("a");

@@ -1,0 +1,141 @@
+import { request } from "node:http";
+import { describe, expect, test } from "vitest";
+import { problemSchema } from "../../../src/api/problem.ts";
+import { isLoopback } from "../../../src/gateway/http/access.ts";
+import { ApiGateway } from "../../support/api-gateway.ts";
+
+interface Answer {
+  readonly status: number;
+  readonly code: string | undefined;
+  readonly detail: string;
+}
+
+/** By hand: `fetch` sets Host and Origin itself. */
+function ask(gateway: ApiGateway, headers: Record<string, string>, path = "/tasks", method = "GET"): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const asked = request({ host: "127.0.0.1", port: gateway.port, path, method, headers, agent: false }, (response) => {
+    let text = "";
+    response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    response.on("end", () => {
+      const problem = text.includes('"code"') ? problemSchema.parse(JSON.parse(text)) : undefined;
+      resolve({ status: response.statusCode ?? 0, code: problem?.code, detail: problem?.detail ?? "" });
+    });
+  });
+  asked.on("error", reject).end();
+  return promise;
+}
+
+describe("without a token", () => {
+  test("this machine's names are answered to", async () => {
+    await using gateway = await ApiGateway.open();
+    const { port } = gateway;
+    for (const host of [
+      `localhost:${port}`,
+      `127.0.0.1:${port}`,
+      `[::1]:${port}`,
+      "LOCALHOST",
+      "localhost.",
+      "127.0.0.1",
+    ]) {
+      expect(await ask(gateway, { host })).toMatchObject({ status: 200 });
+    }
+  });
+
+  test.each([
+    "evil.example",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example:80",
+    "localhost@evil.example",
+    "[::2]",
+    "a b",
+  ])("the name %j is not, and the answer says how to allow it", async (host) => {
+    await using gateway = await ApiGateway.open();
+    const answer = await ask(gateway, { host });
+    expect(answer).toMatchObject({ status: 403, code: "forbidden" });
+    expect(answer.detail).toContain("--allow-host");
+  });
+
+  test("a name that is allowed is answered to", async () => {
+    await using gateway = await ApiGateway.open({ allowHosts: ["Gateway.lan"] });
+    expect((await ask(gateway, { host: "gateway.lan:8080" })).status).toBe(200);
+    expect((await ask(gateway, { host: "other.lan:8080" })).status).toBe(403);
+  });
+
+  test("the page's own requests are answered", async () => {
+    await using gateway = await ApiGateway.open();
+    const host = `127.0.0.1:${gateway.port}`;
+    for (const origin of [`http://${host}`, `http://localhost:${gateway.port}`]) {
+      expect((await ask(gateway, { host, origin })).status).toBe(200);
+    }
+  });
+
+  test.each(["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost.evil.example", "file://", "x"])(
+    "pages of %s are not, whatever the method",
+    async (origin) => {
+      await using gateway = await ApiGateway.open();
+      const headers = { host: `127.0.0.1:${gateway.port}`, origin };
+      for (const method of ["GET", "POST", "DELETE", "OPTIONS"]) {
+        expect(await ask(gateway, headers, "/tasks/a", method)).toMatchObject({ status: 403, code: "forbidden" });
+      }
+    },
+  );
+
+  test("whether it lives is told to everybody", async () => {
+    await using gateway = await ApiGateway.open();
+    expect((await ask(gateway, { host: "evil.example" }, "/livez")).status).toBe(200);
+    expect((await ask(gateway, { host: "evil.example" }, "/readyz")).status).toBe(200);
+  });
+
+  test("no other address than this machine's may be bound", async () => {
+    await expect(ApiGateway.open({ address: { host: "0.0.0.0", port: 0 } })).rejects.toMatchObject({
+      code: "token-needed",
+    });
+  });
+});
+
+describe("with a token", () => {
+  const adminToken = "s3cret-token";
+
+  test("whoever sends it is answered, under any name", async () => {
+    await using gateway = await ApiGateway.open({ adminToken, address: { host: "0.0.0.0", port: 0 } });
+    const headers = { host: "gateway.example", authorization: `Bearer ${adminToken}` };
+    expect((await ask(gateway, headers)).status).toBe(200);
+    expect((await ask(gateway, { ...headers, authorization: `bearer  ${adminToken} ` })).status).toBe(200);
+  });
+
+  test.each([
+    undefined,
+    "Bearer",
+    "Bearer wrong",
+    "Bearer s3cret-token2",
+    "Basic s3cret-token",
+    "Bearer s3cret-token x",
+  ])("%s is refused, with how to do it", async (authorization) => {
+    await using gateway = await ApiGateway.open({ adminToken });
+    const headers = authorization === undefined ? undefined : { authorization };
+    for (const path of ["/tasks", "/metrics", "/workers", "/events", "/nowhere"]) {
+      const response = await fetch(`${gateway.url}${path}`, headers === undefined ? {} : { headers });
+      expect(response.headers.get("www-authenticate")).toBe('Bearer realm="capmesh"');
+      expect([response.status, problemSchema.parse(await response.json()).code]).toEqual([401, "unauthenticated"]);
+    }
+  });
+
+  test("the page itself and the health checks need none", async () => {
+    await using gateway = await ApiGateway.open({ adminToken });
+    for (const path of ["/", "/page.js", "/page.css", "/livez", "/readyz"]) {
+      expect((await fetch(`${gateway.url}${path}`)).status).toBe(200);
+    }
+  });
+});
+
+test.each([
+  ["127.0.0.1", true],
+  ["127.1.2.3", true],
+  ["localhost", true],
+  ["::1", true],
+  ["[::1]", true],
+  ["0.0.0.0", false],
+  ["::", false],
+  ["127.example", false],
+  ["192.168.1.2", false],
+])("%s is loopback: %s", (host, expected) => expect(isLoopback(host)).toBe(expected));
