@@ -33,6 +33,8 @@ export const ANSWERS_UNFINISHED_MAX = 4 * ANSWERS_MAX;
 export const RESULT_BYTES_KEPT_MAX = 64 * MIB;
 /** Capabilities in one message. */
 export const MESSAGE_CAPABILITIES_MAX = 4_096;
+/** Structs and lists within each other in one message. */
+export const CONTENT_NESTING_MAX = 64;
 /** Length of a path from an answer to a capability in it. */
 export const PIPELINE_DEPTH_MAX = 64;
 /** Calls of one peer that each wait on the one before through pipelining. */
@@ -213,8 +215,8 @@ export const HELD_ATTEMPTS_MAX = 8_192;
 /** Bytes of output of one attempt that a worker holds and the gateway has not acknowledged, in memory. */
 export const OUTPUT_IN_MEMORY_BYTES_MAX = 1 * MIB;
 export const MODULE_CACHE_BYTES_MAX = 2_048 * MIB;
-/** Runs on one runner process, after which it is replaced. */
-export const RUNS_PER_RUNNER_MAX = 1_000;
+/** Runs on one runner process, after which it is replaced. At a tenth of it, replacing costs as much as running. */
+export const RUNS_PER_RUNNER_MAX = 10_000;
 export const RUNNER_START_MS_MAX = 30_000;
 export const WASM_TABLE_ENTRIES_MAX = 100_000;
 export const GUEST_FILES_BYTES_MAX = 64 * MIB;

@@ -12,6 +12,8 @@
 import { Message, type Struct, type StructCtor, utils } from "capnp-es";
 import { assert, failed } from "../base/errors.ts";
 import { FRAME_BYTES_MAX } from "../base/limits.ts";
+import { checkContent } from "./content-check.ts";
+import "./list-guard.ts";
 import { followPointer, type Segments, type Slot, StructReader } from "./wire-pointer.ts";
 
 /** Room in a new content's segment beyond its root struct. */
@@ -97,9 +99,13 @@ export class Content {
     return target.kind === "capability" ? target.index : undefined;
   }
 
-  /** The content as a struct. What came in is copied on the first use: capnp-es wants buffers of its own. */
+  /**
+   * The content as a struct. What came in is checked and copied on the first use: capnp-es does not do the one, and wants
+   * buffers of its own. Throws a `malformed-message`.
+   */
   root<T extends Struct>(type: StructCtor<T>, owner: object): T {
     if (this.#message === undefined) {
+      checkContent(this.segments, this.#slot);
       const buffers = this.segments.map(copyWithSlack);
       const bytesMax = (this.segments.at(-1)?.byteLength ?? 0) * 2 + DEFAULTS_BYTES_MAX;
       const message = new ContentMessage(buffers, owner, bytesMax);

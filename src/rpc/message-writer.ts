@@ -326,6 +326,7 @@ function descriptorsSize(descriptors: readonly CapDescriptor[]): number {
 function segmentsOf(content: Content, descriptors: readonly CapDescriptor[]): Segments {
   const { segments, slot } = content;
   const view = segments[slot.segment];
-  const isNull = view === undefined || view.getBigUint64(slot.offset, true) === 0n;
+  const isNull =
+    view === undefined || (view.getUint32(slot.offset, true) === 0 && view.getUint32(slot.offset + 4, true) === 0);
   return isNull && descriptors.length === 0 ? NO_SEGMENTS : segments;
 }

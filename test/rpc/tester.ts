@@ -4,10 +4,26 @@ import { type Capability, getCapability, type Method, setCapability } from "../.
 import { serve } from "../../src/rpc/server.ts";
 import { Callback$Client, Counter$Client, Tester$Client } from "./schema/vat-test.ts";
 
-const [echo, wait, fail, counter, box, callBack, pass, hold, held, self, promised] = Tester$Client.methods;
+const [echo, wait, fail, counter, box, callBack, pass, hold, held, self, promised, count] = Tester$Client.methods;
 const [add, clone] = Counter$Client.methods;
 const [call] = Callback$Client.methods;
-export const methods = { echo, wait, fail, counter, box, callBack, pass, hold, held, self, promised, add, clone, call };
+export const methods = {
+  echo,
+  wait,
+  fail,
+  counter,
+  box,
+  callBack,
+  pass,
+  hold,
+  held,
+  self,
+  promised,
+  count,
+  add,
+  clone,
+  call,
+};
 
 export class Tester {
   /** What happened, in order. */
@@ -73,6 +89,11 @@ export class Tester {
         await this.gate(0).promise;
         using made = this.capability();
         setCapability(results, 0, made);
+      },
+      count: (params, results) => {
+        const texts = params.texts.map((text) => text.length);
+        const labels = params.boxes.map((boxed) => boxed.label.length);
+        results.count = texts.length + labels.length;
       },
       [Symbol.dispose]: () => {
         this.alive--;

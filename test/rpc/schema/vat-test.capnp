@@ -28,6 +28,9 @@ interface Tester {
 
   promised @10 () -> (tester :Tester);
   # As `self`, when the test says so.
+
+  count @11 (texts :List(Text), boxes :List(Box)) -> (count :UInt32);
+  # Goes through both lists.
 }
 
 struct Box {

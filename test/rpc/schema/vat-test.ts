@@ -499,6 +499,78 @@ export class Tester_Promised$Results$Promise {
     return await this.pipeline.struct();
   }
 }
+export class Tester_Count$Params extends $.Struct {
+  static readonly _capnp = {
+    displayName: "count$Params",
+    id: "a981bbadb59e8e9c",
+    size: new $.ObjectSize(0, 2),
+  };
+  static _Boxes: $.ListCtor<Box>;
+  _adoptTexts(value: $.Orphan<$.List<string>>): void {
+    $.utils.adopt(value, $.utils.getPointer(0, this));
+  }
+  _disownTexts(): $.Orphan<$.List<string>> {
+    return $.utils.disown(this.texts);
+  }
+  get texts(): $.List<string> {
+    return $.utils.getList(0, $.TextList, this);
+  }
+  _hasTexts(): boolean {
+    return !$.utils.isNull($.utils.getPointer(0, this));
+  }
+  _initTexts(length: number): $.List<string> {
+    return $.utils.initList(0, $.TextList, length, this);
+  }
+  set texts(value: $.List<string>) {
+    $.utils.copyFrom(value, $.utils.getPointer(0, this));
+  }
+  _adoptBoxes(value: $.Orphan<$.List<Box>>): void {
+    $.utils.adopt(value, $.utils.getPointer(1, this));
+  }
+  _disownBoxes(): $.Orphan<$.List<Box>> {
+    return $.utils.disown(this.boxes);
+  }
+  get boxes(): $.List<Box> {
+    return $.utils.getList(1, Tester_Count$Params._Boxes, this);
+  }
+  _hasBoxes(): boolean {
+    return !$.utils.isNull($.utils.getPointer(1, this));
+  }
+  _initBoxes(length: number): $.List<Box> {
+    return $.utils.initList(1, Tester_Count$Params._Boxes, length, this);
+  }
+  set boxes(value: $.List<Box>) {
+    $.utils.copyFrom(value, $.utils.getPointer(1, this));
+  }
+  toString(): string {
+    return "Tester_Count$Params_" + super.toString();
+  }
+}
+export class Tester_Count$Results extends $.Struct {
+  static readonly _capnp = {
+    displayName: "count$Results",
+    id: "c424cda5ad45cfec",
+    size: new $.ObjectSize(8, 0),
+  };
+  get count(): number {
+    return $.utils.getUint32(0, this);
+  }
+  set count(value: number) {
+    $.utils.setUint32(0, value, this);
+  }
+  toString(): string {
+    return "Tester_Count$Results_" + super.toString();
+  }
+}
+export class Tester_Count$Results$Promise {
+  pipeline: $.Pipeline<any, any, Tester_Count$Results>;
+  constructor(pipeline: $.Pipeline<any, any, Tester_Count$Results>) {
+    this.pipeline = pipeline;
+  }
+  async promise(): Promise<Tester_Count$Results> {
+    return await this.pipeline.struct();
+  }
+}
 export class Tester$Client {
   client: $.Client;
   static readonly interfaceId: bigint = 0xf4c9bde7c9a55f74n;
@@ -517,6 +589,7 @@ export class Tester$Client {
     $.Method<Tester_Held$Params, Tester_Held$Results>,
     $.Method<Tester_Self$Params, Tester_Self$Results>,
     $.Method<Tester_Promised$Params, Tester_Promised$Results>,
+    $.Method<Tester_Count$Params, Tester_Count$Results>,
   ] = [
     {
       ParamsClass: Tester_Echo$Params,
@@ -605,6 +678,14 @@ export class Tester$Client {
       methodId: 10,
       interfaceName: "vat-test.capnp:Tester",
       methodName: "promised",
+    },
+    {
+      ParamsClass: Tester_Count$Params,
+      ResultsClass: Tester_Count$Results,
+      interfaceId: Tester$Client.interfaceId,
+      methodId: 11,
+      interfaceName: "vat-test.capnp:Tester",
+      methodName: "count",
     },
   ];
   echo(paramsFunc?: (params: Tester_Echo$Params) => void): Tester_Echo$Results$Promise {
@@ -715,6 +796,18 @@ export class Tester$Client {
     const pipeline = new $.Pipeline(Tester_Promised$Results, answer);
     return new Tester_Promised$Results$Promise(pipeline);
   }
+  /**
+   * Goes through both lists.
+   *
+   */
+  count(paramsFunc?: (params: Tester_Count$Params) => void): Tester_Count$Results$Promise {
+    const answer = this.client.call({
+      method: Tester$Client.methods[11],
+      paramsFunc: paramsFunc,
+    });
+    const pipeline = new $.Pipeline(Tester_Count$Results, answer);
+    return new Tester_Count$Results$Promise(pipeline);
+  }
 }
 $.Registry.register(Tester$Client.interfaceId, Tester$Client);
 export interface Tester$Server$Target {
@@ -729,6 +822,7 @@ export interface Tester$Server$Target {
   held(params: Tester_Held$Params, results: Tester_Held$Results): Promise<void>;
   self(params: Tester_Self$Params, results: Tester_Self$Results): Promise<void>;
   promised(params: Tester_Promised$Params, results: Tester_Promised$Results): Promise<void>;
+  count(params: Tester_Count$Params, results: Tester_Count$Results): Promise<void>;
 }
 export class Tester$Server extends $.Server {
   readonly target: Tester$Server$Target;
@@ -777,6 +871,10 @@ export class Tester$Server extends $.Server {
       {
         ...Tester$Client.methods[10],
         impl: target.promised,
+      },
+      {
+        ...Tester$Client.methods[11],
+        impl: target.count,
       },
     ]);
     this.target = target;
@@ -1204,3 +1302,4 @@ export class Callback extends $.Interface {
     return "Callback_" + super.toString();
   }
 }
+Tester_Count$Params._Boxes = $.CompositeList(Box);
