@@ -5,7 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { failed } from "../../base/errors.ts";
@@ -36,7 +36,8 @@ export async function prepareRunnerCode(scratchFolder: string, entry: string): P
   const sources = await readClosure(entryFile);
   const hash = createHash("sha256").update(process.version);
   for (const [path, source] of sources) hash.update(`${relative(ROOT, path)}\0${source}\0`);
-  const folder = join(scratchFolder, `runner-${hash.digest("hex").slice(0, 20)}`);
+  // The permission model compares real paths.
+  const folder = join(await realpath(scratchFolder), `runner-${hash.digest("hex").slice(0, 20)}`);
   const code = { folder, entryPath: join(folder, target(entryFile)) };
   if (await exists(code.entryPath)) return code;
   const texts = [...sources.values()];

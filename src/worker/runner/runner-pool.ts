@@ -11,6 +11,7 @@ import { mkdir } from "node:fs/promises";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
+import { RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { AttemptEnd } from "../../model/outcome.ts";
 import type { Executor, GuestIo, GuestSpec } from "../guest.ts";
@@ -30,6 +31,8 @@ export interface RunnerPoolInit {
   readonly slots: number;
   /** Warm processes beyond one per slot; default 1. */
   readonly spares?: number | undefined;
+  /** Guests that one process runs before it is replaced; default `RUNS_PER_RUNNER_MAX`. */
+  readonly runsPerRunner?: number | undefined;
   /** Ours alone among all programs of this machine, or shared with other pools: caches only. Made if missing. */
   readonly scratchFolder: string;
   readonly clock: Clock;
@@ -62,7 +65,8 @@ export class RunnerPool implements Executor {
   readonly #watch: OwnerWatch;
   readonly #transpiler: ComponentTranspiler;
   readonly #slots: SlotQueue;
-  readonly #plans = new Map<Digest, GuestPlan>();
+  /** Also those that are being made, so that many runs of one module read it once. Oldest first. */
+  readonly #plans = new Map<Digest, GuestPlan | Promise<GuestPlan>>();
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   #finished = 0;
@@ -83,7 +87,15 @@ export class RunnerPool implements Executor {
     const code = await prepareRunnerCode(init.scratchFolder, "main");
     const watch = new OwnerWatch(log);
     const warm = slots + (init.spares ?? 1);
-    const shelf = new RunnerShelf({ code, warm, max: warm + slots, watch, clock, log });
+    const shelf = new RunnerShelf({
+      code,
+      warm,
+      max: warm + slots,
+      runsPerRunner: init.runsPerRunner ?? RUNS_PER_RUNNER_MAX,
+      watch,
+      clock,
+      log,
+    });
     const pool = new RunnerPool(init, shelf, watch);
     try {
       await shelf.open();
@@ -138,7 +150,8 @@ export class RunnerPool implements Executor {
     if (signal.aborted) return endWithoutRun(cancelledBy(signal));
     let plan: GuestPlan | undefined;
     try {
-      plan = this.#plans.get(spec.digest) ?? (await unlessAborted(this.#plan(spec), signal));
+      const known = this.#plans.get(spec.digest) ?? this.#plan(spec);
+      plan = known instanceof Promise ? await unlessAborted(known, signal) : known;
     } catch (error) {
       this.#init.log.error("a module could not be prepared", { digest: spec.digest, error });
       return endWithoutRun({ kind: "lost", reason: `its module could not be prepared: ${messageOf(error)}` });
@@ -155,12 +168,21 @@ export class RunnerPool implements Executor {
     }
   }
 
-  async #plan(spec: GuestSpec): Promise<GuestPlan> {
-    const plan = await planGuest(spec, this.#transpiler);
+  #plan(spec: GuestSpec): Promise<GuestPlan> {
     const oldest = this.#plans.keys().next().value;
     if (this.#plans.size >= PLANS_MAX && oldest !== undefined) this.#plans.delete(oldest);
-    this.#plans.set(spec.digest, plan);
-    return plan;
+    const planning = planGuest(spec, this.#transpiler).then(
+      (plan) => {
+        this.#plans.set(spec.digest, plan);
+        return plan;
+      },
+      (error: unknown) => {
+        this.#plans.delete(spec.digest);
+        throw error;
+      },
+    );
+    this.#plans.set(spec.digest, planning);
+    return planning;
   }
 
   async #attempt(

@@ -8,7 +8,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Digest } from "../../base/ids.ts";
-import { RUNNER_START_MS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
+import { RUNNER_START_MS_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { OwnerWatch } from "./owner-watch.ts";
 import type { RunnerCode } from "./runner-code.ts";
@@ -21,6 +21,8 @@ export interface RunnerShelfInit {
   readonly warm: number;
   /** Processes in all, past which idle ones that fit nobody are ended. */
   readonly max: number;
+  /** Runs of one process, after which it is replaced. */
+  readonly runsPerRunner: number;
   readonly watch: OwnerWatch;
   readonly clock: Clock;
   readonly log: Log;
@@ -92,7 +94,7 @@ export class RunnerShelf {
   giveBack(runner: RunnerProcess): void {
     const shelved = this.#shelved.get(runner);
     if (shelved !== undefined) shelved.isTaken = false;
-    if (runner.runs >= RUNS_PER_RUNNER_MAX) this.#discard(runner);
+    if (runner.runs >= this.#init.runsPerRunner) this.#discard(runner);
     this.#replenish();
   }
 

@@ -34,11 +34,14 @@ export class PoolHarness implements AsyncDisposable {
     this.#folder = folder;
   }
 
-  static async open(init: { readonly slots?: number; readonly spares?: number } = {}): Promise<PoolHarness> {
+  static async open(
+    init: { readonly slots?: number; readonly spares?: number; readonly runsPerRunner?: number } = {},
+  ): Promise<PoolHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-runner-"));
     const pool = await RunnerPool.open({
       slots: init.slots ?? 1,
       spares: init.spares ?? 0,
+      runsPerRunner: init.runsPerRunner,
       scratchFolder: join(folder, "scratch"),
       clock: systemClock,
       log: silentLog,

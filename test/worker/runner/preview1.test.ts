@@ -106,14 +106,12 @@ const i64 = fc.oneof(
   fc.constantFrom(2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n, 2n ** 32n, 268_435_455n),
   fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
 );
-const anyCall = fc
-  .constantFrom(...Object.entries(SIGNATURES))
-  .chain(([name, signature]) =>
-    fc.record({
-      name: fc.constant(name),
-      args: fc.tuple(...signature.split("").map((type) => (type === "i" ? i32 : i64))),
-    }),
-  );
+const anyCall = fc.constantFrom(...Object.entries(SIGNATURES)).chain(([name, signature]) =>
+  fc.record({
+    name: fc.constant(name),
+    args: fc.tuple(...signature.split("").map((type) => (type === "i" ? i32 : i64))),
+  }),
+);
 
 describe("the preview 1 host", () => {
   test("answers any calls with an error number, or ends the guest", () => {

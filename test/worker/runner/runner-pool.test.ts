@@ -7,14 +7,15 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { RUNS_PER_RUNNER_MAX } from "../../../src/base/limits.ts";
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
+import type { GuestSpec } from "../../../src/worker/guest.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import { guestBytes } from "../../support/guests.ts";
-import { SPIN } from "../../support/wasm-builder.ts";
+import { SMALL_CODE_BYTES_MAX } from "../../../src/worker/runner/guest-plan.ts";
+import { buildWasm, SPIN } from "../../support/wasm-builder.ts";
 import { exiting, noop, printing, sleeping, spinning } from "./guest-modules.ts";
-import { isAlive, PoolHarness } from "./pool-harness.ts";
+import { digestOf, isAlive, PoolHarness } from "./pool-harness.ts";
 
 const SECOND_NS = 1_000_000_000n;
 
@@ -71,12 +72,12 @@ describe("a pool of runners", () => {
   });
 
   test("replaces a process that has served its number of runs", async () => {
-    await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
+    await using harness = await PoolHarness.open({ slots: 1, spares: 0, runsPerRunner: 10 });
     const first = harness.pids();
-    for (let run = 0; run < RUNS_PER_RUNNER_MAX + 5; run++) {
-      const { outcome } = await harness.run(noop);
-      if (outcome.kind !== "exited") throw new Error(`run ${run}: ${outcome.kind}`);
+    for (let run = 0; run < 35; run++) {
+      expect((await harness.run(noop)).outcome).toEqual({ kind: "exited", code: 0 });
     }
+    expect(harness.pool.stats().started).toBe(4);
     expect(harness.pids()).not.toEqual(first);
     expect(first.filter(isAlive)).toEqual([]);
   });
@@ -85,6 +86,47 @@ describe("a pool of runners", () => {
     await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
     for (let run = 0; run < 20; run++) await harness.run(exiting(run));
     expect(harness.pool.stats().started).toBe(1);
+  });
+
+  test("runs large code on a runner whose compiler is quick to start", async () => {
+    await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
+    const padding = Array.from({ length: SMALL_CODE_BYTES_MAX }, () => 0x01);
+    const large = buildWasm({ functions: [{ export: "_start", body: [] }, { body: padding }] });
+    expect((await harness.run(large)).outcome).toEqual({ kind: "exited", code: 0 });
+    const tiers = harness.pool.stats().runners.map(({ tier, runs }) => [tier, runs]);
+    expect(tiers).toEqual([
+      ["optimized", 0],
+      ["baseline", 1],
+    ]);
+  });
+
+  test("keeps the number of its processes within bounds, whatever it runs", async () => {
+    await using harness = await PoolHarness.open({ slots: 1, spares: 1 });
+    const padding = Array.from({ length: SMALL_CODE_BYTES_MAX }, () => 0x01);
+    const large = buildWasm({ functions: [{ export: "_start", body: [] }, { body: padding }] });
+    for (let round = 0; round < 3; round++) {
+      for (const module of [large, noop]) expect((await harness.run(module)).outcome.kind).toBe("exited");
+      const { outcome } = await harness.run(guestBytes("component"), { entry: { kind: "component" } });
+      expect(outcome).toEqual({ kind: "exited", code: 0 });
+      expect(harness.pids().length).toBeLessThanOrEqual(3);
+    }
+  });
+
+  test("reads a module once for many runs at the same time", async () => {
+    await using harness = await PoolHarness.open({ slots: 2 });
+    const ended = await Promise.all(Array.from({ length: 20 }, () => harness.run(exiting(4))));
+    expect(new Set(ended.map(({ outcome }) => outcome.kind === "exited" && outcome.code))).toEqual(new Set([4]));
+  });
+
+  test("loses only the run whose module cannot be read", async () => {
+    await using harness = await PoolHarness.open({ slots: 1 });
+    const { outcome } = await harness.pool.run(
+      { ...specOf("/nowhere/at/all.wasm"), digest: digestOf(noop) },
+      { write: async () => {} },
+      { signal: new AbortController().signal },
+    );
+    expect(outcome).toMatchObject({ kind: "lost" });
+    expect((await harness.run(noop)).outcome.kind).toBe("exited");
   });
 
   test("gives its runners no environment and keeps nothing of theirs open", async () => {
@@ -161,6 +203,21 @@ describe("the scratch folder", () => {
 async function openAndClose(scratchFolder: string): Promise<void> {
   await using pool = await RunnerPool.open({ slots: 1, spares: 0, scratchFolder, clock: systemClock, log: silentLog });
   expect(pool.stats().runners.length).toBe(1);
+}
+
+function specOf(modulePath: string): Omit<GuestSpec, "digest"> {
+  return {
+    modulePath,
+    entry: { kind: "command" },
+    args: [],
+    env: {},
+    stdin: new Uint8Array(0),
+    timeoutMs: 10_000,
+    cpuMs: 10_000,
+    memoryBytes: 1_048_576,
+    outputBytesMax: 1_000,
+    outputLimit: "truncate",
+  };
 }
 
 function parsePids(line: string): number[] {
