@@ -56,7 +56,7 @@ async function login(init: JoinInit, bootstrap: BootstrapClient, ended: AbortSig
     late.abort(failed(`the gateway ${gateway} did not answer in time`, { code: "login-timeout" }));
   });
   const signal = AbortSignal.any([ended, late.signal]);
-  if (secret === undefined) return bootstrap.login({ kind: "none" }, init.state(), { signal });
+  if (secret === undefined) return await bootstrap.login({ kind: "none" }, init.state(), { signal });
   const proofInput: JoinProofInput = {
     secret,
     namespace: init.namespace,

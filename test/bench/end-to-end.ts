@@ -63,7 +63,7 @@ async function benchPuzzle(
 function inProcess(wasm: Uint8Array<ArrayBuffer>, difficulty: number): () => Promise<void> {
   const module = new WebAssembly.Module(wasm);
   return async () => {
-    const { exports } = new WebAssembly.Instance(module);
-    if (typeof exports["run"] === "function") exports["run"](0, difficulty);
+    const { run } = new WebAssembly.Instance(module).exports;
+    if (typeof run === "function") Reflect.apply(run, undefined, [0, difficulty]);
   };
 }

@@ -7,9 +7,16 @@ const MINUTES = 60_000;
 const reason = noHostsBecause();
 if (reason !== undefined) console.log(`two hosts: skipped, ${reason}`);
 
-interface WorkerLine {
+interface Line {
   readonly id: string;
-  readonly status: string;
+  /** Of a worker. */
+  readonly status?: string;
+}
+
+/** What `worker ls` and `cluster ls` print with `--json`. */
+function parseLines(text: string): readonly Line[] {
+  const lines: readonly Line[] = JSON.parse(text);
+  return lines;
 }
 
 /** A gateway on the first host, and the ways to ask it and to start workers on the second. */
@@ -26,7 +33,7 @@ async function openLan(cluster: Cluster, gatewayArgs: readonly string[] = []) {
     secondHost: hosts.second,
     worker: (dial: string, args: readonly string[] = []) =>
       cluster.start({ args: ["--dial", dial, "--slots", "1", ...args], wrapper: hosts.second, env: elsewhere }),
-    workers: async (): Promise<readonly WorkerLine[]> => JSON.parse(await ask(["worker", "ls"])),
+    workers: async () => parseLines(await ask(["worker", "ls"])),
     [Symbol.asyncDispose]: () => hosts[Symbol.asyncDispose](),
   };
 }
@@ -91,7 +98,7 @@ test.skipIf(reason !== undefined)(
     await eventually(async () => ((await lan.workers()).length > 0 ? true : undefined));
     const { peerId } = await stranger.ready;
     expect((await lan.workers()).map((worker) => worker.id)).not.toContain(peerId);
-    const members: readonly { id: string }[] = JSON.parse(await lan.ask(["cluster", "ls"]));
+    const members = parseLines(await lan.ask(["cluster", "ls"]));
     expect(members.map((member) => member.id)).not.toContain(peerId);
   },
 );

@@ -127,8 +127,8 @@ export class Cluster implements AsyncDisposable {
   }
 
   #spawn({ args, env = {}, wrapper = [] }: StartOptions): ChildProcess {
-    const [command = process.execPath, ...rest] = [...wrapper, process.execPath, MAIN, ...args, "--json"];
-    return spawn(command, rest, {
+    const command = [...wrapper, process.execPath, MAIN, ...args, "--json"];
+    return spawn(command[0] ?? "", command.slice(1), {
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         PATH: process.env["PATH"],

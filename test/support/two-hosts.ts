@@ -53,8 +53,8 @@ export async function openTwoHosts(): Promise<Hosts> {
 
 /** A process that keeps a namespace alive. It has said so when this resolves. */
 async function hold(command: readonly string[]): Promise<ChildProcess> {
-  const [program = "", ...args] = [...command, "sh", "-c", "echo held && exec sleep 1000"];
-  const holder = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const whole = [...command, "sh", "-c", "echo held && exec sleep 1000"];
+  const holder = spawn(whole[0] ?? "", whole.slice(1), { stdio: ["ignore", "pipe", "inherit"] });
   await once(holder.stdout, "data");
   return holder;
 }
@@ -64,6 +64,5 @@ function enter(holder: ChildProcess): string[] {
 }
 
 function sh(host: readonly string[], script: string): void {
-  const [program = "", ...args] = [...host, "sh", "-c", script];
-  execFileSync(program, args, { stdio: "pipe" });
+  execFileSync(host[0] ?? "sh", [...host.slice(1), "sh", "-c", script], { stdio: "pipe" });
 }
