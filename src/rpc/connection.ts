@@ -45,7 +45,7 @@
  * answered as unimplemented; a capability of one connection passed over another is forwarded through this vat instead.
  */
 import type { Clock } from "../base/clock.ts";
-import { type ClusterError, disconnected, failed, overloaded, toClusterError, unimplemented } from "../base/errors.ts";
+import { ClusterError, disconnected, failed, overloaded, toClusterError, unimplemented } from "../base/errors.ts";
 import {
   ANSWERS_MAX,
   CALL_BYTES_IN_FLIGHT_MAX,
@@ -133,9 +133,9 @@ export class Connection implements AsyncDisposable {
       isBehind: () => this.#isBehind(),
       handle: (frame) => this.#handle(frame),
       onFault: (thrown) => {
-        const error = toClusterError(thrown);
-        this.#log.warn("connection aborted: the peer broke the protocol", { error });
-        this.abort(error);
+        if (thrown instanceof ClusterError) this.#log.warn("the peer broke the protocol", { error: thrown });
+        else this.#log.error("a message could not be handled", { error: thrown });
+        this.abort(toClusterError(thrown));
       },
     });
     this.#outbox = new Outbox(stream, () => this.#inbox.relieved());

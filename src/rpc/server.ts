@@ -120,7 +120,7 @@ class ServerHook extends Hook {
         results.build(method.ResultsClass),
         context,
       ]);
-      if (settled instanceof Promise) {
+      if (isThenable(settled)) {
         settled.then(
           () => this.#succeed(call, pending, results),
           (error: unknown) => this.#fail(call, pending, results, error),
@@ -158,6 +158,10 @@ class ServerHook extends Hook {
     if (method === undefined) throw notImplemented(call, undefined);
     return method;
   }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 function notImplemented(call: Call, method: Method<Struct, Struct> | undefined): ClusterError {

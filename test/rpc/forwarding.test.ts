@@ -1,3 +1,4 @@
+import { ListElementSize, utils } from "capnp-es";
 import { describe, expect, test } from "vitest";
 import { disconnected } from "../../src/base/errors.ts";
 import { type Capability, getCapability, setCapability } from "../../src/rpc/capability.ts";
@@ -35,6 +36,30 @@ describe("a capability of one connection, passed over another", () => {
     const results = await answer.result();
     expect(results.number).toBe(12);
     expect(Buffer.compare(results.bytes.toUint8Array(), bytes)).toBe(0);
+  });
+
+  test("is passed the bytes as they are: pointers to the same things do not become copies of them", async () => {
+    await using chain = new Chain();
+    const written: number[] = [];
+    const write = chain.far.streams.b.write.bind(chain.far.streams.b);
+    chain.far.streams.b.write = (bytes) => {
+      written.push(bytes.byteLength);
+      return write(bytes);
+    };
+    using answer = chain.main.call(methods.count, (params) => {
+      const texts = params._initTexts(1_000);
+      texts.set(0, "x".repeat(1_000));
+      const first = utils.getContent(texts);
+      const text = utils.followFars(utils.add(0, first));
+      const target = text.byteOffset + 8 + utils.getOffsetWords(text) * 8;
+      for (let i = 1; i < 1_000; i++) {
+        const slot = first.byteOffset + i * 8;
+        utils.setListPointer((target - slot - 8) / 8, ListElementSize.BYTE, 1_001, utils.add(i * 8, first));
+      }
+    });
+    // 1,000 pointers to one text of 1,000 bytes: a million bytes to whoever copies them, and refused by who reads them.
+    await expect(answer.result()).rejects.toMatchObject({ code: "malformed-message" });
+    expect(Math.max(...written)).toBeLessThan(10_000);
   });
 
   test("carries capabilities on, both ways, and lets go of them", async () => {

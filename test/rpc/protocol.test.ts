@@ -192,6 +192,19 @@ describe("a call of the peer", () => {
     peer.release(main);
   });
 
+  test("with a null interface field reads as null, though the message has a capability 0", async () => {
+    const tester = new Tester();
+    await using peer = new ScriptedPeer(tester.capability());
+    const main = await peer.bootstrap();
+    peer.call(1, main, methods.pass, (_params, payload) => (payload._initCapTable(1).get(0).senderHosted = 5));
+    const answer = await peer.return();
+    expect(utils.isNull(utils.getPointer(0, utils.getStruct(0, methods.pass.ResultsClass, answer.results)))).toBe(true);
+    expect(answer.results.capTable.length).toBe(0);
+    expect((await peer.next()).release.id).toBe(5);
+    peer.finish(1);
+    peer.release(main);
+  });
+
   test("with an interface pointer beyond its capabilities reads as null", async () => {
     const tester = new Tester();
     await using peer = new ScriptedPeer(tester.capability());
