@@ -1,6 +1,7 @@
 /** Opens a gateway on the network: data directory, store, host, HTTP API, and what joins them. */
 import { join } from "node:path";
 import { readFile } from "node:fs/promises";
+import { failed } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { Gateway } from "../gateway/gateway.ts";
 import { HttpServer } from "../gateway/http/http-server.ts";
@@ -35,6 +36,9 @@ export interface GatewayParts {
 export async function openGateway(config: Config, powers: Powers, stack: AsyncDisposableStack): Promise<GatewayParts> {
   const { clock, random } = powers;
   const log = powers.log.child({ part: "gateway" });
+  if (config.rpc !== undefined) {
+    throw failed("--rpc is not served by this version yet: leave it out", { code: "usage" });
+  }
   const data = stack.use(await DataDirectory.open(config.data ?? join(config.dataHome, "gateway")));
   const identity = await loadIdentity(data.path);
   const secret = config.secret ?? (await loadSecret(data.path));
