@@ -10,6 +10,8 @@
  *   Its references are the caller and every unresolved capability taken from it. The last to go cancels the call, or
  *   gives up its results; so a caller that finishes early does not cancel what its pipelined calls wait for.
  *
+ * These name each other all round, which is why they are one file.
+ *
  * Nothing here waits, and callbacks run synchronously: an order of events is the order of the calls to these methods.
  */
 import type { Struct, StructCtor } from "capnp-es";
@@ -154,14 +156,30 @@ export class BrokenHook extends Hook {
   protected unreferenced(): void {}
 }
 
+/** Somebody who wants to know when a hook breaks, told once. */
+class Watch {
+  readonly callback: (reason: ClusterError) => void;
+  unwatch: (() => void) | undefined;
+
+  constructor(callback: (reason: ClusterError) => void) {
+    let isTold = false;
+    this.callback = (reason) => {
+      if (!isTold) callback(reason);
+      isTold = true;
+    };
+  }
+}
+
 /** A promise of a hook. Its kinds say what happens to calls before it resolves. */
 export abstract class PromiseHook extends Hook {
   /** False of an object that is known and that may still break: an import that is no promise. */
   readonly isPromise: boolean = true;
   #resolution: Hook | undefined;
   #isDropped = false;
-  readonly #watches = new Set<{ callback: (reason: ClusterError) => void; unwatch?: () => void }>();
-  #listeners: (() => void)[] = [];
+  readonly #watches = new Set<Watch>();
+  readonly #listeners = new Set<() => void>();
+  /** Stops waiting for the resolution of what this has resolved to. */
+  #unfollow: (() => void) | undefined;
 
   get resolution(): Hook | undefined {
     return this.#resolution;
@@ -170,9 +188,10 @@ export abstract class PromiseHook extends Hook {
   /** Resolves, taking `target` over. Calls made before are passed on first, then who waits is told. Once. */
   resolve(target: Hook): void {
     assert(this.#resolution === undefined, "a promise resolves once");
-    let resolution = target;
-    if (innermost(target) === this) {
-      target.release();
+    let resolution = innermost(target).retain();
+    target.release();
+    if (resolution === this) {
+      this.release();
       resolution = new BrokenHook(failed("a capability that is a promise of itself"));
     }
     if (this.#isDropped) {
@@ -183,16 +202,18 @@ export abstract class PromiseHook extends Hook {
     this.#resolution = resolution;
     this.resolved(resolution);
     for (const watch of this.#watches) watch.unwatch = resolution.watch(watch.callback);
-    const listeners = this.#listeners;
-    this.#listeners = [];
+    this.#follow();
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
     for (const listener of listeners) listener();
     this.release();
   }
 
-  /** Calls back once, after the promise has resolved; never if it is dropped before. */
-  onResolved(listener: () => void): void {
+  /** Calls back once, after the promise has resolved; never if it is dropped before. Returns what takes that back. */
+  onResolved(listener: () => void): () => void {
     if (this.#resolution) listener();
-    else this.#listeners.push(listener);
+    else this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   call(call: Call): PendingCall {
@@ -200,8 +221,8 @@ export abstract class PromiseHook extends Hook {
   }
 
   watch(callback: (reason: ClusterError) => void): () => void {
-    if (this.#resolution) return this.#resolution.watch(callback);
-    const watch: { callback: (reason: ClusterError) => void; unwatch?: () => void } = { callback };
+    const watch = new Watch(callback);
+    if (this.#resolution) watch.unwatch = this.#resolution.watch(watch.callback);
     this.#watches.add(watch);
     return () => {
       this.#watches.delete(watch);
@@ -211,9 +232,26 @@ export abstract class PromiseHook extends Hook {
 
   protected unreferenced(): void {
     this.#isDropped = true;
-    this.#listeners = [];
+    this.#listeners.clear();
+    this.#unfollow?.();
     if (this.#resolution) this.#resolution.release();
     else this.droppedUnresolved();
+  }
+
+  /** Keeps to the end of a chain of promises as it grows, so that nobody holds what is between. */
+  #follow(): void {
+    const resolution = this.#resolution;
+    if (!(resolution instanceof PromiseHook) || !resolution.isPromise) return;
+    this.#unfollow = resolution.onResolved(() => {
+      const end = innermost(resolution).retain();
+      this.#resolution = end;
+      for (const watch of this.#watches) {
+        watch.unwatch?.();
+        watch.unwatch = end.watch(watch.callback);
+      }
+      resolution.release();
+      this.#follow();
+    });
   }
 
   protected abstract callUnresolved(call: Call): PendingCall;

@@ -425,6 +425,28 @@ describe("promises", () => {
     theirs[Symbol.dispose]();
   });
 
+  test("of the peer that resolve to promises without end leave only the last of them", async () => {
+    await using peer = new ScriptedPeer();
+    const theirs = await theirCapability(peer, 0, "senderPromise");
+    const { broken } = theirs;
+    const length = 20_000;
+    for (let id = 0; id < length; id++) resolve(peer, id, (descriptor) => (descriptor.senderPromise = id + 1));
+    await until(() => peer.receivedCount === length);
+    await peer.rest();
+    expect(peer.vat.stats().imports).toBe(1);
+    using answer = theirs.call(methods.echo);
+    expect((await peer.next()).call.target.importedCap).toBe(length);
+    answer[Symbol.dispose]();
+    peer.send((message) => {
+      const sent = message._initResolve();
+      sent.promiseId = length;
+      sent._initException().reason = "at last";
+    });
+    await until(() => broken.aborted);
+    returnNothing(peer, (await peer.next()).finish.questionId);
+    theirs[Symbol.dispose]();
+  });
+
   test("of ours are sent as such, and their resolution after them", async () => {
     await using peer = new ScriptedPeer();
     const theirs = await theirCapability(peer, 3);
