@@ -217,6 +217,8 @@ export const OUTPUT_IN_MEMORY_BYTES_MAX = 1 * MIB;
 export const MODULE_CACHE_BYTES_MAX = 2_048 * MIB;
 /** Runs on one runner process, after which it is replaced. At a tenth of it, replacing costs as much as running. */
 export const RUNS_PER_RUNNER_MAX = 10_000;
+/** Transpiled components kept on a worker's disk; past it the least recently used go. */
+export const TRANSPILED_CACHE_BYTES_MAX = 512 * MIB;
 export const RUNNER_START_MS_MAX = 30_000;
 export const WASM_TABLE_ENTRIES_MAX = 100_000;
 export const GUEST_FILES_BYTES_MAX = 64 * MIB;

@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, sep } from "node:path";
 import type { Readable, Writable } from "node:stream";
@@ -12,7 +12,7 @@ import { pathToFileURL } from "node:url";
 import type { Clock } from "../../base/clock.ts";
 import { failed } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
-import { MODULE_BYTES_MAX } from "../../base/limits.ts";
+import { MODULE_BYTES_MAX, TRANSPILED_CACHE_BYTES_MAX } from "../../base/limits.ts";
 import { decodeComponentParts } from "./component-parts.ts";
 import type { ComponentParts } from "./component-parts.ts";
 import { prepareRunnerCode } from "./runner-code.ts";
@@ -35,16 +35,20 @@ export type TranspileResult =
 export interface ComponentTranspilerInit {
   readonly scratchFolder: string;
   readonly clock: Clock;
+  /** Bytes of transpiled components kept on disk; default `TRANSPILED_CACHE_BYTES_MAX`. */
+  readonly cacheBytesMax?: number | undefined;
 }
 
 export class ComponentTranspiler {
   readonly #init: ComponentTranspilerInit;
+  readonly #bytesMax: number;
   readonly #underWay = new Map<Digest, Promise<TranspileResult>>();
   readonly #children = new Set<() => void>();
   #code: Promise<RunnerCode> | undefined;
 
   constructor(init: ComponentTranspilerInit) {
     this.#init = init;
+    this.#bytesMax = init.cacheBytesMax ?? TRANSPILED_CACHE_BYTES_MAX;
   }
 
   /** The component's parts, from the cache or made now. Callers that want the same at once share the work. */
@@ -65,8 +69,14 @@ export class ComponentTranspiler {
     const { transpiler, packages, version } = locateTranspiler();
     const folder = join(this.#init.scratchFolder, "components");
     const path = join(folder, `${digest}-${version}`);
-    const cached = await readFile(path).then(decodeComponentParts, () => undefined);
-    if (cached !== undefined) return { ok: true, parts: cached };
+    const cached = await readFile(path).then(
+      (file) => decodeComponentParts(new Uint8Array(file.buffer, file.byteOffset, file.byteLength)),
+      () => undefined,
+    );
+    if (cached !== undefined) {
+      await this.#touch(path);
+      return { ok: true, parts: cached };
+    }
     this.#code ??= prepareRunnerCode(this.#init.scratchFolder, "transpile");
     const made = await this.#spawn(await this.#code, transpiler, packages, component);
     if (typeof made === "string") return { ok: false, reason: made };
@@ -76,7 +86,30 @@ export class ComponentTranspiler {
     const draft = `${path}.${process.pid}`;
     await writeFile(draft, made);
     await rename(draft, path);
+    await this.#prune(folder);
     return { ok: true, parts };
+  }
+
+  /** A file's time says when it was last used. */
+  async #touch(path: string): Promise<void> {
+    const now = new Date(this.#init.clock.now());
+    await utimes(path, now, now).catch(() => {});
+  }
+
+  /** Removes the least recently used files until the rest is below the limit. What is in use has been read already. */
+  async #prune(folder: string): Promise<void> {
+    const files: { path: string; bytes: number; usedMs: number }[] = [];
+    for (const name of await readdir(folder)) {
+      const path = join(folder, name);
+      const found = await stat(path).catch(() => undefined);
+      if (found !== undefined) files.push({ path, bytes: found.size, usedMs: found.mtimeMs });
+    }
+    let bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+    for (const file of files.toSorted((a, b) => a.usedMs - b.usedMs)) {
+      if (bytes <= this.#bytesMax) return;
+      await rm(file.path, { force: true });
+      bytes -= file.bytes;
+    }
   }
 
   /** Answers the encoded parts, or why there are none. */
@@ -101,7 +134,7 @@ export class ComponentTranspiler {
     });
     const kill = (): void => void child.kill("SIGKILL");
     this.#children.add(kill);
-    using timer = this.#init.clock.setTimer(TRANSPILE_MS_MAX, kill);
+    using _timer = this.#init.clock.setTimer(TRANSPILE_MS_MAX, kill);
     try {
       const closed = new Promise<number | undefined>((resolve, reject) => {
         child.once("close", (exitCode) => resolve(exitCode ?? undefined));
@@ -120,7 +153,6 @@ export class ComponentTranspiler {
         else chunks.push(chunk);
       });
       const exitCode = await closed;
-      void timer;
       if (exitCode === 0) return new Uint8Array(Buffer.concat(chunks));
       const why = texts.join("").trim().slice(0, STDERR_LENGTH_MAX);
       if (exitCode === undefined) return "transpiling it takes too much time or memory";

@@ -18,7 +18,7 @@ export function trapReason(thrown: unknown): string {
 function messageOf(thrown: Error): string {
   if (thrown instanceof RangeError && thrown.message.startsWith("Maximum call stack")) return "call stack exhausted";
   if (thrown instanceof TypeError) return `a host call with arguments of the wrong type: ${thrown.message}`;
-  return thrown.message;
+  return thrown.message.replace(/^wasm trap: /, "");
 }
 
 /** An engine's refusal of a module, without the name of the engine's own function. */

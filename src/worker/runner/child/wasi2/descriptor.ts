@@ -116,7 +116,7 @@ export class Descriptor {
   sync(): void {}
 
   getFlags(): DescriptorFlags {
-    return this.#flags;
+    return this.#inode.kind === "directory" ? { ...this.#flags, mutateDirectory: true } : this.#flags;
   }
 
   getType(): string {
@@ -147,7 +147,7 @@ export class Descriptor {
   }
 
   createDirectoryAt(path: string): void {
-    asFileCall(() => createDirectory(this.#world.tree, this.#changeable(), path));
+    asFileCall(() => createDirectory(this.#world.tree, this.#directory(), path));
   }
 
   stat(): Stat {
@@ -159,22 +159,20 @@ export class Descriptor {
   }
 
   setTimesAt(flags: PathFlags, path: string, accessed: NewTimestamp, modified: NewTimestamp): void {
-    const inode = asFileCall(() => lookUp(this.#changeable(), path, flags.symlinkFollow === true));
+    const inode = asFileCall(() => lookUp(this.#directory(), path, flags.symlinkFollow === true));
     this.#setTimes(inode, accessed, modified);
   }
 
   linkAt(flags: PathFlags, oldPath: string, to: Descriptor, newPath: string): void {
     asFileCall(() => {
       if (flags.symlinkFollow === true) refuse(ERRNO.INVAL);
-      createLink(this.#world.tree, this.#changeable(), oldPath, to.#changeable(), newPath);
+      createLink(this.#world.tree, this.#directory(), oldPath, to.#directory(), newPath);
     });
   }
 
   openAt(pathFlags: PathFlags, path: string, openFlags: OpenFlags, flags: DescriptorFlags): Descriptor {
     return asFileCall(() => {
-      const changes = flags.write === true || openFlags.create === true || openFlags.truncate === true;
-      const base = changes || flags.mutateDirectory === true ? this.#changeable() : this.#directory();
-      const inode = openPath(this.#world.tree, base, path, {
+      const inode = openPath(this.#world.tree, this.#directory(), path, {
         followLast: pathFlags.symlinkFollow === true,
         creates: openFlags.create === true,
         isExclusive: openFlags.exclusive === true,
@@ -193,19 +191,19 @@ export class Descriptor {
   }
 
   removeDirectoryAt(path: string): void {
-    asFileCall(() => removeDirectory(this.#world.tree, this.#changeable(), path));
+    asFileCall(() => removeDirectory(this.#world.tree, this.#directory(), path));
   }
 
   renameAt(oldPath: string, to: Descriptor, newPath: string): void {
-    asFileCall(() => renamePath(this.#world.tree, this.#changeable(), oldPath, to.#changeable(), newPath));
+    asFileCall(() => renamePath(this.#world.tree, this.#directory(), oldPath, to.#directory(), newPath));
   }
 
   symlinkAt(text: string, path: string): void {
-    asFileCall(() => createSymlink(this.#world.tree, this.#changeable(), text, path));
+    asFileCall(() => createSymlink(this.#world.tree, this.#directory(), text, path));
   }
 
   unlinkFileAt(path: string): void {
-    asFileCall(() => unlinkFile(this.#world.tree, this.#changeable(), path));
+    asFileCall(() => unlinkFile(this.#world.tree, this.#directory(), path));
   }
 
   isSameObject(other: Descriptor): boolean {
@@ -235,13 +233,9 @@ export class Descriptor {
     });
   }
 
+  /** All of a guest's directories may be changed, whatever flags they were opened with: they are its own. */
   #directory(): DirectoryInode {
     return this.#inode.kind === "directory" ? this.#inode : refuse(ERRNO.NOTDIR);
-  }
-
-  #changeable(): DirectoryInode {
-    const inode = this.#directory();
-    return this.#flags.mutateDirectory === true ? inode : refuse(ERRNO.ROFS);
   }
 
   #readAt(file: FileInode, offset: number, length: number): Uint8Array {
