@@ -45,6 +45,7 @@ export class ComponentTranspiler {
   readonly #underWay = new Map<Digest, Promise<TranspileResult>>();
   readonly #children = new Set<() => void>();
   #code: Promise<RunnerCode> | undefined;
+  #place: TranspilerPlace | undefined;
 
   constructor(init: ComponentTranspilerInit) {
     this.#init = init;
@@ -66,7 +67,8 @@ export class ComponentTranspiler {
   }
 
   async #find(digest: Digest, component: Uint8Array): Promise<TranspileResult> {
-    const { transpiler, packages, version } = locateTranspiler();
+    this.#place ??= locateTranspiler();
+    const { transpiler, packages, version } = this.#place;
     const folder = join(this.#init.scratchFolder, "components");
     const path = join(folder, `${digest}-${version}`);
     const cached = await readFile(path).then(
@@ -172,16 +174,12 @@ interface TranspilerPlace {
   readonly version: string;
 }
 
-let place: TranspilerPlace | undefined;
-
 function locateTranspiler(): TranspilerPlace {
-  if (place !== undefined) return place;
   const transpiler = createRequire(import.meta.url).resolve("@bytecodealliance/jco/component");
   const packages = transpiler.slice(0, transpiler.lastIndexOf(PACKAGES) + PACKAGES.length) + `@bytecodealliance${sep}`;
   const found: unknown = createRequire(import.meta.url)(join(packages, "jco", "package.json"));
   const text = typeof found === "object" && found !== null && "version" in found ? String(found.version) : "";
-  place = { transpiler, packages, version: createHash("sha256").update(text).digest("hex").slice(0, 12) };
-  return place;
+  return { transpiler, packages, version: createHash("sha256").update(text).digest("hex").slice(0, 12) };
 }
 
 function parseStdio(stdio: readonly unknown[]): { stdin: Writable; stderr: Readable; parts: Readable } {

@@ -24,6 +24,3 @@ export interface Preview1Host {
   /** Ends the guest as if by a signal; never returns. */
   raise(signal: number): never;
 }
-
-/** A call as the guest makes it: i32 come as signed numbers, i64 as bigints. Failures are thrown as `WasiFailure`. */
-export type Preview1Call = (host: Preview1Host, ...args: never[]) => void;
