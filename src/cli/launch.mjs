@@ -19,6 +19,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 const NODE_MAJOR_MIN = 26;
 const LOCK_POLL_MS = 200;
+const PARENT_POLL_MS = 100;
 /** A lock on stealing a lock is held for a few system calls. One this old was left by a process that died. */
 const STEAL_LOCK_AGE_MS_MAX = 10_000;
 
@@ -53,7 +54,7 @@ export async function ensureInstalled() {
 
 /** A registry that lacks some platform's packages makes `npm ci` refuse; `npm install` goes on with what there is. */
 async function install() {
-  const options = ["--include=dev", "--no-audit", "--no-fund"];
+  const options = ["--include=dev", "--no-audit", "--no-fund", "--loglevel=error"];
   try {
     await runNpm(["ci", ...options]);
   } catch (error) {
@@ -191,7 +192,7 @@ function findNode() {
 /** Runs a file with a Node that is new enough, and resolves with its exit code. Call `ensureInstalled` before. */
 export async function runFile(file, args) {
   const node = findNode();
-  const env = { ...process.env, CAPMESH_LIFELINE: "3" };
+  const env = { ...process.env, CAPMESH_LIFELINE: "3", CAPMESH_LAUNCHED: "1" };
   env.PATH = [join(modules, ".bin"), env.PATH].filter(Boolean).join(delimiter);
   const argv = ["--import", pathToFileURL(lifelinePath).href, file, ...args];
   const child = spawn(node, argv, { stdio: ["inherit", "inherit", "inherit", "pipe"], env });
@@ -227,6 +228,21 @@ function passSignals(child) {
   return () => listeners.forEach((remove) => remove());
 }
 
+/**
+ * npm runs scripts in a shell, and some shells die of a signal without passing it on. So what npm started ends, as on
+ * SIGTERM, when its parent is gone: otherwise nobody would know of it.
+ */
+function endWithNpm() {
+  if (process.env.npm_lifecycle_event === undefined) return;
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    process.kill(process.pid, "SIGTERM");
+  }, PARENT_POLL_MS);
+  timer.unref();
+}
+
 /** The file behind a program's name: as given if it is a path, else what node_modules/.bin links to. */
 function programFile(name) {
   if (/[\\/]/.test(name)) return resolve(name);
@@ -237,6 +253,7 @@ function programFile(name) {
 
 /** Runs `main` and ends the process with its exit code, or says why not. */
 export async function runMain(main) {
+  endWithNpm();
   try {
     process.exitCode = await main();
   } catch (error) {

@@ -15,10 +15,10 @@ export type Role = ReadyLine["role"];
 /** How long an aborted process may take to close before it is ended all the same. */
 const ABORT_MS_MAX = 3_000;
 /**
- * npm passes a signal on that the terminal has sent to the whole group already. Within this time the second of the two
- * is the first again.
+ * npm and the launcher pass a signal on that may have gone to the whole process group already. Within this time the
+ * second of the two is the first again.
  */
-const SAME_SIGNAL_MS = 300;
+const SAME_SIGNAL_MS = 250;
 
 /** Runs the role that flags and settings ask for. Resolves with the exit code when the process has done its work. */
 export async function startRole(command: Command, explicitRole?: Role): Promise<number> {
@@ -103,7 +103,7 @@ export function readyText(ready: ReadyLine): string {
 class SignalListener {
   count = 0;
   #lastAtMs = -Infinity;
-  readonly #isPassedOn = process.env["npm_lifecycle_event"] !== undefined;
+  readonly #isPassedOn = (process.env["npm_lifecycle_event"] ?? process.env["CAPMESH_LAUNCHED"]) !== undefined;
   #first: (() => void) | undefined;
   #second: () => void = () => process.exit(EXIT.interrupted);
 

@@ -209,6 +209,30 @@ test("takes its program along when it is killed", async () => {
   expect(launcher.signalCode ?? "SIGKILL").toBe("SIGKILL");
 });
 
+test("ends its program in order when npm's shell dies of a signal without passing it on", async () => {
+  await using clone = await Clone.create();
+  const program = `
+    process.on("SIGTERM", () => { console.log("drained"); process.exit(0); });
+    setInterval(() => {}, 1000);
+    console.log("up");`;
+  await writeFile(clone.path("program.mjs"), program);
+  // A shell that stays, as npm's does: it has something to do afterwards.
+  const command = `"${process.execPath}" src/cli/launch.mjs ./program.mjs; true`;
+  const shell = spawn("sh", ["-c", command], {
+    cwd: clone.folder,
+    env: clone.env({ npm_lifecycle_event: "npx" }),
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let stdout = "";
+  shell.stdout.on("data", (bytes: Buffer) => {
+    if (stdout === "") shell.kill("SIGTERM");
+    stdout += bytes.toString();
+  });
+  // Closed when shell, launcher and program are gone.
+  await new Promise((closed) => shell.stdout.on("close", closed));
+  expect(stdout).toBe("up\ndrained\n");
+});
+
 /** A Node of the machine that is too old for the project, if there is one. */
 function findOldNode(): string | undefined {
   for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
