@@ -19,6 +19,7 @@ export class LiveView {
   #drawn = 0;
   /** The text above ended in the middle of a line; the view begins on the next. */
   #isMidLine = false;
+  #isPaused = false;
 
   constructor(init: LiveViewInit) {
     this.#init = init;
@@ -37,6 +38,17 @@ export class LiveView {
     if (!this.#isMidLine) this.#draw();
   }
 
+  /** Takes the view away while somebody else has the terminal: a question. */
+  pause(): void {
+    this.#erase();
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#draw();
+  }
+
   /** Takes the view away for good. */
   clear(): void {
     this.#erase();
@@ -45,7 +57,7 @@ export class LiveView {
 
   #draw(): void {
     // A line that a guest has not ended yet would be torn apart.
-    if (!this.#init.isTerminal || this.#isMidLine) return;
+    if (!this.#init.isTerminal || this.#isMidLine || this.#isPaused) return;
     const width = Math.max(1, this.#init.width() - 1);
     const text = this.#lines.map((line) => `${cutToWidth(line, width)}\n`).join("");
     this.#init.write(`${this.#eraseCode()}${text}`);

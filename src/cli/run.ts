@@ -61,9 +61,14 @@ async function run(
     return EXIT.ok;
   }
   if (output.isJson) output.json({ event: "submitted", task });
-  using interrupts = new Interrupts(context, task.id);
+  const view = new LiveView({
+    write: (text) => process.stderr.write(text),
+    isTerminal: output.isStderrTerminal && !output.isJson,
+    width: () => output.stderrWidth,
+  });
+  using interrupts = new Interrupts(context, task.id, view);
   const signals = waitMs === undefined ? [interrupts.signal] : [interrupts.signal, timeoutSignal(waitMs, task.id)];
-  const finished = await follow(context, task, AbortSignal.any(signals));
+  const finished = await follow(context, task, view, AbortSignal.any(signals));
   return await report(context, finished);
 }
 
@@ -81,13 +86,8 @@ function timeoutSignal(waitMs: number, id: string): AbortSignal {
 }
 
 /** Passes on all output until the task has finished. */
-async function follow(context: CommandContext, task: TaskJson, signal: AbortSignal): Promise<TaskJson> {
+async function follow(context: CommandContext, task: TaskJson, view: LiveView, signal: AbortSignal): Promise<TaskJson> {
   const { client, output } = context;
-  const view = new LiveView({
-    write: (text) => process.stderr.write(text),
-    isTerminal: output.isStderrTerminal && !output.isJson,
-    width: () => output.stderrWidth,
-  });
   const stopProgress = output.isStderrTerminal && !output.isJson ? showProgress(context, task.id, view) : () => {};
   try {
     const onTruncated = (): void => {
@@ -163,12 +163,14 @@ class Interrupts implements Disposable {
   readonly #controller = new AbortController();
   readonly #context: CommandContext;
   readonly #id: string;
+  readonly #view: LiveView;
   readonly #listener = (): void => void this.#take();
   #isAsking = false;
 
-  constructor(context: CommandContext, id: string) {
+  constructor(context: CommandContext, id: string, view: LiveView) {
     this.#context = context;
     this.#id = id;
+    this.#view = view;
     process.on("SIGINT", this.#listener);
     process.on("SIGTERM", this.#listener);
   }
@@ -191,6 +193,7 @@ class Interrupts implements Disposable {
   }
 
   async #isToBeCancelled(): Promise<boolean> {
+    this.#view.pause();
     const reader = createInterface({ input: process.stdin, output: process.stderr });
     const closed = new AbortController();
     reader.on("SIGINT", () => closed.abort());
@@ -202,6 +205,7 @@ class Interrupts implements Disposable {
       return false;
     } finally {
       reader.close();
+      this.#view.resume();
     }
   }
 

@@ -29,6 +29,16 @@ test("waits with drawing until a line of other output is complete", async () => 
   expect(written.slice(2)).toEqual(["te", "xt\n", "bar 2\n"]);
 });
 
+test("keeps off the terminal while somebody else has it", () => {
+  const { written, view } = terminal();
+  view.update(["bar"]);
+  view.pause();
+  view.update(["bar 2"]);
+  expect(written.slice(1)).toEqual(["\u001b[1F\u001b[0J"]);
+  view.resume();
+  expect(written.slice(2)).toEqual(["bar 2\n"]);
+});
+
 test("goes away for good", () => {
   const { written, view } = terminal();
   view.update(["bar"]);
