@@ -60,6 +60,9 @@ class FormUpload implements ReceivedForm {
   /** Files being read. None rejects: a failure ends the whole. */
   readonly #files: Promise<void>[] = [];
   readonly #claimed = new Set<string>();
+  /** Files whose readers wait for more. */
+  readonly #awaited = new Set<Readable>();
+  #isAllParsed = false;
   #hasFailed = false;
   #bytes = 0;
   #textBytes = 0;
@@ -73,7 +76,7 @@ class FormUpload implements ReceivedForm {
   async receive(): Promise<void> {
     const request = this.#request;
     const onData = (chunk: Buffer): void => this.#take(chunk);
-    const onEnd = (): void => void this.#form.end();
+    const onEnd = (): void => this.#endForm();
     const onGone = (): void => {
       if (!request.complete) this.#fail(new ClientGone());
     };
@@ -117,11 +120,61 @@ class FormUpload implements ReceivedForm {
       this.#fail(tooLarge(this.#options));
       return;
     }
-    if (this.#form.write(chunk)) return;
+    if (this.#parse(chunk)) return;
     this.#request.pause();
     this.#form.once("drain", () => {
       if (!this.#hasFailed) this.#request.resume();
     });
+  }
+
+  /** False: no more is welcome now. The parser may throw where a part's head is strange enough. */
+  #parse(chunk: Buffer): boolean {
+    try {
+      return this.#form.write(chunk);
+    } catch (thrown) {
+      this.#fail(unreadableForm(thrown));
+      return false;
+    }
+  }
+
+  #endForm(): void {
+    // Nothing, but its callback comes when everything before it has been parsed.
+    this.#form.write(Buffer.alloc(0), () => {
+      this.#isAllParsed = true;
+      this.#failOnOrphans();
+    });
+    this.#form.end();
+  }
+
+  /**
+   * The parser may leave a file open for ever when a boundary stands where a part's head should end. Once all is parsed,
+   * a file whose reader still waits has been left so: one that was ended wakes its reader within the turn.
+   */
+  #failOnOrphans(): void {
+    if (!this.#isAllParsed) return;
+    setImmediate(() =>
+      setImmediate(() => {
+        const isOrphan = (stream: Readable): boolean => stream.readableLength === 0 && !stream.readableEnded;
+        if ([...this.#awaited].some(isOrphan)) this.#fail(unreadableForm("a part does not end"));
+      }),
+    );
+  }
+
+  async *#piecesOf(stream: Readable): AsyncGenerator<Uint8Array, void> {
+    const pieces: AsyncIterator<Uint8Array, void> = stream[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        this.#awaited.add(stream);
+        this.#failOnOrphans();
+        const next = await pieces.next();
+        this.#awaited.delete(stream);
+        if (next.done === true) return;
+        yield next.value;
+      }
+    } finally {
+      this.#awaited.delete(stream);
+      stream.destroy();
+    }
   }
 
   #takeField(name: string | undefined, value: string, isTruncated: boolean): void {
@@ -143,6 +196,11 @@ class FormUpload implements ReceivedForm {
   async #takeFile(name: string | undefined, stream: Readable): Promise<void> {
     // Outlives the reading: a stream that is destroyed when nobody reads it must not end the process.
     stream.on("error", () => {});
+    if (this.#hasFailed) {
+      // The parser goes on to the end of the chunk that it failed in, and nobody would ever end this file.
+      stream.destroy();
+      return;
+    }
     const isSecond = name !== undefined && this.#claimed.has(name);
     if (name !== undefined) this.#claimed.add(name);
     try {
@@ -152,7 +210,7 @@ class FormUpload implements ReceivedForm {
         const field = (name ?? "").slice(0, 64);
         const isFile = name === "wasm" || name === "stdin";
         this.errors.push({ field, message: isFile ? "came twice: send one file" : unwantedFileMessage(field) });
-        for await (const _ of stream);
+        for await (const _ of this.#piecesOf(stream));
       }
     } catch (thrown) {
       this.#fail(thrown);
@@ -163,7 +221,7 @@ class FormUpload implements ReceivedForm {
     const writer = await this.#options.blobs.create();
     this.module = writer;
     let bytes = 0;
-    for await (const piece of piecesOf(stream)) {
+    for await (const piece of this.#piecesOf(stream)) {
       bytes += piece.length;
       if (bytes > this.#options.moduleBytesMax) throw tooLarge(this.#options);
       await writer.write(piece);
@@ -173,7 +231,7 @@ class FormUpload implements ReceivedForm {
   async #takeStdin(stream: Readable): Promise<void> {
     const pieces: Uint8Array[] = [];
     let bytes = 0;
-    for await (const piece of piecesOf(stream)) {
+    for await (const piece of this.#piecesOf(stream)) {
       bytes += piece.length;
       if (bytes > STDIN_BYTES_MAX) throw fieldTooLarge("stdin", STDIN_BYTES_MAX);
       pieces.push(piece);
@@ -191,11 +249,6 @@ class FormUpload implements ReceivedForm {
   }
 }
 
-/** The parser's streams are of bytes. */
-async function* piecesOf(stream: Readable): AsyncGenerator<Uint8Array, void> {
-  for await (const piece of stream) yield piece;
-}
-
 function openForm(request: IncomingMessage): FormParser {
   try {
     return openFormParser(request.headers);
@@ -207,8 +260,11 @@ function openForm(request: IncomingMessage): FormParser {
   }
 }
 
-function unreadableForm(error: Error): Refusal {
-  return new Refusal("invalid-form", `The form cannot be read (${error.message}): send it as curl -F or FormData do.`);
+function unreadableForm(thrown: unknown): Refusal {
+  return new Refusal(
+    "invalid-form",
+    `The form cannot be read (${messageOf(thrown)}): send it as curl -F or FormData do.`,
+  );
 }
 
 function tooManyFields(): Refusal {

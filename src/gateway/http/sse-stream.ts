@@ -63,6 +63,8 @@ export class SseStream {
     });
     response.write(`retry: ${RETRY_MS}\n\n`);
     this.#ping = this.#armPing();
+    // Whoever asks only for the head has it now.
+    if (response.req.method === "HEAD") this.end();
   }
 
   /** Aborted when the stream has ended, for whatever reason. */
