@@ -53,7 +53,6 @@ export const runSchema = z.object({
 });
 
 export type OutcomeJson = z.infer<typeof outcomeSchema>;
-export type ResultJson = z.infer<typeof resultSchema>;
 export type AttemptJson = z.infer<typeof attemptSchema>;
 export type RunJson = z.infer<typeof runSchema>;
 

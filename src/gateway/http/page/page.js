@@ -74,12 +74,13 @@ function taskRow(task) {
   bar.title = `${Math.round(task.progress * 100)} %`;
   const progress = element("td");
   progress.append(bar);
-  const runs = element("td", "number", `${task.completions} / ${task.runs ?? "∞"}`);
+  const completions = element("td", "number", String(task.completions));
+  const runs = element("td", "number", String(task.runs ?? "∞"));
   const result = element("td", "result");
   result.append(element("code", "", resultText(task)));
   const created = element("td", "time", new Date(task.createdAt).toLocaleString());
   const row = element("tr");
-  row.append(name, state, progress, runs, result, created);
+  row.append(name, state, progress, completions, runs, result, created);
   return row;
 }
 
