@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
+/** Ends a command with the test's process, however that ends. */
+const LIFELINE = new URL("../../src/cli/lifeline.mjs", import.meta.url).href;
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
 export interface CommandResult {
@@ -32,11 +34,19 @@ export class CommandLine implements AsyncDisposable {
   }
 
   start(args: readonly string[], { env = {}, stdin }: CommandOptions = {}): RunningCommand {
-    const child = spawn(process.execPath, [MAIN, ...args], {
+    const child = spawn(process.execPath, ["--import", LIFELINE, MAIN, ...args], {
       cwd: this.home,
-      env: { PATH: process.env["PATH"], HOME: this.home, XDG_RUNTIME_DIR: join(this.home, "run"), ...env },
-      stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+      env: {
+        PATH: process.env["PATH"],
+        HOME: this.home,
+        XDG_RUNTIME_DIR: join(this.home, "run"),
+        CAPMESH_LIFELINE: "3",
+        ...env,
+      },
+      stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe", "pipe"],
     });
+    // Never written to; the command waits for its end.
+    child.stdio[3]?.on("error", () => {});
     child.stdin?.end(stdin);
     const running = new RunningCommand(child);
     this.#running.add(running);
