@@ -11,7 +11,13 @@ import type { WorkerStatus } from "../model/worker.ts";
 
 export type ClusterEvent =
   | { readonly type: "task"; readonly task: TaskId; readonly state: TaskState | "deleted" }
-  | { readonly type: "run"; readonly task: TaskId; readonly run: number; readonly attempt: number; readonly state: RunState }
+  | {
+      readonly type: "run";
+      readonly task: TaskId;
+      readonly run: number;
+      readonly attempt: number;
+      readonly state: RunState;
+    }
   /** The run's log has grown to `outputBytes`. */
   | { readonly type: "output"; readonly task: TaskId; readonly run: number; readonly outputBytes: number }
   | { readonly type: "worker"; readonly worker: PeerId; readonly status: WorkerStatus | "gone" };
