@@ -97,8 +97,12 @@ export const SETTINGS_FILE_BYTES_MAX = 64 * KIB;
 // Leases.
 export const LEASE_MS = 15_000;
 export const LEASE_RENEW_EVERY_MS = 5_000;
+/** A worker renews no more often than this, whatever its gateway says. */
+export const LEASE_RENEW_EVERY_MS_MIN = 100;
 /** How often a worker looks for leases that ended, and a gateway too. */
 export const LEASE_CHECK_EVERY_MS = 500;
+/** A check of leases that comes this much off its time, either way, means that renewals may have been missed here. */
+export const LEASE_CHECK_OFF_MS_MAX = 3_000;
 /** How long a worker whose connection closed may take to come back before its attempts are lost. */
 export const AWAY_GRACE_MS = 3_000;
 /** Attempts of one run that each took a worker or runner down; then the run has failed, `poisoned`. */
@@ -198,6 +202,20 @@ export const MATCH_WINDOW_FIRST = 256;
 export const MATCH_WINDOW_MAX = 4_096;
 /** Leases that are given up in one go. */
 export const EXPIRE_BATCH = 500;
+/** Attempts that a worker may lose in a row before it is left alone for a while: the first rest, and the longest. */
+export const WORKER_FAILURES_BEFORE_REST = 3;
+export const WORKER_REST_FIRST_MS = 100;
+export const WORKER_REST_MAX_MS = 10_000;
+/** Workers that have failed of late which are remembered. */
+export const WORKER_RESTS_MAX = 4_096;
+/** Modules whose size the dispatcher remembers. */
+export const MODULE_SIZES_MAX = 4_096;
+/** An outcome that the store does not take is offered again: the first wait, and the longest. */
+export const SETTLE_RETRY_FIRST_MS = 50;
+export const SETTLE_RETRY_MAX_MS = 5_000;
+/** No run is started for a while after the store has failed: the first wait, and the longest. */
+export const DISPATCH_RETRY_FIRST_MS = 50;
+export const DISPATCH_RETRY_MAX_MS = 5_000;
 
 // Worker.
 /** How long a stopping worker waits for the gateway to take back the attempts it could not finish. */
@@ -210,8 +228,11 @@ export const LABEL_LENGTH_MAX = 256;
 export const MODULES_ADVERTISED_MAX = 64;
 /** Length of the reason in an outcome; longer ones are cut. */
 export const REASON_LENGTH_MAX = 4 * KIB;
-/** Attempts that one worker holds, finished and not yet acknowledged ones included. */
-export const HELD_ATTEMPTS_MAX = 8_192;
+/** Attempts that one worker holds, finished and not yet acknowledged ones included. All are named in one message. */
+export const HELD_ATTEMPTS_MAX = MESSAGE_CAPABILITIES_MAX;
+/** Waits of a worker whose offers are refused, or taken and dropped: the first, and the longest. */
+export const OFFER_RETRY_FIRST_MS = 2;
+export const OFFER_RETRY_MAX_MS = 1_000;
 /** Bytes of output of one attempt that a worker holds and the gateway has not acknowledged, in memory. */
 export const OUTPUT_IN_MEMORY_BYTES_MAX = 1 * MIB;
 export const MODULE_CACHE_BYTES_MAX = 2_048 * MIB;

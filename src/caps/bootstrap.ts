@@ -113,10 +113,10 @@ function encodeVerdict(wire: WireVerdict, verdict: Verdict<Capability>): void {
       return;
     }
     case "pending":
-      wire.pending = verdict.reason;
+      wire.pending = verdict.reason.slice(0, REASON_LENGTH_MAX);
       return;
     case "refused":
-      wire.refused = verdict.reason;
+      wire.refused = verdict.reason.slice(0, REASON_LENGTH_MAX);
   }
 }
 
@@ -124,11 +124,9 @@ function decodeVerdict(wire: WireVerdict): Verdict<WorkerSessionClient> {
   if (wire._isPending) return { kind: "pending", reason: decodeText(wire.pending, REASON_LENGTH_MAX, "a reason") };
   if (wire._isRefused) return { kind: "refused", reason: decodeText(wire.refused, REASON_LENGTH_MAX, "a reason") };
   if (!wire._isAdmitted) throw invalidMessage("a verdict that this version does not know");
+  // Before the session is taken out, which nobody would dispose.
+  const proof = decodeData(wire.admitted.proof, NONCE_BYTES, "a proof");
   const session = getCapability(wire.admitted, ADMITTED_SESSION);
   if (session === undefined) throw invalidMessage("an admission without a session");
-  return {
-    kind: "admitted",
-    session: new WorkerSessionClient(session),
-    proof: decodeData(wire.admitted.proof, NONCE_BYTES, "a proof"),
-  };
+  return { kind: "admitted", session: new WorkerSessionClient(session), proof };
 }

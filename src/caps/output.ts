@@ -3,7 +3,7 @@ import { OUTPUT_CHUNK_BYTES_MAX } from "../base/limits.ts";
 import { Output$Client, Stream } from "../generated/worker.ts";
 import type { CallOptions, Capability } from "../rpc/capability.ts";
 import { serve } from "../rpc/server.ts";
-import { decodeData, decodeUint, encodeData } from "./scalars.ts";
+import { decodeData, decodeUint, encodeData, invalidMessage } from "./scalars.ts";
 
 const [WRITE] = Output$Client.methods;
 
@@ -44,9 +44,15 @@ export function serveOutput(target: OutputTarget): Capability {
   return serve(Output$Client, {
     write: async (params, results) => {
       const offset = decodeUint(params.offset, "offset");
-      const stream: OutputStream = params.stream === Stream.STDERR ? "stderr" : "stdout";
+      const stream = decodeStream(params.stream);
       const bytes = decodeData(params.bytes, OUTPUT_CHUNK_BYTES_MAX, "output");
       results.durableOffset = BigInt(await target.write(offset, stream, bytes));
     },
   });
+}
+
+function decodeStream(stream: Stream): OutputStream {
+  if (stream === Stream.STDERR) return "stderr";
+  if (stream === Stream.STDOUT) return "stdout";
+  throw invalidMessage("a stream that this version does not know");
 }

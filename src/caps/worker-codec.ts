@@ -48,6 +48,7 @@ export function encodeAttemptId(wire: WireAttemptId, id: AttemptId): void {
 export function decodeAttemptId(wire: WireAttemptId): AttemptId {
   const task = parseTaskId(wire.task);
   if (task === undefined) throw invalidMessage("a task id that is none");
+  if (wire.run === 0 || wire.attempt === 0) throw invalidMessage("a run or attempt 0; they count from 1");
   return { task, serial: decodeUint(wire.serial, "serial"), run: wire.run, attempt: wire.attempt };
 }
 
@@ -101,9 +102,15 @@ export function decodeRunSpec(wire: WireRunSpec): RunSpec {
     cpuMs: decodeUint(wire.cpuMs, "CPU time"),
     memoryBytes: decodeUint(wire.memoryBytes, "memory"),
     outputBytesMax: decodeUint(wire.outputBytesMax, "output limit"),
-    outputLimit: wire.outputLimit === OutputLimit.FAIL ? "fail" : "truncate",
+    outputLimit: decodeOutputLimit(wire.outputLimit),
     leaseMs: decodeUint(wire.leaseMs, "lease"),
   };
+}
+
+function decodeOutputLimit(limit: OutputLimit): RunSpec["outputLimit"] {
+  if (limit === OutputLimit.FAIL) return "fail";
+  if (limit === OutputLimit.TRUNCATE) return "truncate";
+  throw invalidMessage("an output limit that this version does not know");
 }
 
 function decodeEntry(wire: WireRunSpec): RunEntry {

@@ -87,7 +87,11 @@ export class WorkerSessionClient implements Disposable {
     const { verdicts } = await answer.result();
     if (verdicts.length !== attempts.length)
       throw invalidMessage(`${verdicts.length} verdicts on ${attempts.length} attempts`);
-    return attempts.map((_attempt, index) => decodeVerdict(verdicts.get(index)));
+    return takeAll(attempts.length, (index, taken) => {
+      const verdict = decodeVerdict(verdicts.get(index));
+      if (verdict.kind === "adopt") taken.use(verdict.output);
+      return verdict;
+    });
   }
 
   async renew(
@@ -119,12 +123,21 @@ export class WorkerSessionClient implements Disposable {
   }
 }
 
+/** Decodes a list whose entries hold capabilities. When one is refused, those taken out before are given up. */
+function takeAll<T>(count: number, take: (index: number, taken: DisposableStack) => T): T[] {
+  using taken = new DisposableStack();
+  const entries = Array.from({ length: count }, (_, index) => take(index, taken));
+  taken.move();
+  return entries;
+}
+
 function decodeVerdict(wire: WireResumeVerdict): ResumeVerdict<OutputClient> {
   if (wire._isStop) return { kind: "stop", reason: decodeText(wire.stop, REASON_LENGTH_MAX, "a reason") };
   if (!wire._isAdopt) throw invalidMessage("a verdict that this version does not know");
+  const offset = decodeUint(wire.adopt.offset, "offset");
   const output = getCapability(wire.adopt, VERDICT_ADOPT_OUTPUT);
   if (output === undefined) throw invalidMessage("an adoption without an output");
-  return { kind: "adopt", output: new OutputClient(output), offset: decodeUint(wire.adopt.offset, "offset") };
+  return { kind: "adopt", output: new OutputClient(output), offset };
 }
 
 /** `target` is disposed when the worker has dropped the session, or the connection is gone. */
@@ -137,18 +150,14 @@ export function serveWorkerSession(target: WorkerSessionTarget): Capability {
       results.renewEveryMs = BigInt(renewEveryMs);
     },
     resume: async (params, results) => {
-      const held: HeldAttempt<RunClient>[] = [];
       const count = checkLength(params.attempts, HELD_ATTEMPTS_MAX, "held attempts");
-      for (let index = 0; index < count; index++) {
+      const held = takeAll(count, (index, taken) => {
         const wire = params.attempts.get(index);
         const run = getCapability(wire, HELD_ATTEMPT_RUN);
         if (run === undefined) throw invalidMessage("a held attempt without a run");
-        held.push({
-          id: decodeAttemptId(wire.id),
-          run: new RunClient(run),
-          outputOffset: decodeUint(wire.outputOffset, "offset"),
-        });
-      }
+        const runClient = taken.use(new RunClient(run));
+        return { id: decodeAttemptId(wire.id), run: runClient, outputOffset: decodeUint(wire.outputOffset, "offset") };
+      });
       const verdicts = await target.resume(held);
       const list = results._initVerdicts(verdicts.length);
       verdicts.forEach((verdict, index) => encodeVerdict(list.get(index), verdict));

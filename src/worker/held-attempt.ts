@@ -1,11 +1,16 @@
 /**
  * One attempt on this worker: from the call that starts it to the acknowledgement of its outcome.
  *
- *     fetching ──▶ running ──▶ ended ──acknowledge──▶ forgotten
+ *     fetching ──▶ running ──▶ ended ──acknowledge, stop──▶ forgotten
  *
  * It belongs to the worker, not to the call or connection that started it: those may go and come back (`attach`).
+ *
+ * An attempt that this worker ends, or cannot begin, for reasons that are not the run's is *handed back*: its outcome is an
+ * `overloaded` error, on which the gateway tries elsewhere and blames nobody. It is never `cancelled`, which would end
+ * the run for good: only the gateway cancels.
  */
-import { messageOf } from "../base/errors.ts";
+import { unlessAborted } from "../base/abort.ts";
+import { messageOf, overloaded, toClusterError } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
@@ -28,36 +33,40 @@ export interface HeldAttemptInit {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** The outcome was acknowledged, or the attempt was stopped: the worker holds it no longer. */
+  /** The outcome was acknowledged, or the attempt was stopped: the worker holds it no longer. Called once. */
   readonly onForgotten: () => void;
 }
 
-export class HeldAttempt implements RunTarget {
+/** Our lease ends this much before the gateway's, so that no guest of ours overlaps the next attempt. */
+const LEASE_MARGIN = 0.9;
+
+export class HeldAttempt implements RunTarget, AsyncDisposable {
   readonly id: AttemptId;
-  readonly leaseMs: number;
-  /** By the monotonic clock. */
-  leaseEndsAtMs: number;
   readonly #init: HeldAttemptInit;
   readonly #spool: OutputSpool;
   readonly #kill = new AbortController();
+  /** By the monotonic clock. */
+  #leaseEndsAtMs = 0;
   /** What an end by our own hand is to be called; decided by whoever asked first. */
   #endedAs: Outcome | undefined;
+  /** The outcome that means: handed back. */
+  #handedBack: Outcome | undefined;
   #isForgotten = false;
   #hasEnded = false;
   readonly #end: Promise<AttemptEnd>;
+  #released: Promise<void> | undefined;
 
   /** Starts at once. Takes `module` and `output` over. */
   constructor(init: HeldAttemptInit, module: ModuleClient, output: OutputClient) {
     this.#init = init;
     this.id = init.spec.id;
-    this.leaseMs = init.spec.leaseMs;
-    this.leaseEndsAtMs = init.clock.monotonicMs() + this.leaseMs;
+    this.renewed(init.clock.monotonicMs());
     this.#spool = new OutputSpool({
       path: init.spoolPath,
       clock: init.clock,
       random: init.random,
       log: init.log,
-      onRefused: (reason) => this.stop(`the gateway refused its output: ${reason}`),
+      onRefused: (reason) => this.#endAs({ kind: "lost", reason }),
     });
     this.#spool.attach(output, 0);
     this.#end = this.#run(module).then((end) => {
@@ -71,6 +80,7 @@ export class HeldAttempt implements RunTarget {
     return this.#hasEnded;
   }
 
+  /** The first byte of output that is still here. */
   get outputOffset(): number {
     return this.#spool.durableOffset;
   }
@@ -78,6 +88,15 @@ export class HeldAttempt implements RunTarget {
   /** Resolves when the guest has ended, told or not. */
   async guestEnded(): Promise<void> {
     await this.#end;
+  }
+
+  /** The gateway renewed the lease, in answer to what was asked at this time. Leases never get shorter. */
+  renewed(askedAtMs: number): void {
+    this.#leaseEndsAtMs = Math.max(this.#leaseEndsAtMs, askedAtMs + this.#init.spec.leaseMs * LEASE_MARGIN);
+  }
+
+  hasLeaseAt(nowMs: number): boolean {
+    return nowMs < this.#leaseEndsAtMs;
   }
 
   attach(output: OutputClient, offset: number): void {
@@ -88,10 +107,14 @@ export class HeldAttempt implements RunTarget {
     this.#spool.detach();
   }
 
+  /** Rejects with `overloaded`, code `handed-back`, when somebody else is to try again. */
   async outcome({ signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
-    const end = await this.#end;
+    const end = await unlessAborted(this.#end, signal);
     await this.#spool.drained({ signal });
-    return end;
+    if (end.outcome !== this.#handedBack) return end;
+    throw overloaded(end.outcome.kind === "lost" ? end.outcome.reason : "the worker gave it back", {
+      code: "handed-back",
+    });
   }
 
   cancel(): void {
@@ -100,13 +123,16 @@ export class HeldAttempt implements RunTarget {
 
   /** Ends the guest and gives the attempt back: somebody else is to try again. */
   handBack(reason: string): void {
-    this.#endAs({ kind: "lost", reason });
+    if (this.#hasEnded || this.#endedAs !== undefined) return;
+    this.#handedBack = { kind: "lost", reason };
+    this.#endAs(this.#handedBack);
   }
 
   /** Ends the guest and forgets the attempt: it is no longer this worker's. */
   stop(reason: string): void {
-    this.#init.log.info("an attempt was stopped", { ...this.id, reason });
-    this.#endAs({ kind: "cancelled", reason });
+    if (this.#isForgotten) return;
+    if (!this.#hasEnded) this.#init.log.info("an attempt was stopped", { ...this.id, reason });
+    this.handBack(reason);
     this.#forget();
   }
 
@@ -114,24 +140,34 @@ export class HeldAttempt implements RunTarget {
     this.#forget();
   }
 
+  /** Resolves, once the attempt is forgotten, when nothing is left of it: no guest, no file. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop("the worker let go of it");
+    await this.#released;
+  }
+
   #endAs(outcome: Outcome): void {
     if (this.#hasEnded || this.#endedAs !== undefined) return;
     this.#endedAs = outcome;
-    this.#kill.abort(outcome.kind === "lost" || outcome.kind === "cancelled" ? outcome.reason : outcome.kind);
+    this.#kill.abort("reason" in outcome ? outcome.reason : outcome.kind);
   }
 
   #forget(): void {
     if (this.#isForgotten) return;
     this.#isForgotten = true;
+    this.#released = this.#end.then(() => this.#spool[Symbol.asyncDispose]());
+    this.#released.catch((error: unknown) => {
+      this.#init.log.warn("the output of an attempt could not be cleared away", { ...this.id, error });
+    });
     this.#init.onForgotten();
-    void this.#end.then(() => this.#spool[Symbol.asyncDispose]());
   }
 
   async #run(module: ModuleClient): Promise<AttemptEnd> {
     const { spec, modules, executor, log } = this.#init;
+    const { signal } = this.#kill;
     try {
       using source = module;
-      using lease = await modules.acquire(spec.module, spec.moduleBytes, source);
+      using lease = await modules.acquire(spec.module, spec.moduleBytes, source, { signal });
       if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
       const end = await executor.run(
         {
@@ -148,17 +184,24 @@ export class HeldAttempt implements RunTarget {
           outputLimit: spec.outputLimit,
         },
         { write: (stream, bytes) => this.#spool.append(stream, bytes) },
-        { signal: this.#kill.signal },
+        { signal },
       );
       const outcome = end.outcome.kind === "cancelled" ? (this.#endedAs ?? end.outcome) : end.outcome;
-      return { ...end, outcome, outputBytes: this.#spool.outputBytes };
-    } catch (error) {
-      log.warn("an attempt could not be carried out", { ...this.id, error });
-      return this.#ended(this.#endedAs ?? { kind: "lost", reason: `the worker could not run it: ${messageOf(error)}` });
+      const outputTruncated = end.outputTruncated || this.#spool.isRefused;
+      return { ...end, outcome, outputBytes: this.#spool.outputBytes, outputTruncated };
+    } catch (thrown) {
+      if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
+      log.warn("an attempt could not be carried out", { ...this.id, error: thrown });
+      const outcome: Outcome = { kind: "lost", reason: `the worker could not run it: ${messageOf(thrown)}` };
+      const { type } = toClusterError(thrown);
+      // Nobody's doing: the module's source went away, or has too much to do.
+      if (type === "disconnected" || type === "overloaded") this.#handedBack = outcome;
+      return this.#ended(outcome);
     }
   }
 
   #ended(outcome: Outcome): AttemptEnd {
-    return { outcome, usage: NO_USAGE, outputBytes: this.#spool.outputBytes, outputTruncated: false };
+    const { outputBytes, isRefused } = this.#spool;
+    return { outcome, usage: NO_USAGE, outputBytes, outputTruncated: isRefused };
   }
 }

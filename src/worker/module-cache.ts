@@ -3,11 +3,16 @@
  * after its digest was checked, by this process.
  *
  * The least recently used ones go when the cache is over its limit; those in use stay.
+ *
+ *     absent ──fetch──▶ checked ◀──digest right── unchecked (left by an earlier process)
+ *        ▲                 │                          │
+ *        └────evicted──────┴──────digest wrong────────┘
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { followAborts, unlessAborted } from "../base/abort.ts";
 import { failed } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
 import { CHUNK_BYTES_MAX, MODULES_ADVERTISED_MAX, MODULE_CACHE_BYTES_MAX } from "../base/limits.ts";
@@ -22,7 +27,7 @@ export interface ModuleLease extends Disposable {
 }
 
 interface Entry {
-  bytes: number;
+  readonly bytes: number;
   users: number;
   isChecked: boolean;
 }
@@ -32,8 +37,12 @@ export class ModuleCache {
   readonly #bytesMax: number;
   /** In order of use, the latest last. */
   readonly #entries = new Map<Digest, Entry>();
-  readonly #fetches = new Map<Digest, Promise<void>>();
+  /** Being fetched, or checked. */
+  readonly #provided = new Map<Digest, Promise<void>>();
+  /** Files being removed: a new one of the same name has to wait. */
+  readonly #removals = new Map<Digest, Promise<void>>();
   #fetchCount = 0;
+  #advertised: readonly Digest[] | undefined;
 
   private constructor(folder: string, bytesMax: number) {
     this.#folder = folder;
@@ -44,17 +53,17 @@ export class ModuleCache {
   static async open(folder: string, bytesMax: number = MODULE_CACHE_BYTES_MAX): Promise<ModuleCache> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const cache = new ModuleCache(folder, bytesMax);
-    const found: { digest: Digest; bytes: number; usedAt: number }[] = [];
-    for (const name of await readdir(folder)) {
-      const digest = parseDigest(name);
-      const path = join(folder, name);
-      if (digest === undefined) await rm(path, { force: true });
+    const found: { digest: Digest; bytes: number; fetchedAt: number }[] = [];
+    for (const entry of await readdir(folder, { withFileTypes: true })) {
+      const digest = entry.isFile() ? parseDigest(entry.name) : undefined;
+      const path = join(folder, entry.name);
+      if (digest === undefined) await rm(path, { force: true, recursive: true });
       else {
         const { size, mtimeMs } = await stat(path);
-        found.push({ digest, bytes: size, usedAt: mtimeMs });
+        found.push({ digest, bytes: size, fetchedAt: mtimeMs });
       }
     }
-    found.sort((a, b) => a.usedAt - b.usedAt);
+    found.sort((a, b) => a.fetchedAt - b.fetchedAt);
     for (const { digest, bytes } of found) cache.#entries.set(digest, { bytes, users: 0, isChecked: false });
     await cache.#trim();
     return cache;
@@ -62,29 +71,42 @@ export class ModuleCache {
 
   /** Most recently used first; what a worker advertises. */
   digests(): readonly Digest[] {
-    return [...this.#entries.keys()].slice(-MODULES_ADVERTISED_MAX).reverse();
+    this.#advertised ??= [...this.#entries.keys()].slice(-MODULES_ADVERTISED_MAX).reverse();
+    return this.#advertised;
   }
 
   /**
    * The module's file, fetched through `source` if it is not here. `source` is borrowed for the call. Rejects with
-   * `failed`, code `module-corrupt`, when its bytes do not have the digest, and as `source` does when it fails.
+   * `failed`, code `module-corrupt`, when its bytes do not have the digest, `module-too-large` when the cache cannot hold
+   * it, as `source` does when that fails, and with the signal's reason. Others who want the same module are not
+   * concerned: they go on with their own source.
    */
-  async acquire(digest: Digest, bytes: number, source: ModuleClient): Promise<ModuleLease> {
+  async acquire(
+    digest: Digest,
+    bytes: number,
+    source: ModuleClient,
+    { signal }: { signal: AbortSignal },
+  ): Promise<ModuleLease> {
     for (;;) {
+      signal.throwIfAborted();
       const entry = this.#entries.get(digest);
       if (entry?.isChecked === true) return this.#use(digest, entry);
-      let fetch = this.#fetches.get(digest);
-      if (fetch === undefined) {
-        fetch = this.#provide(digest, bytes, source, entry).finally(() => this.#fetches.delete(digest));
-        this.#fetches.set(digest, fetch);
-      }
-      await fetch;
+      const provided = this.#provided.get(digest);
+      if (provided === undefined) return this.#provide(digest, bytes, source, signal);
+      // How it goes for whoever fetches is seen in the next round.
+      await unlessAborted(
+        provided.catch(() => {}),
+        signal,
+      );
     }
   }
 
   #use(digest: Digest, entry: Entry): ModuleLease {
-    this.#entries.delete(digest);
-    this.#entries.set(digest, entry);
+    if (this.digests()[0] !== digest) {
+      this.#entries.delete(digest);
+      this.#entries.set(digest, entry);
+      this.#advertised = undefined;
+    }
     entry.users++;
     let isReleased = false;
     return {
@@ -96,66 +118,112 @@ export class ModuleCache {
     };
   }
 
-  async #provide(digest: Digest, bytes: number, source: ModuleClient, entry: Entry | undefined): Promise<void> {
-    const path = join(this.#folder, digest);
-    if (entry !== undefined) {
-      if ((await digestOfFile(path)) === digest) {
-        entry.isChecked = true;
-        return;
-      }
-      this.#entries.delete(digest);
+  /** Makes the module's entry a checked one, and uses it at once: nobody can evict it in between. */
+  async #provide(digest: Digest, bytes: number, source: ModuleClient, signal: AbortSignal): Promise<ModuleLease> {
+    const settled = Promise.withResolvers<void>();
+    this.#provided.set(digest, settled.promise);
+    try {
+      const entry = (await this.#check(digest)) ?? (await this.#fetch(digest, bytes, source, signal));
+      const lease = this.#use(digest, entry);
+      void this.#trim();
+      return lease;
+    } finally {
+      this.#provided.delete(digest);
+      settled.resolve();
     }
+  }
+
+  /** What an earlier process left, if it is what its name says. */
+  async #check(digest: Digest): Promise<Entry | undefined> {
+    const entry = this.#entries.get(digest);
+    if (entry === undefined) return undefined;
+    // Undefined, too, when the file is gone or cannot be read: then it is fetched.
+    const found = await digestOfFile(join(this.#folder, digest)).catch(() => undefined);
+    // It may have been evicted meanwhile.
+    if (this.#entries.get(digest) !== entry) return undefined;
+    if (found === digest) {
+      entry.isChecked = true;
+      return entry;
+    }
+    this.#entries.delete(digest);
+    this.#advertised = undefined;
+    return undefined;
+  }
+
+  async #fetch(digest: Digest, bytes: number, source: ModuleClient, signal: AbortSignal): Promise<Entry> {
+    if (bytes > this.#bytesMax) {
+      throw failed(`a module of ${bytes} bytes; this worker keeps ${this.#bytesMax}`, { code: "module-too-large" });
+    }
+    await this.#removals.get(digest);
     const partPath = join(this.#folder, `part-${this.#fetchCount++}`);
     try {
-      const fetched = await fetchTo(partPath, bytes, source);
+      const fetched = await fetchTo(partPath, bytes, source, signal);
       if (fetched !== digest) {
         throw failed(`the module's bytes have the digest ${fetched}, not ${digest}`, { code: "module-corrupt" });
       }
-      await rename(partPath, path);
+      await rename(partPath, join(this.#folder, digest));
     } finally {
       await rm(partPath, { force: true });
     }
-    this.#entries.set(digest, { bytes, users: 0, isChecked: true });
-    await this.#trim(digest);
+    const entry: Entry = { bytes, users: 0, isChecked: true };
+    this.#entries.set(digest, entry);
+    this.#advertised = undefined;
+    return entry;
   }
 
-  async #trim(keep?: Digest): Promise<void> {
+  /** Chooses and forgets at once, and removes the files then. Never rejects: a file that stays is found at the next start. */
+  async #trim(): Promise<void> {
     let total = 0;
     for (const { bytes } of this.#entries.values()) total += bytes;
+    const removals: Promise<void>[] = [];
     for (const [digest, { bytes, users }] of this.#entries) {
-      if (total <= this.#bytesMax) return;
-      if (users > 0 || digest === keep) continue;
+      if (total <= this.#bytesMax) break;
+      if (users > 0) continue;
       this.#entries.delete(digest);
+      this.#advertised = undefined;
       total -= bytes;
-      await rm(join(this.#folder, digest), { force: true });
+      const removal = rm(join(this.#folder, digest), { force: true })
+        .catch(() => {})
+        .finally(() => this.#removals.delete(digest));
+      this.#removals.set(digest, removal);
+      removals.push(removal);
     }
+    await Promise.all(removals);
   }
 }
 
 /** Fetches `bytes` bytes into a new file, several reads at once, and returns their digest. */
-async function fetchTo(path: string, bytes: number, source: ModuleClient): Promise<string> {
+async function fetchTo(path: string, bytes: number, source: ModuleClient, signal: AbortSignal): Promise<string> {
   const hash = createHash("sha256");
-  await using file = await open(path, "wx", 0o600);
-  const reads: Promise<Uint8Array>[] = [];
-  let requested = 0;
-  const request = () => {
-    const length = Math.min(CHUNK_BYTES_MAX, bytes - requested);
-    const read = source.read(requested, length);
-    // Awaited in order below; one that fails out of order must not count as unhandled.
-    read.catch(() => {});
-    reads.push(read);
-    requested += length;
-  };
-  while (requested < bytes || reads.length > 0) {
-    while (requested < bytes && reads.length < READS_IN_FLIGHT) request();
-    const chunk = await reads.shift();
-    if (chunk === undefined || chunk.length === 0) {
-      throw failed("the module ended before all of its bytes were read", { code: "module-corrupt" });
+  // Reads that are under way when one fails are not waited for.
+  using given = followAborts([signal]);
+  try {
+    signal.throwIfAborted();
+    await using file = await open(path, "wx", 0o600);
+    const reads: Promise<Uint8Array>[] = [];
+    let requested = 0;
+    const request = () => {
+      const length = Math.min(CHUNK_BYTES_MAX, bytes - requested);
+      const read = source.read(requested, length, { signal: given.signal });
+      // Awaited in order below; one that fails out of order must not count as unhandled.
+      read.catch(() => {});
+      reads.push(read);
+      requested += length;
+    };
+    while (requested < bytes || reads.length > 0) {
+      while (requested < bytes && reads.length < READS_IN_FLIGHT) request();
+      const chunk = await reads.shift();
+      if (chunk === undefined || chunk.length === 0) {
+        throw failed("the module ended before all of its bytes were read", { code: "module-corrupt" });
+      }
+      hash.update(chunk);
+      // Unlike `write`, this goes on until all is written.
+      await file.writeFile(chunk);
     }
-    hash.update(chunk);
-    await file.write(chunk);
+    return hash.digest("hex");
+  } finally {
+    given.abort(failed("the fetch is over"));
   }
-  return hash.digest("hex");
 }
 
 async function digestOfFile(path: string): Promise<string> {

@@ -10,15 +10,19 @@
  *                       [ file ]  overflow while detached; read back in order
  *
  * Invariant: memory holds a gap-free range that begins at the durable offset; the file holds what follows it.
+ *
+ * A write that is under way when another gateway is attached is given up, not waited for: it may never be answered. The
+ * same bytes are then sent again, which the protocol allows for.
  */
-import { type FileHandle, open, rm } from "node:fs/promises";
-import { ClusterError, messageOf, toClusterError } from "../base/errors.ts";
+import { type ClusterError, messageOf, overloaded, toClusterError } from "../base/errors.ts";
 import { Backoff } from "../base/backoff.ts";
+import { unlessAborted } from "../base/abort.ts";
 import { type Clock, sleep } from "../base/clock.ts";
 import { OUTPUT_CHUNK_BYTES_MAX, OUTPUT_IN_MEMORY_BYTES_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { OutputClient, OutputStream } from "../caps/output.ts";
+import { SpoolFile } from "./spool-file.ts";
 
 export interface OutputSpoolInit {
   /** Where the overflow goes. Made when needed, removed on disposal. */
@@ -26,36 +30,47 @@ export interface OutputSpoolInit {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** The gateway no longer wants this attempt's output: the attempt is not the worker's any more. */
+  /** The output cannot be kept, or the gateway refuses it; called once. What is appended from then on is dropped. */
   readonly onRefused: (reason: string) => void;
 }
 
+/** Bytes of one stream. They may grow, within `room`, also while they are being sent: a message has its own copy. */
 interface Chunk {
   readonly stream: OutputStream;
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
+  /** Begins with `bytes`. */
+  room: Uint8Array;
 }
 
-/** Stream (1 byte) and length (4 bytes) before each chunk in the file. */
-const RECORD_HEADER_BYTES = 5;
+/** One gateway's output, from attach to detach. */
+interface Link {
+  readonly output: OutputClient;
+  /** Aborted when detached. */
+  readonly ended: AbortController;
+  isSending: boolean;
+}
+
+/** Writes of one stream are put together up to this size: a guest that writes bytes one by one costs no message each. */
+const MERGED_BYTES_MAX = 16 * 1024;
+const ROOM_BYTES_MIN = 256;
+/** What a chunk costs in memory besides its bytes. */
+const CHUNK_OVERHEAD_BYTES = 512;
 
 export class OutputSpool implements AsyncDisposable {
   readonly #init: OutputSpoolInit;
   readonly #memory: Chunk[] = [];
+  readonly #file: SpoolFile;
   #memoryBytes = 0;
   #durableOffset = 0;
   #appendedOffset = 0;
-  #isDisposed = false;
-  #output: OutputClient | undefined;
-  #pumping: Promise<void> | undefined;
-  #file: FileHandle | undefined;
-  #fileReadAt = 0;
-  #fileWriteAt = 0;
+  #state: "open" | "refused" | "disposed" = "open";
+  #link: Link | undefined;
   #appending: Promise<void> = Promise.resolve();
-  #fileTurn: Promise<void> = Promise.resolve();
   #changed = Promise.withResolvers<void>();
 
   constructor(init: OutputSpoolInit) {
     this.#init = init;
+    this.#file = new SpoolFile(init.path);
   }
 
   /** The first byte that is still here. */
@@ -68,183 +83,148 @@ export class OutputSpool implements AsyncDisposable {
     return this.#appendedOffset;
   }
 
-  /** Takes what the guest wrote. Resolves when more is welcome. Calls are carried out in order. */
+  /** Bytes were, or will be, dropped: they could not be kept, or the gateway refused them. */
+  get isRefused(): boolean {
+    return this.#state === "refused";
+  }
+
+  /** Takes what the guest wrote. Resolves when more is welcome. Calls are carried out in order. Never rejects. */
   append(stream: OutputStream, bytes: Uint8Array): Promise<void> {
-    const appended = this.#appending.then(() => this.#append(stream, bytes));
-    this.#appending = appended.catch(() => {});
-    return appended;
+    this.#appending = this.#appending
+      .then(() => this.#append(stream, bytes))
+      .catch((error: unknown) => this.#refuse(`its output cannot be kept: ${messageOf(error)}`));
+    return this.#appending;
   }
 
   /** Sends to `output`, which becomes the spool's, from `offset` on; below it all is durable. */
   attach(output: OutputClient, offset: number): void {
     this.detach();
-    if (this.#isDisposed) {
+    if (this.#state !== "open") {
       output[Symbol.dispose]();
       return;
     }
     this.#settleUpTo(offset);
-    this.#output = output;
+    this.#link = { output, ended: new AbortController(), isSending: false };
     this.#pump();
     this.#notify();
   }
 
   /** The gateway is out of reach. */
   detach(): void {
-    this.#output?.[Symbol.dispose]();
-    this.#output = undefined;
+    const link = this.#link;
+    if (link === undefined) return;
+    this.#link = undefined;
+    link.ended.abort(overloaded("the output was detached"));
+    link.output[Symbol.dispose]();
     this.#notify();
   }
 
-  /** The guest has ended: no more is appended. Resolves when all is durable; rejects when the signal is aborted. */
+  /**
+   * The guest has ended: no more is appended. Resolves when all is durable, or never will be; rejects when the signal is
+   * aborted.
+   */
   async drained({ signal }: { signal: AbortSignal }): Promise<void> {
-    const aborted = Promise.withResolvers<never>();
-    aborted.promise.catch(() => {});
-    const onAbort = () => aborted.reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      while (this.#durableOffset < this.#appendedOffset && !this.#isDisposed) {
-        signal.throwIfAborted();
-        await Promise.race([this.#changed.promise, aborted.promise]);
-      }
-    } finally {
-      signal.removeEventListener("abort", onAbort);
+    while (this.#durableOffset < this.#appendedOffset && this.#state === "open") {
+      await unlessAborted(this.#changed.promise, signal);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isDisposed) return;
-    this.#isDisposed = true;
+    if (this.#state === "disposed") return;
+    this.#state = "disposed";
     this.detach();
+    this.#notify();
     await this.#appending;
-    await this.#pumping;
-    if (this.#file !== undefined) {
-      await this.#file.close();
-      await rm(this.#init.path, { force: true });
-    }
+    await this.#file[Symbol.asyncDispose]();
+    this.#memory.length = 0;
   }
 
   async #append(stream: OutputStream, bytes: Uint8Array): Promise<void> {
-    for (;;) {
-      if (this.#isDisposed) return;
-      const fits = this.#fileWriteAt === this.#fileReadAt && this.#memoryBytes < OUTPUT_IN_MEMORY_BYTES_MAX;
+    while (this.#state === "open") {
+      const fits = this.#file.isEmpty && this.#memoryBytes < OUTPUT_IN_MEMORY_BYTES_MAX;
       if (fits) {
         this.#remember(stream, bytes);
         break;
       }
-      if (this.#output === undefined) {
-        await this.#withFile(() => this.#appendToFile(stream, bytes));
+      if (this.#link === undefined) {
+        await this.#file.append(stream, bytes);
         break;
       }
       await this.#changed.promise;
     }
+    if (this.#state !== "open") return;
     this.#appendedOffset += bytes.length;
     this.#pump();
   }
 
   #remember(stream: OutputStream, bytes: Uint8Array): void {
-    this.#memoryBytes += bytes.length;
     const last = this.#memory.at(-1);
-    // Single bytes are merged, unless the chunk is being sent: the first one always may be.
-    if (last?.stream === stream && this.#memory.length > 1 && last.bytes.length + bytes.length <= 4096) {
-      this.#memory[this.#memory.length - 1] = { stream, bytes: Buffer.concat([last.bytes, bytes]) };
+    if (last?.stream === stream && last.bytes.length + bytes.length <= MERGED_BYTES_MAX) {
+      extend(last, bytes);
+      this.#memoryBytes += bytes.length;
       return;
     }
     for (let at = 0; at < bytes.length; at += OUTPUT_CHUNK_BYTES_MAX) {
-      this.#memory.push({ stream, bytes: bytes.subarray(at, at + OUTPUT_CHUNK_BYTES_MAX) });
-    }
-  }
-
-  async #appendToFile(stream: OutputStream, bytes: Uint8Array): Promise<void> {
-    this.#file ??= await open(this.#init.path, "w+", 0o600);
-    for (let at = 0; at < bytes.length; at += OUTPUT_CHUNK_BYTES_MAX) {
-      const piece = bytes.subarray(at, at + OUTPUT_CHUNK_BYTES_MAX);
-      const record = Buffer.alloc(RECORD_HEADER_BYTES + piece.length);
-      record.writeUInt8(stream === "stderr" ? 1 : 0, 0);
-      record.writeUInt32LE(piece.length, 1);
-      record.set(piece, RECORD_HEADER_BYTES);
-      await this.#file.write(record, 0, record.length, this.#fileWriteAt);
-      this.#fileWriteAt += record.length;
-    }
-  }
-
-  /** Brings the next record of the file into memory. */
-  async #readBack(): Promise<void> {
-    const file = this.#file;
-    if (file === undefined) return;
-    const header = Buffer.alloc(RECORD_HEADER_BYTES);
-    await file.read(header, 0, RECORD_HEADER_BYTES, this.#fileReadAt);
-    const bytes = Buffer.alloc(header.readUInt32LE(1));
-    await file.read(bytes, 0, bytes.length, this.#fileReadAt + RECORD_HEADER_BYTES);
-    this.#fileReadAt += RECORD_HEADER_BYTES + bytes.length;
-    this.#memory.push({ stream: header.readUInt8(0) === 1 ? "stderr" : "stdout", bytes });
-    this.#memoryBytes += bytes.length;
-    if (this.#fileReadAt === this.#fileWriteAt) {
-      await file.truncate(0);
-      this.#fileReadAt = 0;
-      this.#fileWriteAt = 0;
+      const piece = ownBytes(bytes.subarray(at, at + OUTPUT_CHUNK_BYTES_MAX));
+      this.#memory.push({ stream, bytes: piece, room: piece });
+      this.#memoryBytes += piece.length + CHUNK_OVERHEAD_BYTES;
     }
   }
 
   /** Keeps one sender going while there is something to send and somebody to send it to. */
   #pump(): void {
-    if (this.#pumping !== undefined || this.#output === undefined) return;
-    this.#pumping = this.#send()
-      .catch((error: unknown) => this.#init.onRefused(`its output cannot be kept: ${messageOf(error)}`))
-      .finally(() => {
-        this.#pumping = undefined;
-        // What came between the sender's last look and now.
-        if (this.#output !== undefined && this.#hasMore()) this.#pump();
-      });
+    const link = this.#link;
+    if (link === undefined || link.isSending || !this.#hasMore()) return;
+    link.isSending = true;
+    this.#send(link).catch((error: unknown) => this.#refuse(`its output cannot be kept: ${messageOf(error)}`));
   }
 
   #hasMore(): boolean {
-    return !this.#isDisposed && (this.#memory.length > 0 || this.#fileReadAt < this.#fileWriteAt);
+    return this.#memory.length > 0 || !this.#file.isEmpty;
   }
 
-  async #send(): Promise<void> {
+  async #send(link: Link): Promise<void> {
+    const { signal } = link.ended;
     const backoff = new Backoff({ firstMs: 50, maxMs: 2_000, random: this.#init.random });
-    while (this.#output !== undefined && this.#hasMore()) {
+    while (!signal.aborted && this.#hasMore()) {
       const chunk = this.#memory[0];
       if (chunk === undefined) {
-        await this.#withFile(() => this.#readBack());
-        this.#notify();
+        await this.#file.readBack(({ stream, bytes }) => this.#remember(stream, bytes));
         continue;
       }
-      const output = this.#output;
       try {
-        const durableOffset = await output.write(this.#durableOffset, chunk.stream, chunk.bytes);
-        backoff.reset();
-        this.#settleUpTo(durableOffset);
+        const sentFrom = this.#durableOffset;
+        this.#settleUpTo(await link.output.write(sentFrom, chunk.stream, chunk.bytes, { signal }));
         this.#notify();
+        if (this.#durableOffset === sentFrom) throw overloaded("the gateway kept nothing of what was written");
+        backoff.reset();
       } catch (thrown) {
-        if (!(await this.#goesOnAfter(toClusterError(thrown), output, backoff))) return;
+        if (!signal.aborted) await this.#onFailedWrite(toClusterError(thrown), backoff, signal);
       }
     }
+    link.isSending = false;
   }
 
-  /** One use of the file at a time. */
-  #withFile(use: () => Promise<void>): Promise<void> {
-    const turn = this.#fileTurn.then(use);
-    this.#fileTurn = turn.catch(() => {});
-    return turn;
-  }
-
-  async #goesOnAfter(error: ClusterError, output: OutputClient, backoff: Backoff): Promise<boolean> {
+  async #onFailedWrite(error: ClusterError, backoff: Backoff, signal: AbortSignal): Promise<void> {
     switch (error.type) {
       case "overloaded":
-        await sleep(this.#init.clock, backoff.nextMs());
-        return true;
+        await sleep(this.#init.clock, backoff.nextMs(), { signal }).catch(() => {});
+        return;
       case "disconnected":
-        // A newer output may have been attached meanwhile: then go on with it.
-        if (this.#output === output) this.detach();
-        return this.#output !== undefined;
+        this.detach();
+        return;
       case "failed":
       case "unimplemented":
-        if (this.#output !== output) return this.#output !== undefined;
-        this.detach();
-        this.#init.onRefused(error.message);
-        return false;
+        this.#refuse(`the gateway refused its output: ${error.message}`);
     }
+  }
+
+  #refuse(reason: string): void {
+    if (this.#state !== "open") return;
+    this.#state = "refused";
+    this.detach();
+    this.#notify();
+    this.#init.onRefused(reason);
   }
 
   #settleUpTo(durableOffset: number): void {
@@ -253,13 +233,14 @@ export class OutputSpool implements AsyncDisposable {
       if (chunk === undefined) return;
       const left = durableOffset - this.#durableOffset;
       if (left < chunk.bytes.length) {
-        this.#memory[0] = { stream: chunk.stream, bytes: chunk.bytes.subarray(left) };
+        chunk.bytes = chunk.bytes.subarray(left);
+        chunk.room = chunk.bytes;
         this.#memoryBytes -= left;
         this.#durableOffset = durableOffset;
         return;
       }
       this.#memory.shift();
-      this.#memoryBytes -= chunk.bytes.length;
+      this.#memoryBytes -= chunk.bytes.length + CHUNK_OVERHEAD_BYTES;
       this.#durableOffset += chunk.bytes.length;
     }
   }
@@ -268,4 +249,19 @@ export class OutputSpool implements AsyncDisposable {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
   }
+}
+
+function extend(chunk: Chunk, bytes: Uint8Array): void {
+  const length = chunk.bytes.length + bytes.length;
+  if (chunk.room.length < length) {
+    chunk.room = new Uint8Array(Math.min(MERGED_BYTES_MAX, Math.max(2 * length, ROOM_BYTES_MIN)));
+    chunk.room.set(chunk.bytes);
+  }
+  chunk.room.set(bytes, chunk.bytes.length);
+  chunk.bytes = chunk.room.subarray(0, length);
+}
+
+/** The bytes, without the rest of a large buffer that they may be a small part of. */
+function ownBytes(bytes: Uint8Array): Uint8Array {
+  return bytes.buffer.byteLength > 2 * bytes.length + ROOM_BYTES_MIN ? bytes.slice() : bytes;
 }

@@ -11,10 +11,17 @@
  * Leases are renewed here, on a timer of the worker process, which no guest can starve: guests are other processes.
  */
 import { join } from "node:path";
+import { followAborts, unlessAborted } from "../base/abort.ts";
 import { Backoff } from "../base/backoff.ts";
 import { type Clock, sleep } from "../base/clock.ts";
-import { disconnected, messageOf, overloaded, toClusterError } from "../base/errors.ts";
-import { HELD_ATTEMPTS_MAX, LEASE_CHECK_EVERY_MS } from "../base/limits.ts";
+import { assert, disconnected, messageOf, overloaded, toClusterError } from "../base/errors.ts";
+import {
+  HELD_ATTEMPTS_MAX,
+  LEASE_CHECK_EVERY_MS,
+  LEASE_RENEW_EVERY_MS_MIN,
+  OFFER_RETRY_FIRST_MS,
+  OFFER_RETRY_MAX_MS,
+} from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { ModuleClient } from "../caps/module.ts";
@@ -46,13 +53,16 @@ export interface WorkerServerInit {
   readonly log: Log;
 }
 
-/** Our lease ends this much before the gateway's, so that no guest of ours overlaps the next attempt. */
-const LEASE_MARGIN = 0.9;
-
+/** Renewing, and offering, until `signal` is aborted: with the session, or with the drain. */
 interface Session {
   readonly client: WorkerSessionClient;
   readonly sender: OfferSenderClient;
-  readonly signal: AbortSignal;
+  readonly ended: AbortSignal;
+  /** Aborted when the session ends, or the worker drains: withdraws its offers. */
+  readonly offers: AbortController;
+  /** Between offers that came to nothing. */
+  readonly backoff: Backoff;
+  isBackingOff: boolean;
 }
 
 export class WorkerServer implements AsyncDisposable {
@@ -64,9 +74,10 @@ export class WorkerServer implements AsyncDisposable {
   #isDraining = false;
   #spoolCount = 0;
   #changed = Promise.withResolvers<void>();
-  /** Withdraws the offers of the session under way. */
-  #offers = new AbortController();
+  /** Forgotten attempts that still have a guest or a file. */
+  readonly #leaving = new Set<Promise<void>>();
   readonly #closed = new AbortController();
+  #closing: Promise<void> | undefined;
 
   constructor(init: WorkerServerInit) {
     this.#init = init;
@@ -91,51 +102,68 @@ export class WorkerServer implements AsyncDisposable {
    */
   async serve(client: WorkerSessionClient, { signal }: { signal: AbortSignal }): Promise<void> {
     using session = client;
-    const ended = AbortSignal.any([signal, this.#closed.signal]);
+    using ended = followAborts([signal, this.#closed.signal]);
+    const offers = new AbortController();
     try {
-      await this.#resume(session, ended);
-      const { sender, renewEveryMs } = await session.offers({ signal: ended });
-      using offers = sender;
-      this.#offers = new AbortController();
-      this.#session = { client: session, sender: offers, signal: ended };
-      if (this.#isDraining) await session.drain({ signal: ended });
+      await this.#resume(session, ended.signal);
+      const { sender, renewEveryMs } = await session.offers({ signal: ended.signal });
+      using offering = sender;
+      const { random } = this.#init;
+      const backoff = new Backoff({ firstMs: OFFER_RETRY_FIRST_MS, maxMs: OFFER_RETRY_MAX_MS, random });
+      assert(this.#session === undefined, "one session at a time");
+      this.#session = { client: session, sender: offering, ended: ended.signal, offers, backoff, isBackingOff: false };
+      if (this.#isDraining) await session.drain({ signal: ended.signal });
       else this.#offerFreeSlots();
-      await this.#renew(session, renewEveryMs, ended);
+      await this.#renew(session, renewEveryMs, ended.signal);
     } catch (error) {
-      if (!ended.aborted) throw error;
+      if (!ended.signal.aborted) throw error;
     } finally {
-      this.#offers.abort(disconnected("the session has ended"));
-      this.#session = undefined;
+      const reason = disconnected("the session has ended");
+      offers.abort(reason);
+      ended.abort(reason);
+      if (this.#session?.client === session) this.#session = undefined;
       for (const attempt of this.#attempts.values()) attempt.detach();
     }
   }
 
   /**
    * Takes no more runs and waits until those under way have ended and their outcomes are acknowledged. When the signal is
-   * aborted before, they are handed back: their guests end, and the gateway tries them elsewhere.
+   * aborted before, they are handed back: their guests end, and the gateway tries them elsewhere. That takes `handBackMs`
+   * at most.
    */
   async drain({ signal, handBackMs }: { signal: AbortSignal; handBackMs: number }): Promise<void> {
     this.#isDraining = true;
-    this.#offers.abort(disconnected("the worker is draining"));
-    await this.#session?.client.drain({ signal: this.#session.signal }).catch((error: unknown) => {
-      this.#init.log.debug("the gateway was not told of the drain", { error });
-    });
+    const session = this.#session;
+    if (session !== undefined) {
+      session.offers.abort(disconnected("the worker is draining"));
+      using given = followAborts([signal, session.ended]);
+      await session.client.drain({ signal: given.signal }).catch((error: unknown) => {
+        this.#init.log.debug("the gateway was not told of the drain", { error });
+      });
+    }
     await this.#untilEmpty(signal);
     for (const attempt of this.#attempts.values()) attempt.handBack("the worker was stopped");
-    await this.#untilEmpty(AbortSignal.any([this.#closed.signal, timeout(this.#init.clock, handBackMs)]));
+    using patience = followAborts([this.#closed.signal]);
+    using _timer = this.#init.clock.setTimer(handBackMs, () => patience.abort(overloaded("the time was up")));
+    await this.#untilEmpty(patience.signal);
   }
 
-  /** Ends all guests and forgets all attempts. Idempotent. */
-  async close(): Promise<void> {
-    if (this.#closed.signal.aborted) return;
-    this.#isDraining = true;
-    this.#closed.abort(disconnected("the worker was closed"));
-    for (const attempt of this.#attempts.values()) attempt.stop("the worker was closed");
-    await this.#init.executor.close();
+  /** Ends all guests and forgets all attempts. Resolves when nothing is left of them. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#isDraining = true;
+    this.#closed.abort(disconnected("the worker was closed"));
+    for (const attempt of this.#attempts.values()) attempt.stop("the worker was closed");
+    await this.#init.executor.close();
+    await Promise.all(this.#leaving);
   }
 
   async #resume(session: WorkerSessionClient, signal: AbortSignal): Promise<void> {
@@ -154,7 +182,7 @@ export class WorkerServer implements AsyncDisposable {
           attempt.stop(verdict?.reason ?? "the gateway did not adopt it");
           return;
         }
-        attempt.leaseEndsAtMs = sentAtMs + attempt.leaseMs * LEASE_MARGIN;
+        attempt.renewed(sentAtMs);
         attempt.attach(verdict.output, verdict.offset);
       });
     } finally {
@@ -164,7 +192,7 @@ export class WorkerServer implements AsyncDisposable {
 
   async #renew(session: WorkerSessionClient, everyMs: number, signal: AbortSignal): Promise<void> {
     for (;;) {
-      await sleep(this.#init.clock, everyMs, { signal });
+      await sleep(this.#init.clock, Math.max(everyMs, LEASE_RENEW_EVERY_MS_MIN), { signal });
       const attempts = [...this.#attempts.values()];
       const sentAtMs = this.#init.clock.monotonicMs();
       const stop = await this.#tryRenew(session, attempts, signal);
@@ -172,7 +200,7 @@ export class WorkerServer implements AsyncDisposable {
       const refused = new Set(stop.map(attemptKey));
       for (const attempt of attempts) {
         if (refused.has(attemptKey(attempt.id))) attempt.stop("the gateway no longer holds this attempt to be alive");
-        else attempt.leaseEndsAtMs = sentAtMs + attempt.leaseMs * LEASE_MARGIN;
+        else attempt.renewed(sentAtMs);
       }
     }
   }
@@ -194,8 +222,8 @@ export class WorkerServer implements AsyncDisposable {
 
   #offerFreeSlots(): void {
     const session = this.#session;
-    if (session === undefined || this.#isDraining || this.#attempts.size >= HELD_ATTEMPTS_MAX) return;
-    while (this.#busy + this.#offered < this.#init.slots) {
+    if (session === undefined || this.#isDraining) return;
+    while (this.#busy + this.#offered < this.#init.slots && this.#attempts.size + this.#offered < HELD_ATTEMPTS_MAX) {
       this.#offered++;
       void this.#offer(session);
     }
@@ -203,32 +231,43 @@ export class WorkerServer implements AsyncDisposable {
 
   /** Offers one slot; gives it back to the free ones when the offer comes to nothing. */
   async #offer(session: Session): Promise<void> {
-    const { clock, random, log } = this.#init;
-    const signal = AbortSignal.any([session.signal, this.#offers.signal]);
+    const { signal } = session.offers;
     const slot = new Slot({
       begin: (spec, module, output) => {
         this.#offered--;
+        session.backoff.reset();
         return this.#begin(spec, module, output);
       },
       onReturned: () => {
         this.#offered--;
-        // Not at once: a gateway that takes offers and drops them must not make us spin.
-        if (!signal.aborted) void this.#offerAgain(session, signal);
+        this.#offerLater(session);
       },
     });
     using worker = serveWorker(slot);
     try {
       await session.sender.send(worker, this.state(), { signal });
     } catch (error) {
-      if (signal.aborted) return;
-      log.warn("an offer failed", { error: messageOf(error) });
-      await sleep(clock, new Backoff({ firstMs: 500, maxMs: 500, random }).nextMs(), { signal }).catch(() => {});
+      if (!signal.aborted && !session.isBackingOff) this.#init.log.warn("an offer failed", { error: messageOf(error) });
     }
   }
 
-  async #offerAgain(session: Session, signal: AbortSignal): Promise<void> {
-    await sleep(this.#init.clock, 1, { signal }).catch(() => {});
-    if (this.#session === session) this.#offerFreeSlots();
+  /** Not at once: a gateway that refuses offers, or takes and drops them, must not make us spin. */
+  #offerLater(session: Session): void {
+    const { signal } = session.offers;
+    if (signal.aborted) {
+      // Of an earlier session, whose end was noticed late.
+      this.#offerFreeSlots();
+      return;
+    }
+    if (session.isBackingOff) return;
+    session.isBackingOff = true;
+    sleep(this.#init.clock, session.backoff.nextMs(), { signal }).then(
+      () => {
+        session.isBackingOff = false;
+        this.#offerFreeSlots();
+      },
+      () => {},
+    );
   }
 
   #begin(spec: RunSpec, module: ModuleClient, output: OutputClient): HeldAttempt {
@@ -253,6 +292,7 @@ export class WorkerServer implements AsyncDisposable {
         log: this.#init.log,
         onForgotten: () => {
           this.#attempts.delete(key);
+          this.#leave(attempt);
           this.#notify();
           this.#offerFreeSlots();
         },
@@ -269,6 +309,12 @@ export class WorkerServer implements AsyncDisposable {
     return attempt;
   }
 
+  #leave(attempt: HeldAttempt): void {
+    const left = attempt[Symbol.asyncDispose]().catch(() => {});
+    this.#leaving.add(left);
+    void left.then(() => this.#leaving.delete(left));
+  }
+
   /** Stops the guests whose lease could not be renewed. Outcomes that wait to be told are kept: the gateway decides. */
   async #watchLeases(): Promise<void> {
     const { clock, log } = this.#init;
@@ -277,29 +323,22 @@ export class WorkerServer implements AsyncDisposable {
       await sleep(clock, LEASE_CHECK_EVERY_MS, { signal }).catch(() => {});
       const nowMs = clock.monotonicMs();
       for (const attempt of this.#attempts.values()) {
-        if (attempt.hasEnded || nowMs < attempt.leaseEndsAtMs) continue;
+        if (attempt.hasEnded || attempt.hasLeaseAt(nowMs)) continue;
         log.warn("stopping a guest: its lease could not be renewed", { ...attempt.id });
         attempt.stop("its lease could not be renewed");
       }
     }
   }
 
+  /** Resolves when no attempt is held, or the signal is aborted. */
   async #untilEmpty(signal: AbortSignal): Promise<void> {
-    const aborted = Promise.withResolvers<void>();
-    const onAbort = () => aborted.resolve();
-    signal.addEventListener("abort", onAbort, { once: true });
-    while (this.#attempts.size > 0 && !signal.aborted) await Promise.race([this.#changed.promise, aborted.promise]);
-    signal.removeEventListener("abort", onAbort);
+    while (this.#attempts.size > 0 && !signal.aborted) {
+      await unlessAborted(this.#changed.promise, signal).catch(() => {});
+    }
   }
 
   #notify(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
   }
-}
-
-function timeout(clock: Clock, delayMs: number): AbortSignal {
-  const controller = new AbortController();
-  clock.setTimer(delayMs, () => controller.abort(overloaded("the time was up")));
-  return controller.signal;
 }

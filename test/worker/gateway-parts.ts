@@ -1,0 +1,113 @@
+/** A gateway's side of an attempt, driven by hand: where its output goes, where its module comes from, what it is. */
+import { createHash } from "node:crypto";
+import { failed } from "../../src/base/errors.ts";
+import { type Digest, parseDigest, parsePeerId, parseTaskId, type PeerId, type TaskId } from "../../src/base/ids.ts";
+import { LEASE_MS } from "../../src/base/limits.ts";
+import { ModuleClient, type ModuleTarget, serveModule } from "../../src/caps/module.ts";
+import { OutputClient, type OutputStream, type OutputTarget, serveOutput } from "../../src/caps/output.ts";
+import type { AttemptId } from "../../src/model/run.ts";
+import type { RunSpec } from "../../src/model/run-spec.ts";
+
+/** What to do with one write: keep so many of its bytes (default all), after what was waited for, or throw. */
+export type OnWrite = (offset: number, bytes: Uint8Array) => Promise<number | void> | number | void;
+
+/** The durable log of one attempt, and the capabilities through which it is written. */
+export class DurableLog {
+  readonly pieces: { readonly stream: OutputStream; readonly bytes: Uint8Array }[] = [];
+  length = 0;
+  /** Calls that came in. */
+  writes = 0;
+
+  /** Of both streams, in order. */
+  text(): string {
+    return Buffer.concat(this.pieces.map(({ bytes }) => bytes)).toString();
+  }
+
+  output(onWrite: OnWrite = () => {}): OutputClient {
+    return new OutputClient(serveOutput(this.target(onWrite)));
+  }
+
+  target(onWrite: OnWrite = () => {}): OutputTarget {
+    return {
+      write: async (offset, stream, bytes) => {
+        this.writes++;
+        const kept = (await onWrite(offset, bytes)) ?? bytes.length;
+        if (offset > this.length) throw failed("output before this is missing", { code: "output-gap" });
+        const fresh = bytes.subarray(this.length - offset, kept);
+        if (fresh.length > 0) this.pieces.push({ stream, bytes: fresh });
+        this.length += fresh.length;
+        return this.length;
+      },
+    };
+  }
+}
+
+/** A module's bytes, and how often they were read. */
+export class ModuleSource implements ModuleTarget {
+  readonly bytes: Uint8Array;
+  readonly digest: Digest;
+  reads = 0;
+  readonly #onRead: (offset: number) => Promise<void> | void;
+
+  constructor(bytes: Uint8Array, onRead: (offset: number) => Promise<void> | void = () => {}) {
+    this.bytes = bytes;
+    this.digest = digestOf(bytes);
+    this.#onRead = onRead;
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    this.reads++;
+    await this.#onRead(offset);
+    return this.bytes.subarray(offset, offset + length);
+  }
+
+  client(): ModuleClient {
+    return new ModuleClient(serveModule(this));
+  }
+}
+
+export function digestOf(bytes: Uint8Array): Digest {
+  const digest = parseDigest(createHash("sha256").update(bytes).digest("hex"));
+  if (digest === undefined) throw new Error("a SHA-256 that is none");
+  return digest;
+}
+
+/** Bytes that are the same each time, and others for each seed. */
+export function bytesOf(length: number, seed = 1): Uint8Array {
+  return Uint8Array.from({ length }, (_, index) => (index * 31 + seed * 17 + (index >> 8)) & 255);
+}
+
+export function taskId(text: string): TaskId {
+  const id = parseTaskId(text);
+  if (id === undefined) throw new Error(`${text} is no task id`);
+  return id;
+}
+
+export function peerId(letter: string): PeerId {
+  const id = parsePeerId(letter.repeat(52));
+  if (id === undefined) throw new Error(`${letter} is no letter of a peer id`);
+  return id;
+}
+
+export function attemptId(serial: number, attempt = 1): AttemptId {
+  return { task: taskId(`task-${serial}`), serial, run: 1, attempt };
+}
+
+export function specOf(module: { digest: Digest; bytes: Uint8Array }, spec: Partial<RunSpec> = {}): RunSpec {
+  return {
+    id: attemptId(1),
+    module: module.digest,
+    moduleBytes: module.bytes.length,
+    entry: { kind: "command" },
+    args: [],
+    env: {},
+    stdin: new Uint8Array(0),
+    timeoutMs: 300_000,
+    cpuMs: 300_000,
+    memoryBytes: 64 * 1024 * 1024,
+    outputBytesMax: 1024 * 1024,
+    outputLimit: "truncate",
+    leaseMs: LEASE_MS,
+    ...spec,
+  };
+}
