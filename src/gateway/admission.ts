@@ -3,16 +3,21 @@
  *
  * In this order: barred peers are refused; a proof of the join secret admits, a wrong one is refused; without a proof an
  * open gateway admits, and so does an operator's earlier word; anybody else is pending until an operator says so.
+ *
+ * A connection without a session is a stranger's: when it opens, while it is pending, and again when its session has
+ * ended. Strangers are few: past STRANGERS_MAX the one that has been there longest goes, so that those who come with a
+ * secret always get their turn. One that neither has logged in nor is pending goes after LOGIN_TIMEOUT_MS.
  */
-import type { Clock } from "../base/clock.ts";
-import { type ClusterError, failed } from "../base/errors.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import { type ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import { LOGIN_TIMEOUT_MS } from "../base/limits.ts";
+import { LOGIN_TIMEOUT_MS, STRANGERS_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { type BootstrapTarget, type Credential, type Verdict, serveBootstrap } from "../caps/bootstrap.ts";
 import type { WorkerState } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { Store } from "../store/store.ts";
+import { storeTrouble } from "./store-trouble.ts";
 import type { PeerAddress, WorkerSessions } from "./worker-sessions.ts";
 
 /** Proofs of the join secret, which only its maker knows. */
@@ -46,10 +51,22 @@ export interface Stranger {
   readonly abort: (reason: ClusterError) => void;
 }
 
+/** How long a connection may be a stranger's. */
+interface Patience {
+  /** It is one, and is given its time from now. */
+  readonly begin: () => void;
+  /** It is one for as long as it likes. */
+  readonly end: () => void;
+  /** It is none any more. */
+  readonly admitted: () => void;
+}
+
 const NO_PROOF = new Uint8Array(0);
 
 export class Admission {
   readonly #init: AdmissionInit;
+  /** Those that became strangers longest ago come first. */
+  readonly #strangers = new Set<Stranger>();
 
   constructor(init: AdmissionInit) {
     this.#init = init;
@@ -57,10 +74,7 @@ export class Admission {
 
   /** What a stranger gets. It has a time to log in; then its connection is ended. The capability becomes the caller's. */
   bootstrap(stranger: Stranger): Capability {
-    const timer = this.#init.clock.setTimer(LOGIN_TIMEOUT_MS, () => {
-      stranger.abort(failed("no login in time", { code: "login-timeout" }));
-    });
-    stranger.ended.addEventListener("abort", () => timer[Symbol.dispose](), { once: true });
+    const patience = this.#becomesStranger(stranger);
     let nonce: Uint8Array | undefined;
     const target: BootstrapTarget = {
       challenge: () => {
@@ -70,19 +84,51 @@ export class Admission {
       login: async (credential, state) => {
         const challenge = nonce;
         nonce = undefined;
-        const verdict = await this.#login(stranger, credential, state, challenge);
-        if (verdict.kind !== "refused") timer[Symbol.dispose]();
+        const verdict = await this.#login(stranger, credential, state, { challenge, patience });
+        if (verdict.kind === "pending") patience.end();
         return verdict;
       },
     };
     return serveBootstrap(target);
   }
 
+  /** Connections without a session. */
+  get strangers(): number {
+    return this.#strangers.size;
+  }
+
+  #becomesStranger(stranger: Stranger): Patience {
+    const { clock } = this.#init;
+    let timer: Timer | undefined;
+    const patience: Patience = {
+      begin: () => {
+        if (stranger.ended.aborted) return;
+        timer?.[Symbol.dispose]();
+        timer = clock.setTimer(LOGIN_TIMEOUT_MS, () => {
+          stranger.abort(failed("no login in time", { code: "login-timeout" }));
+        });
+        this.#strangers.add(stranger);
+        const [longest] = this.#strangers;
+        if (this.#strangers.size <= STRANGERS_MAX || longest === undefined) return;
+        this.#strangers.delete(longest);
+        longest.abort(overloaded("too many connections are not logged in", { code: "too-many-strangers" }));
+      },
+      end: () => timer?.[Symbol.dispose](),
+      admitted: () => {
+        timer?.[Symbol.dispose]();
+        this.#strangers.delete(stranger);
+      },
+    };
+    stranger.ended.addEventListener("abort", () => patience.admitted(), { once: true });
+    patience.begin();
+    return patience;
+  }
+
   async #login(
     stranger: Stranger,
     credential: Credential,
     state: WorkerState,
-    gatewayNonce: Uint8Array | undefined,
+    { challenge, patience }: { readonly challenge: Uint8Array | undefined; readonly patience: Patience },
   ): Promise<Verdict<Capability>> {
     const { sessions, store, isOpen, log } = this.#init;
     const { peer } = stranger;
@@ -90,12 +136,16 @@ export class Admission {
       log.warn("a worker was refused", { worker: peer.id, address: peer.address, reason });
       return { kind: "refused", reason };
     };
-    const admission = await store.getAdmission(peer.id);
+    const admission = await store.getAdmission(peer.id).catch((error: unknown) => {
+      throw storeTrouble(error);
+    });
+    // A session for a connection that is gone would only end a newer one of the same worker.
+    if (stranger.ended.aborted) throw disconnected("the connection has ended");
     if (admission === "barred")
       return refuse(`barred by an operator; \`capmesh worker admit ${peer.id}\` lets it in again`);
     let proof: Uint8Array = NO_PROOF;
     if (credential.kind === "join") {
-      const own = this.#verify(peer.id, credential, gatewayNonce);
+      const own = this.#verify(peer.id, credential, challenge);
       if (own === undefined) return refuse("wrong join secret; the gateway prints the right one as <peerId>#<secret>");
       proof = own;
     } else if (!isOpen && admission !== "admitted") {
@@ -103,7 +153,9 @@ export class Admission {
       sessions.showPending(peer, state, note, stranger.ended);
       return { kind: "pending", reason: note };
     }
-    return { kind: "admitted", session: sessions.open(peer, state, stranger.ended), proof };
+    const session = sessions.open(peer, state, stranger.ended, { onEnded: () => patience.begin() });
+    patience.admitted();
+    return { kind: "admitted", session, proof };
   }
 
   #verify(

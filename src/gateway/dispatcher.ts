@@ -5,19 +5,29 @@
  * begins the pairs. `match` decides; the loop only carries out. For each pair the order is:
  *
  *   1. take the offer from the channel: the commit point; if its sender has vanished, the run stays ready;
- *   2. lease the run in the store, by compare-and-set; if somebody was first, drop the worker capability: its slot
- *      returns to the worker, which offers again;
- *   3. call `run` on the worker, and watch the attempt.
+ *   2. lease the run in the store, by compare-and-set; if somebody was first, or it was cancelled meanwhile, drop the
+ *      worker capability: its slot returns to the worker, which offers again;
+ *   3. call `run` on the worker, and watch the attempt; if its session has ended meanwhile, give the attempt up instead.
  *
  * A crash between 2 and 3 leaves an attempt that its worker does not have: it is lost when the worker resumes without it.
+ *
+ * Two things make it wait although runs and offers are there: the store has failed (then for all, growing), or a worker
+ * loses what it is given (then for that worker: worker-rests.ts).
  */
 import type { OfferChooser, WorkerOffer } from "../channel/offer-channel.ts";
 import type { Offer } from "../channel/rendezvous.ts";
 import { Backoff } from "../base/backoff.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { failed } from "../base/errors.ts";
-import { LEASE_MS, MATCH_WINDOW_FIRST, MATCH_WINDOW_MAX } from "../base/limits.ts";
-import type { Log } from "../base/log.ts";
+import {
+  CLOCK_CHECK_EVERY_MS,
+  DISPATCH_RETRY_FIRST_MS,
+  DISPATCH_RETRY_MAX_MS,
+  LEASE_MS,
+  MATCH_WINDOW_FIRST,
+  MATCH_WINDOW_MAX,
+} from "../base/limits.ts";
+import type { Log, LogFields } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import { type ModuleTarget, serveModule } from "../caps/module.ts";
 import { WorkerClient } from "../caps/worker.ts";
@@ -30,7 +40,9 @@ import type { ReadyRun, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
 import type { EventHub } from "./events.ts";
 import { type OfferView, match } from "./matching.ts";
+import { ModuleSizes } from "./module-sizes.ts";
 import { Turns } from "./turns.ts";
+import type { WorkerRests } from "./worker-rests.ts";
 import type { WorkerSessions } from "./worker-sessions.ts";
 
 export interface DispatcherInit {
@@ -40,6 +52,7 @@ export interface DispatcherInit {
   readonly channel: OfferChooser;
   readonly attempts: Attempts;
   readonly sessions: WorkerSessions;
+  readonly rests: WorkerRests;
   readonly events: EventHub;
   readonly policy: PickPolicy;
   readonly clock: Clock;
@@ -54,15 +67,24 @@ interface WaitingOffer extends OfferView {
 export class Dispatcher {
   readonly #init: DispatcherInit;
   readonly #turns = new Turns();
+  readonly #moduleSizes: ModuleSizes;
   readonly #backoff: Backoff;
   readonly #onOffer: Disposable;
   #state: "idle" | "working" | "working, woken" | "closed" = "idle";
-  #backoffTimer: Timer | undefined;
+  /** By the monotonic clock: the store has failed, and nothing is started before. */
+  #pausedUntilMs = 0;
+  /** Wakes for what comes with time alone: the end of a pause, of a rest, of a run's back-off. */
+  #timer: Timer | undefined;
   readonly #starting = new Set<Promise<void>>();
 
   constructor(init: DispatcherInit) {
     this.#init = init;
-    this.#backoff = new Backoff({ firstMs: 50, maxMs: 5_000, random: init.random });
+    this.#moduleSizes = new ModuleSizes(init.store);
+    this.#backoff = new Backoff({
+      firstMs: DISPATCH_RETRY_FIRST_MS,
+      maxMs: DISPATCH_RETRY_MAX_MS,
+      random: init.random,
+    });
     this.#onOffer = init.channel.onOffer(() => this.wake());
   }
 
@@ -79,54 +101,88 @@ export class Dispatcher {
   async close(): Promise<void> {
     this.#state = "closed";
     this.#onOffer[Symbol.dispose]();
-    this.#backoffTimer?.[Symbol.dispose]();
+    this.#timer?.[Symbol.dispose]();
     await Promise.allSettled(this.#starting);
   }
 
   async #work(): Promise<void> {
-    const { log, clock } = this.#init;
     for (;;) {
       try {
-        await this.#matchOnce();
-        this.#backoff.reset();
+        if (!this.#isPaused()) await this.#matchOnce();
       } catch (error) {
-        log.error("ready runs could not be read; trying again", { error });
-        this.#wakeIn(this.#backoff.nextMs());
+        this.#pause("ready runs could not be read; trying again", { error });
       }
       if (this.#state === "closed") return;
       if (this.#state === "working") break;
       this.#state = "working";
     }
     this.#state = "idle";
-    const nextAt = await this.#init.store.nextBackoffEnd(clock.now()).catch(() => undefined);
-    if (nextAt !== undefined) this.#wakeIn(Math.max(1, nextAt - clock.now()));
+    await this.#setTimer();
   }
 
-  #wakeIn(delayMs: number): void {
+  #isPaused(): boolean {
+    return this.#init.clock.monotonicMs() < this.#pausedUntilMs;
+  }
+
+  #pause(message: string, fields: LogFields): void {
     if (this.#state === "closed") return;
-    this.#backoffTimer?.[Symbol.dispose]();
-    this.#backoffTimer = this.#init.clock.setTimer(delayMs, () => this.wake());
+    // Starts that fail together are one failure.
+    if (!this.#isPaused()) {
+      this.#init.log.error(message, fields);
+      this.#pausedUntilMs = this.#init.clock.monotonicMs() + this.#backoff.nextMs();
+    }
+    this.wake();
+  }
+
+  async #setTimer(): Promise<void> {
+    const { store, clock, rests } = this.#init;
+    let backoffEnd: number | undefined;
+    try {
+      if (!this.#isPaused()) backoffEnd = await store.nextBackoffEnd(clock.now());
+    } catch (error) {
+      this.#pause("runs that back off could not be read; trying again", { error });
+    }
+    if (this.#state !== "idle") return;
+    this.#timer?.[Symbol.dispose]();
+    const waitsMs = [
+      ...(this.#isPaused() ? [this.#pausedUntilMs - clock.monotonicMs()] : []),
+      // The wall clock may jump.
+      ...(backoffEnd === undefined ? [] : [Math.min(CLOCK_CHECK_EVERY_MS, backoffEnd - clock.now())]),
+    ];
+    const restEndsInMs = rests.nextEndInMs();
+    if (restEndsInMs !== undefined) waitsMs.push(restEndsInMs);
+    if (waitsMs.length === 0) return;
+    // A timer of the system may be early by a part of a millisecond.
+    this.#timer = clock.setTimer(Math.max(1, Math.ceil(Math.min(...waitsMs))), () => this.wake());
+  }
+
+  /** Offers that wait, but for those of workers that rest. */
+  #offers(): WaitingOffer[] {
+    const { channel, rests } = this.#init;
+    const offers: WaitingOffer[] = [];
+    for (const offer of channel.waiting()) {
+      const { peer, state } = offer.value;
+      if (!rests.isResting(peer)) offers.push({ offer, peer, state });
+    }
+    return offers;
   }
 
   async #matchOnce(): Promise<void> {
-    const { store, channel, clock, policy, random } = this.#init;
+    const { store, clock, policy, random } = this.#init;
     let window = MATCH_WINDOW_FIRST;
-    while (channel.waiting().length > 0) {
+    while (this.#offers().length > 0) {
       const runs = await store.listReady(clock.now(), window);
-      if (this.#state === "closed" || runs.length === 0) return;
-      const offers = channel
-        .waiting()
-        .map((offer): WaitingOffer => ({ offer, peer: offer.value.peer, state: offer.value.state }));
-      const pairings = match({ offers, runs, policy, random, turns: this.#turns });
+      if (this.#state === "closed" || this.#isPaused() || runs.length === 0) return;
+      const pairings = match({ offers: this.#offers(), runs, policy, random, turns: this.#turns });
       for (const { offer, run } of pairings) {
         this.#turns.record(offer.peer);
         this.#start(run, offer);
       }
-      // Behind a full window more may wait: the next reading no longer has what was just leased. Where nothing of the
-      // window found an offer, all of it wants other workers, and a wider one looks behind it.
-      if (runs.length < window) return;
+      // Behind what was read more may wait, be it less than a window: large specs make it shorter. The next reading no
+      // longer has what was just leased. Where nothing found an offer, all of it wants other workers, and a wider window
+      // looks behind it.
       if (pairings.length > 0) continue;
-      if (window === MATCH_WINDOW_MAX) return;
+      if (runs.length < window || window === MATCH_WINDOW_MAX) return;
       window = Math.min(window * 4, MATCH_WINDOW_MAX);
     }
   }
@@ -138,12 +194,7 @@ export class Dispatcher {
       return;
     }
     const started = this.#lease(ready, offered).catch((error: unknown) => {
-      this.#init.log.error("a run could not be started; trying again", {
-        task: ready.spec.id,
-        run: ready.index,
-        error,
-      });
-      this.#wakeIn(this.#backoff.nextMs());
+      this.#pause("a run could not be leased; trying again", { task: ready.spec.id, run: ready.index, error });
     });
     this.#starting.add(started);
     void started.finally(() => this.#starting.delete(started));
@@ -158,19 +209,38 @@ export class Dispatcher {
       return;
     }
     const id: AttemptId = { task: ready.spec.id, serial: ready.serial, run: ready.index, attempt: ready.nextAttempt };
-    using _expected = attempts.expect(id);
+    using expected = attempts.expect(id);
     const now = clock.now();
-    if (!(await store.lease(id, offered.peer, now, now + LEASE_MS))) {
+    // Both are asked at once: the next reading of ready runs must not have this one any more.
+    const [isLeased, moduleBytes] = await Promise.all([
+      store.lease(id, offered.peer, now, now + LEASE_MS),
+      this.#moduleSizes.of(ready.spec.module).catch((error: unknown) => {
+        this.#pause("what is known of a module could not be read; trying again", { error });
+        return undefined;
+      }),
+    ]);
+    if (!isLeased) {
       this.wake();
       return;
     }
+    if (moduleBytes !== undefined) this.#backoff.reset();
+    // Whoever has cancelled it has told so.
+    if (expected.isCancelled) return;
     events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: "running" });
     events.publish({ type: "task", task: id.task, state: "running" });
-    const stored = await store.getModule(ready.spec.module);
-    using module = serveModule(new BlobModule(this.#init.blobs, ready.spec));
-    using output = attempts.output(id);
-    const run = worker.run(runSpec(id, ready, stored?.inspection.bytes ?? 0), module, output);
-    attempts.watch(id, run, session);
+    if (!session.isCurrent() || moduleBytes === undefined) {
+      // Its worker has not been told of it, and what the next session resumes with was decided without it.
+      const reason = session.isCurrent()
+        ? "what the store knows of its module could not be read"
+        : "the session of its worker ended before the worker was told";
+      void attempts.giveUp({ id, worker: offered.peer }, reason, { isBlameless: true });
+      return;
+    }
+    const spec = runSpec(id, ready, moduleBytes);
+    attempts.watch({ id, session, outputBytesMax: spec.outputBytesMax }, (output) => {
+      using module = serveModule(new BlobModule(this.#init.blobs, ready.spec));
+      return worker.run(spec, module, output);
+    });
   }
 }
 
@@ -210,7 +280,11 @@ class BlobModule implements ModuleTarget {
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
-    this.#blob ??= this.#blobs.open(this.#spec.module);
+    // What could not be opened is tried again by the next read.
+    this.#blob ??= this.#blobs.open(this.#spec.module).catch((error: unknown) => {
+      this.#blob = undefined;
+      throw error;
+    });
     const blob = await this.#blob;
     if (blob === undefined)
       throw failed(`module ${this.#spec.module} is not in the blob store`, { code: "no-such-module" });
@@ -218,6 +292,6 @@ class BlobModule implements ModuleTarget {
   }
 
   [Symbol.dispose](): void {
-    void this.#blob?.then((blob) => blob?.[Symbol.asyncDispose]());
+    this.#blob?.then((blob) => blob?.[Symbol.asyncDispose]()).catch(() => {});
   }
 }

@@ -21,6 +21,7 @@ import { ModulePins } from "./module-pins.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { StoreTaskService } from "./task-service.ts";
+import { WorkerRests } from "./worker-rests.ts";
 import { WorkerSessions } from "./worker-sessions.ts";
 
 export interface GatewayInit {
@@ -53,7 +54,16 @@ export class Gateway implements Readiness {
     const { events } = this;
     const wake = () => this.#dispatcher.wake();
     this.#channel = new OfferChannel();
-    this.#attempts = new Attempts({ store, events, clock, random, log, onReady: (nextAt) => this.#onReady(nextAt) });
+    const rests = new WorkerRests({ clock, random });
+    this.#attempts = new Attempts({
+      store,
+      events,
+      rests,
+      clock,
+      random,
+      log,
+      onReady: (nextAt) => this.#onReady(nextAt),
+    });
     this.sessions = new WorkerSessions({
       store,
       attempts: this.#attempts,
@@ -69,6 +79,7 @@ export class Gateway implements Readiness {
       channel: this.#channel.offers,
       attempts: this.#attempts,
       sessions: this.sessions,
+      rests,
       events,
     });
     this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
@@ -98,6 +109,11 @@ export class Gateway implements Readiness {
     return gateway;
   }
 
+  /** Attempts whose outcomes it waits for. */
+  get attemptsInSight(): number {
+    return this.#attempts.count;
+  }
+
   notReadyBecause(): string | undefined {
     return this.#state === "ready" ? undefined : `the gateway is ${this.#state}`;
   }
@@ -109,9 +125,11 @@ export class Gateway implements Readiness {
     this.#scheduler.close();
     await this.#dispatcher.close();
     const { promise, resolve } = Promise.withResolvers<void>();
+    const onAbort = () => resolve();
     if (signal.aborted) return;
-    signal.addEventListener("abort", () => resolve(), { once: true });
+    signal.addEventListener("abort", onAbort, { once: true });
     await Promise.race([promise, this.#attempts.idle()]);
+    signal.removeEventListener("abort", onAbort);
   }
 
   /** Ends every session. Workers keep what they have, for the next gateway. Idempotent. */

@@ -1,9 +1,13 @@
 /**
  * Gives up attempts whose lease has lapsed: their worker has been silent for too long, whatever the network says.
  * Renewals come through the worker's session; the store holds the leases and their time.
+ *
+ * Leases lapse by the wall clock, and renewals need this process. When a check comes far off its time, the clock has
+ * jumped, or this process has slept, or the store was out of order: then workers are given one lease to be heard in, as
+ * after a restart, and what they lose meanwhile counts against nobody.
  */
 import type { Clock, Timer } from "../base/clock.ts";
-import { EXPIRE_BATCH, LEASE_CHECK_EVERY_MS, LEASE_MS } from "../base/limits.ts";
+import { EXPIRE_BATCH, LEASE_CHECK_EVERY_MS, LEASE_CHECK_OFF_MS_MAX, LEASE_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
@@ -17,18 +21,22 @@ export interface LeasesInit {
 
 export class Leases {
   readonly #init: LeasesInit;
-  readonly #startedAt: number;
+  /** Of this gateway's time, or of what followed its last disorder. What is older was cut off by us. */
+  #heldSince: number;
+  #checkedAt: number;
   #timer: Timer | undefined;
   #isClosed = false;
 
   constructor(init: LeasesInit) {
     this.#init = init;
-    this.#startedAt = init.clock.now();
+    this.#heldSince = init.clock.now();
+    this.#checkedAt = this.#heldSince;
   }
 
   /** Gives what an earlier gateway left under way one lease to be resumed in, then watches. */
   async start(): Promise<void> {
-    await this.#init.store.extendAllLeases(this.#startedAt + LEASE_MS);
+    await this.#init.store.extendAllLeases(this.#heldSince + LEASE_MS);
+    this.#checkedAt = this.#init.clock.now();
     this.#arm();
   }
 
@@ -40,20 +48,39 @@ export class Leases {
   #arm(): void {
     if (this.#isClosed) return;
     this.#timer = this.#init.clock.setTimer(LEASE_CHECK_EVERY_MS, () => {
-      void this.#expire().finally(() => this.#arm());
+      void this.#check().finally(() => this.#arm());
     });
   }
 
-  async #expire(): Promise<void> {
-    const { store, attempts, clock, log } = this.#init;
+  async #check(): Promise<void> {
+    const { clock, log } = this.#init;
     try {
-      for (const { id, startedAt } of await store.listExpired(clock.now(), EXPIRE_BATCH)) {
-        const reason = `its worker has not renewed the lease for ${LEASE_MS / 1000} s`;
-        // What an earlier gateway began was cut off by that gateway's end.
-        await attempts.giveUp(id, reason, { isBlameless: startedAt < this.#startedAt });
-      }
+      const now = clock.now();
+      const isInTime = Math.abs(now - this.#checkedAt - LEASE_CHECK_EVERY_MS) <= LEASE_CHECK_OFF_MS_MAX;
+      await (isInTime ? this.#expire(now) : this.#hold(now));
+      // A check that failed is not remembered: when the store has been out of order for long, so have renewals.
+      this.#checkedAt = now;
     } catch (error) {
+      if (this.#isClosed) return;
       log.error("leases could not be checked; trying again", { error });
     }
+  }
+
+  async #hold(now: number): Promise<void> {
+    const { store, log } = this.#init;
+    const offMs = now - this.#checkedAt;
+    log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
+    await store.extendAllLeases(now + LEASE_MS);
+    this.#heldSince = now;
+  }
+
+  async #expire(now: number): Promise<void> {
+    const { store, attempts } = this.#init;
+    const expired = await store.listExpired(now, EXPIRE_BATCH);
+    if (this.#isClosed) return;
+    const reason = `its worker has not renewed the lease for ${LEASE_MS / 1000} s`;
+    await Promise.all(
+      expired.map((attempt) => attempts.giveUp(attempt, reason, { isBlameless: attempt.startedAt < this.#heldSince })),
+    );
   }
 }

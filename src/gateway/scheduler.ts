@@ -65,6 +65,7 @@ export class Scheduler {
     let nextAt: number | undefined;
     try {
       const { promoted, nextDueAt } = await store.promoteDue(clock.now(), PROMOTE_BATCH);
+      if (this.#isClosed) return;
       this.#backoff.reset();
       nextAt = nextDueAt;
       for (const run of promoted) {
@@ -72,6 +73,7 @@ export class Scheduler {
       }
       if (promoted.length > 0) onReady();
     } catch (error) {
+      if (this.#isClosed) return;
       nextAt = clock.now() + this.#backoff.nextMs();
       log.error("due runs could not be made ready; trying again", { error });
     }

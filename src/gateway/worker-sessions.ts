@@ -8,12 +8,13 @@
  *                                              ▼                 ▼
  *                                     away, while it has attempts ──grace over──▶ gone: its attempts are lost
  *
- * A peer has at most one session: a new login ends the one before, whose offers vanish and whose capabilities fail.
+ * A peer has at most one session: a new login ends the one before, whose offers vanish and whose capabilities fail. Its
+ * attempts stay its own, until the new session says which of them the worker still has.
  */
-import type { Clock } from "../base/clock.ts";
-import { type ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import { type ClusterError, assert, disconnected, failed, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import { AWAY_GRACE_MS, LEASE_MS, LEASE_RENEW_EVERY_MS, STRANGERS_MAX } from "../base/limits.ts";
+import { AWAY_GRACE_MS, LEASE_MS, LEASE_RENEW_EVERY_MS, OUTPUT_BYTES_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { RunClient } from "../caps/run.ts";
 import {
@@ -26,10 +27,11 @@ import { type AttemptId, attemptKey } from "../model/run.ts";
 import type { WorkerState, WorkerStatus, WorkerView } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import { revocable } from "../rpc/revoke.ts";
-import type { Store } from "../store/store.ts";
+import type { RunningAttempt, Store } from "../store/store.ts";
 import type { AttemptSession, Attempts } from "./attempts.ts";
 import type { EventHub } from "./events.ts";
 import type { WorkerDirectory } from "./services.ts";
+import { storeTrouble } from "./store-trouble.ts";
 
 export interface WorkerSessionsInit {
   readonly store: Store;
@@ -55,17 +57,29 @@ interface Entry {
   state: WorkerState;
   readonly connectedAt: number;
   lastSeenAt: number;
-  note?: string | undefined;
+  readonly note?: string | undefined;
+  /** The session as its attempts see it; none of a pending peer. */
+  readonly session?: AttemptSession | undefined;
+  /** While it is away: the end of its grace. */
+  graceTimer?: Timer | undefined;
   readonly end: (reason: ClusterError) => void;
+}
+
+export interface OpenOptions {
+  /** The session has ended, though its connection may go on, and the gateway does. */
+  readonly onEnded?: (() => void) | undefined;
 }
 
 export class WorkerSessions implements WorkerDirectory {
   readonly #init: WorkerSessionsInit;
   readonly #entries = new Map<PeerId, Entry>();
+  /** Attempts that began before were cut off by an earlier gateway's end, which is nobody's fault. */
+  readonly #startedAt: number;
   #isClosed = false;
 
   constructor(init: WorkerSessionsInit) {
     this.#init = init;
+    this.#startedAt = init.clock.now();
   }
 
   list(): readonly WorkerView[] {
@@ -86,13 +100,14 @@ export class WorkerSessions implements WorkerDirectory {
     await this.#init.store.setAdmission(id, "barred", this.#init.clock.now());
     const entry = this.#entries.get(id);
     this.#init.log.info("a worker was forgotten and barred", { worker: id });
-    if (entry === undefined) return;
-    this.#entries.delete(id);
-    entry.end(failed("this worker was barred by an operator", { code: "barred" }));
-    this.#tell(id, "gone");
-    for (const { id: attempt } of await this.#init.store.listRunning(id)) {
-      await this.#init.attempts.giveUp(attempt, "its worker was barred", { isBlameless: true });
+    if (entry !== undefined) {
+      this.#remove(entry);
+      entry.end(failed("this worker was barred by an operator", { code: "barred" }));
     }
+    // Also when it has no session now: it may be away, or not back yet after a restart of the gateway.
+    const running = await this.#init.store.listRunning(id);
+    const reason = "its worker was barred";
+    await Promise.all(running.map((attempt) => this.#init.attempts.giveUp(attempt, reason, { isBlameless: true })));
   }
 
   /** Shows a peer as waiting to be admitted, until `ended` is aborted or it gets a session. */
@@ -100,20 +115,13 @@ export class WorkerSessions implements WorkerDirectory {
     const known = this.#entries.get(peer.id);
     const now = this.#init.clock.now();
     if (known !== undefined) {
+      if (known.status !== "pending") return;
       known.lastSeenAt = now;
       known.state = state;
       return;
     }
-    if (this.#entries.size >= STRANGERS_MAX * 8) return;
-    const entry: Entry = {
-      peer,
-      status: "pending",
-      state,
-      connectedAt: now,
-      lastSeenAt: now,
-      note,
-      end: () => {},
-    };
+    if (this.#isClosed || ended.aborted) return;
+    const entry: Entry = { peer, status: "pending", state, connectedAt: now, lastSeenAt: now, note, end: () => {} };
     this.#entries.set(peer.id, entry);
     this.#init.log.warn(note, { worker: peer.id, address: peer.address });
     this.#tell(peer.id, "pending");
@@ -121,97 +129,114 @@ export class WorkerSessions implements WorkerDirectory {
   }
 
   /** Opens the session of an admitted worker, until `ended` is aborted. The capability becomes the caller's. */
-  open(peer: PeerAddress, state: WorkerState, ended: AbortSignal): Capability {
-    if (this.#isClosed) throw overloaded("the gateway is draining", { code: "draining" });
+  open(peer: PeerAddress, state: WorkerState, ended: AbortSignal, { onEnded }: OpenOptions = {}): Capability {
+    if (this.#isClosed) throw overloaded("the gateway is closing", { code: "draining" });
     const { clock, log } = this.#init;
-    this.#entries.get(peer.id)?.end(disconnected("this worker has a newer session", { code: "session-replaced" }));
-    const session = new WorkerSession(this.#init, peer.id, {
+    let isDraining = false;
+    const attemptSession: AttemptSession = {
+      worker: peer.id,
+      isCurrent: () => this.#entries.get(peer.id) === entry && entry.status !== "away",
+      isDraining: () => isDraining,
+    };
+    const session = new WorkerSession(this.#init, attemptSession, this.#startedAt, {
       onState: (next) => {
         entry.state = next;
         entry.lastSeenAt = clock.now();
       },
       onDrain: () => {
+        isDraining = true;
         entry.status = "draining";
         log.info("a worker is draining", { worker: peer.id });
         this.#tell(peer.id, "draining");
       },
-      isCurrent: () => this.#entries.get(peer.id) === entry && entry.status !== "away",
-      isDraining: () => entry.status === "draining",
       onDropped: () => end(disconnected("the worker dropped its session")),
     });
     using served = serveWorkerSession(session);
     const { capability, revoke } = revocable(served);
     const end = (reason: ClusterError) => {
-      ended.removeEventListener("abort", onEnded);
+      ended.removeEventListener("abort", onConnectionEnded);
       if (!session.end(reason)) return;
       revoke(reason);
       this.#ended(entry);
+      if (!this.#isClosed) onEnded?.();
     };
-    const onEnded = () => end(disconnected("the connection to the worker has ended"));
+    const onConnectionEnded = () => end(disconnected("the connection to the worker has ended"));
     const now = clock.now();
-    const entry: Entry = { peer, status: "ready", state, connectedAt: now, lastSeenAt: now, end };
+    const entry: Entry = {
+      peer,
+      status: "ready",
+      state,
+      connectedAt: now,
+      lastSeenAt: now,
+      session: attemptSession,
+      end,
+    };
+    const earlier = this.#entries.get(peer.id);
     this.#entries.set(peer.id, entry);
-    ended.addEventListener("abort", onEnded, { once: true });
+    earlier?.graceTimer?.[Symbol.dispose]();
+    earlier?.end(disconnected("this worker has a newer session", { code: "session-replaced" }));
+    ended.addEventListener("abort", onConnectionEnded, { once: true });
     log.info("a worker has joined", { worker: peer.id, address: peer.address, slots: state.slots });
     this.#tell(peer.id, "ready");
-    if (ended.aborted) onEnded();
+    if (ended.aborted) onConnectionEnded();
     return capability;
   }
 
   /** The session through which runs reach this worker now; undefined when it has none. */
   current(worker: PeerId): AttemptSession | undefined {
-    const entry = this.#entries.get(worker);
-    if (entry === undefined || entry.status === "away" || entry.status === "pending") return undefined;
-    const isCurrent = () => this.#entries.get(worker) === entry && entry.status !== "away";
-    return { worker, isCurrent };
+    const session = this.#entries.get(worker)?.session;
+    return session?.isCurrent() === true ? session : undefined;
   }
 
   /** Ends every session; workers keep their attempts, for the next gateway. */
   close(): void {
     this.#isClosed = true;
-    for (const entry of [...this.#entries.values()]) entry.end(disconnected("the gateway is closing"));
+    for (const entry of this.#entries.values()) {
+      entry.graceTimer?.[Symbol.dispose]();
+      entry.end(disconnected("the gateway is closing"));
+    }
     this.#entries.clear();
   }
 
   #ended(entry: Entry): void {
-    const { clock, log } = this.#init;
+    const { clock, log, store } = this.#init;
     const { id } = entry.peer;
     if (this.#entries.get(id) !== entry || this.#isClosed) return;
-    const isDraining = entry.status === "draining";
     entry.status = "away";
     log.info("a worker is gone", { worker: id });
     this.#tell(id, "away");
-    void this.#init.store.listRunning(id).then(
+    entry.graceTimer = clock.setTimer(AWAY_GRACE_MS, () => void this.#giveUp(entry));
+    store.listRunning(id).then(
       (running) => {
         if (running.length === 0) this.#remove(entry);
-        else clock.setTimer(AWAY_GRACE_MS, () => void this.#giveUp(entry, isDraining));
       },
       (error: unknown) => log.error("what runs on a worker could not be read", { worker: id, error }),
     );
   }
 
   /** It did not come back in time. If the store fails here, the leases end by themselves. */
-  async #giveUp(entry: Entry, isBlameless: boolean): Promise<void> {
+  async #giveUp(entry: Entry): Promise<void> {
     const { id } = entry.peer;
-    if (this.#entries.get(id) !== entry || this.#isClosed) return;
+    const { store, attempts, log } = this.#init;
     this.#remove(entry);
     try {
-      for (const { id: attempt } of await this.#init.store.listRunning(id)) {
-        const seconds = AWAY_GRACE_MS / 1000;
-        const reason = `the connection to its worker closed and the worker was not back within ${seconds} s`;
-        await this.#init.attempts.giveUp(attempt, reason, { isBlameless });
-      }
+      const running = await store.listRunning(id);
+      // It may have come back just now: then it says itself what it still has.
+      if (this.#isClosed || this.current(id) !== undefined) return;
+      const seconds = AWAY_GRACE_MS / 1000;
+      const reason = `the connection to its worker closed and the worker was not back within ${seconds} s`;
+      const isBlameless = entry.session?.isDraining() === true;
+      await Promise.all(running.map((attempt) => attempts.giveUp(attempt, reason, { isBlameless })));
     } catch (error) {
-      this.#init.log.error("the attempts of a worker could not be given up; their leases will end", {
-        worker: id,
-        error,
-      });
+      if (this.#isClosed) return;
+      log.error("the attempts of a worker could not be given up; their leases will end", { worker: id, error });
     }
   }
 
   #remove(entry: Entry): void {
     if (this.#entries.get(entry.peer.id) !== entry) return;
     this.#entries.delete(entry.peer.id);
+    entry.graceTimer?.[Symbol.dispose]();
     this.#tell(entry.peer.id, "gone");
   }
 
@@ -238,73 +263,75 @@ export class WorkerSessions implements WorkerDirectory {
 interface SessionHooks {
   readonly onState: (state: WorkerState) => void;
   readonly onDrain: () => void;
-  readonly isCurrent: () => boolean;
-  readonly isDraining: () => boolean;
   readonly onDropped: () => void;
 }
 
 /** One worker's session: the target of its `WorkerSession` capability. */
 class WorkerSession implements WorkerSessionTarget {
   readonly #init: WorkerSessionsInit;
-  readonly #worker: PeerId;
+  readonly #session: AttemptSession;
+  readonly #startedAt: number;
   readonly #hooks: SessionHooks;
   readonly #ended = new AbortController();
   #offers = new AbortController();
   #sender: Capability | undefined;
   #hasResumed = false;
 
-  constructor(init: WorkerSessionsInit, worker: PeerId, hooks: SessionHooks) {
+  constructor(init: WorkerSessionsInit, session: AttemptSession, startedAt: number, hooks: SessionHooks) {
     this.#init = init;
-    this.#worker = worker;
+    this.#session = session;
+    this.#startedAt = startedAt;
     this.#hooks = hooks;
   }
 
   offers() {
     if (!this.#hasResumed) throw failed("call resume first, also with nothing to resume", { code: "resume-first" });
     const signal = AbortSignal.any([this.#ended.signal, this.#offers.signal]);
-    this.#sender ??= this.#init.offersFor(this.#worker, signal);
+    this.#sender ??= this.#init.offersFor(this.#session.worker, signal);
     return { sender: this.#sender, leaseMs: LEASE_MS, renewEveryMs: LEASE_RENEW_EVERY_MS };
   }
 
   async resume(held: readonly HeldAttempt<RunClient>[]): Promise<readonly ResumeVerdict<Capability>[]> {
-    const { store, attempts, clock } = this.#init;
-    const running = await store.listRunning(this.#worker);
-    await store.renew(
-      running.map(({ id }) => id),
-      this.#worker,
-      clock.now() + LEASE_MS,
-    );
+    const { attempts } = this.#init;
+    let running: readonly RunningAttempt[];
+    try {
+      running = await this.#running();
+    } catch (error) {
+      for (const { run } of held) run[Symbol.dispose]();
+      throw storeTrouble(error);
+    }
+    // From here on nothing waits, so that nothing changes.
+    this.#hasResumed = true;
     const known = new Map(running.map((attempt) => [attemptKey(attempt.id), attempt]));
-    const session: AttemptSession = { worker: this.#worker, isCurrent: this.#hooks.isCurrent };
     const verdicts = held.map(({ id, run, outputOffset }): ResumeVerdict<Capability> => {
       const attempt = known.get(attemptKey(id));
-      known.delete(attemptKey(id));
-      if (attempt === undefined || !this.#hooks.isCurrent()) {
+      if (attempt === undefined) {
         run[Symbol.dispose]();
         return { kind: "stop", reason: "the gateway no longer holds this attempt to be alive" };
       }
-      attempts.watch(attempt.id, run, session);
-      return {
-        kind: "adopt",
-        output: attempts.output(attempt.id),
-        offset: Math.max(attempt.outputBytes, outputOffset),
-      };
+      known.delete(attemptKey(id));
+      return this.#adopt(attempt, run, outputOffset);
     });
-    for (const { id } of known.values()) {
-      await attempts.giveUp(id, "its worker came back without it", { isBlameless: false });
+    for (const attempt of known.values()) {
+      // One that is just being leased is the dispatcher's: it has not been told to the worker, or is on its way.
+      if (attempts.isExpected(attempt.id)) continue;
+      const isBlameless = attempt.startedAt < this.#startedAt;
+      void attempts.giveUp(attempt, "its worker came back without it", { isBlameless });
     }
-    this.#hasResumed = true;
     return verdicts;
   }
 
   async renew(ids: readonly AttemptId[], state: WorkerState): Promise<readonly AttemptId[]> {
     this.#hooks.onState(state);
     if (ids.length === 0) return [];
-    return this.#init.store.renew(ids, this.#worker, this.#init.clock.now() + LEASE_MS);
+    const { store, clock } = this.#init;
+    return store.renew(ids, this.#session.worker, clock.now() + LEASE_MS).catch((error: unknown) => {
+      throw storeTrouble(error);
+    });
   }
 
   drain(): void {
-    if (this.#hooks.isDraining()) return;
+    if (this.#session.isDraining() || this.#ended.signal.aborted) return;
     this.#offers.abort(disconnected("the worker is draining"));
     this.#hooks.onDrain();
   }
@@ -319,5 +346,31 @@ class WorkerSession implements WorkerSessionTarget {
 
   [Symbol.dispose](): void {
     this.#hooks.onDropped();
+  }
+
+  /** What the store holds to be on this worker, with leases that are good for the time being. */
+  async #running(): Promise<readonly RunningAttempt[]> {
+    const { store, clock } = this.#init;
+    const { worker } = this.#session;
+    const running = await store.listRunning(worker);
+    await store.renew(
+      running.map(({ id }) => id),
+      worker,
+      clock.now() + LEASE_MS,
+    );
+    if (!this.#session.isCurrent()) throw disconnected("this session has ended");
+    return running;
+  }
+
+  #adopt(attempt: RunningAttempt, run: RunClient, outputOffset: number): ResumeVerdict<Capability> {
+    let output: Capability | undefined;
+    // How much the task allows is not known here; the worker was told.
+    const watched = { id: attempt.id, session: this.#session, outputBytesMax: OUTPUT_BYTES_MAX };
+    this.#init.attempts.watch(watched, (borrowed) => {
+      output = borrowed.dup();
+      return run;
+    });
+    assert(output !== undefined, "watching begins at once");
+    return { kind: "adopt", output, offset: Math.max(attempt.outputBytes, outputOffset) };
   }
 }

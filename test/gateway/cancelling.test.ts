@@ -1,0 +1,141 @@
+/** Cancelling and deleting, in each state and between two of them. */
+import { expect, test } from "vitest";
+import { T0, taskId } from "../store/store-samples.ts";
+import { GatewayCluster } from "../support/gateway-cluster.ts";
+
+test("a task that waits for its time is cancelled and never starts", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  worker.offer();
+  await cluster.submit("t", { firstDueAt: T0 + 5_000 });
+  await cluster.cancel("t");
+  await cluster.pass(6_000, 1_000);
+  expect(worker.runs).toHaveLength(0);
+  expect((await cluster.task("t")).state).toBe("cancelled");
+});
+
+test("a task that waits for a worker is cancelled and never starts", async () => {
+  await using cluster = await GatewayCluster.open();
+  await cluster.submit("t");
+  await cluster.cancel("t");
+  const worker = await cluster.join();
+  worker.offer();
+  await cluster.quiet();
+  expect(worker.runs).toHaveLength(0);
+});
+
+test("a cancellation reaches the worker that runs the task, and what it answers is refused", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  await cluster.cancel("t");
+  await run.cancelled;
+  run.end();
+  await run.acknowledged;
+  expect(await cluster.run("t")).toMatchObject({ state: "cancelled", outcome: { kind: "cancelled" } });
+  expect((await cluster.task("t")).counts).toMatchObject({ succeeded: 0, cancelled: 1 });
+});
+
+test("a worker that never answers a cancellation is not waited for", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  await worker.take();
+  await cluster.cancel("t");
+  await cluster.gateway.drain({ signal: new AbortController().signal });
+  expect(cluster.gateway.attemptsInSight).toBe(0);
+});
+
+test("a task cancelled between the lease and the call to its worker does not reach the worker", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  const release = cluster.trouble.holdAnswers("lease");
+  await cluster.submit("t");
+  const taken = worker.send();
+  await taken;
+  await cluster.hasState("t", "running");
+  await cluster.cancel("t");
+  release();
+  await cluster.until("the slot is returned", () => worker.returned === 1);
+  expect(worker.runs).toHaveLength(0);
+  expect((await cluster.task("t")).state).toBe("cancelled");
+});
+
+test("cancelling while the outcome is being stored keeps the outcome that was first", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  const release = cluster.trouble.holdAnswers("settle");
+  run.end();
+  await cluster.hasState("t", "succeeded");
+  expect(await cluster.cancel("t")).toMatchObject({ kind: "already-finished" });
+  release();
+  await run.acknowledged;
+  expect(run.isCancelled).toBe(false);
+});
+
+test("a task deleted while it runs is ended at its worker; its id is free, and its result and output are refused", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const old = await worker.take();
+  await cluster.forget("t");
+  await cluster.submit("t");
+  const young = await worker.take();
+  await old.cancelled;
+  old.end({ kind: "exited", code: 9 });
+  await expect(old.write("from the old one")).rejects.toMatchObject({ type: "failed" });
+  await cluster.quiet();
+  expect(await cluster.run("t")).toMatchObject({ state: "running", outputBytes: 0 });
+  young.end();
+  await cluster.hasState("t", "succeeded");
+});
+
+test("a deleted task's attempt is stopped when its worker resumes with it, also under a new task of the same id", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const old = await worker.take();
+  worker.drop();
+  await cluster.quiet();
+  await cluster.forget("t");
+  await cluster.submit("t");
+  const back = cluster.connect();
+  expect(await back.join([old])).toMatchObject([{ kind: "stop" }]);
+  expect((await back.take()).id).toMatchObject({ task: "t", attempt: 1 });
+});
+
+test("a task cancelled while its worker is away is stopped when the worker is back", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  worker.drop();
+  await cluster.quiet();
+  await cluster.cancel("t");
+  expect(await cluster.connect().join([run])).toMatchObject([{ kind: "stop" }]);
+});
+
+test("a worker that renews a cancelled attempt is told to stop it", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  await cluster.cancel("t");
+  expect(await worker.renew([run])).toEqual([run.id]);
+});
+
+test("a cancelled task with runs still to come makes no more of them", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t", { repeats: 1_000, delayMs: 1_000 });
+  const first = await worker.take();
+  await cluster.cancel("t");
+  await first.cancelled;
+  worker.offer();
+  await cluster.pass(5_000, 1_000);
+  expect(worker.runs).toHaveLength(0);
+  expect(await cluster.store.listRuns(taskId("t"), { fromIndex: 1, limit: 10 })).toHaveLength(2);
+});
