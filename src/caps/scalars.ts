@@ -2,7 +2,7 @@
  * Scalars between wire and model. Everything that comes in is checked here: a value that does not fit fails the call
  * with `failed`, code `invalid-message`, and costs nothing else.
  */
-import { type Data, type List, Struct } from "capnp-es";
+import type { Data, List, Struct } from "capnp-es";
 import { type ClusterError, failed } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
 

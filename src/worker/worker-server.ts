@@ -191,11 +191,14 @@ export class WorkerServer implements AsyncDisposable {
   }
 
   async #renew(session: WorkerSessionClient, everyMs: number, signal: AbortSignal): Promise<void> {
+    let waitMs = Math.max(everyMs, LEASE_RENEW_EVERY_MS_MIN);
     for (;;) {
-      await sleep(this.#init.clock, Math.max(everyMs, LEASE_RENEW_EVERY_MS_MIN), { signal });
+      await sleep(this.#init.clock, waitMs, { signal });
       const attempts = [...this.#attempts.values()];
       const sentAtMs = this.#init.clock.monotonicMs();
       const stop = await this.#tryRenew(session, attempts, signal);
+      // Sooner than usual, after a failure: the lease covers hardly more than two usual waits.
+      waitMs = Math.max(stop === undefined ? everyMs / 5 : everyMs, LEASE_RENEW_EVERY_MS_MIN);
       if (stop === undefined) continue;
       const refused = new Set(stop.map(attemptKey));
       for (const attempt of attempts) {
@@ -213,7 +216,7 @@ export class WorkerServer implements AsyncDisposable {
         { signal },
       );
     } catch (error) {
-      // A store that is busy for a moment: the lease covers several renewals.
+      // A store that is busy for a moment.
       if (toClusterError(error).type !== "overloaded") throw error;
       this.#init.log.warn("the gateway is too busy to renew leases; trying again", { error });
       return undefined;

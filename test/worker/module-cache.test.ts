@@ -6,8 +6,8 @@ import { disconnected } from "../../src/base/errors.ts";
 import { CHUNK_BYTES_MAX } from "../../src/base/limits.ts";
 import type { ModuleClient } from "../../src/caps/module.ts";
 import { ModuleCache, type ModuleLease } from "../../src/worker/module-cache.ts";
-import { until } from "../rpc/vats.ts";
 import { bytesOf, ModuleSource } from "./gateway-parts.ts";
+import { until } from "./worker-harness.ts";
 
 const never = new AbortController().signal;
 

@@ -8,10 +8,10 @@ import { OUTPUT_CHUNK_BYTES_MAX, OUTPUT_IN_MEMORY_BYTES_MAX } from "../../src/ba
 import { silentLog } from "../../src/base/log.ts";
 import type { OutputStream } from "../../src/caps/output.ts";
 import { OutputSpool } from "../../src/worker/output-spool.ts";
-import { until } from "../rpc/vats.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { bytesOf, DurableLog, type OnWrite } from "./gateway-parts.ts";
+import { until } from "./worker-harness.ts";
 
 const never = new AbortController().signal;
 
