@@ -3,10 +3,15 @@
  * hold them against others of the same run only.
  */
 import { benchEndToEnd } from "./end-to-end.ts";
+import { benchMatching } from "./matching.ts";
 import { type Figure, table } from "./measure.ts";
 import { benchRpc } from "./rpc.ts";
 
-const SUITES: Readonly<Record<string, () => Promise<Figure[]>>> = { "end-to-end": benchEndToEnd, rpc: benchRpc };
+const SUITES: Readonly<Record<string, () => Promise<Figure[]>>> = {
+  "end-to-end": benchEndToEnd,
+  rpc: benchRpc,
+  matching: benchMatching,
+};
 
 const names = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
 const unknown = names.find((name) => !Object.hasOwn(SUITES, name));

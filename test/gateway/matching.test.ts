@@ -198,32 +198,7 @@ describe("match, whatever the policy", () => {
     expect(round("random", [{}], [run({ require: { constructor: "x" } })])).toEqual([]);
     expect(round("random", [{ labels: { constructor: "x" } }], [run({ require: { constructor: "x" } })])).toEqual([0]);
   });
-
-  test.each(PICK_POLICIES)("takes a time in proportion to runs and offers, by %s", (policy) => {
-    const timeMs = (size: number): number => {
-      const input = largeInput(size, policy);
-      const startedMs = performance.now();
-      expect(match(input).length).toBeGreaterThan(size / 2);
-      return performance.now() - startedMs;
-    };
-    const bestMs = (size: number): number => Math.min(timeMs(size), timeMs(size), timeMs(size));
-    // Eight times the size is eight times the work and some; 64 times, if each run looked at each offer.
-    const smallMs = bestMs(1_000);
-    expect(bestMs(8_000)).toBeLessThan(40 * smallMs);
-  });
 });
-
-function largeInput(size: number, policy: PickPolicy): MatchInput<TestOffer, RunView> {
-  const workers = Array.from({ length: size }, (_, index) => ({
-    labels: { zone: String(index % 10) },
-    cachedModules: Array.from({ length: 8 }, (_unused, module) => digest((index + module) % 500)),
-    weight: 1 + (index % 7),
-  }));
-  const toServe = Array.from({ length: size }, (_, index) =>
-    run({ require: index % 2 === 0 ? {} : { zone: String(index % 10) }, module: digest(index % 500), tried: [index] }),
-  );
-  return { offers: offersOf(workers), runs: toServe, policy, random: new SeededRandom(1), turns: new Turns() };
-}
 
 describe("match by random", () => {
   test("is uniform among offers", () => {
