@@ -87,9 +87,10 @@ function encodeEntry(wire: WireRunSpec, entry: RunEntry): void {
 
 export function decodeRunSpec(wire: WireRunSpec): RunSpec {
   const args: string[] = [];
-  const argCount = checkLength(wire.args, ARGS_MAX, "arguments");
-  for (let index = 0; index < argCount; index++)
-    args.push(decodeText(wire.args.get(index), FIELD_BYTES_MAX, "an argument"));
+  // Getting a list of a struct makes a new one each time.
+  const list = wire.args;
+  const argCount = checkLength(list, ARGS_MAX, "arguments");
+  for (let index = 0; index < argCount; index++) args.push(decodeText(list.get(index), FIELD_BYTES_MAX, "an argument"));
   return {
     id: decodeAttemptId(wire.id),
     module: decodeDigest(wire.moduleDigest),

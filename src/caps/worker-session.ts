@@ -150,9 +150,10 @@ export function serveWorkerSession(target: WorkerSessionTarget): Capability {
       results.renewEveryMs = BigInt(renewEveryMs);
     },
     resume: async (params, results) => {
-      const count = checkLength(params.attempts, HELD_ATTEMPTS_MAX, "held attempts");
+      const { attempts } = params;
+      const count = checkLength(attempts, HELD_ATTEMPTS_MAX, "held attempts");
       const held = takeAll(count, (index, taken) => {
-        const wire = params.attempts.get(index);
+        const wire = attempts.get(index);
         const run = getCapability(wire, HELD_ATTEMPT_RUN);
         if (run === undefined) throw invalidMessage("a held attempt without a run");
         const runClient = taken.use(new RunClient(run));
@@ -163,8 +164,9 @@ export function serveWorkerSession(target: WorkerSessionTarget): Capability {
       verdicts.forEach((verdict, index) => encodeVerdict(list.get(index), verdict));
     },
     renew: async (params, results) => {
-      const count = checkLength(params.attempts, HELD_ATTEMPTS_MAX, "attempts");
-      const ids = Array.from({ length: count }, (_, index) => decodeAttemptId(params.attempts.get(index)));
+      const { attempts } = params;
+      const count = checkLength(attempts, HELD_ATTEMPTS_MAX, "attempts");
+      const ids = Array.from({ length: count }, (_, index) => decodeAttemptId(attempts.get(index)));
       const stop = await target.renew(ids, decodeWorkerState(params.state));
       const list = results._initStop(stop.length);
       stop.forEach((id, index) => encodeAttemptId(list.get(index), id));

@@ -53,6 +53,8 @@ interface Link {
 /** Writes of one stream are put together up to this size: a guest that writes bytes one by one costs no message each. */
 const MERGED_BYTES_MAX = 16 * 1024;
 const ROOM_BYTES_MIN = 256;
+/** One for all: nobody is told, and an error for each attempt would cost more than sending its output. */
+const DETACHED = overloaded("the output was detached");
 /** What a chunk costs in memory besides its bytes. */
 const CHUNK_OVERHEAD_BYTES = 512;
 
@@ -114,7 +116,7 @@ export class OutputSpool implements AsyncDisposable {
     const link = this.#link;
     if (link === undefined) return;
     this.#link = undefined;
-    link.ended.abort(overloaded("the output was detached"));
+    link.ended.abort(DETACHED);
     link.output[Symbol.dispose]();
     this.#notify();
   }

@@ -236,7 +236,6 @@ describe("a worker that drains", { timeout: TIMEOUT_MS }, () => {
     const session = harness.connect();
     using _attempt = await harness.begin();
     await harness.guest(0);
-    // The gateway's end takes no more calls in: neither drain nor anything else is answered.
     await settle();
     session.gateway.abort(failed("gone"));
     await session.served;
