@@ -57,10 +57,11 @@ export interface Store extends AsyncDisposable {
     limit: number,
   ): Promise<{ readonly promoted: readonly RunRef[]; readonly nextDueAt?: number | undefined }>;
   /**
-   * Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age. Large specs may
-   * make it shorter than `limit`; it is empty only if there are none.
+   * Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age; with `after`, those
+   * that come behind that one, be it ready still or not. Large specs may make it shorter than `limit`; it is empty only
+   * if there are none.
    */
-  listReady(now: number, limit: number): Promise<readonly ReadyRun[]>;
+  listReady(now: number, limit: number, after?: ReadyRun): Promise<readonly ReadyRun[]>;
   /** When the first ready run that is backing off may be leased; undefined when none is. */
   nextBackoffEnd(now: number): Promise<number | undefined>;
   /** Begins attempt `id.attempt`: the run must be ready, with one attempt fewer. False: somebody was first, or it is gone. */

@@ -1,6 +1,7 @@
 /** The store's contract: when runs fall due, and which rows of them there are. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { assert } from "../../src/base/errors.ts";
 import { OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
 import { dueAt, totalRuns } from "../../src/model/task.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -133,6 +134,26 @@ export function describeSchedule(open: OpenStore): void {
     ]);
     expect(all[0]).toMatchObject({ dueAt: T0, nextAttempt: 1, outputBytes: 0, triedWorkers: [] });
     expect((await store.listReady(T0, 2)).map((run) => run.spec.id)).toEqual(["high", "a"]);
+    for (const [at, run] of all.entries()) expect(await store.listReady(T0, 10, run)).toEqual(all.slice(at + 1));
+    expect(await store.listReady(T0, 2, all[1])).toEqual(all.slice(2, 4));
+  });
+
+  test("goes on behind a ready run that is ready no longer, and keeps to the order where some were backing off", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    for (const id of ["a", "b", "c"]) {
+      const spec = taskSpec(id, { retries: 1, backoffMs: 10 });
+      const { attempt } = await createRunning(store, spec);
+      await store.settle(attempt, attemptEnd({ kind: "exited", code: 1 }), { now: T0, backoffJitter: 0 });
+    }
+    await create(store, taskSpec("d"));
+    const all = await store.listReady(T0 + 1_000, 10);
+    expect(all.map((run) => run.spec.id)).toEqual(["a", "b", "c", "d"]);
+    const [, second] = all;
+    assert(second !== undefined, "there are four");
+    const id = { task: second.spec.id, serial: second.serial, run: second.index, attempt: second.nextAttempt };
+    await store.lease(id, WORKER_A, T0, T0 + 15_000);
+    expect(await store.listReady(T0 + 1_000, 10, second)).toEqual(all.slice(2));
   });
 
   test("pages through runs by index", async () => {

@@ -82,6 +82,14 @@ export interface ReadyRunWire {
   readonly triedWorkers: readonly PeerId[];
 }
 
+/** Where a ready run stands among the others. */
+export interface ReadyPosition {
+  readonly priority: number;
+  readonly dueAt: number;
+  readonly serial: number;
+  readonly index: number;
+}
+
 export interface CreateTaskArgs {
   readonly plan: TaskPlan;
   readonly spec: SpecWire;
@@ -156,7 +164,7 @@ export interface OperationTypes {
     { readonly promoted: readonly RunRef[]; readonly nextDueAt: number | undefined }
   >;
   listReady: Operation<
-    { readonly now: number; readonly limit: number },
+    { readonly now: number; readonly limit: number; readonly after?: ReadyPosition | undefined },
     {
       readonly runs: readonly ReadyRunWire[];
       readonly specs: readonly { readonly serial: number; readonly spec: SpecWire }[];

@@ -70,16 +70,30 @@ function endBackoffs(db: Database, now: number, limit: number): void {
 
 const READY = "SELECT task, idx, due_at, attempt, output_bytes, priority FROM runs WHERE state = 'ready'";
 
+const ENDED_BACKOFFS = `${READY} AND not_before > 0 AND not_before <= ?1 ORDER BY not_before LIMIT ${STORE_ENDED_BACKOFFS_MAX}`;
+const READY_ORDER = "ORDER BY priority DESC, due_at, task, idx LIMIT ?2";
+
+const LIST_READY = `SELECT * FROM (
+    SELECT * FROM (${READY} AND not_before = 0 ${READY_ORDER})
+    UNION ALL
+    SELECT * FROM (${ENDED_BACKOFFS})
+  ) ${READY_ORDER}`;
+
+/** In pieces, each of which the index can begin in its middle. */
+const LIST_READY_AFTER = `SELECT * FROM (
+    SELECT * FROM (${READY} AND not_before = 0 AND priority = ?3 AND (due_at, task, idx) > (?4, ?5, ?6) ${READY_ORDER})
+    UNION ALL
+    SELECT * FROM (${READY} AND not_before = 0 AND priority < ?3 ${READY_ORDER})
+    UNION ALL
+    SELECT * FROM (${ENDED_BACKOFFS}) WHERE priority < ?3 OR (priority = ?3 AND (due_at, task, idx) > (?4, ?5, ?6))
+  ) ${READY_ORDER}`;
+
 export function listReady(db: Database, args: Args<"listReady">): Answer<"listReady"> {
-  const rows = db.iterate(
-    `SELECT * FROM (
-       SELECT * FROM (${READY} AND not_before = 0 ORDER BY priority DESC, due_at, task, idx LIMIT ?2)
-       UNION ALL
-       SELECT * FROM (${READY} AND not_before > 0 AND not_before <= ?1 ORDER BY not_before LIMIT ${STORE_ENDED_BACKOFFS_MAX})
-     ) ORDER BY priority DESC, due_at, task, idx LIMIT ?2`,
-    args.now,
-    args.limit,
-  );
+  const { now, limit, after } = args;
+  const rows =
+    after === undefined
+      ? db.iterate(LIST_READY, now, limit)
+      : db.iterate(LIST_READY_AFTER, now, limit, after.priority, after.dueAt, after.serial, after.index);
   const runs: ReadyRunWire[] = [];
   const specs = new Map<number, SpecWire>();
   let bytes = 0;

@@ -125,8 +125,14 @@ export class SqliteStore implements Store {
     return this.#thread.call("promoteDue", { now, limit });
   }
 
-  async listReady(now: number, limit: number): Promise<readonly ReadyRun[]> {
-    const answer = await this.#thread.call("listReady", { now, limit });
+  async listReady(now: number, limit: number, after?: ReadyRun): Promise<readonly ReadyRun[]> {
+    const position = after && {
+      priority: after.spec.priority,
+      dueAt: after.dueAt,
+      serial: after.serial,
+      index: after.index,
+    };
+    const answer = await this.#thread.call("listReady", { now, limit, after: position });
     const specs = new Map(answer.specs.map(({ serial, spec }) => [serial, this.#specs.decode(serial, spec)]));
     return answer.runs.map((run) => {
       const spec = specs.get(run.serial);

@@ -55,6 +55,7 @@ function useEverything(store: Operations): void {
   store.settle({ id, end: LOST, ...settle });
   const second = { ...id, attempt: 2 };
   store.listReady({ now, limit: 10 });
+  store.listReady({ now, limit: 10, after: { priority: 0, dueAt: now, serial: 1, index: 1 } });
   store.nextBackoffEnd({ now });
   store.lease({ id: second, worker: WORKER_A, now, leaseUntil: now });
   store.settle({ id: second, end: attemptEnd(), ...settle });
