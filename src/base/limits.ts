@@ -197,7 +197,7 @@ export const OUTPUT_ROW_BYTES_MAX = 8 * KIB;
 export const CLOCK_CHECK_EVERY_MS = 1_000;
 /** Runs made ready in one transaction. */
 export const PROMOTE_BATCH = 500;
-/** Ready runs that are looked at for the offers that wait: first, and at most when none of them fits. */
+/** Ready runs that are looked at in one go for the offers that wait: first, and at most while none of them fits. */
 export const MATCH_WINDOW_FIRST = 256;
 export const MATCH_WINDOW_MAX = 4_096;
 /** Leases that are given up in one go. */

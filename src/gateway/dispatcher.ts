@@ -11,6 +11,8 @@
  *
  * A crash between 2 and 3 leaves an attempt that its worker does not have: it is lost when the worker resumes without it.
  *
+ * A round looks behind runs that want other workers, as far as there are runs, in pages.
+ *
  * Two things make it wait although runs and offers are there: the store has failed (then for all, growing), or a worker
  * loses what it is given (then for that worker: worker-rests.ts).
  */
@@ -73,6 +75,10 @@ export class Dispatcher {
   #state: "idle" | "working" | "working, woken" | "closed" = "idle";
   /** By the monotonic clock: the store has failed, and nothing is started before. */
   #pausedUntilMs = 0;
+  /** By the monotonic clock: no round goes deeper than MATCH_WINDOW_MAX runs before. */
+  #deepMatchAtMs = 0;
+  /** The last round did not go as deep as it should. */
+  #hasMore = false;
   /** Wakes for what comes with time alone: the end of a pause, of a rest, of a run's back-off. */
   #timer: Timer | undefined;
   readonly #starting = new Set<Promise<void>>();
@@ -149,6 +155,7 @@ export class Dispatcher {
       // The wall clock may jump.
       ...(backoffEnd === undefined ? [] : [Math.min(CLOCK_CHECK_EVERY_MS, backoffEnd - clock.now())]),
     ];
+    if (this.#hasMore) waitsMs.push(this.#deepMatchAtMs - clock.monotonicMs());
     const restEndsInMs = rests.nextEndInMs();
     if (restEndsInMs !== undefined) waitsMs.push(restEndsInMs);
     if (waitsMs.length === 0) return;
@@ -167,24 +174,38 @@ export class Dispatcher {
     return offers;
   }
 
+  /**
+   * Goes through the ready runs, from the first on, for as long as offers are left of those that waited at the beginning.
+   * What comes in meanwhile is for the next round, which begins at the first run again: so no run is served before one
+   * that has a better claim to the same offer.
+   */
   async #matchOnce(): Promise<void> {
     const { store, clock, policy, random } = this.#init;
-    let window = MATCH_WINDOW_FIRST;
-    while (this.#offers().length > 0) {
-      const runs = await store.listReady(clock.now(), window);
-      if (this.#state === "closed" || this.#isPaused() || runs.length === 0) return;
-      const pairings = match({ offers: this.#offers(), runs, policy, random, turns: this.#turns });
-      for (const { offer, run } of pairings) {
+    const startedMs = clock.monotonicMs();
+    this.#hasMore = false;
+    let offers = this.#offers();
+    let after: ReadyRun | undefined;
+    let looked = 0;
+    for (let window = MATCH_WINDOW_FIRST; offers.length > 0; window = Math.min(window * 4, MATCH_WINDOW_MAX)) {
+      const runs = await store.listReady(clock.now(), window, after);
+      after = runs.at(-1);
+      if (this.#state === "closed" || this.#isPaused() || after === undefined) break;
+      const used = new Set<WaitingOffer>();
+      for (const { offer, run } of match({ offers, runs, policy, random, turns: this.#turns })) {
+        used.add(offer);
         this.#turns.record(offer.peer);
         this.#start(run, offer);
       }
-      // Behind what was read more may wait, be it less than a window: large specs make it shorter. The next reading no
-      // longer has what was just leased. Where nothing found an offer, all of it wants other workers, and a wider window
-      // looks behind it.
-      if (pairings.length > 0) continue;
-      if (runs.length < window || window === MATCH_WINDOW_MAX) return;
-      window = Math.min(window * 4, MATCH_WINDOW_MAX);
+      offers = offers.filter((offer) => !used.has(offer));
+      looked += runs.length;
+      if (looked >= MATCH_WINDOW_MAX && startedMs < this.#deepMatchAtMs) {
+        this.#hasMore = true;
+        return;
+      }
     }
+    // Going through very many is worth it for who waits behind them, but is not to be all that is done.
+    const endedMs = clock.monotonicMs();
+    if (looked >= MATCH_WINDOW_MAX) this.#deepMatchAtMs = endedMs + (endedMs - startedMs);
   }
 
   #start(ready: ReadyRun, { offer }: WaitingOffer): void {

@@ -1,7 +1,12 @@
 /** Many runs, few workers that fit, and workers that lose what they are given. */
 import { expect, test } from "vitest";
 import { failed, overloaded } from "../../src/base/errors.ts";
-import { LOST_ATTEMPTS_MAX, MATCH_WINDOW_FIRST } from "../../src/base/limits.ts";
+import {
+  LOST_ATTEMPTS_MAX,
+  MATCH_WINDOW_FIRST,
+  MATCH_WINDOW_MAX,
+  OPEN_RUNS_PER_TASK_MAX,
+} from "../../src/base/limits.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 import type { HandWorker } from "../support/hand-worker.ts";
 
@@ -17,6 +22,27 @@ test("a run behind more than a window of runs that want other workers is found",
   expect((await worker.take()).id.task).toBe("plain");
   const capable = await cluster.join("B", { labels: { gpu: "yes" } });
   expect((await capable.take()).id.task).toMatch(/^scarce-/);
+});
+
+test("a run behind more than the largest window of runs that want other workers is found", async () => {
+  await using cluster = await GatewayCluster.open();
+  // Their runs are made in turn, so there have to be many tasks for many to be ready.
+  const tasks = Math.ceil((MATCH_WINDOW_MAX * 1.5) / OPEN_RUNS_PER_TASK_MAX);
+  await Promise.all(
+    Array.from({ length: tasks }, (_, index) =>
+      cluster.submit(`scarce-${index}`, { require: { gpu: "yes" }, priority: 1, repeats: OPEN_RUNS_PER_TASK_MAX }),
+    ),
+  );
+  await cluster.submit("plain", { repeats: 3 });
+  const worker = await cluster.join("A");
+  for (let run = 0; run < 3; run++) {
+    worker.offer();
+    await cluster.until("a run has come", async () => {
+      cluster.clock.advance(1);
+      return worker.runs.length > 0;
+    });
+    expect((await worker.nextRun()).id.task).toBe("plain");
+  }
 });
 
 test("more offers than a window are all used", async () => {
