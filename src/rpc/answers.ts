@@ -5,6 +5,8 @@
  *       |
  *       +--Finish--> Return "canceled" sent, gone; the call goes on only if pipelined calls wait on it
  *
+ * A call that became a tail call to the peer itself is returned as such, and its entry kept until the Finish.
+ *
  * What a handler costs while it runs is counted until it has really ended, cancelled or not.
  */
 import { type ClusterError, overloaded, toClusterError } from "../base/errors.ts";
@@ -74,6 +76,7 @@ export class Answers {
     };
     this.#entries.set(id, answer);
     this.#unreturned++;
+    pending.whenElsewhere((otherId) => this.#isElsewhere(answer, otherId));
     pending.whenSettled((outcome) => this.#settled(answer, outcome));
   }
 
@@ -129,8 +132,16 @@ export class Answers {
     return answer;
   }
 
+  /** A tail call: the results are the peer's own. What is pipelined to this answer is passed on until it is finished. */
+  #isElsewhere(answer: Answer, otherId: number): void {
+    if (answer.isFinished || answer.isReturned) return;
+    answer.isReturned = true;
+    this.#unreturned--;
+    this.#writer.returnFrom(answer.id, otherId);
+  }
+
   #settled(answer: Answer, outcome: Outcome): void {
-    if (answer.isFinished) return;
+    if (answer.isFinished || answer.isReturned) return;
     answer.isReturned = true;
     this.#unreturned--;
     if (answer.keepsResults) this.#writer.returnWithout(answer.id, RETURN.resultsSentElsewhere);

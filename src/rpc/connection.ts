@@ -265,9 +265,12 @@ export class Connection implements AsyncDisposable {
       this.#callsHeld--;
       this.#inbox.relieved();
     };
-    const pending = hook.call({ interfaceId, methodId, params });
+    const keepsResults = sendResultsTo === SEND_RESULTS_TO.yourself;
+    // Results that stay here for another answer are not to be fetched from the peer itself by yet another.
+    const origin = keepsResults ? undefined : this.#questions;
+    const pending = hook.call({ interfaceId, methodId, params, origin });
     hook.release();
-    this.#answers.open(questionId, pending, { keepsResults: sendResultsTo === SEND_RESULTS_TO.yourself, depth });
+    this.#answers.open(questionId, pending, { keepsResults, depth });
     if (this.#inbox.isStopped) pending.whenSettled(() => this.#inbox.relieved());
   }
 
@@ -287,8 +290,6 @@ export class Connection implements AsyncDisposable {
         return question.settle({ error: failed("the call was cancelled by the peer", { code: "cancelled" }) });
       case RETURN.takeFromOtherQuestion:
         return question.adopt(this.#answers.take(body.uint32(8)));
-      case RETURN.resultsSentElsewhere:
-        throw malformed("results sent elsewhere, which was not asked for");
       default:
         this.#writer.unimplemented(frame);
         return question.settle({ error: unimplemented("the results are with a third party", { code: "third-party" }) });

@@ -44,6 +44,13 @@ export interface Call {
   readonly interfaceId: bigint;
   readonly methodId: number;
   readonly params: Payload;
+  /**
+   * The connection that the call came in on, for tail calls: one that goes out on the same connection may leave its
+   * results with the peer. Whoever passes a call on and wants to see its outcome leaves this out.
+   */
+  readonly origin?: object | undefined;
+  /** As `origin`, of the call that this one is the tail of. */
+  readonly tailOf?: object | undefined;
 }
 
 export type Outcome = { readonly results: Payload } | { readonly error: ClusterError };
@@ -312,6 +319,8 @@ export class PendingCall {
   /** The call that this one has become. Owned. */
   #inner: PendingCall | undefined;
   #onUnwanted: ((reason: ClusterError) => void) | undefined;
+  #elsewhere: number | undefined;
+  #onElsewhere: ((questionId: number) => void) | undefined;
 
   /** `onUnwanted` is called at most once, and only before the outcome: nobody wants it any more. */
   constructor(onUnwanted?: (reason: ClusterError) => void) {
@@ -349,6 +358,15 @@ export class PendingCall {
   whenSettled(listener: (outcome: Outcome) => void): void {
     if (this.#outcome) listener(this.#outcome);
     else this.#listeners.push(listener);
+  }
+
+  /**
+   * Calls back when the call has become a question of the connection that it came in on, whose results stay with the peer:
+   * at once if it has. Then there will be no outcome here but an error, though pipelining goes on. For one listener.
+   */
+  whenElsewhere(listener: (questionId: number) => void): void {
+    if (this.#elsewhere === undefined) this.#onElsewhere = listener;
+    else listener(this.#elsewhere);
   }
 
   /** The capability that will be at this path of the results, as a reference of the caller's own. */
@@ -403,7 +421,15 @@ export class PendingCall {
     inner.whenSettled((outcome) => {
       if (!this.#outcome) this.settle(outcome);
     });
+    inner.whenElsewhere((questionId) => this.leaveElsewhere(questionId));
     this.release();
+  }
+
+  /** The results will be with the peer, under this question. */
+  protected leaveElsewhere(questionId: number): void {
+    if (this.#outcome) return;
+    this.#elsewhere = questionId;
+    this.#onElsewhere?.(questionId);
   }
 
   /** Ends the call with this reason if it has no outcome yet; who carries it out is told. */

@@ -27,6 +27,7 @@ export interface CallHeader {
   readonly target: MessageTarget;
   readonly interfaceId: bigint;
   readonly methodId: number;
+  readonly sendResultsTo: keyof typeof SEND_RESULTS_TO;
 }
 
 export class MessageWriter {
@@ -55,7 +56,7 @@ export class MessageWriter {
     const body = this.#begin(MESSAGE.call, 3, 3, segmentsOf(content, descriptors), sizeMax);
     this.#view.setUint32(body, header.questionId, true);
     this.#view.setUint16(body + 4, header.methodId, true);
-    this.#view.setUint16(body + 6, SEND_RESULTS_TO.caller, true);
+    this.#view.setUint16(body + 6, SEND_RESULTS_TO[header.sendResultsTo], true);
     this.#view.setBigUint64(body + 8, header.interfaceId, true);
     this.#target(body + 24, target);
     this.#payload(body + 32, content, descriptors);
@@ -82,6 +83,14 @@ export class MessageWriter {
   returnWithout(answerId: number, which: typeof RETURN.canceled | typeof RETURN.resultsSentElsewhere): void {
     const body = this.#beginPlain(MESSAGE.return, 2, 1, 0);
     this.#returnHead(body, answerId, which);
+    this.#end();
+  }
+
+  /** The results are those of another question, which `questionId` names, and are with the peer. */
+  returnFrom(answerId: number, questionId: number): void {
+    const body = this.#beginPlain(MESSAGE.return, 2, 1, 0);
+    this.#returnHead(body, answerId, RETURN.takeFromOtherQuestion);
+    this.#view.setUint32(body + 8, questionId, true);
     this.#end();
   }
 

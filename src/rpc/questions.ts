@@ -5,6 +5,11 @@
  *       |
  *       +--nobody wants it, or its signal is aborted: Finish sent--> given up --Return, ignored--> gone
  *
+ * A tail call leaves its results with the peer, for an answer of ours to be taken from; its entry lives as long as that
+ * answer, so that calls pipelined to it find their way:
+ *
+ *     asked --Return, "results sent elsewhere"--> elsewhere --answer given up: Finish sent--> gone
+ *
  * Results are copied out of the Return, and capabilities in them are imports from then on, so that Finish need not wait
  * for the caller to be done with them. An id is used again only after both Return and Finish.
  */
@@ -13,7 +18,8 @@ import { QUESTIONS_MAX, SEND_QUEUE_BYTES_MAX } from "../base/limits.ts";
 import type { Embargoes } from "./embargoes.ts";
 import type { Exports } from "./exports.ts";
 import { type Call, type Hook, PendingCall, type PromiseHook } from "./hook.ts";
-import type { MessageTarget } from "./message.ts";
+import { type MessageTarget, RETURN } from "./message.ts";
+import type { ReceivedReturn } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Caller, RemoteHook } from "./remote-hook.ts";
@@ -56,16 +62,19 @@ export class Questions implements Caller {
     return question;
   }
 
-  call(target: MessageTarget, { interfaceId, methodId, params }: Call): PendingCall {
+  call(target: MessageTarget, { interfaceId, methodId, params, tailOf }: Call): PendingCall {
     const refusal = this.#refusal();
     if (refusal) {
       params.dispose();
       return PendingCall.failed(refusal);
     }
-    const question = this.#open();
+    const isTail = tailOf === this;
+    const question = this.#open(isTail);
     try {
       const descriptors = this.#exports.describe(params.capabilities, question.paramExports);
-      this.#init.writer.call({ questionId: question.id, target, interfaceId, methodId }, params.content, descriptors);
+      const sendResultsTo = isTail ? "yourself" : "caller";
+      const header = { questionId: question.id, target, interfaceId, methodId, sendResultsTo } as const;
+      this.#init.writer.call(header, params.content, descriptors);
     } catch (error) {
       this.#exports.releaseAll(question.paramExports);
       this.#close(question);
@@ -87,8 +96,14 @@ export class Questions implements Caller {
    * The Return for `question` has come. `deliver` gives it its outcome, unless it was given up. Whatever has to be said
    * about places in the answer is said before the Finish, after which there are none.
    */
-  returned(question: Question, { releaseParamCaps }: { releaseParamCaps: boolean }, deliver: () => void): void {
+  returned(question: Question, { which, releaseParamCaps }: ReceivedReturn, deliver: () => void): void {
     if (releaseParamCaps) this.#exports.releaseAll(question.paramExports);
+    if (question.isElsewhere) throw malformed(`a second answer to a question: ${question.id}`);
+    if (which === RETURN.resultsSentElsewhere) {
+      if (!question.isTail) throw malformed("results sent elsewhere, which was not asked for");
+      question.isElsewhere = true;
+      if (!question.isGivenUp) return;
+    }
     if (!question.isGivenUp) {
       deliver();
       this.#init.writer.finish(question.id, false);
@@ -122,9 +137,9 @@ export class Questions implements Caller {
     return undefined;
   }
 
-  #open(): Question {
+  #open(isTail = false): Question {
     const id = this.#freeIds.pop() ?? this.#nextId++;
-    const question = new Question(id, this, this.#init.embargoes, () => this.#giveUp(question));
+    const question = new Question(id, isTail, this, this.#init.embargoes, () => this.#giveUp(question));
     this.#entries.set(id, question);
     return question;
   }
@@ -133,6 +148,7 @@ export class Questions implements Caller {
     if (this.#entries.get(question.id) !== question) return;
     question.isGivenUp = true;
     this.#init.writer.finish(question.id, true);
+    if (question.isElsewhere) this.#close(question);
   }
 
   #close(question: Question): void {
@@ -148,12 +164,18 @@ export class Question extends PendingCall {
   readonly paramExports: number[] = [];
   /** The Finish has been sent. Capabilities in the results are then released by the peer itself. */
   isGivenUp = false;
+  /** The results stay with the peer. */
+  readonly isTail: boolean;
+  /** The peer has said so. */
+  isElsewhere = false;
   readonly #caller: Caller;
   readonly #embargoes: Embargoes;
 
-  constructor(id: number, caller: Caller, embargoes: Embargoes, onUnwanted: () => void) {
+  constructor(id: number, isTail: boolean, caller: Caller, embargoes: Embargoes, onUnwanted: () => void) {
     super(onUnwanted);
     this.id = id;
+    this.isTail = isTail;
+    if (isTail) this.leaveElsewhere(id);
     this.#caller = caller;
     this.#embargoes = embargoes;
   }

@@ -19,7 +19,8 @@ class RevocableHook extends Hook {
   call(call: Call): PendingCall {
     if (this.#revoked) return this.#target.call(call);
     const pending = new PendingCall();
-    pending.adopt(this.#target.call(call));
+    // The results come through here, so that what is pending can be revoked.
+    pending.adopt(this.#target.call({ ...call, origin: undefined, tailOf: undefined }));
     if (pending.outcome) return pending;
     this.#pending.add(pending);
     pending.whenSettled(() => this.#pending.delete(pending));

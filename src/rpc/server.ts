@@ -3,13 +3,23 @@
  * the handler that has the method's name in the schema.
  */
 import type { Struct } from "capnp-es";
-import { type ClusterError, toClusterError, unimplemented } from "../base/errors.ts";
-import { type Capability, capabilityOf, type Method } from "./capability.ts";
+import { assert, type ClusterError, toClusterError, unimplemented } from "../base/errors.ts";
+import { buildPayload, type Capability, capabilityOf, hookOf, type Method } from "./capability.ts";
 import { type Call, Hook, Payload, PendingCall } from "./hook.ts";
 
 export interface CallContext {
   /** Aborted, with a ClusterError, when the caller no longer wants the results: finished, or disconnected. */
   readonly signal: AbortSignal;
+  /**
+   * Makes a call whose results, or failure, are this call's: the handler's own `results`, and what it throws after this,
+   * count no more. Nothing is copied, and where the object is the caller's own its results do not even leave it. The
+   * results must be of the type that this method's are. Borrows the capability. Once only.
+   */
+  tailCall<P extends Struct, R extends Struct>(
+    capability: Capability,
+    method: Method<P, R>,
+    encode?: (params: P) => void,
+  ): void;
 }
 
 /** A generated client class, `Foo$Client`: names an interface and its methods. */
@@ -52,8 +62,15 @@ export function serve<const T extends InterfaceType | readonly InterfaceType[]>(
 
 /** A call that is being handled, as its handler sees it. The signal is made when it is asked for. */
 class HandlerContext implements CallContext {
+  readonly pending = new PendingCall((reason) => this.cancel(reason));
+  readonly #origin: object | undefined;
+  hasTailCall = false;
   #controller: AbortController | undefined;
   #reason: ClusterError | undefined;
+
+  constructor(origin: object | undefined) {
+    this.#origin = origin;
+  }
 
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
@@ -63,6 +80,22 @@ class HandlerContext implements CallContext {
 
   get isCancelled(): boolean {
     return this.#reason !== undefined;
+  }
+
+  tailCall<P extends Struct, R extends Struct>(
+    capability: Capability,
+    { ParamsClass, interfaceId, methodId }: Method<P, R>,
+    encode?: (params: P) => void,
+  ): void {
+    assert(!this.hasTailCall, "a call has one tail");
+    const hook = hookOf(capability);
+    try {
+      const params = buildPayload(ParamsClass, encode);
+      this.hasTailCall = true;
+      this.pending.adopt(hook.call({ interfaceId, methodId, params, origin: this.#origin, tailOf: this.#origin }));
+    } finally {
+      hook.release();
+    }
   }
 
   cancel(reason: ClusterError): void {
@@ -83,14 +116,13 @@ class ServerHook extends Hook {
   }
 
   call(call: Call): PendingCall {
-    const context = new HandlerContext();
-    const pending = new PendingCall((reason) => context.cancel(reason));
+    const context = new HandlerContext(call.origin);
     this.retain();
     queueMicrotask(() => {
       if (context.isCancelled) this.#end(call);
-      else this.#handle(call, context, pending);
+      else this.#handle(call, context);
     });
-    return pending;
+    return context.pending;
   }
 
   watch(): () => void {
@@ -109,7 +141,7 @@ class ServerHook extends Hook {
     }
   }
 
-  #handle(call: Call, context: HandlerContext, pending: PendingCall): void {
+  #handle(call: Call, context: HandlerContext): void {
     const results = Payload.empty();
     try {
       const method = this.#methodOf(call);
@@ -122,23 +154,24 @@ class ServerHook extends Hook {
       ]);
       if (isThenable(settled)) {
         settled.then(
-          () => this.#succeed(call, pending, results),
-          (error: unknown) => this.#fail(call, pending, results, error),
+          () => this.#succeed(call, context, results),
+          (error: unknown) => this.#fail(call, context, results, error),
         );
-      } else this.#succeed(call, pending, results);
+      } else this.#succeed(call, context, results);
     } catch (error) {
-      this.#fail(call, pending, results, error);
+      this.#fail(call, context, results, error);
     }
   }
 
-  #succeed(call: Call, pending: PendingCall, results: Payload): void {
-    pending.settle({ results });
+  #succeed(call: Call, { pending, hasTailCall }: HandlerContext, results: Payload): void {
+    if (hasTailCall) results.dispose();
+    else pending.settle({ results });
     this.#end(call);
   }
 
-  #fail(call: Call, pending: PendingCall, results: Payload, error: unknown): void {
+  #fail(call: Call, { pending, hasTailCall }: HandlerContext, results: Payload, error: unknown): void {
     results.dispose();
-    pending.settle({ error: toClusterError(error) });
+    if (!hasTailCall) pending.settle({ error: toClusterError(error) });
     this.#end(call);
   }
 
