@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TURNS_MAX } from "../../src/base/limits.ts";
 import { type Digest, type PeerId, parseDigest, parsePeerId } from "../../src/base/ids.ts";
-import { match, type MatchInput, type OfferView, type RunView } from "../../src/gateway/matching.ts";
+import { match, type OfferView, type RunView } from "../../src/gateway/matching.ts";
 import { Turns } from "../../src/gateway/turns.ts";
 import { PICK_POLICIES, type PickPolicy, type WorkerState, meetsRequirements } from "../../src/model/worker.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
