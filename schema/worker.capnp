@@ -20,6 +20,8 @@ interface Run {
   outcome @0 () -> (outcome :Outcome);
   # Returns when the guest has ended and all of its output has been acknowledged. Idempotent; finishing this call early
   # does not cancel the attempt.
+  # Fails with `overloaded`, code `handed-back`, when the worker gives the attempt back unfinished (it stops, or its lease
+  # ended): nobody's fault, to be tried elsewhere.
 
   cancel @1 () -> ();
   # Ends the guest within 100 ms; the outcome is then `cancelled`, unless it had ended before. Idempotent.

@@ -264,6 +264,8 @@ export class Run$Client {
     /**
 * Returns when the guest has ended and all of its output has been acknowledged. Idempotent; finishing this call early
 * does not cancel the attempt.
+* Fails with `overloaded`, code `handed-back`, when the worker gives the attempt back unfinished (it stops, or its lease
+* ended): nobody's fault, to be tried elsewhere.
 *
 */
     outcome(paramsFunc?: (params: Run_Outcome$Params) => void): Run_Outcome$Results$Promise {
