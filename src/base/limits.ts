@@ -229,7 +229,7 @@ export const MODULES_ADVERTISED_MAX = 64;
 /** Length of the reason in an outcome; longer ones are cut. */
 export const REASON_LENGTH_MAX = 4 * KIB;
 /** Attempts that one worker holds, finished and not yet acknowledged ones included. All are named in one message. */
-export const HELD_ATTEMPTS_MAX = MESSAGE_CAPABILITIES_MAX;
+export const HELD_ATTEMPTS_MAX = 4_096;
 /** Waits of a worker whose offers are refused, or taken and dropped: the first, and the longest. */
 export const OFFER_RETRY_FIRST_MS = 2;
 export const OFFER_RETRY_MAX_MS = 1_000;
