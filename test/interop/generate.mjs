@@ -1,4 +1,4 @@
-/* oxlint-disable typescript/no-unsafe-assignment, typescript/no-unsafe-call, typescript/no-unsafe-return, typescript/no-unsafe-argument, typescript/no-unsafe-member-access -- plain JavaScript */
+/* oxlint-disable typescript/no-unsafe-call, typescript/no-unsafe-return, typescript/no-unsafe-member-access -- plain JavaScript */
 // Compiles interop.capnp to interop.ts, as schema/generate.mjs does for the protocol itself.
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";

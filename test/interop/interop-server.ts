@@ -1,5 +1,5 @@
 /** This side's implementation of interop.capnp: the twin of interop-server.h. */
-import { ClusterError, type ErrorType, failed } from "../../src/base/errors.ts";
+import { ClusterError, type ErrorType, failed, overloaded } from "../../src/base/errors.ts";
 import { type Capability, getCapability, setCapability } from "../../src/rpc/capability.ts";
 import { type HandlersOf, serve } from "../../src/rpc/server.ts";
 import { EVERYTHING, readPlain, writePlain } from "./everything.ts";
@@ -35,11 +35,16 @@ export const methods = {
 
 const ERROR_TYPES: readonly ErrorType[] = ["failed", "overloaded", "disconnected", "unimplemented"];
 
+/** Calls back that one call may ask for. */
+const TIMES_MAX = 1_000;
+
 export class InteropServer {
   readonly #events: string[] = [];
   #gates: (() => void)[] = [];
   /** Capabilities to this object. */
   #selves = 0;
+  /** Callbacks and counters that are in use. */
+  #made = 0;
   #promised: PromiseWithResolvers<Capability> | undefined;
   #own: Capability | undefined;
   #held: Capability | undefined;
@@ -47,6 +52,11 @@ export class InteropServer {
   /** What happened, in order. */
   get events(): readonly string[] {
     return this.#events;
+  }
+
+  /** Nobody has this object, or one that it has made. */
+  get isUnused(): boolean {
+    return this.#selves + this.#made === 0;
   }
 
   /** The object itself. Gives up what it holds when nobody has it any more. */
@@ -67,21 +77,29 @@ export class InteropServer {
   }
 
   callback(name: string, plus = 0): Capability {
+    this.#made++;
     return serve(Callback$Client, {
       call: ({ value }, results) => {
         this.#events.push(`${name} ${value}`);
         results.value = value + plus;
       },
-      [Symbol.dispose]: () => void this.#events.push(`${name} dropped`),
+      [Symbol.dispose]: () => {
+        this.#made--;
+        this.#events.push(`${name} dropped`);
+      },
     });
   }
 
   counter(start: number, name = ""): Capability {
+    this.#made++;
     let value = start;
     return serve([NamedCounter$Client, Counter$Client], {
       add: ({ by }, results) => void (results.value = value += by),
       name: (_params, results) => void (results.name = name),
-      [Symbol.dispose]: () => void this.#events.push(`counter ${value} dropped`),
+      [Symbol.dispose]: () => {
+        this.#made--;
+        this.#events.push(`counter ${value} dropped`);
+      },
     });
   }
 
@@ -97,6 +115,7 @@ export class InteropServer {
       chunk: ({ bytes }, results) => results._initBytes(bytes.length).copyBuffer(bytes.toUint8Array()),
       callBack: async (params, results) => {
         using callback = getCapability(params, 0);
+        if (params.times > TIMES_MAX) throw overloaded("too many times");
         for (let value = 1; value <= params.times; value++) results.sum += await callWith(callback, value);
       },
       gather: async (params, results) => {
