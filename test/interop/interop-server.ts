@@ -49,6 +49,13 @@ export class InteropServer {
   #own: Capability | undefined;
   #held: Capability | undefined;
 
+  readonly #isRecording: boolean;
+
+  /** Without recording there are no events, however long it lives. */
+  constructor({ isRecording = true } = {}) {
+    this.#isRecording = isRecording;
+  }
+
   /** What happened, in order. */
   get events(): readonly string[] {
     return this.#events;
@@ -80,12 +87,12 @@ export class InteropServer {
     this.#made++;
     return serve(Callback$Client, {
       call: ({ value }, results) => {
-        this.#events.push(`${name} ${value}`);
+        this.#record(`${name} ${value}`);
         results.value = value + plus;
       },
       [Symbol.dispose]: () => {
         this.#made--;
-        this.#events.push(`${name} dropped`);
+        this.#record(`${name} dropped`);
       },
     });
   }
@@ -98,9 +105,13 @@ export class InteropServer {
       name: (_params, results) => void (results.name = name),
       [Symbol.dispose]: () => {
         this.#made--;
-        this.#events.push(`counter ${value} dropped`);
+        this.#record(`counter ${value} dropped`);
       },
     });
+  }
+
+  #record(event: string): void {
+    if (this.#isRecording) this.#events.push(event);
   }
 
   #calls(): Pick<
@@ -180,11 +191,11 @@ export class InteropServer {
         setCapability(results, 0, this.#own);
       },
       wait: async ({ id }, results, { signal }) => {
-        this.#events.push(`wait ${id}`);
+        this.#record(`wait ${id}`);
         const gate = Promise.withResolvers<void>();
         this.#gates.push(gate.resolve);
         signal.addEventListener("abort", () => {
-          this.#events.push(`cancelled ${id}`);
+          this.#record(`cancelled ${id}`);
           gate.resolve();
         });
         await gate.promise;
