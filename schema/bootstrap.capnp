@@ -3,16 +3,29 @@
 #
 # Authority is a reference. `login` turns a credential into a session, and a session is nothing but the capabilities
 # that the credential allows. A worker's session can send offers and speak of the attempts it holds; it can neither
-# receive offers nor read tasks.
+# receive offers nor read tasks. A client's session can submit tasks and speak of them; it cannot send offers.
+#
+# There are two kinds of transport. Between libp2p peers both ends are authenticated, and only workers log in. Over plain
+# Cap'n Proto (a TCP or unix socket, for programs in any language) nobody is: there a peer has the name that its
+# credential gives, its id is "rpc:" followed by the name, and it may log in as a worker or as a client:
+#   unix socket           `none`: only the gateway's own user can open it, who may do both.
+#   TCP, on loopback      `token`: both. `join`: as a worker; as a client too where the gateway has no token, since its
+#                         HTTP API then is open to all on this machine. `none`: refused, also by an open gateway.
+# A peer barred by an operator is refused as a worker whatever it proves. A connection that has not logged in for 10 s is
+# ended, and so is, past 256 of them, the one that has waited longest; over plain Cap'n Proto it gets one refusal, and then
+# has to connect again.
 #
 # The join secret is proven by both ends and never sent. With || for length-prefixed concatenation (each part preceded
 # by its length as a 32-bit big-endian integer):
 #   workerProof  = HMAC-SHA256(secret, "capmesh/join/1/worker"  || ns || gatewayPeerId || workerPeerId || gatewayNonce || workerNonce)
 #   gatewayProof = HMAC-SHA256(secret, "capmesh/join/1/gateway" || ns || gatewayPeerId || workerPeerId || gatewayNonce || workerNonce)
-# Peer ids are those that the transport authenticated, in their base58 text form. The worker proves first, so that a
-# peer that only pretends to be a gateway learns nothing it could use elsewhere.
+# A client proves with "capmesh/join/1/client" in place of "…/worker", so that neither proof serves for the other. `secret`
+# is its text in UTF-8. Peer ids are those that the transport authenticated, in their base58 text form; where it has
+# authenticated none, the gateway's is the one that `challenge` returned, and the worker's (or client's) is "rpc:" and its
+# name. The worker proves first, so that a peer that only pretends to be a gateway learns nothing it could use elsewhere.
 
 using OfferSender = import "channel.capnp".OfferSender;
+using ClientSession = import "client.capnp".ClientSession;
 using AttemptId = import "worker.capnp".AttemptId;
 using Outcome = import "worker.capnp".Outcome;
 using Output = import "worker.capnp".Output;
@@ -20,11 +33,18 @@ using Run = import "worker.capnp".Run;
 using WorkerState = import "worker.capnp".WorkerState;
 
 interface Bootstrap {
-  challenge @0 () -> (nonce :Data);
-  # A fresh 32-byte nonce for one `login` on this connection; a later challenge replaces it.
+  challenge @0 () -> (nonce :Data, gateway :Text);
+  # A fresh 32-byte nonce for one login on this connection; a later challenge replaces it. `gateway` is the gateway's peer
+  # id where the transport has not authenticated it, else empty.
 
   login @1 (credential :Credential, state :WorkerState) -> (verdict :Verdict);
-  # A refusal is a value, not an exception. Logging in again on the same connection replaces the session.
+  # A refusal is a value, not an exception. Logging in again on the same connection replaces the session; logging in on
+  # another one with the same peer id, or name, does so too.
+
+  loginClient @2 (credential :Credential) -> (session :ClientSession, proof :Data);
+  # `proof` is the gatewayProof when the credential was `join`, else empty. A refusal is an exception, of type `failed` and
+  # code `refused`, so that calls can be pipelined on the session. Clients may share a name and have several sessions.
+  # Unimplemented where the transport authenticates both ends.
 }
 
 struct Credential {
@@ -32,9 +52,13 @@ struct Credential {
     none @0 :Void;           # admitted by an open gateway, or once an operator has admitted this peer
     join :group {
       workerNonce @1 :Data;  # 32 bytes
-      proof @2 :Data;        # workerProof
+      proof @2 :Data;        # workerProof, or clientProof
     }
+    token @3 :Text;          # of the gateway's API; over plain Cap'n Proto only
   }
+  name @4 :Text;
+  # Over plain Cap'n Proto: what the peer calls itself, 1 to 64 of [A-Za-z0-9._-], the first a letter or digit. A worker
+  # keeps its name over restarts: its attempts are found again by it. Of a peer that was authenticated: not looked at.
 }
 
 struct Verdict {

@@ -59,6 +59,14 @@ export const LOGIN_TIMEOUT_MS = 10_000;
 export const STRANGERS_MAX = 256;
 /** Connections of peers to one gateway, logged in or not. */
 export const CONNECTIONS_MAX = 4_096;
+/** Connections to the plain RPC endpoint, logged in or not. */
+export const RPC_CONNECTIONS_MAX = 1_024;
+/** Bytes read of a plain RPC connection before it has logged in; it is read no further until then. */
+export const STRANGER_BYTES_MAX = 256 * KIB;
+/** Length of an API token on the wire. */
+export const TOKEN_LENGTH_MAX = 1_024;
+/** Modules that the clients of one plain RPC connection hold that are being uploaded, or wait to be used. */
+export const UPLOADS_PER_CLIENT_MAX = 8;
 export const HEARTBEAT_EVERY_MS = 2_500;
 export const HEARTBEAT_TTL_MS = 10_000;
 export const HEARTBEAT_BYTES_MAX = 8 * KIB;

@@ -1,0 +1,127 @@
+@0xb2f1c0a96d3e5a05;
+# What a client holds: the authority to submit tasks, to watch them and to end them.
+#
+# A client gets a `ClientSession` from `Bootstrap.loginClient`. It can neither offer workers nor receive offers.
+#
+# Authority is a reference. A `Task` is the authority over that one task and may be given to somebody who holds nothing
+# else; it stands for the task as it was submitted, not for its name, which may be used again once the task is deleted.
+# Ordering: calls on one capability are begun in the order in which they were made.
+# Lifetime: a task belongs to the gateway, and goes on when every capability to it is gone. A connection on which no
+# session, upload or task of a client is held any more is a stranger's again, and has the time of one to log in.
+# Failure: a refusal is an exception of type `failed`; its code, that of the same refusal over HTTP, stands at the end of
+# the reason in square brackets: `invalid-field`, `module-rejected`, `id-taken`, `no-such-task`, `already-finished`,
+# `too-large`. `overloaded` means to come back later (`queue-full`, `not-ready`, `too-many-uploads`), `disconnected` to
+# connect and log in again. The gateway accepts a task when `submit` returns: from then on it is on disk, and not lost.
+
+using EnvVar = import "worker.capnp".EnvVar;
+using OutputLimit = import "worker.capnp".OutputLimit;
+
+interface ClientSession {
+  submit @0 (submission :Submission) -> (task :Task, id :Text);
+  # Returns when the task is durable. Pipeline `Task.outcome` on it: one round trip from submission to result.
+  # The connection lost meanwhile, the task may or may not have been accepted; with an `id` of one's own, `find` tells.
+
+  find @1 (id :Text) -> (task :Task);
+  # The task that has this id now.
+
+  upload @2 () -> (upload :Upload);
+  # Begins a module that is too large for one message. At most 8 uploads are held at once.
+}
+
+interface Upload {
+  # A module on its way. Dropped before `finish`, nothing stays of it; after, its bytes stay while a task uses them.
+
+  write @0 (bytes :Data) -> ();
+  # Appends at most 1 MiB; a module has at most 64 MiB. Returns when more is welcome: waiting for the answer is the flow
+  # control. After one that failed, every later call fails.
+
+  finish @1 () -> (digest :Data);
+  # Nothing more is written. Inspects the module, makes it durable and returns its SHA-256 (32 bytes), which `submit` takes
+  # as `module.digest` for as long as this capability is held or a task uses the module. Idempotent.
+}
+
+interface Task {
+  outcome @0 () -> (status :TaskStatus);
+  # Returns when the task has finished, at once if it has. Finishing this call early does not cancel the task. A task that
+  # is deleted meanwhile fails it with `no-such-task`.
+
+  status @1 () -> (status :TaskStatus);
+  # As it is now.
+
+  cancel @2 () -> (status :TaskStatus);
+  # Cancels every run that has not finished; guests under way end within 100 ms. Durable when it returns. A task that has
+  # finished fails it with `already-finished`.
+}
+
+struct Submission {
+  # The fields of `POST /tasks`, under the same limits and with the same defaults.
+  id @0 :Text;                      # 1 to 128 of [A-Za-z0-9._-], the first a letter or digit; empty: one is made
+  description @1 :Text;
+  module :union {
+    digest @2 :Data;                # SHA-256, 32 bytes: a module that a task uses, or that is uploaded
+    bytes @3 :Data;                 # the module itself, at most 1 MiB
+  }
+  entry @4 :Entry;
+  arguments :union {                # of an exported `run(i32, i32) -> i32`
+    none @5 :Void;
+    run :group {                    # given, they select that entry
+      input @6 :Int32;
+      difficulty @7 :Int32;
+    }
+  }
+  args @8 :List(Text);              # argv[1..]
+  env @9 :List(EnvVar);             # a name given twice has its last value
+  stdin @10 :Data;                  # at most 8 MiB
+  start :union {                    # when the first run is due
+    afterMs @11 :UInt64;            # after it is accepted
+    at @12 :Text;                   # RFC 3339
+  }
+  delayMs @13 :UInt64;              # run n is due (n-1) * delay after the first
+  repeats @14 :UInt32 = 1;          # runs in total; 0 means 1
+  durationMs @15 :UInt64;           # expected of a run, for the progress estimate; 0: not said
+  complete @16 :UInt64;             # where the completion counter starts
+  timeoutMs @17 :UInt64 = 300000;   # wall time of one attempt
+  cpuMs @18 :UInt64;                # CPU time of one attempt; 0: as `timeoutMs`
+  memoryMiB @19 :UInt32 = 256;
+  outputBytesMax @20 :UInt64 = 1048576;
+  outputLimit @21 :OutputLimit;
+  retries @22 :UInt32;
+  backoffMs @23 :UInt64 = 1000;
+  retryOn @24 :List(Text);          # outcomes by their names over HTTP; empty: all that may be tried again
+  priority @25 :Int32;
+  require @26 :List(EnvVar);        # worker labels that must hold
+}
+
+enum Entry { chosen @0; command @1; run @2; component @3; }
+# `chosen`: what fits the module and the arguments.
+
+enum TaskState { scheduled @0; ready @1; running @2; succeeded @3; failed @4; cancelled @5; }
+# The last three are final.
+
+struct TaskStatus {
+  # Times are milliseconds since the Unix epoch; 0: none.
+  id @0 :Text;
+  state @1 :TaskState;
+  reason @2 :Text;                  # why it ended as it did, where there is something to say
+  completions @3 :UInt64;
+  runs @4 :UInt32;                  # in total
+  succeeded @5 :UInt32;             # of them
+  failed @6 :UInt32;
+  cancelled @7 :UInt32;
+  progress @8 :Float64;             # 0 to 1
+  createdAtMs @9 :UInt64;
+  nextRunAtMs @10 :UInt64;
+  finishedAtMs @11 :UInt64;
+  result :union {                   # of the run that finished last
+    none @12 :Void;
+    some :group {
+      value @13 :Text;              # what an exported `run` returned, as unsigned decimal text; empty: nothing
+      stdout @14 :Text;             # the first 64 KiB; all of it is in the run's log
+      stderr @15 :Text;
+      exitCode :union {
+        none @16 :Void;
+        code @17 :Int64;
+      }
+    }
+  }
+}

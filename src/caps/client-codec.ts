@@ -1,0 +1,310 @@
+/**
+ * Submissions and the states of tasks between model and wire (`schema/client.capnp`).
+ *
+ * A submission is decoded into the texts that a form of `POST /tasks` would have, so that one piece of code checks both:
+ * here only sizes are held, and what a text could not say.
+ */
+import type { Digest } from "../base/ids.ts";
+import {
+  ARGS_MAX,
+  CHUNK_BYTES_MAX,
+  DESCRIPTION_LENGTH_MAX,
+  ENV_MAX,
+  FIELD_BYTES_MAX,
+  LABELS_MAX,
+  LABEL_LENGTH_MAX,
+  REASON_LENGTH_MAX,
+  RESULT_TEXT_BYTES_MAX,
+  STDIN_BYTES_MAX,
+} from "../base/limits.ts";
+import {
+  Entry,
+  type Submission as WireSubmission,
+  TaskState as WireTaskState,
+  type TaskStatus as WireTaskStatus,
+} from "../generated/client.ts";
+import { OutputLimit } from "../generated/worker.ts";
+import type { EntryKind } from "../model/module.ts";
+import type { RunResult } from "../model/outcome.ts";
+import type { TaskState } from "../model/task.ts";
+import {
+  DIGEST_BYTES,
+  checkLength,
+  decodeData,
+  decodeMeasure,
+  decodePairs,
+  decodeText,
+  decodeUint,
+  encodeData,
+  encodeDigest,
+  encodePairs,
+  invalidMessage,
+} from "./scalars.ts";
+
+/** What a client submits. What is left out has the schema's default. */
+export interface Submission {
+  /** The module itself, of at most CHUNK_BYTES_MAX, or one that the gateway has. */
+  readonly module: Uint8Array | Digest;
+  readonly id?: string | undefined;
+  readonly description?: string | undefined;
+  readonly entry?: EntryKind | undefined;
+  /** Arguments of an exported `run`. */
+  readonly run?: { readonly input: number; readonly difficulty: number } | undefined;
+  readonly args?: readonly string[] | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly stdin?: Uint8Array | undefined;
+  /** Milliseconds after acceptance, or a time of RFC 3339. */
+  readonly start?: number | string | undefined;
+  readonly delayMs?: number | undefined;
+  readonly repeats?: number | undefined;
+  readonly durationMs?: number | undefined;
+  readonly complete?: number | undefined;
+  readonly timeoutMs?: number | undefined;
+  readonly cpuMs?: number | undefined;
+  readonly memoryMiB?: number | undefined;
+  readonly outputBytesMax?: number | undefined;
+  readonly outputLimit?: "truncate" | "fail" | undefined;
+  readonly retries?: number | undefined;
+  readonly backoffMs?: number | undefined;
+  readonly retryOn?: readonly string[] | undefined;
+  readonly priority?: number | undefined;
+  readonly require?: Readonly<Record<string, string>> | undefined;
+}
+
+/** A submission as it came, unchecked: the fields of `POST /tasks` by their names, as texts. */
+export interface SubmittedForm {
+  readonly texts: ReadonlyMap<string, readonly string[]>;
+  readonly stdin: Uint8Array;
+  /** Undefined: the field `module` names one. */
+  readonly moduleBytes: Uint8Array | undefined;
+}
+
+/** How far a task is. Times are milliseconds since the Unix epoch. */
+export interface TaskStatus {
+  readonly id: string;
+  readonly state: TaskState;
+  readonly reason?: string | undefined;
+  readonly completions: number;
+  /** Runs in total, and of them. */
+  readonly runs: number;
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly cancelled: number;
+  readonly progress: number;
+  readonly createdAt: number;
+  readonly nextRunAt?: number | undefined;
+  readonly finishedAt?: number | undefined;
+  /** Of the run that finished last. */
+  readonly result?: RunResult | undefined;
+}
+
+export function encodeSubmission(wire: WireSubmission, submission: Submission): void {
+  const { module, run, start, args, retryOn, stdin, env, require } = submission;
+  if (typeof module === "string") encodeDigest(wire._initModule()._initDigest(DIGEST_BYTES), module);
+  else encodeData(wire._initModule()._initBytes(module.length), module);
+  if (submission.id !== undefined) wire.id = submission.id;
+  if (submission.description !== undefined) wire.description = submission.description;
+  wire.entry = submission.entry === undefined ? Entry.CHOSEN : ENTRIES[submission.entry];
+  if (run !== undefined) {
+    const wireRun = wire._initArguments()._initRun();
+    wireRun.input = run.input;
+    wireRun.difficulty = run.difficulty;
+  }
+  if (args !== undefined) encodeTexts((length) => wire._initArgs(length), args);
+  if (env !== undefined) encodePairs((length) => wire._initEnv(length), env);
+  if (stdin !== undefined) encodeData(wire._initStdin(stdin.length), stdin);
+  if (typeof start === "string") wire._initStart().at = start;
+  else if (start !== undefined) wire._initStart().afterMs = BigInt(start);
+  if (retryOn !== undefined) encodeTexts((length) => wire._initRetryOn(length), retryOn);
+  if (require !== undefined) encodePairs((length) => wire._initRequire(length), require);
+  if (submission.outputLimit === "fail") wire.outputLimit = OutputLimit.FAIL;
+  encodeNumbers(wire, submission);
+}
+
+function encodeNumbers(wire: WireSubmission, submission: Submission): void {
+  if (submission.delayMs !== undefined) wire.delayMs = BigInt(submission.delayMs);
+  if (submission.repeats !== undefined) wire.repeats = submission.repeats;
+  if (submission.durationMs !== undefined) wire.durationMs = BigInt(submission.durationMs);
+  if (submission.complete !== undefined) wire.complete = BigInt(submission.complete);
+  if (submission.timeoutMs !== undefined) wire.timeoutMs = BigInt(submission.timeoutMs);
+  if (submission.cpuMs !== undefined) wire.cpuMs = BigInt(submission.cpuMs);
+  if (submission.memoryMiB !== undefined) wire.memoryMiB = submission.memoryMiB;
+  if (submission.outputBytesMax !== undefined) wire.outputBytesMax = BigInt(submission.outputBytesMax);
+  if (submission.retries !== undefined) wire.retries = submission.retries;
+  if (submission.backoffMs !== undefined) wire.backoffMs = BigInt(submission.backoffMs);
+  if (submission.priority !== undefined) wire.priority = submission.priority;
+}
+
+export function decodeSubmission(wire: WireSubmission): SubmittedForm {
+  const texts = new Map<string, readonly string[]>();
+  const set = (field: string, text: string | number | bigint): void => void texts.set(field, [String(text)]);
+  const { module, start } = wire;
+  let moduleBytes: Uint8Array | undefined;
+  if (module._isBytes) moduleBytes = decodeData(module.bytes, CHUNK_BYTES_MAX, "a module");
+  else if (module._isDigest) {
+    set("module", Buffer.from(decodeData(module.digest, DIGEST_BYTES, "a digest")).toString("hex"));
+  } else throw invalidMessage("a module in a way that this version does not know");
+  if (wire.id !== "") set("id", decodeText(wire.id, FIELD_BYTES_MAX, "an id"));
+  // One more than is allowed, so that whoever checks it refuses it by its field.
+  const description = decodeText(wire.description, FIELD_BYTES_MAX, "a description");
+  set("description", description.slice(0, DESCRIPTION_LENGTH_MAX + 1));
+  const entry = decodeEntry(wire.entry);
+  if (entry !== undefined) set("entry", entry);
+  decodeArguments(wire, set);
+  if (start._isAfterMs) set("start", `${start.afterMs}ms`);
+  else if (start._isAt) set("start", decodeText(start.at, LABEL_LENGTH_MAX, "a time"));
+  else throw invalidMessage("a start that this version does not know");
+  set("delay", `${wire.delayMs}ms`);
+  set("repeats", wire.repeats);
+  set("duration", `${wire.durationMs}ms`);
+  set("complete", wire.complete);
+  set("timeout", `${wire.timeoutMs}ms`);
+  if (wire.cpuMs !== 0n) set("cpu", `${wire.cpuMs}ms`);
+  set("memory", wire.memoryMiB);
+  set("outputMax", wire.outputBytesMax);
+  set("outputLimit", decodeOutputLimit(wire.outputLimit));
+  set("retries", wire.retries);
+  set("backoff", `${wire.backoffMs}ms`);
+  set("priority", wire.priority);
+  return { texts, stdin: decodeData(wire.stdin, STDIN_BYTES_MAX, "stdin"), moduleBytes };
+}
+
+/** Lists go as JSON, in which no value can be taken for something else. */
+function decodeArguments(wire: WireSubmission, set: (field: string, text: string | number) => void): void {
+  if (wire.arguments._isRun) {
+    set("input", wire.arguments.run.input);
+    set("difficulty", wire.arguments.run.difficulty);
+  } else if (!wire.arguments._isNone) throw invalidMessage("arguments that this version does not know");
+  const args = decodeTexts(wire.args, ARGS_MAX, "arguments");
+  if (args.length > 0) set("args", JSON.stringify(args));
+  const retryOn = decodeTexts(wire.retryOn, LABELS_MAX, "outcomes to retry on");
+  if (retryOn.length > 0) set("retryOn", JSON.stringify(retryOn));
+  const env = decodePairs(wire.env, ENV_MAX, FIELD_BYTES_MAX, "environment variables");
+  if (Object.keys(env).length > 0) set("env", JSON.stringify(env));
+  const require = decodePairs(wire.require, LABELS_MAX, LABEL_LENGTH_MAX, "required labels");
+  if (Object.keys(require).length > 0) set("require", JSON.stringify(require));
+}
+
+export function encodeTaskStatus(wire: WireTaskStatus, status: TaskStatus): void {
+  wire.id = status.id;
+  wire.state = STATES[status.state];
+  wire.reason = (status.reason ?? "").slice(0, REASON_LENGTH_MAX);
+  wire.completions = BigInt(status.completions);
+  wire.runs = status.runs;
+  wire.succeeded = status.succeeded;
+  wire.failed = status.failed;
+  wire.cancelled = status.cancelled;
+  wire.progress = status.progress;
+  wire.createdAtMs = BigInt(Math.trunc(status.createdAt));
+  wire.nextRunAtMs = BigInt(Math.trunc(status.nextRunAt ?? 0));
+  wire.finishedAtMs = BigInt(Math.trunc(status.finishedAt ?? 0));
+  const { result } = status;
+  if (result === undefined) return;
+  const some = wire._initResult()._initSome();
+  some.value = result.value ?? "";
+  some.stdout = result.stdout;
+  some.stderr = result.stderr;
+  if (result.exitCode !== undefined) some._initExitCode().code = BigInt(result.exitCode);
+}
+
+export function decodeTaskStatus(wire: WireTaskStatus): TaskStatus {
+  const timeOf = (at: bigint): number | undefined => (at === 0n ? undefined : decodeUint(at, "a time"));
+  return {
+    id: decodeText(wire.id, LABEL_LENGTH_MAX, "an id"),
+    state: decodeState(wire.state),
+    reason: wire.reason === "" ? undefined : decodeText(wire.reason, REASON_LENGTH_MAX, "a reason"),
+    completions: decodeUint(wire.completions, "completions"),
+    runs: wire.runs,
+    succeeded: wire.succeeded,
+    failed: wire.failed,
+    cancelled: wire.cancelled,
+    progress: decodeMeasure(wire.progress, "progress"),
+    createdAt: decodeUint(wire.createdAtMs, "a time"),
+    nextRunAt: timeOf(wire.nextRunAtMs),
+    finishedAt: timeOf(wire.finishedAtMs),
+    result: decodeResult(wire),
+  };
+}
+
+function decodeResult(wire: WireTaskStatus): RunResult | undefined {
+  const { result } = wire;
+  if (!result._isSome) return undefined;
+  const { some } = result;
+  return {
+    value: some.value === "" ? undefined : decodeText(some.value, LABEL_LENGTH_MAX, "a value"),
+    stdout: decodeText(some.stdout, RESULT_TEXT_BYTES_MAX, "stdout"),
+    stderr: decodeText(some.stderr, RESULT_TEXT_BYTES_MAX, "stderr"),
+    exitCode: some.exitCode._isCode ? Number(some.exitCode.code) : undefined,
+  };
+}
+
+const ENTRIES: Readonly<Record<EntryKind, Entry>> = {
+  command: Entry.COMMAND,
+  run: Entry.RUN,
+  component: Entry.COMPONENT,
+};
+
+const STATES: Readonly<Record<TaskState, WireTaskState>> = {
+  scheduled: WireTaskState.SCHEDULED,
+  ready: WireTaskState.READY,
+  running: WireTaskState.RUNNING,
+  succeeded: WireTaskState.SUCCEEDED,
+  failed: WireTaskState.FAILED,
+  cancelled: WireTaskState.CANCELLED,
+};
+
+function decodeEntry(wire: Entry): EntryKind | undefined {
+  switch (wire) {
+    case Entry.CHOSEN:
+      return undefined;
+    case Entry.COMMAND:
+      return "command";
+    case Entry.RUN:
+      return "run";
+    case Entry.COMPONENT:
+      return "component";
+    default:
+      throw invalidMessage("an entry that this version does not know");
+  }
+}
+
+function decodeState(wire: WireTaskState): TaskState {
+  switch (wire) {
+    case WireTaskState.SCHEDULED:
+      return "scheduled";
+    case WireTaskState.READY:
+      return "ready";
+    case WireTaskState.RUNNING:
+      return "running";
+    case WireTaskState.SUCCEEDED:
+      return "succeeded";
+    case WireTaskState.FAILED:
+      return "failed";
+    case WireTaskState.CANCELLED:
+      return "cancelled";
+    default:
+      throw invalidMessage("a state that this version does not know");
+  }
+}
+
+function decodeOutputLimit(limit: OutputLimit): "truncate" | "fail" {
+  if (limit === OutputLimit.FAIL) return "fail";
+  if (limit === OutputLimit.TRUNCATE) return "truncate";
+  throw invalidMessage("an output limit that this version does not know");
+}
+
+interface TextList {
+  readonly length: number;
+  get(index: number): string;
+  set(index: number, text: string): void;
+}
+
+function encodeTexts(init: (length: number) => TextList, texts: readonly string[]): void {
+  const list = init(texts.length);
+  texts.forEach((text, index) => list.set(index, text));
+}
+
+function decodeTexts(list: TextList & Parameters<typeof checkLength>[0], lengthMax: number, name: string): string[] {
+  const length = checkLength(list, lengthMax, name);
+  return Array.from({ length }, (_, index) => decodeText(list.get(index), FIELD_BYTES_MAX, name));
+}
