@@ -20,7 +20,6 @@ import type { OfferChooser, WorkerOffer } from "../channel/offer-channel.ts";
 import type { Offer } from "../channel/rendezvous.ts";
 import { Backoff } from "../base/backoff.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { failed } from "../base/errors.ts";
 import {
   CLOCK_CHECK_EVERY_MS,
   DISPATCH_RETRY_FIRST_MS,
@@ -31,15 +30,16 @@ import {
 } from "../base/limits.ts";
 import type { Log, LogFields } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
-import { type ModuleTarget, serveModule } from "../caps/module.ts";
+import { serveModule } from "../caps/module.ts";
 import { WorkerClient } from "../caps/worker.ts";
 import type { RunEntry, RunSpec } from "../model/run-spec.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { TaskSpec } from "../model/task.ts";
 import type { PickPolicy } from "../model/worker.ts";
-import type { Blob, BlobStore } from "../store/blobs.ts";
+import type { BlobStore } from "../store/blobs.ts";
 import type { ReadyRun, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
+import { BlobModule } from "./blob-module.ts";
 import type { EventHub } from "./events.ts";
 import { type OfferView, match } from "./matching.ts";
 import { ModuleSizes } from "./module-sizes.ts";
@@ -259,7 +259,7 @@ export class Dispatcher {
     }
     const spec = runSpec(id, ready, moduleBytes);
     attempts.watch({ id, session, outputBytesMax: spec.outputBytesMax }, (output) => {
-      using module = serveModule(new BlobModule(this.#init.blobs, ready.spec));
+      using module = serveModule(new BlobModule(this.#init.blobs, ready.spec.module));
       return worker.run(spec, module, output);
     });
   }
@@ -287,32 +287,4 @@ function runSpec(id: AttemptId, ready: ReadyRun, moduleBytes: number): RunSpec {
 function runEntry(spec: TaskSpec): RunEntry {
   if (spec.entry !== "run") return { kind: spec.entry };
   return { kind: "run", input: spec.input ?? 0, difficulty: spec.difficulty ?? 0 };
-}
-
-/** A module's bytes, opened when a worker first reads them: most have them cached. */
-class BlobModule implements ModuleTarget {
-  readonly #blobs: BlobStore;
-  readonly #spec: TaskSpec;
-  #blob: Promise<Blob | undefined> | undefined;
-
-  constructor(blobs: BlobStore, spec: TaskSpec) {
-    this.#blobs = blobs;
-    this.#spec = spec;
-  }
-
-  async read(offset: number, length: number): Promise<Uint8Array> {
-    // What could not be opened is tried again by the next read.
-    this.#blob ??= this.#blobs.open(this.#spec.module).catch((error: unknown) => {
-      this.#blob = undefined;
-      throw error;
-    });
-    const blob = await this.#blob;
-    if (blob === undefined)
-      throw failed(`module ${this.#spec.module} is not in the blob store`, { code: "no-such-module" });
-    return blob.read(offset, length);
-  }
-
-  [Symbol.dispose](): void {
-    this.#blob?.then((blob) => blob?.[Symbol.asyncDispose]()).catch(() => {});
-  }
 }
