@@ -249,6 +249,44 @@ export const RUNS_PER_RUNNER_MAX = 10_000;
 /** Transpiled components kept on a worker's disk; past it the least recently used go. */
 export const TRANSPILED_CACHE_BYTES_MAX = 512 * MIB;
 export const RUNNER_START_MS_MAX = 30_000;
+/** How long to wait before trying again to start a runner after one did not come up. */
+export const RUNNER_RESTART_MS = 500;
+/** Modules whose plans the pool of runners remembers. */
+export const MODULE_PLANS_MAX = 512;
+/** Modules that one runner keeps compiled. */
+export const MODULES_PER_RUNNER_MAX = 16;
+/**
+ * Bytes of code up to which a module is compiled by the optimizing compiler at once. Its first run then takes a few
+ * milliseconds more, and its hot loops run at full speed from the start; above it the wait would be felt.
+ */
+export const SMALL_CODE_BYTES_MAX = 512 * KIB;
+/** JavaScript heap of a runner, in MiB. Guests' linear memories and files lie outside it. */
+export const RUNNER_HEAP_MIB_MAX = 512;
+/** Length of what is kept of a runner's stderr, its end, to explain its death. */
+export const RUNNER_STDERR_LENGTH_MAX = 4 * KIB;
+/** Bytes of output read from a runner and not yet passed on, above which it is not read. */
+export const RUNNER_OUTPUT_QUEUE_BYTES_MAX = 256 * KIB;
+/** Bytes in one frame of output, and in the report of a guest's end, that a runner may send. */
+export const RUNNER_OUTPUT_FRAME_BYTES_MAX = 64 * KIB;
+export const RUNNER_END_FRAME_BYTES_MAX = 64 * KIB;
+/** The pace at most at which a guest's CPU time is looked at. */
+export const CPU_CHECK_EVERY_MS_MIN = 10;
+/** Waits before the process that watches over the runners is started again: the first, and the longest. */
+export const OWNER_WATCH_RESTART_FIRST_MS = 50;
+export const OWNER_WATCH_RESTART_MAX_MS = 10_000;
+/** Transpiling one component. One of 12 MB takes a few seconds on a slow machine. */
+export const TRANSPILE_MS_MAX = 60_000;
+/** What one component may be transpiled to. */
+export const TRANSPILED_BYTES_MAX = 4 * MODULE_BYTES_MAX;
+/** JavaScript heap of the process that transpiles, in MiB. */
+export const TRANSPILER_HEAP_MIB_MAX = 1_024;
+/** Length of what is kept of what it says on stderr, its beginning. */
+export const TRANSPILER_STDERR_LENGTH_MAX = 2 * KIB;
+/** Pages of 64 KiB of one memory: 4 GiB, the most that a task may ask for. Each task's own cap is in its module. */
+export const WASM_MEMORY_PAGES_MAX = 65_536;
+/** Memories, and tables, of one core module as a runner gets it, imported ones included. */
+export const CORE_MEMORIES_MAX = 1;
+export const CORE_TABLES_MAX = 64;
 export const WASM_TABLE_ENTRIES_MAX = 100_000;
 export const GUEST_FILES_BYTES_MAX = 64 * MIB;
 export const GUEST_FILES_MAX = 10_000;
@@ -259,7 +297,7 @@ export const SSE_PING_EVERY_MS = 15_000;
 /** Bytes waiting for a slow reader of a live stream, above which it is cut off and may resume. */
 export const SSE_BUFFER_BYTES_MAX = 1 * MIB;
 export const SSE_CONNECTIONS_MAX = 4_096;
-/** A reader of a live stream that takes nothing for this long is cut off and may resume. */
+/** A reader of a log, live or not, that takes nothing for this long is cut off and may resume. */
 export const SSE_STALL_MS_MAX = 60_000;
 /** Bytes of output in one live event. Escaped as JSON they may grow sixfold, and still fit the buffer. */
 export const LOG_EVENT_BYTES_MAX = 64 * KIB;
@@ -267,16 +305,37 @@ export const LOG_EVENT_BYTES_MAX = 64 * KIB;
 export const EVENT_HISTORY_MAX = 1_024;
 /** How long a question for a task's end may stay open. */
 export const TASK_WAIT_MS_MAX = 60_000;
+/** An idle connection is kept for the next request; longer than the usual proxies keep theirs. */
+export const HTTP_KEEP_ALIVE_MS = 75_000;
+/** One request's head, from its first byte to its last. */
+export const HTTP_HEAD_MS_MAX = 30_000;
+/** How long the disposal of a server waits for requests that are under way. */
+export const HTTP_DISPOSE_GRACE_MS = 1_000;
 /** Connections to the HTTP server. */
 export const HTTP_CONNECTIONS_MAX = 8_192;
 /** Submissions whose bodies are coming in. */
 export const UPLOADS_MAX = 512;
+/**
+ * What they hold in memory together: texts, stdin, and what is on its way to the disk. With the modules that are
+ * inspected it is 256 MiB at most.
+ */
+export const UPLOADS_BYTES_HELD_MAX = 128 * MIB;
 /** A body of which nothing comes for this long is given up. */
 export const UPLOAD_IDLE_MS_MAX = 60_000;
 /** One request, from its first byte to its last. */
 export const REQUEST_MS_MAX = 3_600_000;
 /** Modules that are held in memory at once to be inspected. */
 export const INSPECTIONS_AT_ONCE_MAX = 2;
+
+// Client.
+/** How long a client tries to reach a gateway that went away: the waits between two tries, the first and the longest. */
+export const RECONNECT_MS_MAX_DEFAULT = 60_000;
+export const RECONNECT_FIRST_MS = 200;
+export const RECONNECT_MAX_MS = 2_000;
+/** How long one question of a client for a task's end stays open; less than a gateway allows. */
+export const CLIENT_WAIT_MS = 25_000;
+/** Items that a client asks for at once. */
+export const CLIENT_PAGE_LENGTH = 500;
 
 // Process.
 export const GRACE_MS_DEFAULT = 30_000;

@@ -12,17 +12,18 @@ import { pathToFileURL } from "node:url";
 import type { Clock } from "../../base/clock.ts";
 import { failed } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
-import { MODULE_BYTES_MAX, TRANSPILED_CACHE_BYTES_MAX } from "../../base/limits.ts";
+import {
+  TRANSPILE_MS_MAX,
+  TRANSPILED_BYTES_MAX,
+  TRANSPILED_CACHE_BYTES_MAX,
+  TRANSPILER_HEAP_MIB_MAX,
+  TRANSPILER_STDERR_LENGTH_MAX,
+} from "../../base/limits.ts";
 import { decodeComponentParts } from "./component-parts.ts";
 import type { ComponentParts } from "./component-parts.ts";
 import { prepareRunnerCode } from "./runner-code.ts";
 import type { RunnerCode } from "./runner-code.ts";
 
-/** A 12 MB component takes a few seconds on a slow machine. */
-const TRANSPILE_MS_MAX = 60_000;
-const PARTS_BYTES_MAX = 4 * MODULE_BYTES_MAX;
-const HEAP_MIB_MAX = 1_024;
-const STDERR_LENGTH_MAX = 2_048;
 /** Exit code of the transpiling process for a component that jco refuses. */
 const REFUSED = 2;
 const PACKAGES = `${sep}node_modules${sep}`;
@@ -125,7 +126,7 @@ export class ComponentTranspiler {
       "--permission",
       `--allow-fs-read=${code.folder}/`,
       `--allow-fs-read=${packages}`,
-      `--max-old-space-size=${HEAP_MIB_MAX}`,
+      `--max-old-space-size=${TRANSPILER_HEAP_MIB_MAX}`,
       "--no-warnings",
     ];
     const child = spawn(process.execPath, [...flags, code.entryPath, pathToFileURL(transpiler).href], {
@@ -151,12 +152,12 @@ export class ComponentTranspiler {
       let length = 0;
       parts.on("data", (chunk: Uint8Array) => {
         length += chunk.length;
-        if (length > PARTS_BYTES_MAX) kill();
+        if (length > TRANSPILED_BYTES_MAX) kill();
         else chunks.push(chunk);
       });
       const exitCode = await closed;
       if (exitCode === 0) return new Uint8Array(Buffer.concat(chunks));
-      const why = texts.join("").trim().slice(0, STDERR_LENGTH_MAX);
+      const why = texts.join("").trim().slice(0, TRANSPILER_STDERR_LENGTH_MAX);
       if (exitCode === undefined) return "transpiling it takes too much time or memory";
       if (exitCode === REFUSED) return `it cannot be transpiled: ${why}`;
       throw failed(`the transpiler does not work: ${why}`, { code: "transpiler" });

@@ -3,7 +3,9 @@
  * a plan reads the module once; running it again needs only the plan.
  */
 import { readFile } from "node:fs/promises";
+import { failed } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
+import { CORE_MEMORIES_MAX, CORE_TABLES_MAX, SMALL_CODE_BYTES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
 import type { GuestSpec } from "../guest.ts";
@@ -13,15 +15,6 @@ import type { ComponentTranspiler } from "./component-transpiler.ts";
 import { operateOnModule, WASM_PAGE_BYTES } from "./module-surgery.ts";
 import type { ModuleParts, RunnerTier } from "./runner-process.ts";
 import type { OrderedEntry } from "./wire.ts";
-
-/**
- * Bytes of code up to which a module is compiled by the optimizing compiler at once. Its first run then takes a few
- * milliseconds more, and its hot loops run at full speed from the start; above it the wait would be felt.
- */
-export const SMALL_CODE_BYTES_MAX = 524_288;
-/** Tables grow after the inspection, each to `WASM_TABLE_ENTRIES_MAX`; their number bounds them together. */
-const TABLES_MAX = 64;
-const MEMORIES_MAX = 1;
 
 /** A core module, or one of a component's. */
 interface CorePlan {
@@ -119,7 +112,7 @@ export async function loadParts(
     return { cores: [operateOnModule(bytes, admission.pagesMax[0] ?? 0).chunks], glue: undefined };
   }
   const transpiled = await transpiler.transpile(spec.digest, bytes);
-  if (!transpiled.ok) throw new Error(transpiled.reason);
+  if (!transpiled.ok) throw failed(transpiled.reason);
   return { cores: capCores(transpiled.parts, admission), glue: transpiled.parts.glue };
 }
 
@@ -137,10 +130,11 @@ function orderEntry(plan: GoodPlan, spec: GuestSpec): OrderedEntry {
 
 function planCore(name: string, inspection: ModuleInspection): CorePlan | string {
   const own = inspection.memories.filter((memory) => !memory.isImported);
-  if (inspection.memories.length > MEMORIES_MAX) return "it has more than one memory";
+  if (inspection.memories.length > CORE_MEMORIES_MAX) return "it has more than one memory";
   if (inspection.memories.some((memory) => memory.isShared)) return "it has a shared memory, as threads need it";
   if (inspection.memories.some((memory) => memory.is64)) return "it has a 64-bit memory";
-  if (inspection.tables.length > TABLES_MAX) return `it has more than ${TABLES_MAX} tables`;
+  // Tables grow after the inspection, each to `WASM_TABLE_ENTRIES_MAX`; their number bounds them together.
+  if (inspection.tables.length > CORE_TABLES_MAX) return `it has more than ${CORE_TABLES_MAX} tables`;
   const [memory] = own;
   if (memory === undefined) return { name, memory: undefined };
   return { name, memory: { minPages: memory.minPages, maxPages: memory.maxPages ?? Infinity } };

@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
+import { CPU_CHECK_EVERY_MS_MIN } from "../../base/limits.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { GuestSpec } from "../guest.ts";
 import { readCpuMs, readCpuMsNow } from "./cpu-time.ts";
@@ -15,9 +16,6 @@ export interface GuestWatchInit {
   readonly signal: AbortSignal;
   readonly clock: Clock;
 }
-
-/** CPU time is looked at no more often than this. */
-const CPU_CHECK_MS_MIN = 10;
 
 export class GuestWatch implements Disposable {
   readonly #init: GuestWatchInit;
@@ -67,7 +65,7 @@ export class GuestWatch implements Disposable {
   }
 
   #watchCpu(afterMs: number): void {
-    this.#cpuTimer = this.#init.clock.setTimer(Math.max(afterMs, CPU_CHECK_MS_MIN), () => void this.#checkCpu());
+    this.#cpuTimer = this.#init.clock.setTimer(Math.max(afterMs, CPU_CHECK_EVERY_MS_MIN), () => void this.#checkCpu());
   }
 
   async #checkCpu(): Promise<void> {

@@ -11,7 +11,7 @@ import { mkdir } from "node:fs/promises";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
-import { RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
+import { MODULE_PLANS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { AttemptEnd } from "../../model/outcome.ts";
 import type { Executor, GuestIo, GuestSpec } from "../guest.ts";
@@ -55,9 +55,6 @@ export interface RunnerPoolStats {
     readonly runs: number;
   }[];
 }
-
-/** Modules whose plans are remembered. */
-const PLANS_MAX = 512;
 
 export class RunnerPool implements Executor {
   readonly #init: RunnerPoolInit;
@@ -170,7 +167,7 @@ export class RunnerPool implements Executor {
 
   #plan(spec: GuestSpec): Promise<GuestPlan> {
     const oldest = this.#plans.keys().next().value;
-    if (this.#plans.size >= PLANS_MAX && oldest !== undefined) this.#plans.delete(oldest);
+    if (this.#plans.size >= MODULE_PLANS_MAX && oldest !== undefined) this.#plans.delete(oldest);
     const planning = planGuest(spec, this.#transpiler).then(
       (plan) => {
         this.#plans.set(spec.digest, plan);

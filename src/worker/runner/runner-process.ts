@@ -10,35 +10,24 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
-import { failed, messageOf } from "../../base/errors.ts";
+import { assert, failed, messageOf } from "../../base/errors.ts";
+import {
+  MODULES_PER_RUNNER_MAX,
+  RUNNER_END_FRAME_BYTES_MAX,
+  RUNNER_HEAP_MIB_MAX,
+  RUNNER_OUTPUT_FRAME_BYTES_MAX,
+  RUNNER_OUTPUT_QUEUE_BYTES_MAX,
+  RUNNER_STDERR_LENGTH_MAX,
+  WASM_MEMORY_PAGES_MAX,
+  WASM_TABLE_ENTRIES_MAX,
+} from "../../base/limits.ts";
 import type { GuestIo, OutputStream } from "../guest.ts";
 import type { RunnerCode } from "./runner-code.ts";
-import {
-  encodeFrameHeader,
-  END_FRAME_BYTES_MAX,
-  FRAME_HEADER_BYTES,
-  OUTPUT_FRAME_BYTES_MAX,
-  parseRunReport,
-  READY_FRAME_BYTES,
-  REPLY,
-  REQUEST,
-} from "./wire.ts";
+import { encodeFrameHeader, FRAME_HEADER_BYTES, parseRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "./wire.ts";
 import type { RunOrder, RunReport } from "./wire.ts";
-import { WASM_TABLE_ENTRIES_MAX } from "../../base/limits.ts";
 
 /** `optimized`: hot loops reach full speed on the first call, and compiling costs more; see `SMALL_CODE_BYTES_MAX`. */
 export type RunnerTier = "optimized" | "baseline";
-
-/** Output read from the pipe and not yet passed on, above which the pipe is not read. */
-const OUTPUT_QUEUE_BYTES_MAX = 262_144;
-/** Of what a runner says on stderr, what is kept to explain its death. */
-const STDERR_LENGTH_MAX = 4_096;
-/** JavaScript heap of a runner. Guests' linear memories and files lie outside it. */
-const HEAP_MIB_MAX = 512;
-/** Modules that one runner keeps compiled. */
-export const MODULES_PER_RUNNER_MAX = 16;
-/** Pages of one memory: 4 GiB, the most that a task may ask for. Each task's own cap is in its module. */
-const MEMORY_PAGES_MAX = 65_536;
 
 export interface GuestRequest {
   /** Names the module with its cap: equal keys, equal bytes. */
@@ -127,7 +116,7 @@ export class RunnerProcess {
     replies.on("error", () => {});
     replies.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     stderr.setEncoding("utf8").on("data", (text: string) => {
-      this.#stderr = (this.#stderr + text).slice(-STDERR_LENGTH_MAX);
+      this.#stderr = (this.#stderr + text).slice(-RUNNER_STDERR_LENGTH_MAX);
     });
     child.on("error", (error) => this.#end(`it could not be started: ${error.message}`));
     child.on("close", (code, signal) =>
@@ -172,7 +161,7 @@ export class RunnerProcess {
    * cannot be read, and then the runner is as it was.
    */
   async run(request: GuestRequest): Promise<RunnerVerdict> {
-    if (this.#state !== "idle") throw new Error("assertion failed: a runner that is not idle was given a guest");
+    assert(this.#state === "idle", "a runner that is not idle was given a guest");
     this.#state = "busy";
     const { promise, resolve } = Promise.withResolvers<RunnerVerdict>();
     this.#run = {
@@ -249,7 +238,7 @@ export class RunnerProcess {
     while (bytes.length - at >= FRAME_HEADER_BYTES) {
       const kind = view.getUint8(at);
       const length = view.getUint32(at + 1, true);
-      if (length > (kind === REPLY.end ? END_FRAME_BYTES_MAX : OUTPUT_FRAME_BYTES_MAX)) {
+      if (length > (kind === REPLY.end ? RUNNER_END_FRAME_BYTES_MAX : RUNNER_OUTPUT_FRAME_BYTES_MAX)) {
         this.#distrust("a frame that is too long");
         return;
       }
@@ -261,7 +250,7 @@ export class RunnerProcess {
     this.#rest = bytes.slice(at);
     const run = this.#run;
     if (run === undefined) return;
-    if (run.queuedBytes > OUTPUT_QUEUE_BYTES_MAX) this.#replies.pause();
+    if (run.queuedBytes > RUNNER_OUTPUT_QUEUE_BYTES_MAX) this.#replies.pause();
     if (!run.isPumping) void this.#pump(run);
   }
 
@@ -301,7 +290,7 @@ export class RunnerProcess {
         break;
       }
       run.queuedBytes -= next.bytes.length;
-      if (run.queuedBytes <= OUTPUT_QUEUE_BYTES_MAX && this.#replies.isPaused()) this.#replies.resume();
+      if (run.queuedBytes <= RUNNER_OUTPUT_QUEUE_BYTES_MAX && this.#replies.isPaused()) this.#replies.resume();
     }
     run.isPumping = false;
     if (this.#run !== run) return;
@@ -353,8 +342,8 @@ function runnerArguments(code: RunnerCode, tier: RunnerTier): string[] {
     "--unhandled-rejections=none",
     "--no-warnings",
     `--wasm-max-table-size=${WASM_TABLE_ENTRIES_MAX}`,
-    `--wasm-max-mem-pages=${MEMORY_PAGES_MAX}`,
-    `--max-old-space-size=${HEAP_MIB_MAX}`,
+    `--wasm-max-mem-pages=${WASM_MEMORY_PAGES_MAX}`,
+    `--max-old-space-size=${RUNNER_HEAP_MIB_MAX}`,
     ...(tier === "optimized" ? ["--no-liftoff"] : []),
     code.entryPath,
   ];

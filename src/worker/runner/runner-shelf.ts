@@ -8,7 +8,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Digest } from "../../base/ids.ts";
-import { RUNNER_START_MS_MAX } from "../../base/limits.ts";
+import { RUNNER_RESTART_MS, RUNNER_START_MS_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { OwnerWatch } from "./owner-watch.ts";
 import type { RunnerCode } from "./runner-code.ts";
@@ -41,9 +41,6 @@ interface Shelved {
   component: Digest | undefined;
   isTaken: boolean;
 }
-
-/** How long to wait before trying again to start a process that did not come up. */
-const RESTART_DELAY_MS = 500;
 
 export class RunnerShelf {
   readonly #init: RunnerShelfInit;
@@ -154,7 +151,7 @@ export class RunnerShelf {
     if (this.#isClosed || this.#restart !== undefined) return;
     if (this.#failedStarts > 0) {
       // It would fail again at once; guests that want one still try.
-      this.#restart = this.#init.clock.setTimer(RESTART_DELAY_MS, () => {
+      this.#restart = this.#init.clock.setTimer(RUNNER_RESTART_MS, () => {
         this.#restart = undefined;
         this.#failedStarts = 0;
         this.#replenish();

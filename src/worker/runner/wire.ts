@@ -4,8 +4,10 @@
  * checks kinds and lengths, and `parseGuestEnd` every field.
  *
  * Order of a run: the parts of the module if the runner has not got it, `stdin` if there is any, `run`; then the runner
- * sends output as it comes, `truncated` when it drops the first, and one `end`. A runner serves one run at a time and sends `ready` once, when it is up.
+ * sends output as it comes, `truncated` when it drops the first, and one `end`. A runner serves one run at a time and
+ * sends `ready` once, when it is up.
  */
+import { REASON_LENGTH_MAX } from "../../base/limits.ts";
 
 export const FRAME_HEADER_BYTES = 5;
 
@@ -27,11 +29,6 @@ export const REPLY = { ready: 1, stdout: 2, stderr: 3, end: 4, truncated: 5 } as
 
 /** `ready` says how much CPU time starting took, in milliseconds, as a little-endian f64. */
 export const READY_FRAME_BYTES = 8;
-/** Longest frames that a runner may send. */
-export const OUTPUT_FRAME_BYTES_MAX = 65_536;
-export const END_FRAME_BYTES_MAX = 65_536;
-/** A reason's length; longer ones are cut. */
-export const REASON_LENGTH_MAX = 2_048;
 
 /** A name in a component's transpiled JavaScript for each of its core modules, by part. */
 export interface ComponentParts {

@@ -2,9 +2,10 @@
  * What a guest prints, on its way to the pool: cut into frames, and held to the task's limit. Past the limit the rest
  * is dropped, or the guest is ended; neither costs a system call, so that a flood of prints is cheap.
  */
+import { RUNNER_OUTPUT_FRAME_BYTES_MAX } from "../../../base/limits.ts";
 import type { ControlWriter } from "./control-pipe.ts";
 import type { GuestExit } from "./guest-exit.ts";
-import { OUTPUT_FRAME_BYTES_MAX, REPLY } from "../wire.ts";
+import { REPLY } from "../wire.ts";
 
 export class GuestOutput {
   readonly #writer: ControlWriter;
@@ -28,8 +29,8 @@ export class GuestOutput {
   write(stream: "stdout" | "stderr", bytes: Uint8Array): void {
     const kept = bytes.subarray(0, this.#bytesLeft);
     const kind = stream === "stdout" ? REPLY.stdout : REPLY.stderr;
-    for (let at = 0; at < kept.length; at += OUTPUT_FRAME_BYTES_MAX) {
-      this.#writer.send(kind, kept.subarray(at, at + OUTPUT_FRAME_BYTES_MAX));
+    for (let at = 0; at < kept.length; at += RUNNER_OUTPUT_FRAME_BYTES_MAX) {
+      this.#writer.send(kind, kept.subarray(at, at + RUNNER_OUTPUT_FRAME_BYTES_MAX));
     }
     this.#bytesLeft -= kept.length;
     if (kept.length === bytes.length) return;
