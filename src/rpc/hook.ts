@@ -347,11 +347,12 @@ export class PendingCall {
     this.#references--;
     assert(this.#references >= 0, "a call is released as often as it was retained");
     if (this.#references > 0) return;
-    if (this.#outcome === undefined) this.cancel(failed("the call was cancelled", { code: "cancelled" }));
     const inner = this.#inner;
+    // What this has become may be wanted by others: by what is pipelined to it.
+    this.#inner = undefined;
+    if (this.#outcome === undefined) this.cancel(failed("the call was cancelled", { code: "cancelled" }));
     if (inner) inner.release();
     else if (this.#outcome && "results" in this.#outcome) this.#outcome.results.dispose();
-    this.#inner = undefined;
   }
 
   /** Calls back once with the outcome: at once if it is there. */

@@ -55,6 +55,21 @@ describe("a call", () => {
     expect((await answer.result()).number).toBe(3);
   });
 
+  test("that only pipelined calls want goes on when it has waited in a queue", async () => {
+    const tester = new Tester();
+    using main = tester.capability();
+    using question = main.call(methods.promised);
+    using promised = question.pipeline(0);
+    // Queued, and then made: what it becomes is wanted by what is pipelined to it, and by nobody else.
+    const queued = promised.call(methods.self);
+    using self = queued.pipeline(0);
+    queued[Symbol.dispose]();
+    await settle();
+    tester.gate(0).resolve();
+    using answer = self.call(methods.echo, (params) => (params.number = 3));
+    expect((await answer.result()).number).toBe(3);
+  });
+
   test("that is aborted within a process aborts its handler", async () => {
     const tester = new Tester();
     using main = tester.capability();

@@ -57,3 +57,23 @@ interface NamedCounter extends(Counter) {
 interface Callback {
   call @0 (value :UInt32) -> (value :UInt32);
 }
+
+interface Place {
+  # An object in a random graph. What each call gives back is known beforehand, whatever the order in which things happen.
+
+  make @0 (id :UInt32) -> (place :Place);
+
+  pass @1 (place :Place) -> (place :Place);
+  # Gives back what it was given.
+
+  later @2 (gate :UInt32, place :Place) -> (place :Place);
+  # As `pass`, with a promise that resolves when the gate is open.
+
+  slow @3 (gate :UInt32, place :Place) -> (place :Place);
+  # As `pass`, and returns when the gate is open.
+
+  forward @4 (to :Place, place :Place) -> (place :Place);
+  # A tail call of `to.pass(place)`.
+
+  mark @5 (reference :UInt32, number :UInt32) -> (id :UInt32);
+}

@@ -1302,4 +1302,477 @@ export class Callback extends $.Interface {
     return "Callback_" + super.toString();
   }
 }
+export class Place_Make$Params extends $.Struct {
+  static readonly _capnp = {
+    displayName: "make$Params",
+    id: "df837635afe22e1a",
+    size: new $.ObjectSize(8, 0),
+  };
+  get id(): number {
+    return $.utils.getUint32(0, this);
+  }
+  set id(value: number) {
+    $.utils.setUint32(0, value, this);
+  }
+  toString(): string {
+    return "Place_Make$Params_" + super.toString();
+  }
+}
+export class Place_Make$Results extends $.Struct {
+  static readonly _capnp = {
+    displayName: "make$Results",
+    id: "cffffb2076765f9e",
+    size: new $.ObjectSize(0, 1),
+  };
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  toString(): string {
+    return "Place_Make$Results_" + super.toString();
+  }
+}
+export class Place_Make$Results$Promise {
+  pipeline: $.Pipeline<any, any, Place_Make$Results>;
+  constructor(pipeline: $.Pipeline<any, any, Place_Make$Results>) {
+    this.pipeline = pipeline;
+  }
+  getPlace(): Place$Client {
+    return new Place$Client(this.pipeline.getPipeline(Place, 0).client());
+  }
+  async promise(): Promise<Place_Make$Results> {
+    return await this.pipeline.struct();
+  }
+}
+export class Place_Pass$Params extends $.Struct {
+  static readonly _capnp = {
+    displayName: "pass$Params",
+    id: "c3b7d00968637409",
+    size: new $.ObjectSize(0, 1),
+  };
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  toString(): string {
+    return "Place_Pass$Params_" + super.toString();
+  }
+}
+export class Place_Pass$Results extends $.Struct {
+  static readonly _capnp = {
+    displayName: "pass$Results",
+    id: "ef11c7fcb66779b3",
+    size: new $.ObjectSize(0, 1),
+  };
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  toString(): string {
+    return "Place_Pass$Results_" + super.toString();
+  }
+}
+export class Place_Pass$Results$Promise {
+  pipeline: $.Pipeline<any, any, Place_Pass$Results>;
+  constructor(pipeline: $.Pipeline<any, any, Place_Pass$Results>) {
+    this.pipeline = pipeline;
+  }
+  getPlace(): Place$Client {
+    return new Place$Client(this.pipeline.getPipeline(Place, 0).client());
+  }
+  async promise(): Promise<Place_Pass$Results> {
+    return await this.pipeline.struct();
+  }
+}
+export class Place_Later$Params extends $.Struct {
+  static readonly _capnp = {
+    displayName: "later$Params",
+    id: "ecb3026e81f208c5",
+    size: new $.ObjectSize(8, 1),
+  };
+  get gate(): number {
+    return $.utils.getUint32(0, this);
+  }
+  set gate(value: number) {
+    $.utils.setUint32(0, value, this);
+  }
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  toString(): string {
+    return "Place_Later$Params_" + super.toString();
+  }
+}
+export class Place_Later$Results extends $.Struct {
+  static readonly _capnp = {
+    displayName: "later$Results",
+    id: "f2b7fb976ab9effa",
+    size: new $.ObjectSize(0, 1),
+  };
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  toString(): string {
+    return "Place_Later$Results_" + super.toString();
+  }
+}
+export class Place_Later$Results$Promise {
+  pipeline: $.Pipeline<any, any, Place_Later$Results>;
+  constructor(pipeline: $.Pipeline<any, any, Place_Later$Results>) {
+    this.pipeline = pipeline;
+  }
+  getPlace(): Place$Client {
+    return new Place$Client(this.pipeline.getPipeline(Place, 0).client());
+  }
+  async promise(): Promise<Place_Later$Results> {
+    return await this.pipeline.struct();
+  }
+}
+export class Place_Slow$Params extends $.Struct {
+  static readonly _capnp = {
+    displayName: "slow$Params",
+    id: "8c1ca6dbab52cddb",
+    size: new $.ObjectSize(8, 1),
+  };
+  get gate(): number {
+    return $.utils.getUint32(0, this);
+  }
+  set gate(value: number) {
+    $.utils.setUint32(0, value, this);
+  }
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  toString(): string {
+    return "Place_Slow$Params_" + super.toString();
+  }
+}
+export class Place_Slow$Results extends $.Struct {
+  static readonly _capnp = {
+    displayName: "slow$Results",
+    id: "dbfa572df6837c32",
+    size: new $.ObjectSize(0, 1),
+  };
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  toString(): string {
+    return "Place_Slow$Results_" + super.toString();
+  }
+}
+export class Place_Slow$Results$Promise {
+  pipeline: $.Pipeline<any, any, Place_Slow$Results>;
+  constructor(pipeline: $.Pipeline<any, any, Place_Slow$Results>) {
+    this.pipeline = pipeline;
+  }
+  getPlace(): Place$Client {
+    return new Place$Client(this.pipeline.getPipeline(Place, 0).client());
+  }
+  async promise(): Promise<Place_Slow$Results> {
+    return await this.pipeline.struct();
+  }
+}
+export class Place_Forward$Params extends $.Struct {
+  static readonly _capnp = {
+    displayName: "forward$Params",
+    id: "af5f96113c013da0",
+    size: new $.ObjectSize(0, 2),
+  };
+  get to(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set to(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(1, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(1, this));
+  }
+  toString(): string {
+    return "Place_Forward$Params_" + super.toString();
+  }
+}
+export class Place_Forward$Results extends $.Struct {
+  static readonly _capnp = {
+    displayName: "forward$Results",
+    id: "ac0d1bdb08492adf",
+    size: new $.ObjectSize(0, 1),
+  };
+  get place(): Place$Client {
+    return new Place$Client($.utils.getInterfaceClientOrNullAt(0, this));
+  }
+  set place(value: Place$Client) {
+    $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+  }
+  toString(): string {
+    return "Place_Forward$Results_" + super.toString();
+  }
+}
+export class Place_Forward$Results$Promise {
+  pipeline: $.Pipeline<any, any, Place_Forward$Results>;
+  constructor(pipeline: $.Pipeline<any, any, Place_Forward$Results>) {
+    this.pipeline = pipeline;
+  }
+  getPlace(): Place$Client {
+    return new Place$Client(this.pipeline.getPipeline(Place, 0).client());
+  }
+  async promise(): Promise<Place_Forward$Results> {
+    return await this.pipeline.struct();
+  }
+}
+export class Place_Mark$Params extends $.Struct {
+  static readonly _capnp = {
+    displayName: "mark$Params",
+    id: "f2eff9a002644dfc",
+    size: new $.ObjectSize(8, 0),
+  };
+  get reference(): number {
+    return $.utils.getUint32(0, this);
+  }
+  set reference(value: number) {
+    $.utils.setUint32(0, value, this);
+  }
+  get number(): number {
+    return $.utils.getUint32(4, this);
+  }
+  set number(value: number) {
+    $.utils.setUint32(4, value, this);
+  }
+  toString(): string {
+    return "Place_Mark$Params_" + super.toString();
+  }
+}
+export class Place_Mark$Results extends $.Struct {
+  static readonly _capnp = {
+    displayName: "mark$Results",
+    id: "937cc73c7a7cbd6b",
+    size: new $.ObjectSize(8, 0),
+  };
+  get id(): number {
+    return $.utils.getUint32(0, this);
+  }
+  set id(value: number) {
+    $.utils.setUint32(0, value, this);
+  }
+  toString(): string {
+    return "Place_Mark$Results_" + super.toString();
+  }
+}
+export class Place_Mark$Results$Promise {
+  pipeline: $.Pipeline<any, any, Place_Mark$Results>;
+  constructor(pipeline: $.Pipeline<any, any, Place_Mark$Results>) {
+    this.pipeline = pipeline;
+  }
+  async promise(): Promise<Place_Mark$Results> {
+    return await this.pipeline.struct();
+  }
+}
+export class Place$Client {
+  client: $.Client;
+  static readonly interfaceId: bigint = 0xd5d35cad67144bedn;
+  constructor(client: $.Client) {
+    this.client = client;
+  }
+  static readonly methods: [
+    $.Method<Place_Make$Params, Place_Make$Results>,
+    $.Method<Place_Pass$Params, Place_Pass$Results>,
+    $.Method<Place_Later$Params, Place_Later$Results>,
+    $.Method<Place_Slow$Params, Place_Slow$Results>,
+    $.Method<Place_Forward$Params, Place_Forward$Results>,
+    $.Method<Place_Mark$Params, Place_Mark$Results>,
+  ] = [
+    {
+      ParamsClass: Place_Make$Params,
+      ResultsClass: Place_Make$Results,
+      interfaceId: Place$Client.interfaceId,
+      methodId: 0,
+      interfaceName: "vat-test.capnp:Place",
+      methodName: "make",
+    },
+    {
+      ParamsClass: Place_Pass$Params,
+      ResultsClass: Place_Pass$Results,
+      interfaceId: Place$Client.interfaceId,
+      methodId: 1,
+      interfaceName: "vat-test.capnp:Place",
+      methodName: "pass",
+    },
+    {
+      ParamsClass: Place_Later$Params,
+      ResultsClass: Place_Later$Results,
+      interfaceId: Place$Client.interfaceId,
+      methodId: 2,
+      interfaceName: "vat-test.capnp:Place",
+      methodName: "later",
+    },
+    {
+      ParamsClass: Place_Slow$Params,
+      ResultsClass: Place_Slow$Results,
+      interfaceId: Place$Client.interfaceId,
+      methodId: 3,
+      interfaceName: "vat-test.capnp:Place",
+      methodName: "slow",
+    },
+    {
+      ParamsClass: Place_Forward$Params,
+      ResultsClass: Place_Forward$Results,
+      interfaceId: Place$Client.interfaceId,
+      methodId: 4,
+      interfaceName: "vat-test.capnp:Place",
+      methodName: "forward",
+    },
+    {
+      ParamsClass: Place_Mark$Params,
+      ResultsClass: Place_Mark$Results,
+      interfaceId: Place$Client.interfaceId,
+      methodId: 5,
+      interfaceName: "vat-test.capnp:Place",
+      methodName: "mark",
+    },
+  ];
+  make(paramsFunc?: (params: Place_Make$Params) => void): Place_Make$Results$Promise {
+    const answer = this.client.call({
+      method: Place$Client.methods[0],
+      paramsFunc: paramsFunc,
+    });
+    const pipeline = new $.Pipeline(Place_Make$Results, answer);
+    return new Place_Make$Results$Promise(pipeline);
+  }
+  /**
+   * Gives back what it was given.
+   *
+   */
+  pass(paramsFunc?: (params: Place_Pass$Params) => void): Place_Pass$Results$Promise {
+    const answer = this.client.call({
+      method: Place$Client.methods[1],
+      paramsFunc: paramsFunc,
+    });
+    const pipeline = new $.Pipeline(Place_Pass$Results, answer);
+    return new Place_Pass$Results$Promise(pipeline);
+  }
+  /**
+   * As `pass`, with a promise that resolves when the gate is open.
+   *
+   */
+  later(paramsFunc?: (params: Place_Later$Params) => void): Place_Later$Results$Promise {
+    const answer = this.client.call({
+      method: Place$Client.methods[2],
+      paramsFunc: paramsFunc,
+    });
+    const pipeline = new $.Pipeline(Place_Later$Results, answer);
+    return new Place_Later$Results$Promise(pipeline);
+  }
+  /**
+   * As `pass`, and returns when the gate is open.
+   *
+   */
+  slow(paramsFunc?: (params: Place_Slow$Params) => void): Place_Slow$Results$Promise {
+    const answer = this.client.call({
+      method: Place$Client.methods[3],
+      paramsFunc: paramsFunc,
+    });
+    const pipeline = new $.Pipeline(Place_Slow$Results, answer);
+    return new Place_Slow$Results$Promise(pipeline);
+  }
+  /**
+   * A tail call of `to.pass(place)`.
+   *
+   */
+  forward(paramsFunc?: (params: Place_Forward$Params) => void): Place_Forward$Results$Promise {
+    const answer = this.client.call({
+      method: Place$Client.methods[4],
+      paramsFunc: paramsFunc,
+    });
+    const pipeline = new $.Pipeline(Place_Forward$Results, answer);
+    return new Place_Forward$Results$Promise(pipeline);
+  }
+  mark(paramsFunc?: (params: Place_Mark$Params) => void): Place_Mark$Results$Promise {
+    const answer = this.client.call({
+      method: Place$Client.methods[5],
+      paramsFunc: paramsFunc,
+    });
+    const pipeline = new $.Pipeline(Place_Mark$Results, answer);
+    return new Place_Mark$Results$Promise(pipeline);
+  }
+}
+$.Registry.register(Place$Client.interfaceId, Place$Client);
+export interface Place$Server$Target {
+  make(params: Place_Make$Params, results: Place_Make$Results): Promise<void>;
+  pass(params: Place_Pass$Params, results: Place_Pass$Results): Promise<void>;
+  later(params: Place_Later$Params, results: Place_Later$Results): Promise<void>;
+  slow(params: Place_Slow$Params, results: Place_Slow$Results): Promise<void>;
+  forward(params: Place_Forward$Params, results: Place_Forward$Results): Promise<void>;
+  mark(params: Place_Mark$Params, results: Place_Mark$Results): Promise<void>;
+}
+export class Place$Server extends $.Server {
+  readonly target: Place$Server$Target;
+  constructor(target: Place$Server$Target) {
+    super(target, [
+      {
+        ...Place$Client.methods[0],
+        impl: target.make,
+      },
+      {
+        ...Place$Client.methods[1],
+        impl: target.pass,
+      },
+      {
+        ...Place$Client.methods[2],
+        impl: target.later,
+      },
+      {
+        ...Place$Client.methods[3],
+        impl: target.slow,
+      },
+      {
+        ...Place$Client.methods[4],
+        impl: target.forward,
+      },
+      {
+        ...Place$Client.methods[5],
+        impl: target.mark,
+      },
+    ]);
+    this.target = target;
+  }
+  client(): Place$Client {
+    return new Place$Client(this);
+  }
+}
+/**
+ * An object in a random graph. What each call gives back is known beforehand, whatever the order in which things happen.
+ *
+ */
+export class Place extends $.Interface {
+  static readonly Client = Place$Client;
+  static readonly Server = Place$Server;
+  static readonly _capnp = {
+    displayName: "Place",
+    id: "d5d35cad67144bed",
+    size: new $.ObjectSize(0, 0),
+  };
+  toString(): string {
+    return "Place_" + super.toString();
+  }
+}
 Tester_Count$Params._Boxes = $.CompositeList(Box);
