@@ -57,6 +57,8 @@ export const TURNS_MAX = 4_096;
 export const LOGIN_TIMEOUT_MS = 10_000;
 /** Connections that are not logged in, pending ones included. */
 export const STRANGERS_MAX = 256;
+/** Peers whose barring a gateway remembers without asking its store: what keeps out logins that were being decided. */
+export const BARRED_REMEMBERED_MAX = 4_096;
 /** Connections of peers to one gateway, logged in or not. */
 export const CONNECTIONS_MAX = 4_096;
 /** Connections to the plain RPC endpoint, logged in or not. */

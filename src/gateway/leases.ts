@@ -9,7 +9,8 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { EXPIRE_BATCH, LEASE_CHECK_EVERY_MS, LEASE_CHECK_OFF_MS_MAX, LEASE_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
-import type { Store } from "../store/store.ts";
+import { attemptKey } from "../model/run.ts";
+import type { RunningAttempt, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
 
 export interface LeasesInit {
@@ -25,6 +26,8 @@ export class Leases {
   #heldSince: number;
   #checkedAt: number;
   #timer: Timer | undefined;
+  /** Being given up, which lasts for as long as the store does not take it. They hold up nobody else. */
+  readonly #givingUp = new Set<string>();
   #isClosed = false;
 
   constructor(init: LeasesInit) {
@@ -75,12 +78,19 @@ export class Leases {
   }
 
   async #expire(now: number): Promise<void> {
-    const { store, attempts } = this.#init;
-    const expired = await store.listExpired(now, EXPIRE_BATCH);
+    const { store } = this.#init;
+    const expired = await store.listExpired(now, EXPIRE_BATCH + this.#givingUp.size);
     if (this.#isClosed) return;
+    for (const attempt of expired) {
+      const key = attemptKey(attempt.id);
+      if (this.#givingUp.has(key)) continue;
+      this.#givingUp.add(key);
+      void this.#giveUp(attempt).finally(() => this.#givingUp.delete(key));
+    }
+  }
+
+  #giveUp(attempt: RunningAttempt): Promise<void> {
     const reason = `its worker has not renewed the lease for ${LEASE_MS / 1000} s`;
-    await Promise.all(
-      expired.map((attempt) => attempts.giveUp(attempt, reason, { isBlameless: attempt.startedAt < this.#heldSince })),
-    );
+    return this.#init.attempts.giveUp(attempt, reason, { isBlameless: attempt.startedAt < this.#heldSince });
   }
 }

@@ -14,7 +14,13 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { type ClusterError, assert, disconnected, failed, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import { AWAY_GRACE_MS, LEASE_MS, LEASE_RENEW_EVERY_MS, OUTPUT_BYTES_MAX } from "../base/limits.ts";
+import {
+  AWAY_GRACE_MS,
+  BARRED_REMEMBERED_MAX,
+  LEASE_MS,
+  LEASE_RENEW_EVERY_MS,
+  OUTPUT_BYTES_MAX,
+} from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { RunClient } from "../caps/run.ts";
 import {
@@ -73,6 +79,8 @@ export interface OpenOptions {
 export class WorkerSessions implements WorkerDirectory {
   readonly #init: WorkerSessionsInit;
   readonly #entries = new Map<PeerId, Entry>();
+  /** Barred of late. The store knows all of them; a login may have asked it just before. */
+  readonly #barred = new Set<PeerId>();
   /** Attempts that began before were cut off by an earlier gateway's end, which is nobody's fault. */
   readonly #startedAt: number;
   #isClosed = false;
@@ -93,11 +101,13 @@ export class WorkerSessions implements WorkerDirectory {
 
   async admit(id: PeerId): Promise<void> {
     await this.#init.store.setAdmission(id, "admitted", this.#init.clock.now());
+    this.#barred.delete(id);
     this.#init.log.info("a worker was admitted; it joins when it asks next", { worker: id });
   }
 
   async forget(id: PeerId): Promise<void> {
     await this.#init.store.setAdmission(id, "barred", this.#init.clock.now());
+    this.#remember(id);
     const entry = this.#entries.get(id);
     this.#init.log.info("a worker was forgotten and barred", { worker: id });
     if (entry !== undefined) {
@@ -110,6 +120,11 @@ export class WorkerSessions implements WorkerDirectory {
     await Promise.all(running.map((attempt) => this.#init.attempts.giveUp(attempt, reason, { isBlameless: true })));
   }
 
+  /** Whether an operator has barred this peer, as the store has it. */
+  async isBarred(id: PeerId): Promise<boolean> {
+    return (await this.#init.store.getAdmission(id)) === "barred";
+  }
+
   /** Shows a peer as waiting to be admitted, until `ended` is aborted or it gets a session. */
   showPending(peer: PeerAddress, state: WorkerState, note: string, ended: AbortSignal): void {
     const known = this.#entries.get(peer.id);
@@ -120,7 +135,7 @@ export class WorkerSessions implements WorkerDirectory {
       known.state = state;
       return;
     }
-    if (this.#isClosed || ended.aborted) return;
+    if (this.#isClosed || ended.aborted || this.#barred.has(peer.id)) return;
     const entry: Entry = { peer, status: "pending", state, connectedAt: now, lastSeenAt: now, note, end: () => {} };
     this.#entries.set(peer.id, entry);
     this.#init.log.warn(note, { worker: peer.id, address: peer.address });
@@ -128,9 +143,13 @@ export class WorkerSessions implements WorkerDirectory {
     ended.addEventListener("abort", () => this.#remove(entry), { once: true });
   }
 
-  /** Opens the session of an admitted worker, until `ended` is aborted. The capability becomes the caller's. */
+  /**
+   * Opens the session of an admitted worker, until `ended` is aborted. The capability becomes the caller's. Throws
+   * `overloaded` when the gateway is closing, and `failed`, code `barred`, when the peer was barred while it was let in.
+   */
   open(peer: PeerAddress, state: WorkerState, ended: AbortSignal, { onEnded }: OpenOptions = {}): Capability {
     if (this.#isClosed) throw overloaded("the gateway is closing", { code: "draining" });
+    if (this.#barred.has(peer.id)) throw failed("this worker was barred by an operator", { code: "barred" });
     const { clock, log } = this.#init;
     let isDraining = false;
     const attemptSession: AttemptSession = {
@@ -231,6 +250,14 @@ export class WorkerSessions implements WorkerDirectory {
       if (this.#isClosed) return;
       log.error("the attempts of a worker could not be given up; their leases will end", { worker: id, error });
     }
+  }
+
+  #remember(barred: PeerId): void {
+    this.#barred.delete(barred);
+    this.#barred.add(barred);
+    if (this.#barred.size <= BARRED_REMEMBERED_MAX) return;
+    const [oldest] = this.#barred;
+    if (oldest !== undefined) this.#barred.delete(oldest);
   }
 
   #remove(entry: Entry): void {

@@ -86,6 +86,22 @@ test("a barred peer is refused, with the secret too, until it is admitted", asyn
   expect(await loginWith(worker, SECRET)).toMatchObject({ kind: "admitted" });
 });
 
+test("a worker that is barred while its login is being decided gets no session", async () => {
+  await using cluster = await GatewayCluster.open();
+  const release = cluster.trouble.holdAnswers("getAdmission");
+  const worker = cluster.connect();
+  const login = worker.login();
+  await cluster.until("its admission is looked up", () => (cluster.trouble.calls.get("getAdmission") ?? 0) > 0);
+  await cluster.quiet();
+  await cluster.gateway.sessions.forget(worker.peer);
+  release();
+  await expect(login).rejects.toMatchObject({ code: "barred" });
+  expect(cluster.gateway.sessions.list()).toEqual([]);
+  expect(await worker.login()).toMatchObject({ kind: "refused" });
+  await cluster.gateway.sessions.admit(worker.peer);
+  expect(await worker.login()).toMatchObject({ kind: "admitted" });
+});
+
 test("a proof is good for one login", async () => {
   await using cluster = await GatewayCluster.open({ isOpen: false });
   const worker = cluster.connect();

@@ -101,6 +101,24 @@ test("a store that is out of order for longer than a lease costs no attempt of a
   expect(await cluster.attempts("t")).toEqual(["running"]);
 });
 
+test("an attempt that cannot be given up does not keep other leases from being watched", async () => {
+  await using cluster = await GatewayCluster.open();
+  const silent = await cluster.join();
+  await cluster.submit("t");
+  await silent.take();
+  const release = cluster.trouble.holdAnswers("settle");
+  await cluster.pass(LEASE_MS + 1_000);
+  expect(cluster.trouble.calls.get("settle")).toBe(1);
+  const other = await cluster.join("B");
+  expect((await other.take()).id.attempt).toBe(2);
+  await cluster.pass(LEASE_MS + 1_000);
+  // The one that is being given up is not given up a second time.
+  expect(cluster.trouble.calls.get("settle")).toBe(2);
+  release();
+  await cluster.quiet();
+  expect(await cluster.attempts("t")).toEqual(["lost", "lost"]);
+});
+
 test("a worker that goes while the store cannot be read does not stay away for ever", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = await cluster.join();
