@@ -2,8 +2,10 @@
  * One runner process, seen from the pool: it is started, runs one guest at a time, and ends.
  *
  *     starting --ready--> idle <--run / end of run--> busy
- *         \_______________ any _______________/  --> ended     (killed, crashed, or it said nonsense)
+ *         \_______________ any _______________/  --> ending    (killed, or gone: what it had said is still read)
+ *                                                     ending --> ended
  *
+ * A guest whose report had been read when its process was killed has ended as it says; the process takes no other.
  * The process is sandboxed (see `runnerArguments`) and not trusted: whatever it sends is checked, and nonsense ends it.
  * Output passes through with back-pressure: while the receiver is slow the pipe is not read, and the guest blocks.
  */
@@ -28,6 +30,8 @@ import type { RunOrder, RunReport } from "./wire.ts";
 
 /** `optimized`: hot loops reach full speed on the first call, and compiling costs more; see `SMALL_CODE_BYTES_MAX`. */
 export type RunnerTier = "optimized" | "baseline";
+
+export type RunnerState = "starting" | "idle" | "busy" | "ending" | "ended";
 
 export interface GuestRequest {
   /** Names the module with its cap: equal keys, equal bytes. */
@@ -87,7 +91,7 @@ export class RunnerProcess {
   readonly #ended = Promise.withResolvers<void>();
   /** The modules that the process holds, by module key; least recently used first. */
   readonly #modules = new Map<string, number>();
-  #state: "starting" | "idle" | "busy" | "ended" = "starting";
+  #state: RunnerState = "starting";
   #run: RunUnderWay | undefined;
   #rest: Uint8Array = new Uint8Array(0);
   #nextKey = 1;
@@ -119,6 +123,7 @@ export class RunnerProcess {
       this.#stderr = (this.#stderr + text).slice(-RUNNER_STDERR_LENGTH_MAX);
     });
     child.on("error", (error) => this.#end(`it could not be started: ${error.message}`));
+    child.on("exit", () => this.#markEnding());
     child.on("close", (code, signal) =>
       this.#end(signal === null ? `it ended with code ${code}` : `it ended by ${signal}`),
     );
@@ -128,7 +133,7 @@ export class RunnerProcess {
     return this.#child.pid;
   }
 
-  get state(): "starting" | "idle" | "busy" | "ended" {
+  get state(): RunnerState {
     return this.#state;
   }
 
@@ -198,7 +203,12 @@ export class RunnerProcess {
 
   /** Ends the process at once, whatever it is doing. Idempotent. */
   kill(): void {
+    this.#markEnding();
     this.#child.kill("SIGKILL");
+  }
+
+  #markEnding(): void {
+    if (this.#state !== "ended") this.#state = "ending";
   }
 
   #load(parts: ModuleParts): number {
@@ -256,6 +266,8 @@ export class RunnerProcess {
 
   #handleFrame(kind: number, payload: Uint8Array): void {
     const run = this.#run;
+    // It was killed before it could say so.
+    if (kind === REPLY.ready && this.#state === "ending") return;
     if (kind === REPLY.ready && this.#state === "starting" && payload.length === READY_FRAME_BYTES) {
       this.#cpuMs = new DataView(payload.buffer, payload.byteOffset).getFloat64(0, true);
       this.#state = "idle";
@@ -305,7 +317,7 @@ export class RunnerProcess {
       });
     } else if (run.report !== undefined) {
       this.#run = undefined;
-      this.#state = "idle";
+      if (this.#state === "busy") this.#state = "idle";
       run.settle({
         kind: "reported",
         report: run.report,

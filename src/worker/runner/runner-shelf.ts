@@ -189,5 +189,5 @@ function rankOf({ runner, component, isTaken }: Shelved, wish: RunnerWish): numb
 }
 
 function isAlive(runner: RunnerProcess): boolean {
-  return runner.state !== "ended";
+  return runner.state !== "ending" && runner.state !== "ended";
 }

@@ -1,0 +1,116 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { silentLog } from "../../../src/base/log.ts";
+import { systemClock } from "../../../src/base/system-clock.ts";
+import { operateOnModule } from "../../../src/worker/runner/module-surgery.ts";
+import { OwnerWatch } from "../../../src/worker/runner/owner-watch.ts";
+import { prepareRunnerCode } from "../../../src/worker/runner/runner-code.ts";
+import type { GuestRequest, RunnerProcess } from "../../../src/worker/runner/runner-process.ts";
+import { RunnerShelf } from "../../../src/worker/runner/runner-shelf.ts";
+import { printing } from "./guest-modules.ts";
+
+const wish = { tier: "optimized", moduleKey: "module", component: undefined } as const;
+
+/** A shelf of one process, and room for its successor. */
+class ShelfHarness implements AsyncDisposable {
+  readonly shelf: RunnerShelf;
+  readonly #watch: OwnerWatch;
+  readonly #folder: string;
+
+  private constructor(shelf: RunnerShelf, watch: OwnerWatch, folder: string) {
+    this.shelf = shelf;
+    this.#watch = watch;
+    this.#folder = folder;
+  }
+
+  static async open(): Promise<ShelfHarness> {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-shelf-"));
+    const code = await prepareRunnerCode(folder, "main");
+    const watch = new OwnerWatch(silentLog);
+    const shelf = new RunnerShelf({
+      code,
+      warm: 1,
+      max: 2,
+      runsPerRunner: 100,
+      watch,
+      clock: systemClock,
+      log: silentLog,
+    });
+    await shelf.open();
+    return new ShelfHarness(shelf, watch, folder);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shelf.close();
+    await this.#watch.close();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** A guest that prints and ends; `onOutput` holds the report of its end back, though it is read. */
+function request(onOutput: () => Promise<void>): GuestRequest {
+  const { chunks, memoryExport, startExport } = operateOnModule(printing("x"), 1);
+  return {
+    moduleKey: "module",
+    loadParts: async () => ({ cores: [chunks], glue: undefined }),
+    order: {
+      entry: { kind: "command", memoryExport, startExport },
+      args: [],
+      env: {},
+      outputBytesMax: 1_000,
+      outputLimit: "truncate",
+    },
+    stdin: new Uint8Array(0),
+    io: { write: onOutput },
+  };
+}
+
+/** Kills the process between its report of the guest's end and the end of the run. */
+async function runAndKill(runner: RunnerProcess): Promise<string> {
+  const cpuMs = runner.cpuMs;
+  const verdict = await runner.run(
+    request(async () => {
+      // The report, once read, adds to the CPU time.
+      while (runner.cpuMs === cpuMs) await new Promise((resolve) => setImmediate(resolve));
+      runner.kill();
+    }),
+  );
+  return verdict.kind;
+}
+
+describe("a runner that was killed when its guest had just ended", () => {
+  test("still tells how the guest ended", async () => {
+    await using harness = await ShelfHarness.open();
+    expect(await runAndKill(await harness.shelf.take(wish))).toBe("reported");
+  });
+
+  test("is not idle again", async () => {
+    await using harness = await ShelfHarness.open();
+    const runner = await harness.shelf.take(wish);
+    await runAndKill(runner);
+    expect(runner.state).toBe("ending");
+  });
+
+  test("gets no other guest", async () => {
+    await using harness = await ShelfHarness.open();
+    const killed = await harness.shelf.take(wish);
+    await runAndKill(killed);
+    harness.shelf.giveBack(killed);
+    const next = await harness.shelf.take(wish);
+    expect(next).not.toBe(killed);
+    expect((await next.run(request(async () => {}))).kind).toBe("reported");
+  });
+});
+
+describe("a runner that was killed while it waited", () => {
+  test("gets no guest", async () => {
+    await using harness = await ShelfHarness.open();
+    const [first] = harness.shelf.runners();
+    first?.kill();
+    const runner = await harness.shelf.take(wish);
+    expect(runner).not.toBe(first);
+    expect(runner.state).toBe("idle");
+  });
+});
