@@ -1,11 +1,11 @@
 /** `/tasks/{id}/logs`: a run's log as its bytes, or live as server-sent events. */
 import { type Request, type Response, Router } from "express";
-import { once } from "node:events";
 import { type HeldText, formatLogPosition, parseLogPosition } from "../../api/log-event.ts";
 import type { LogEndJson, LogTextJson, LogTruncatedJson } from "../../api/log-event.ts";
 import { shown } from "../../api/form-fields.ts";
 import type { Task } from "../../model/task.ts";
 import type { OutputChunk } from "../../store/store.ts";
+import { drained } from "./drained.ts";
 import type { HttpContext } from "./http-context.ts";
 import { type LogFollowInit, followLog, readHeld } from "./log-follow.ts";
 import { type LogText, LogTextReader } from "./log-text.ts";
@@ -28,7 +28,7 @@ export function logsRouter(context: HttpContext): Router {
     if (follow === true || wantsEvents) {
       const { follow: init, held } = parseLogQuery(context, request, task, follow ?? true);
       await sendLive(context, response, init, await readAllHeld(init, held));
-    } else await sendPlain(response, parseLogQuery(context, request, task, false).follow);
+    } else await sendPlain(context, response, parseLogQuery(context, request, task, false).follow);
   });
   return router;
 }
@@ -88,13 +88,17 @@ function badEventId(text: string): Error {
   return invalidFields([{ field: "Last-Event-ID", message }]);
 }
 
-async function sendPlain(response: Response, init: LogFollowInit): Promise<void> {
+async function sendPlain({ clock }: HttpContext, response: Response, init: LogFollowInit): Promise<void> {
   const gone = new AbortController();
+  const { signal } = gone;
   response.on("close", () => gone.abort());
   response.setHeader("content-type", "text/plain; charset=utf-8");
-  for await (const item of followLog(init, gone.signal)) {
-    if (item.kind !== "chunk" || response.write(item.chunk.bytes)) continue;
-    if (!response.destroyed) await once(response, "drain", { signal: gone.signal });
+  if (response.req.method !== "HEAD") {
+    for await (const item of followLog(init, signal)) {
+      if (item.kind !== "chunk") continue;
+      response.write(item.chunk.bytes);
+      await drained(response, { clock, signal, onStall: () => response.destroy() });
+    }
   }
   response.end();
 }
@@ -129,8 +133,8 @@ async function sendEvents(stream: SseStream, init: LogFollowInit, held: readonly
         break;
       case "truncated": {
         sendTexts(item.run, reader.flush());
-        const data: LogTruncatedJson = { run: item.run, offset: item.outputBytes };
-        stream.send({ event: "truncated", data: JSON.stringify(data), id: formatLogPosition(data) });
+        const cut: LogTruncatedJson = { run: item.run, offset: item.outputBytes };
+        stream.send({ event: "truncated", data: JSON.stringify(cut), id: formatLogPosition(cut) });
         break;
       }
       case "run-end":
@@ -138,8 +142,8 @@ async function sendEvents(stream: SseStream, init: LogFollowInit, held: readonly
         reader = new LogTextReader(0);
         break;
       case "end": {
-        const data: LogEndJson = { run: item.run ?? null, state: item.state };
-        stream.send({ event: "end", data: JSON.stringify(data) });
+        const end: LogEndJson = { run: item.run ?? null, state: item.state };
+        stream.send({ event: "end", data: JSON.stringify(end) });
         break;
       }
     }
@@ -148,6 +152,6 @@ async function sendEvents(stream: SseStream, init: LogFollowInit, held: readonly
 }
 
 function textEvent(run: number, { attempt, offset, text, stream, next }: LogText): Parameters<SseStream["send"]>[0] {
-  const data: LogTextJson = { run, attempt, offset, text };
-  return { event: stream, data: JSON.stringify(data), id: formatLogPosition({ run, ...next }) };
+  const content: LogTextJson = { run, attempt, offset, text };
+  return { event: stream, data: JSON.stringify(content), id: formatLogPosition({ run, ...next }) };
 }

@@ -5,7 +5,8 @@
 import type { ServerResponse } from "node:http";
 import { SSE_PING, type SseEventInit, formatSse } from "../../api/sse.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
-import { SSE_BUFFER_BYTES_MAX, SSE_CONNECTIONS_MAX, SSE_PING_EVERY_MS, SSE_STALL_MS_MAX } from "../../base/limits.ts";
+import { SSE_BUFFER_BYTES_MAX, SSE_CONNECTIONS_MAX, SSE_PING_EVERY_MS } from "../../base/limits.ts";
+import { drained } from "./drained.ts";
 import { Refusal } from "./problem.ts";
 
 /** When a reader that was cut off comes back, in milliseconds. */
@@ -34,6 +35,8 @@ export class SseStreams {
     }
     const stream = new SseStream(response, this.#clock, () => void this.#open.delete(stream));
     this.#open.add(stream);
+    // Whoever asks only for the head has it now.
+    if (response.req.method === "HEAD") stream.end();
     return stream;
   }
 
@@ -63,8 +66,6 @@ export class SseStream {
     });
     response.write(`retry: ${RETRY_MS}\n\n`);
     this.#ping = this.#armPing();
-    // Whoever asks only for the head has it now.
-    if (response.req.method === "HEAD") this.end();
   }
 
   /** Aborted when the stream has ended, for whatever reason. */
@@ -81,13 +82,7 @@ export class SseStream {
 
   /** Resolves when the reader has taken enough for more. A reader that takes nothing for long is cut off. */
   async ready(): Promise<void> {
-    if (!this.#response.writableNeedDrain || this.signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    using _ = this.#clock.setTimer(SSE_STALL_MS_MAX, () => this.cut());
-    this.#response.once("drain", resolve);
-    this.signal.addEventListener("abort", () => resolve(), { once: true });
-    await promise;
-    this.#response.off("drain", resolve);
+    await drained(this.#response, { clock: this.#clock, signal: this.signal, onStall: () => this.cut() });
   }
 
   /** Ends after what was sent. */

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { connect } from "node:net";
+import { text as readText } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
 import { SSE_PING_EVERY_MS, SSE_STALL_MS_MAX } from "../../../src/base/limits.ts";
 import { ApiGateway } from "../../support/api-gateway.ts";
@@ -66,4 +67,44 @@ describe("a live stream", () => {
     expect([response.status, response.headers.get("content-type")]).toEqual([200, "text/event-stream; charset=utf-8"]);
     await expect.poll(() => metrics(gateway)).toContain("capmesh_live_streams 0");
   });
+
+  test.each(["/events", "/tasks/a/logs?follow=1", "/tasks/a/logs"])(
+    "a connection on which the head of %s was asked for takes more requests",
+    async (path) => {
+      await using gateway = await ApiGateway.open();
+      await gateway.client().submit({ wasm, id: "a" });
+      const socket = connect(gateway.port, "127.0.0.1");
+      const text = readText(socket);
+      socket.write(`HEAD ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+      socket.write("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+      expect((await text).match(/HTTP\/1\.1 \d+|"status":"ok"/g)).toEqual([
+        "HTTP/1.1 200",
+        "HTTP/1.1 200",
+        '"status":"ok"',
+      ]);
+    },
+  );
+});
+
+test("a plain log whose reader takes nothing for long is cut off", async () => {
+  const clock = new ManualClock();
+  await using gateway = await ApiGateway.open({ clock });
+  await gateway.client().submit({ wasm, id: "a", outputMax: 30_000_000 });
+  const attempt = await gateway.start("a");
+  const line = "0123456789abcde\n".repeat(8_000);
+  for (let count = 0; count < 150; count++) await gateway.write(attempt, "stdout", line);
+  const socket = connect(gateway.port, "127.0.0.1").pause();
+  socket.on("error", () => {});
+  socket.write("GET /tasks/a/logs HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  // The request for the metrics is open too.
+  await expect.poll(() => metrics(gateway), { timeout: 20_000 }).toContain("capmesh_http_requests_open 2");
+  const moved = async (): Promise<string> => {
+    clock.advance(SSE_STALL_MS_MAX);
+    return metrics(gateway);
+  };
+  await expect.poll(moved, { timeout: 30_000 }).toContain("capmesh_http_requests_open 1");
+  await expect.poll(() => clock.pendingTimers).toBe(0);
+  const closed = once(socket, "close");
+  socket.resume();
+  await closed;
 });
