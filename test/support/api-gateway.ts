@@ -25,7 +25,10 @@ import type { OutputStream, Store } from "../../src/store/store.ts";
 export const WORKER = requirePeer("12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2");
 
 export interface ApiGatewayInit extends Partial<
-  Pick<HttpServerInit, "address" | "adminToken" | "allowHosts" | "moduleBytesMax" | "readiness" | "tls">
+  Pick<
+    HttpServerInit,
+    "address" | "adminToken" | "allowHosts" | "moduleBytesMax" | "uploadsBytesHeldMax" | "readiness" | "tls"
+  >
 > {
   readonly clock?: Clock;
 }
@@ -100,6 +103,7 @@ export class ApiGateway implements AsyncDisposable {
       adminToken: this.#init.adminToken,
       tls: this.#init.tls,
       moduleBytesMax: this.#init.moduleBytesMax,
+      uploadsBytesHeldMax: this.#init.uploadsBytesHeldMax,
     });
   }
 

@@ -13,12 +13,13 @@ import { FIELDS_MAX, FIELD_BYTES_MAX } from "../../base/limits.ts";
 /** What is written to it comes out as parts. A file's stream must be read to its end before more parts come. */
 export interface FormParser extends Writable {
   on(event: "file", listener: (name: string | undefined, stream: Readable) => void): this;
-  on(event: "field", listener: (name: string | undefined, value: string, info: FieldInfo) => void): this;
+  on(event: "field", listener: (name: string | undefined, value: string, field: FieldMarks) => void): this;
   on(event: "partsLimit" | "drain" | "finish", listener: () => void): this;
   on(event: "error", listener: (error: Error) => void): this;
 }
 
-export interface FieldInfo {
+/** What the parser says beside a field's text. */
+export interface FieldMarks {
   readonly valueTruncated: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
  * Receives the form of a submission. The module's bytes go to the blob store as they come, held by nobody; text fields
- * and stdin are kept in memory, under limits. Parts may come in any order.
+ * and stdin are kept in memory, under limits, and within the memory that all forms share. Parts may come in any order.
  *
  * Whatever goes wrong (a limit, a form that cannot be read, a store that fails, a client that goes away), reading
  * stops, the module's writer is disposed, and nothing stays behind. The request itself is left as it is, so that it can
@@ -14,6 +14,7 @@ import { unwantedFileMessage } from "../../api/submission.ts";
 import { messageOf } from "../../base/errors.ts";
 import { FIELDS_MAX, FIELD_BYTES_MAX, SPEC_BYTES_MAX, STDIN_BYTES_MAX, UPLOAD_IDLE_MS_MAX } from "../../base/limits.ts";
 import type { BlobStore, BlobWriter } from "../../store/blobs.ts";
+import type { BudgetShare, ByteBudget } from "./byte-budget.ts";
 import { type FormParser, openFormParser } from "./form-parser.ts";
 import { ClientGone, Refusal } from "./problem.ts";
 
@@ -21,9 +22,11 @@ export interface FormUploadOptions {
   readonly blobs: BlobStore;
   readonly moduleBytesMax: number;
   readonly requestBytesMax: number;
+  /** What all forms together may hold in memory. One that would pass it is refused, to be sent again. */
+  readonly memory: ByteBudget;
 }
 
-/** A form as it came, unchecked. It owns the module's writer. */
+/** A form as it came, unchecked. It owns the module's writer, and its share of the memory. */
 export interface ReceivedForm extends AsyncDisposable {
   readonly texts: FormTexts;
   readonly stdinFile?: Uint8Array | undefined;
@@ -56,6 +59,8 @@ class FormUpload implements ReceivedForm {
   readonly #request: IncomingMessage;
   readonly #options: FormUploadOptions;
   readonly #form: FormParser;
+  /** Every byte that was read and has not gone to the blob store. */
+  readonly #share: BudgetShare;
   readonly #received = Promise.withResolvers<void>();
   /** Files being read. None rejects: a failure ends the whole. */
   readonly #files: Promise<void>[] = [];
@@ -71,6 +76,7 @@ class FormUpload implements ReceivedForm {
     this.#request = request;
     this.#options = options;
     this.#form = openForm(request);
+    this.#share = options.memory.openShare();
   }
 
   async receive(): Promise<void> {
@@ -100,12 +106,13 @@ class FormUpload implements ReceivedForm {
   async [Symbol.asyncDispose](): Promise<void> {
     const { module } = this;
     this.module = undefined;
+    this.#share[Symbol.dispose]();
     await module?.[Symbol.asyncDispose]();
   }
 
   #listen(): void {
     this.#form
-      .on("field", (name, value, info) => this.#takeField(name, value, info.valueTruncated))
+      .on("field", (name, value, { valueTruncated }) => this.#takeField(name, value, valueTruncated))
       .on("file", (name, stream) => void this.#files.push(this.#takeFile(name, stream)))
       .on("partsLimit", () => this.#fail(tooManyFields()))
       .on("error", (error) => this.#fail(unreadableForm(error)))
@@ -118,6 +125,10 @@ class FormUpload implements ReceivedForm {
     this.#bytes += chunk.length;
     if (this.#bytes > this.#options.requestBytesMax) {
       this.#fail(tooLarge(this.#options));
+      return;
+    }
+    if (!this.#share.take(chunk.length)) {
+      this.#fail(tooManyUploads());
       return;
     }
     if (this.#parse(chunk)) return;
@@ -182,9 +193,15 @@ class FormUpload implements ReceivedForm {
       this.#fail(new Refusal("invalid-form", "A part of the form has no name: give each part one."));
       return;
     }
-    this.#textBytes += Buffer.byteLength(value);
+    const bytes = Buffer.byteLength(value);
+    this.#textBytes += bytes;
     if (isTruncated || this.#textBytes > TEXT_BYTES_MAX) {
       this.#fail(fieldTooLarge(name.slice(0, 64), FIELD_BYTES_MAX));
+      return;
+    }
+    // A text takes up to twice its bytes while it is text.
+    if (!this.#share.take(bytes)) {
+      this.#fail(tooManyUploads());
       return;
     }
     const values = this.texts.get(name);
@@ -210,7 +227,7 @@ class FormUpload implements ReceivedForm {
         const field = (name ?? "").slice(0, 64);
         const isFile = name === "wasm" || name === "stdin";
         this.errors.push({ field, message: isFile ? "came twice: send one file" : unwantedFileMessage(field) });
-        for await (const _ of this.#piecesOf(stream));
+        for await (const piece of this.#piecesOf(stream)) this.#share.giveBack(piece.length);
       }
     } catch (thrown) {
       this.#fail(thrown);
@@ -225,6 +242,7 @@ class FormUpload implements ReceivedForm {
       bytes += piece.length;
       if (bytes > this.#options.moduleBytesMax) throw tooLarge(this.#options);
       await writer.write(piece);
+      this.#share.giveBack(piece.length);
     }
   }
 
@@ -269,6 +287,13 @@ function unreadableForm(thrown: unknown): Refusal {
 
 function tooManyFields(): Refusal {
   return new Refusal("too-large", `The form has more than ${FIELDS_MAX} parts: send args and env as JSON.`);
+}
+
+/** As many forms are coming in as there is room for. */
+export function tooManyUploads(): Refusal {
+  return new Refusal("not-ready", "Too many submissions are coming in at once: send this again in a moment.", {
+    headers: { "retry-after": "1" },
+  });
 }
 
 /** For a module or a whole request. */

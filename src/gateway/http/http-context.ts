@@ -6,6 +6,7 @@ import type { Store } from "../../store/store.ts";
 import type { EventHub } from "../events.ts";
 import type { ModulePins } from "../module-pins.ts";
 import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
+import type { ByteBudget } from "./byte-budget.ts";
 import type { SseStreams } from "./sse-stream.ts";
 import type { IncomingMessage } from "node:http";
 
@@ -22,6 +23,8 @@ export interface HttpContext {
   readonly log: Log;
   readonly version: string;
   readonly moduleBytesMax: number;
+  /** Shared by all forms that come in. */
+  readonly uploadMemory: ByteBudget;
   readonly streams: SseStreams;
   /** Aborted when the server begins to close: whoever waits answers with what there is. */
   readonly closing: AbortSignal;

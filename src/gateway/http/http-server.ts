@@ -10,7 +10,15 @@ import type { AddressInfo } from "node:net";
 import { V7Generator } from "uuidv7";
 import type { Clock } from "../../base/clock.ts";
 import { failed, messageOf } from "../../base/errors.ts";
-import { HTTP_CONNECTIONS_MAX, MODULE_BYTES_MAX, REQUEST_MS_MAX } from "../../base/limits.ts";
+import {
+  HTTP_CONNECTIONS_MAX,
+  HTTP_DISPOSE_GRACE_MS,
+  HTTP_HEAD_MS_MAX,
+  HTTP_KEEP_ALIVE_MS,
+  MODULE_BYTES_MAX,
+  REQUEST_MS_MAX,
+  UPLOADS_BYTES_HELD_MAX,
+} from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { BlobStore } from "../../store/blobs.ts";
 import type { Store } from "../../store/store.ts";
@@ -18,6 +26,7 @@ import type { EventHub } from "../events.ts";
 import { ModulePins } from "../module-pins.ts";
 import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
 import { isLoopback } from "./access.ts";
+import { ByteBudget } from "./byte-budget.ts";
 import { EventHistory } from "./event-history.ts";
 import { httpApp } from "./http-app.ts";
 import type { HttpContext } from "./http-context.ts";
@@ -48,13 +57,9 @@ export interface HttpServerInit {
   /** PEM. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly moduleBytesMax?: number | undefined;
+  /** What the forms that come in may hold in memory together. */
+  readonly uploadsBytesHeldMax?: number | undefined;
 }
-
-/** How long disposal waits for requests that are under way. */
-const DISPOSE_GRACE_MS = 1_000;
-/** An idle connection is kept for the next request; longer than the usual proxies keep theirs. */
-const KEEP_ALIVE_MS = 75_000;
-const HEADERS_MS_MAX = 30_000;
 
 export class HttpServer implements AsyncDisposable {
   /** `http://127.0.0.1:8080`, with the port that was taken. */
@@ -132,7 +137,7 @@ export class HttpServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const grace = new AbortController();
-    using _ = this.#clock.setTimer(DISPOSE_GRACE_MS, () => grace.abort());
+    using _ = this.#clock.setTimer(HTTP_DISPOSE_GRACE_MS, () => grace.abort());
     await this.close({ signal: grace.signal });
   }
 
@@ -163,6 +168,7 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     log,
     version,
     moduleBytesMax: init.moduleBytesMax ?? MODULE_BYTES_MAX,
+    uploadMemory: new ByteBudget(init.uploadsBytesHeldMax ?? UPLOADS_BYTES_HELD_MAX),
     streams,
     closing,
     newId: () => ids.generateOrResetWithTs(Math.trunc(clock.now())).toString(),
@@ -172,8 +178,8 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
 
 function createHttpServer(init: HttpServerInit, app: RequestListener, heldBack: WeakSet<IncomingMessage>): Server {
   const options = {
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    headersTimeout: HEADERS_MS_MAX,
+    keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
+    headersTimeout: HTTP_HEAD_MS_MAX,
     requestTimeout: REQUEST_MS_MAX,
     noDelay: true,
   };

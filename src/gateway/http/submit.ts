@@ -1,6 +1,7 @@
 /**
  * `POST /tasks`: receives the form, checks it and the module, and only then stores. What is refused leaves nothing
- * behind, and neither does a client that goes away before its form is complete.
+ * behind, and neither does a client that goes away before its form is complete. Submissions over RPC are accepted by the
+ * same code (`acceptForm`).
  */
 import type { Request, RequestHandler, Response } from "express";
 import { readFile } from "node:fs/promises";
@@ -20,9 +21,9 @@ import type { EntryKind, ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
 import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
-import { type ReceivedForm, receiveForm, tooLarge } from "./form-upload.ts";
+import { type ReceivedForm, receiveForm, tooLarge, tooManyUploads } from "./form-upload.ts";
 import type { HttpContext } from "./http-context.ts";
-import { Refusal, hasBody, invalidFields } from "./problem.ts";
+import { ClientGone, Refusal, hasBody, invalidFields } from "./problem.ts";
 import { Semaphore } from "./semaphore.ts";
 
 /** A request is longer than its module by this much at most. */
@@ -36,15 +37,15 @@ export function submitTask(context: HttpContext): RequestHandler {
   return async (request: Request, response: Response) => {
     checkHead(request, context);
     if (uploads >= UPLOADS_MAX) {
-      throw new Refusal("not-ready", "Too many submissions are coming in at once: send this again in a moment.", {
-        headers: { "retry-after": "1" },
-      });
+      throw tooManyUploads();
     }
     uploads++;
+    const gone = new AbortController();
+    response.on("close", () => gone.abort(new ClientGone()));
     try {
       if (context.heldBack.delete(request)) response.writeContinue();
       await using form = await receiveForm(request, uploadOptions(context));
-      const task = await acceptForm(context, form, inspections);
+      const task = await acceptForm(context, form, inspections, { signal: gone.signal });
       response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
     } finally {
       uploads--;
@@ -54,6 +55,10 @@ export function submitTask(context: HttpContext): RequestHandler {
 
 /** What can be said before the body is read. */
 function checkHead(request: Request, context: HttpContext): void {
+  if (request.headers["idempotency-key"] !== undefined) {
+    const message = "is not supported by this version yet: leave it out; an `id` of your own is taken only once";
+    throw invalidFields([{ field: "Idempotency-Key", message }]);
+  }
   const reason = context.readiness.notReadyBecause();
   if (reason !== undefined) {
     throw new Refusal("not-ready", `The gateway takes no work now: ${reason}. Send this again, or elsewhere.`, {
@@ -73,11 +78,29 @@ function checkHead(request: Request, context: HttpContext): void {
   if (Number(request.headers["content-length"] ?? 0) > options.requestBytesMax) throw tooLarge(options);
 }
 
-function uploadOptions({ blobs, moduleBytesMax }: HttpContext): Parameters<typeof receiveForm>[1] {
-  return { blobs, moduleBytesMax, requestBytesMax: moduleBytesMax + REQUEST_OVERHEAD_BYTES_MAX };
+function uploadOptions({ blobs, moduleBytesMax, uploadMemory }: HttpContext): Parameters<typeof receiveForm>[1] {
+  return { blobs, moduleBytesMax, requestBytesMax: moduleBytesMax + REQUEST_OVERHEAD_BYTES_MAX, memory: uploadMemory };
 }
 
-async function acceptForm(context: HttpContext, form: ReceivedForm, inspections: Semaphore): Promise<Task> {
+/** What accepting a submission takes, however it came. */
+export interface SubmitContext extends Pick<
+  HttpContext,
+  "store" | "blobs" | "pins" | "tasks" | "clock" | "log" | "newId"
+> {
+  /** A module whose bytes the caller has pinned, and which no task may have used yet. */
+  readonly pinned?: ((digest: Digest) => ModuleInspection | undefined) | undefined;
+}
+
+/**
+ * Checks all of it and creates the task. The form stays the caller's. Rejects with a Refusal, or as the store does; with
+ * the signal's reason while the module waits for its inspection.
+ */
+export async function acceptForm(
+  context: SubmitContext,
+  form: Omit<ReceivedForm, keyof AsyncDisposable>,
+  inspections: Semaphore,
+  { signal }: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<Task> {
   const { texts, stdinFile, module } = form;
   const parsed = parseSubmission({ texts, stdinFile, hasModuleFile: module !== undefined, now: context.clock.now() });
   if (form.errors.length > 0 || !parsed.ok) {
@@ -87,7 +110,7 @@ async function acceptForm(context: HttpContext, form: ReceivedForm, inspections:
   if (submission.id !== undefined) await refuseTakenId(context, submission.id);
   if (module !== undefined) {
     const finished = await module.finish();
-    const inspection = await inspections.run(async () => inspectFile(finished.path));
+    const inspection = await inspections.run(() => inspectFile(finished.path), { signal });
     return acceptUpload(context, submission, { writer: module, digest: finished.digest, inspection });
   }
   assert(submission.module !== undefined, "a submission has a module, as a file or by its digest");
@@ -95,7 +118,7 @@ async function acceptForm(context: HttpContext, form: ReceivedForm, inspections:
 }
 
 /** Saves the upload of a module whose task cannot be; the store decides again. */
-async function refuseTakenId({ store }: HttpContext, id: TaskId): Promise<void> {
+async function refuseTakenId({ store }: SubmitContext, id: TaskId): Promise<void> {
   if ((await store.getTask(id)) !== undefined) throw idTaken(id);
 }
 
@@ -105,7 +128,7 @@ interface Upload {
   readonly inspection: ModuleInspection;
 }
 
-async function acceptUpload(context: HttpContext, submission: Submission, upload: Upload): Promise<Task> {
+async function acceptUpload(context: SubmitContext, submission: Submission, upload: Upload): Promise<Task> {
   const { writer, digest, inspection } = upload;
   const entry = checkModule(submission, inspection, "wasm");
   if ((await context.store.countUnfinishedTasks()) >= QUEUED_TASKS_MAX) throw queueFull();
@@ -115,37 +138,44 @@ async function acceptUpload(context: HttpContext, submission: Submission, upload
   });
 }
 
-async function acceptKnown(context: HttpContext, submission: Submission, digest: Digest): Promise<Task> {
+async function acceptKnown(context: SubmitContext, submission: Submission, digest: Digest): Promise<Task> {
   return withPin(context, digest, async () => {
-    const known = await context.store.getModule(digest);
+    const inspection = context.pinned?.(digest) ?? (await context.store.getModule(digest))?.inspection;
     await using blob = await context.blobs.open(digest);
-    if (known === undefined || blob === undefined) {
+    if (inspection === undefined || blob === undefined) {
       const message = "names a module that this gateway does not have: send the file as wasm";
       throw invalidFields([{ field: "module", message }]);
     }
-    const entry = checkModule(submission, known.inspection, "module");
-    return await createTask(context, submission, { digest, inspection: known.inspection, entry });
+    const entry = checkModule(submission, inspection, "module");
+    return await createTask(context, submission, { digest, inspection, entry });
   });
 }
 
 /** Holds the module while `accept` makes the task that refers to it. If none is made, the bytes may go. */
-async function withPin(context: HttpContext, digest: Digest, accept: () => Promise<Task>): Promise<Task> {
-  const { pins, store, blobs, log } = context;
-  const pin = await pins.pin(digest);
+async function withPin(context: SubmitContext, digest: Digest, accept: () => Promise<Task>): Promise<Task> {
+  const pin = await context.pins.pin(digest);
   try {
     return await accept();
   } catch (thrown) {
     pin[Symbol.dispose]();
-    try {
-      await pins.retire(digest, async () => {
-        if (!(await store.isModuleUsed(digest))) await blobs.delete(digest);
-      });
-    } catch (error) {
-      log.warn("a module that no task uses could not be deleted", { module: digest, error });
-    }
+    await forgetUnused(context, digest);
     throw thrown;
   } finally {
     pin[Symbol.dispose]();
+  }
+}
+
+/** Deletes the bytes of a module that is not pinned and that no task uses. Never rejects. */
+export async function forgetUnused(
+  { pins, store, blobs, log }: Pick<SubmitContext, "pins" | "store" | "blobs" | "log">,
+  digest: Digest,
+): Promise<void> {
+  try {
+    await pins.retire(digest, async () => {
+      if (!(await store.isModuleUsed(digest))) await blobs.delete(digest);
+    });
+  } catch (error) {
+    log.warn("a module that no task uses could not be deleted", { module: digest, error });
   }
 }
 
@@ -155,7 +185,7 @@ interface CheckedModule {
   readonly entry: EntryKind;
 }
 
-async function createTask(context: HttpContext, submission: Submission, module: CheckedModule): Promise<Task> {
+async function createTask(context: SubmitContext, submission: Submission, module: CheckedModule): Promise<Task> {
   const { digest, inspection, entry } = module;
   const id = submission.id ?? parseTaskId(context.newId());
   assert(id !== undefined, "a UUID is a task id");
@@ -166,7 +196,8 @@ async function createTask(context: HttpContext, submission: Submission, module: 
   return result.task;
 }
 
-async function inspectFile(path: string): Promise<ModuleInspection> {
+/** Rejects with a Refusal where the file is no module that can run. */
+export async function inspectFile(path: string): Promise<ModuleInspection> {
   const inspected = inspectModule(await readFile(path));
   if (!inspected.ok) throw rejected("wasm", inspected.reason);
   return inspected.inspection;

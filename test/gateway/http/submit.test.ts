@@ -320,6 +320,39 @@ describe("a submission that cannot be is refused, and nothing of it stays:", () 
   });
 });
 
+test("an Idempotency-Key is refused, since it would not be honoured", async () => {
+  await using gateway = await ApiGateway.open();
+  const response = await post(gateway, formOf({ wasm }), { "idempotency-key": "k1" });
+  const { status, code, errors } = await refusalOf(gateway, response);
+  expect([status, code]).toEqual([400, "invalid-field"]);
+  expect(errors).toEqual([
+    { field: "Idempotency-Key", message: expect.stringMatching(/^is not supported by this version yet: /) },
+  ]);
+});
+
+test("forms that hold more memory than there is for all are told to come back, and what they held is free again", async () => {
+  await using gateway = await ApiGateway.open({ uploadsBytesHeldMax: 1_000_000 });
+  const large = formOf({ wasm, stdin: new Blob([new Uint8Array(1_100_000)]) });
+  const response = await post(gateway, large);
+  expect(response.headers.get("retry-after")).toBe("1");
+  expect(await refusalOf(gateway, response)).toMatchObject({ status: 503, code: "not-ready" });
+  const texts = formOf({ wasm, args: Array.from({ length: 6 }, () => "x".repeat(100_000)) });
+  expect(await refusalOf(gateway, await post(gateway, texts))).toMatchObject({ status: 503, code: "not-ready" });
+  for (const id of ["a", "b", "c"]) {
+    const fitting = formOf({ wasm, id, stdin: new Blob([new Uint8Array(700_000)]) });
+    expect((await post(gateway, fitting)).status).toBe(201);
+  }
+});
+
+test("a module takes none of the memory that forms share, and neither does a part that nobody wants", async () => {
+  await using gateway = await ApiGateway.open({ uploadsBytesHeldMax: 1_000_000 });
+  const big = new Uint8Array(5_000_000);
+  const asModule = await refusalOf(gateway, await post(gateway, formOf({ wasm: new Blob([big]) })));
+  expect([asModule.status, asModule.code]).toEqual([422, "module-rejected"]);
+  const asField = await refusalOf(gateway, await post(gateway, formOf({ wasm, id: new Blob([big]) })));
+  expect([asField.status, asField.code]).toEqual([400, "invalid-field"]);
+});
+
 test("a taken id is refused, and the task that has it stays", async () => {
   await using gateway = await ApiGateway.open();
   await post(gateway, formOf({ wasm, id: "a" }));
