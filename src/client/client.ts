@@ -13,6 +13,13 @@ import { type MemberJson, type WorkerJson, memberSchema, workerSchema } from "..
 import { Backoff } from "../base/backoff.ts";
 import { type Clock, sleep } from "../base/clock.ts";
 import { ClusterError } from "../base/errors.ts";
+import {
+  CLIENT_PAGE_LENGTH,
+  CLIENT_WAIT_MS,
+  RECONNECT_FIRST_MS,
+  RECONNECT_MAX_MS,
+  RECONNECT_MS_MAX_DEFAULT,
+} from "../base/limits.ts";
 import { systemClock } from "../base/system-clock.ts";
 import { HttpExchange } from "./http-exchange.ts";
 import { type LogChunk, type LogOptions, readLog } from "./log-reader.ts";
@@ -40,13 +47,6 @@ export interface ListTasksOptions extends CallOptions {
   /** Tasks in all. Default: every one. */
   readonly limit?: number | undefined;
 }
-
-const RECONNECT_MS_MAX_DEFAULT = 60_000;
-const RECONNECT_FIRST_MS = 200;
-const RECONNECT_MAX_MS = 2_000;
-/** How long one question for a task's end stays open. */
-const WAIT_SECONDS = 25;
-const PAGE_LENGTH = 500;
 
 export class CapmeshClient {
   readonly #exchange: HttpExchange;
@@ -148,7 +148,7 @@ export class CapmeshClient {
     for (;;) {
       try {
         const task = await this.#exchange.json(ROUTES.task(id), taskSchema, {
-          query: { wait: wasReached ? WAIT_SECONDS : undefined },
+          query: { wait: wasReached ? CLIENT_WAIT_MS / 1_000 : undefined },
           signal,
         });
         if (hasFinished(task)) return task;
@@ -182,7 +182,7 @@ export class CapmeshClient {
     let left = limit;
     let cursor: string | undefined;
     while (left > 0) {
-      const pageQuery = { ...query, limit: Math.min(PAGE_LENGTH, left), cursor };
+      const pageQuery = { ...query, limit: Math.min(CLIENT_PAGE_LENGTH, left), cursor };
       const response = await this.#exchange.open(path, { query: pageQuery, signal });
       cursor = nextCursor(response.headers.get("link"));
       const items = await this.#exchange.read(response, z.array(schema), signal);

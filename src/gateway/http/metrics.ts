@@ -111,8 +111,8 @@ function registerCluster({ store, workers, streams }: HttpContext, registry: Reg
 }
 
 function registerProcess(registry: Registry, version: string): void {
-  const info = new Gauge({ name: "capmesh_build", help: "Always 1.", labelNames: ["version"], registers: [registry] });
-  info.set({ version }, 1);
+  const build = new Gauge({ name: "capmesh_build", help: "Always 1.", labelNames: ["version"], registers: [registry] });
+  build.set({ version }, 1);
   gauge(registry, "process_resident_memory_bytes", "Memory of the process.", () => process.memoryUsage.rss());
   gauge(registry, "nodejs_heap_used_bytes", "JavaScript heap in use.", () => process.memoryUsage().heapUsed);
   gauge(registry, "process_cpu_seconds_total", "CPU time of the process.", () => {
