@@ -4,16 +4,13 @@
  * argument is where jco is. The component is a stranger's and jco a large program: so it gets a process, the permission
  * model, a time limit, and its output is only ever run in a runner.
  */
-import { readSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 import { registerHooks } from "node:module";
 import process from "node:process";
 import { encodeComponentParts } from "../component-parts.ts";
 
-const STDIN_FD = 0;
-const STDERR_FD = 2;
 const PARTS_FD = 3;
-const READ_BYTES = 1_048_576;
-/** Exit code for a component that jco refuses; the reason is on stderr. */
+/** Exit code for a component that jco refuses; the reason is on stderr. Whatever else goes wrong has another. */
 const REFUSED = 2;
 
 interface Transpiler {
@@ -27,28 +24,25 @@ function parseTranspiler(loaded: unknown): Transpiler {
   return loaded as Transpiler;
 }
 
-function readAll(fd: number): Uint8Array {
+/** As a stream: what is loaded besides may set the pipe not to block, and a plain read of it would then fail. */
+async function readStdin(): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
-  for (;;) {
-    const chunk = new Uint8Array(READ_BYTES);
-    const count = readSync(fd, chunk);
-    if (count === 0) return concat(chunks);
-    chunks.push(chunk.subarray(0, count));
-  }
+  for await (const chunk of process.stdin) chunks.push(parseChunk(chunk));
+  return new Uint8Array(Buffer.concat(chunks));
 }
 
-function concat(chunks: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
+function parseChunk(chunk: unknown): Uint8Array {
+  return chunk as Uint8Array;
 }
 
+/** Nobody else knows of this pipe, so that it blocks. */
 function writeAll(fd: number, bytes: Uint8Array): void {
   for (let sent = 0; sent < bytes.length;) sent += writeSync(fd, bytes, sent);
+}
+
+/** Errors of the system (a file that cannot be opened) and the engine (no memory): they say nothing of the component. */
+function isOfMachine(thrown: unknown): boolean {
+  return thrown instanceof RangeError || (thrown instanceof Error && "syscall" in thrown);
 }
 
 // jco's own modules stand on WASI too, and take a host that starts threads and opens files where they see Node. Here they
@@ -59,17 +53,19 @@ registerHooks({
 });
 
 const jco = parseTranspiler(await import(process.argv[2] ?? ""));
-try {
-  const { files } = await jco.transpile(readAll(STDIN_FD), {
+const component = await readStdin();
+const made = await jco
+  .transpile(component, {
     name: "guest",
     instantiation: { tag: "sync" },
     noTypescript: true,
     noNodejsCompat: true,
     noNamespacedExports: true,
     map: [],
+  })
+  .catch((thrown: unknown) => {
+    if (isOfMachine(thrown)) throw thrown;
+    process.exitCode = REFUSED;
+    process.stderr.write(thrown instanceof Error ? thrown.message : String(thrown));
   });
-  writeAll(PARTS_FD, encodeComponentParts(files));
-} catch (thrown) {
-  writeAll(STDERR_FD, new TextEncoder().encode(thrown instanceof Error ? thrown.message : String(thrown)));
-  process.exitCode = REFUSED;
-}
+if (made !== undefined) writeAll(PARTS_FD, encodeComponentParts(made.files));
