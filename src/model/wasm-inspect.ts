@@ -112,6 +112,8 @@ export function checkLimits(inspection: ModuleInspection, memoryBytes: number): 
       reason: `it begins with ${mib(initialBytes)} MiB of memory, and ${mib(memoryBytes)} is the cap`,
     };
   }
+  const memories = checkMemories(inspection);
+  if (memories !== undefined) return { ok: false, reason: memories };
   const entries = inspection.tables.reduce((sum, table) => sum + table.minEntries, 0);
   if (entries > WASM_TABLE_ENTRIES_MAX) {
     return { ok: false, reason: `its tables begin with ${entries} entries, and ${WASM_TABLE_ENTRIES_MAX} is the cap` };
@@ -120,6 +122,15 @@ export function checkLimits(inspection: ModuleInspection, memoryBytes: number): 
     return { ok: false, reason: "it uses garbage-collected types (struct, array), which no memory cap can hold" };
   }
   return { ok: true };
+}
+
+/** Why the memories are of a kind that no cap can be put on; a component's are its core modules', one or more each. */
+function checkMemories({ kind, memories }: ModuleInspection): string | undefined {
+  if (kind === "core" && memories.length > 1)
+    return `it has ${memories.length} memories, and one is what a module may have`;
+  if (memories.some((memory) => memory.is64)) return "it has a 64-bit memory: build it for wasm32";
+  if (memories.some((memory) => memory.isShared)) return "it has a shared memory: build it without threads";
+  return undefined;
 }
 
 function startsWith(bytes: Uint8Array, header: readonly number[]): boolean {

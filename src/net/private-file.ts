@@ -3,17 +3,40 @@
  * and durable when the promise resolves.
  */
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, readFile, rename, unlink, type FileHandle } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { link, mkdir, open, readFile, rename, stat, unlink, type FileHandle } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { failed, messageOf } from "../base/errors.ts";
 import { SETTINGS_FILE_BYTES_MAX } from "../base/limits.ts";
 
 /** Others and the group: any right at all is one too many. */
 const FOREIGN_MODE_BITS = 0o077;
 
-/** Makes the folder and its parents, mode 0700 for those it makes. */
+/**
+ * Makes the folder and its parents, mode 0700 for those it makes. Not by `mkdir`'s own recursion, which never ends below
+ * a folder that says that nothing exists in it, as `/proc` does.
+ */
 export async function ensurePrivateFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const missing: string[] = [];
+  for (let path = resolve(folder); !(await isFolder(path)); path = dirname(path)) missing.unshift(path);
+  for (const path of missing) {
+    try {
+      await mkdir(path, 0o700);
+    } catch (error) {
+      // Somebody else may have made it in between.
+      if (codeOf(error) !== "EEXIST" || !(await isFolder(path))) throw error;
+    }
+  }
+}
+
+/** Rejects when there is something else. The root is always a folder. */
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    if ((await stat(path)).isDirectory()) return true;
+    throw failed(`${path} is not a folder`, { code: "not-a-folder" });
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
+    throw error;
+  }
 }
 
 /** Writes the file, mode 0600, replacing it in one step. */

@@ -10,7 +10,7 @@
  * the run for good: only the gateway cancels.
  */
 import { unlessAborted } from "../base/abort.ts";
-import { messageOf, overloaded, toClusterError } from "../base/errors.ts";
+import { ClusterError, messageOf, overloaded } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
@@ -193,9 +193,9 @@ export class HeldAttempt implements RunTarget, AsyncDisposable {
       if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
       log.warn("an attempt could not be carried out", { ...this.id, error: thrown });
       const outcome: Outcome = { kind: "lost", reason: `the worker could not run it: ${messageOf(thrown)}` };
-      const { type } = toClusterError(thrown);
-      // Nobody's doing: the module's source went away, or has too much to do.
-      if (type === "disconnected" || type === "overloaded") this.#handedBack = outcome;
+      // This machine's doing, not the run's: a full disk, no processes left, a source that went away or has too much to
+      // do. What the source itself has wrong, a module whose bytes are not those of its digest, is wrong everywhere.
+      if (!(thrown instanceof ClusterError && thrown.type === "failed")) this.#handedBack = outcome;
       return this.#ended(outcome);
     }
   }

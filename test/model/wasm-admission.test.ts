@@ -119,20 +119,25 @@ describe("imports that nobody grants", () => {
 });
 
 describe("limits that a module declares", () => {
-  test("hold the first size of all memories together", () => {
-    const memories = inspected(
-      core(
-        section(
-          5,
-          list([
-            [0x00, ...u(16)],
-            [0x00, ...u(17)],
-          ]),
-        ),
-      ),
-    ); // 2 MiB and a page
-    expect(checkLimits(memories, 3 * MIB)).toEqual({ ok: true });
-    expect(reasonOf(checkLimits(memories, 2 * MIB))).toContain("2.1 MiB of memory");
+  test("hold the first size of the memory", () => {
+    const memory = inspected(core(section(5, list([[0x00, ...u(33)]])))); // 2 MiB and a page
+    expect(checkLimits(memory, 3 * MIB)).toEqual({ ok: true });
+    expect(reasonOf(checkLimits(memory, 2 * MIB))).toContain("2.1 MiB of memory");
+  });
+
+  test.each([
+    [
+      "several memories",
+      [
+        [0x00, ...u(1)],
+        [0x00, ...u(1)],
+      ],
+      "2 memories",
+    ],
+    ["a 64-bit memory", [[0x04, ...u(1)]], "64-bit"],
+    ["a shared memory", [[0x03, ...u(1), ...u(2)]], "shared"],
+  ])("refuse %s", (_what, memories, reason) => {
+    expect(reasonOf(checkLimits(inspected(core(section(5, list(memories)))), 256 * MIB))).toContain(reason);
   });
 
   test("hold the entries of tables", () => {

@@ -93,4 +93,8 @@ describe("DataDirectory", () => {
       code: "data-directory-unusable",
     });
   });
+
+  test.runIf(process.platform === "linux")("gives up on a place where no folder can be made", async () => {
+    await expect(DataDirectory.open("/proc/capmesh/data")).rejects.toMatchObject({ code: "data-directory-unusable" });
+  });
 });

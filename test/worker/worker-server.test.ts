@@ -221,17 +221,21 @@ describe("an attempt on a worker", () => {
     await harness.offersWaiting(2);
   });
 
-  test("is lost when its module is not what it should be, or the executor breaks", async () => {
+  test("is lost when its module is not what it should be", async () => {
     await using harness = await WorkerHarness.open();
     harness.connect();
     using corrupt = await harness.begin({ module: new ModuleSource(bytesOf(9)).digest });
     expect(await corrupt.run.outcome()).toMatchObject({ outcome: { kind: "lost" } });
     await corrupt.run.acknowledge();
+    await harness.offersWaiting(2);
+  });
+
+  test("is handed back, blaming nobody, when the worker's machine cannot run it", async () => {
+    await using harness = await WorkerHarness.open();
+    harness.connect();
     using broken = await harness.begin();
-    (await harness.guest(0)).fail(new Error("out of processes"));
-    expect(await broken.run.outcome()).toMatchObject({
-      outcome: { kind: "lost", reason: "the worker could not run it: out of processes" },
-    });
+    (await harness.guest(0)).fail(new Error("ENOSPC: no space left on device"));
+    await expect(broken.run.outcome()).rejects.toMatchObject({ type: "overloaded", code: "handed-back" });
     await broken.run.acknowledge();
     await harness.offersWaiting(2);
   });
