@@ -12,7 +12,7 @@ import { storeTrouble } from "./store-trouble.ts";
 
 export interface AttemptOutputInit {
   readonly id: AttemptId;
-  /** Bytes of log that this attempt may write. */
+  /** Bytes of log that this attempt may write: its task's cap, which is that of the run's log too. */
   readonly bytesMax: number;
   readonly store: Store;
   readonly events: EventHub;
@@ -32,7 +32,8 @@ export function outputOf({ id, bytesMax, store, events }: AttemptOutputInit): Ca
       });
       switch (result.kind) {
         case "appended": {
-          const outputBytes = result.runOffset + result.durableOffset;
+          // The run's log holds no more than one attempt may write.
+          const outputBytes = Math.min(bytesMax, result.runOffset + result.durableOffset);
           if (bytes.length > 0) events.publish({ type: "output", task: id.task, run: id.run, outputBytes });
           return result.durableOffset;
         }

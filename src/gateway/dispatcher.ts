@@ -265,6 +265,10 @@ export class Dispatcher {
   }
 }
 
+/**
+ * An attempt may write as much as its run may keep, whatever the attempts before it have written: a run never fails
+ * because of the output of an attempt that was lost. The store keeps the head of all of it, within the cap.
+ */
 function runSpec(id: AttemptId, ready: ReadyRun, moduleBytes: number): RunSpec {
   const { spec } = ready;
   return {
@@ -278,7 +282,7 @@ function runSpec(id: AttemptId, ready: ReadyRun, moduleBytes: number): RunSpec {
     timeoutMs: spec.timeoutMs,
     cpuMs: spec.cpuMs,
     memoryBytes: spec.memoryBytes,
-    outputBytesMax: Math.max(0, spec.outputBytesMax - ready.outputBytes),
+    outputBytesMax: spec.outputBytesMax,
     outputLimit: spec.outputLimit,
     leaseMs: LEASE_MS,
   };

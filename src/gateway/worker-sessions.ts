@@ -14,13 +14,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { type ClusterError, assert, disconnected, failed, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import {
-  AWAY_GRACE_MS,
-  BARRED_REMEMBERED_MAX,
-  LEASE_MS,
-  LEASE_RENEW_EVERY_MS,
-  OUTPUT_BYTES_MAX,
-} from "../base/limits.ts";
+import { AWAY_GRACE_MS, BARRED_REMEMBERED_MAX, LEASE_MS, LEASE_RENEW_EVERY_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { RunClient } from "../caps/run.ts";
 import {
@@ -391,8 +385,8 @@ class WorkerSession implements WorkerSessionTarget {
 
   #adopt(attempt: RunningAttempt, run: RunClient, outputOffset: number): ResumeVerdict<Capability> {
     let output: Capability | undefined;
-    // How much the task allows is not known here; the worker was told.
-    const watched = { id: attempt.id, session: this.#session, outputBytesMax: OUTPUT_BYTES_MAX };
+    const { id, outputBytesMax } = attempt;
+    const watched = { id, session: this.#session, outputBytesMax };
     this.#init.attempts.watch(watched, (borrowed) => {
       output = borrowed.dup();
       return run;

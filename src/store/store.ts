@@ -85,6 +85,9 @@ export interface Store extends AsyncDisposable {
   /**
    * Appends to the log of the attempt under way. `offset` counts the attempt's bytes; what lies below the durable
    * offset is ignored, and `gap` means that bytes before `offset` are missing. `stale`: the attempt is over.
+   *
+   * A run's log holds the first `outputBytesMax` bytes of its task, over all attempts. What comes behind them counts as
+   * appended and is not kept; the run's log is truncated from then on.
    */
   appendOutput(id: AttemptId, offset: number, stream: OutputStream, bytes: Uint8Array): Promise<AppendResult>;
   /**
@@ -144,8 +147,6 @@ export interface ReadyRun {
   readonly dueAt: number;
   /** The number its next attempt will have. */
   readonly nextAttempt: number;
-  /** Bytes its log has already, from earlier attempts: they count towards `outputBytesMax`. */
-  readonly outputBytes: number;
   /** Workers on which earlier attempts of it were lost or failed, for a choice that tries elsewhere first. */
   readonly triedWorkers: readonly PeerId[];
 }
@@ -157,6 +158,8 @@ export interface RunningAttempt {
   readonly startedAt: number;
   /** Bytes of the attempt's log that are durable. */
   readonly outputBytes: number;
+  /** Its task's: what the attempt may write. */
+  readonly outputBytesMax: number;
 }
 
 export interface SettleOptions {

@@ -1,5 +1,6 @@
 /** From submission to acknowledgement, with a real store and a worker driven by hand. */
 import { expect, test } from "vitest";
+import { overloaded } from "../../src/base/errors.ts";
 import type { ClusterEvent } from "../../src/gateway/events.ts";
 import { T0, taskId, textOf } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
@@ -134,6 +135,36 @@ test("an attempt cannot write more than its task allows", async () => {
   await expect(run.write("123456")).rejects.toMatchObject({ code: "output-limit" });
   expect(await run.write("12345")).toBe(5);
   await expect(run.write("6", 5)).rejects.toMatchObject({ code: "output-limit" });
+});
+
+test("an attempt may write as much as its task allows, whatever lost ones wrote; the log keeps the head", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t", { outputBytesMax: 5, outputLimit: "fail" });
+  const first = await worker.take();
+  await first.write("lost");
+  first.fail(overloaded("handed back"));
+  await cluster.hasRunState("t", "ready");
+  const second = await worker.take();
+  expect(second.spec.outputBytesMax).toBe(5);
+  expect(await second.write("ab")).toBe(2);
+  expect(await second.write("cde", 2)).toBe(5);
+  await expect(second.write("f", 5)).rejects.toMatchObject({ code: "output-limit" });
+  second.end();
+  await cluster.hasState("t", "succeeded");
+  expect(await cluster.run("t")).toMatchObject({ outputBytes: 5, outputTruncated: true, result: { stdout: "a" } });
+});
+
+test("an attempt that is adopted may write no more than its task allows", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t", { outputBytesMax: 5 });
+  const run = await worker.take();
+  await run.write("123");
+  worker.drop();
+  await cluster.connect().join([run]);
+  await expect(run.write("456", 3)).rejects.toMatchObject({ code: "output-limit" });
+  expect(await run.write("45", 3)).toBe(5);
 });
 
 test("output of an attempt that is over is refused", async () => {

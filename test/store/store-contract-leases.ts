@@ -14,7 +14,14 @@ export function describeLeases(open: OpenStore): void {
       attempts: [{ number: 1, worker: WORKER_A, state: "running", startedAt: T0 }],
     });
     expect(await store.listRunning()).toEqual([
-      { id: attempt, worker: WORKER_A, leaseUntil: T0 + 15_000, startedAt: T0, outputBytes: 0 },
+      {
+        id: attempt,
+        worker: WORKER_A,
+        leaseUntil: T0 + 15_000,
+        startedAt: T0,
+        outputBytes: 0,
+        outputBytesMax: 1_048_576,
+      },
     ]);
     expect(await store.listReady(T0, 10)).toEqual([]);
   });

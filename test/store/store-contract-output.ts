@@ -44,6 +44,48 @@ export function describeOutput(open: OpenStore): void {
     expect(await store.readOutput(attempt.task, 1, { offset: 0, bytesMax: 9 })).toMatchObject({ outputBytes: 0 });
   });
 
+  test("keeps the head of a run's log, up to its task's cap, and says that it was cut", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t", { outputBytesMax: 5 }));
+    const append = (offset: number, text: string) => store.appendOutput(attempt, offset, "stdout", bytesOf(text));
+    const read = () => store.readOutput(attempt.task, 1, { offset: 0, bytesMax: 100 });
+    await append(0, "hell");
+    expect((await read())?.isTruncated).toBe(false);
+    expect(await append(4, "o world")).toEqual({ kind: "appended", durableOffset: 11, runOffset: 0 });
+    expect(await append(2, "llo")).toEqual({ kind: "appended", durableOffset: 5, runOffset: 0 });
+    // It is known no more how far what was let go went: all that comes behind the end fits.
+    expect(await append(20, "!")).toEqual({ kind: "appended", durableOffset: 21, runOffset: 0 });
+    expect(logText(await read())).toBe("hello");
+    expect(await read()).toMatchObject({ isTruncated: true, outputBytes: 5 });
+    expect(await store.listRunning()).toMatchObject([{ outputBytes: 5, outputBytesMax: 5 }]);
+  });
+
+  test("holds a log that is exactly as long as the cap to be whole", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t", { outputBytesMax: 5 }));
+    await store.appendOutput(attempt, 0, "stdout", bytesOf("hello"));
+    await store.appendOutput(attempt, 5, "stdout", bytesOf(""));
+    expect(await store.settle(attempt, attemptEnd(), NOW)).toMatchObject({
+      run: { outputBytes: 5, outputTruncated: false },
+    });
+  });
+
+  test("keeps of a later attempt what the earlier ones have left room for", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t", { outputBytesMax: 7 }));
+    await store.appendOutput(attempt, 0, "stdout", bytesOf("lost "));
+    await store.settle(attempt, LOST, NOW);
+    const second = { ...attempt, attempt: 2 };
+    await store.lease(second, WORKER_B, T0, T0 + 1_000);
+    expect(await store.appendOutput(second, 0, "stdout", bytesOf("again"))).toMatchObject({ durableOffset: 5 });
+    expect(await store.settle(second, attemptEnd(), NOW)).toMatchObject({
+      run: { state: "succeeded", outputBytes: 7, outputTruncated: true, result: { stdout: "ag" } },
+    });
+  });
+
   test("leaves the caller's bytes alone", async () => {
     await using harness = await open();
     const { store } = harness;

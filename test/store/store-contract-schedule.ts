@@ -132,7 +132,7 @@ export function describeSchedule(open: OpenStore): void {
       ["c", 1],
       ["low", 1],
     ]);
-    expect(all[0]).toMatchObject({ dueAt: T0, nextAttempt: 1, outputBytes: 0, triedWorkers: [] });
+    expect(all[0]).toMatchObject({ dueAt: T0, nextAttempt: 1, triedWorkers: [] });
     expect((await store.listReady(T0, 2)).map((run) => run.spec.id)).toEqual(["high", "a"]);
     for (const [at, run] of all.entries()) expect(await store.listReady(T0, 10, run)).toEqual(all.slice(at + 1));
     expect(await store.listReady(T0, 2, all[1])).toEqual(all.slice(2, 4));

@@ -71,6 +71,8 @@ export interface TaskPlan {
   readonly backoffMs: number;
   /** Kinds, joined by commas. */
   readonly retryOn: string;
+  /** Of one run's log. */
+  readonly outputBytesMax: number;
 }
 
 export interface ReadyRunWire {
@@ -78,7 +80,6 @@ export interface ReadyRunWire {
   readonly index: number;
   readonly dueAt: number;
   readonly nextAttempt: number;
-  readonly outputBytes: number;
   readonly triedWorkers: readonly PeerId[];
 }
 

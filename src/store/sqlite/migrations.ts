@@ -133,4 +133,14 @@ const V1 = `
   INSERT INTO counters (name, value) VALUES ('unfinished', 0);
 `;
 
-export const MIGRATIONS: readonly Migration[] = [{ version: 1, sql: V1 }];
+/** The store itself keeps a run's log within its task's cap. */
+const V2 = `
+  ALTER TABLE tasks ADD COLUMN output_bytes_max INTEGER NOT NULL DEFAULT 0;
+  UPDATE tasks SET output_bytes_max = coalesce(
+    (SELECT json_extract(spec, '$.outputBytesMax') FROM specs WHERE specs.serial = tasks.serial), 0);
+`;
+
+export const MIGRATIONS: readonly Migration[] = [
+  { version: 1, sql: V1 },
+  { version: 2, sql: V2 },
+];

@@ -36,18 +36,28 @@ export function appendOutput(db: Database, args: AppendOutputArgs): AppendResult
     return { kind: "stale" };
   }
   const durableOffset = run.outputBytes - run.attemptOffset;
-  if (args.offset > durableOffset) return { kind: "gap", durableOffset };
+  const room = Math.max(0, outputBytesMax(db, run.serial) - run.outputBytes);
+  // Behind a log that is full nothing can be missing.
+  if (args.offset > durableOffset && room > 0) return { kind: "gap", durableOffset };
   const fresh = args.bytes.subarray(Math.max(0, durableOffset - args.offset));
-  if (fresh.length > 0) {
-    appendBytes(db, run, args.stream, fresh);
+  const kept = fresh.subarray(0, room);
+  const outputTruncated = run.outputTruncated || fresh.length > kept.length;
+  if (kept.length > 0) appendBytes(db, run, args.stream, kept);
+  if (kept.length > 0 || outputTruncated !== run.outputTruncated) {
     db.run(
-      "UPDATE runs SET output_bytes = ? WHERE task = ? AND idx = ?",
-      run.outputBytes + fresh.length,
+      "UPDATE runs SET output_bytes = ?, output_truncated = ? WHERE task = ? AND idx = ?",
+      run.outputBytes + kept.length,
+      Number(outputTruncated),
       run.serial,
       run.index,
     );
   }
-  return { kind: "appended", durableOffset: durableOffset + fresh.length, runOffset: run.attemptOffset };
+  const end = fresh.length === 0 ? durableOffset : args.offset + args.bytes.length;
+  return { kind: "appended", durableOffset: end, runOffset: run.attemptOffset };
+}
+
+function outputBytesMax(db: Database, serial: number): number {
+  return decodeNumber(db.get("SELECT output_bytes_max FROM tasks WHERE serial = ?", serial)?.output_bytes_max);
 }
 
 function appendBytes(db: Database, run: RunRecord, stream: OutputStream, bytes: Uint8Array): void {

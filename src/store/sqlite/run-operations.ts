@@ -68,7 +68,7 @@ function endBackoffs(db: Database, now: number, limit: number): void {
   );
 }
 
-const READY = "SELECT task, idx, due_at, attempt, output_bytes, priority FROM runs WHERE state = 'ready'";
+const READY = "SELECT task, idx, due_at, attempt, priority FROM runs WHERE state = 'ready'";
 
 const ENDED_BACKOFFS = `${READY} AND not_before > 0 AND not_before <= ?1 ORDER BY not_before LIMIT ${STORE_ENDED_BACKOFFS_MAX}`;
 const READY_ORDER = "ORDER BY priority DESC, due_at, task, idx LIMIT ?2";
@@ -112,7 +112,6 @@ export function listReady(db: Database, args: Args<"listReady">): Answer<"listRe
       index,
       dueAt: decodeNumber(row.due_at),
       nextAttempt: attempt + 1,
-      outputBytes: decodeNumber(row.output_bytes),
       triedWorkers: attempt === 0 ? [] : readTriedWorkers(db, serial, index),
     });
   }
@@ -169,7 +168,8 @@ export function renew(db: Database, args: Args<"renew">): readonly AttemptId[] {
   );
 }
 
-const RUNNING = `SELECT t.id, r.task, r.idx, r.attempt, r.worker, r.lease_until, r.started_at, r.output_bytes, r.attempt_offset
+const RUNNING = `SELECT t.id, r.task, r.idx, r.attempt, r.worker, r.lease_until, r.started_at, r.output_bytes, r.attempt_offset,
+  t.output_bytes_max
   FROM runs r JOIN tasks t ON t.serial = r.task WHERE r.state = 'running'`;
 
 export function listRunning(db: Database, args: Args<"listRunning">): readonly RunningAttempt[] {
@@ -199,6 +199,7 @@ function decodeRunningAttempt(row: Row): RunningAttempt {
     leaseUntil: decodeNumber(row.lease_until),
     startedAt: decodeNumber(row.started_at),
     outputBytes: decodeNumber(row.output_bytes) - decodeNumber(row.attempt_offset),
+    outputBytesMax: decodeNumber(row.output_bytes_max),
   };
 }
 

@@ -42,9 +42,9 @@ export interface TaskRecord {
 export function insertTask(db: Database, plan: TaskPlan, spec: SpecWire, now: number): TaskRecord | undefined {
   if (db.get("SELECT 1 FROM tasks WHERE id = ?", plan.id) !== undefined) return undefined;
   const serial = db.insert(
-    `INSERT INTO tasks (id, module, first_due_at, delay_ms, total, priority, retries, backoff_ms, retry_on, created_at,
-       state, is_cancelled, scheduled, ready, running, succeeded, failed, cancelled, made)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
+    `INSERT INTO tasks (id, module, first_due_at, delay_ms, total, priority, retries, backoff_ms, retry_on,
+       output_bytes_max, created_at, state, is_cancelled, scheduled, ready, running, succeeded, failed, cancelled, made)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
     plan.id,
     plan.module,
     plan.firstDueAt,
@@ -54,6 +54,7 @@ export function insertTask(db: Database, plan: TaskPlan, spec: SpecWire, now: nu
     plan.retries,
     plan.backoffMs,
     plan.retryOn,
+    plan.outputBytesMax,
     now,
   );
   db.insert("INSERT INTO specs (serial, spec, stdin) VALUES (?, ?, ?)", serial, spec.text, spec.stdin);
@@ -201,6 +202,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
       retries: decodeNumber(row.retries),
       backoffMs: decodeNumber(row.backoff_ms),
       retryOn: decodeText(row.retry_on),
+      outputBytesMax: decodeNumber(row.output_bytes_max),
     },
     createdAt: decodeNumber(row.created_at),
     savedState: decodeBranded(row.state),

@@ -23,6 +23,7 @@ export function planOf(spec: TaskSpec): TaskPlan {
     retries: spec.retries,
     backoffMs: spec.backoffMs,
     retryOn: spec.retryOn.join(","),
+    outputBytesMax: spec.outputBytesMax,
   };
 }
 

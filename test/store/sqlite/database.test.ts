@@ -39,6 +39,19 @@ describe("the SQLite file", () => {
     expect(second.get("PRAGMA user_version")?.user_version).toBe(next.version);
   });
 
+  test("gives tasks of version 1 the caps that their specs have", async () => {
+    await using folder = await Folder.create();
+    const path = folder.file("capmesh.db");
+    using first = Database.open(path, MIGRATIONS.slice(0, 1));
+    first.run(
+      `INSERT INTO tasks VALUES (7, 't', 'm', 0, 0, 1, 0, 0, 0, '', 0, 'ready', 0, 0, 1, 0, 0, 0, 0, 1, NULL, NULL, NULL, NULL, NULL)`,
+    );
+    first.run("INSERT INTO specs VALUES (7, ?, x'')", JSON.stringify({ outputBytesMax: 77, args: ["\u0000"] }));
+    first[Symbol.dispose]();
+    using second = Database.open(path);
+    expect(second.get("SELECT output_bytes_max FROM tasks")?.output_bytes_max).toBe(77);
+  });
+
   test("stays as it was when a migration fails", async () => {
     await using folder = await Folder.create();
     const path = folder.file("capmesh.db");
