@@ -2,10 +2,10 @@
 import { join } from "node:path";
 import { failed } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { isLoopback } from "../base/loopback.ts";
 import { isSecret, makeSecret } from "../net/join-proof.ts";
 import { createPrivateFile, readPrivateFile } from "../net/private-file.ts";
 import type { Config } from "./config.ts";
-import { isLoopback } from "./loopback.ts";
 
 /** Undefined: the API is for this machine alone and asks for none. Made once, and kept in the data directory. */
 export async function loadAdminToken(config: Config, folder: string, log: Log): Promise<string | undefined> {

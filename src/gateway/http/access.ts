@@ -5,7 +5,7 @@
  */
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { createHash, timingSafeEqual } from "node:crypto";
-import { isIP } from "node:net";
+import { bareHost } from "../../base/loopback.ts";
 import { Refusal } from "./problem.ts";
 
 export interface AccessInit {
@@ -29,13 +29,6 @@ export function access(init: AccessInit): RequestHandler {
     if (!OPEN_TO_ALL.has(request.path)) check(request);
     next();
   };
-}
-
-/** Whether an address is one that only this machine reaches. */
-export function isLoopback(host: string): boolean {
-  const bare = bareHost(host);
-  if (bare === "localhost" || bare === "::1" || bare === "::ffff:127.0.0.1") return true;
-  return isIP(bare) === 4 && bare.startsWith("127.");
 }
 
 function checkToken(token: string): (request: Request) => void {
@@ -82,14 +75,6 @@ function checkSource({ allowHosts, host }: AccessInit): (request: Request) => vo
 function splitHost(host: string): { readonly name: string; readonly port: string } | undefined {
   const match = /^(\[[0-9a-f:.]+\]|[^:[\]@/\\?#\s]+)(?::(\d{1,5}))?$/i.exec(host);
   return match?.[1] === undefined ? undefined : { name: bareHost(match[1]), port: match[2] ?? "" };
-}
-
-/** Lower-case, without the brackets of an IPv6 address and the dot that ends a full name. */
-function bareHost(host: string): string {
-  return host
-    .toLowerCase()
-    .replace(/^\[(.*)\]$/, "$1")
-    .replace(/\.$/, "");
 }
 
 function defaultPort(protocol: string): string {

@@ -20,12 +20,12 @@ import {
   UPLOADS_BYTES_HELD_MAX,
 } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
+import { isLoopback } from "../../base/loopback.ts";
 import type { BlobStore } from "../../store/blobs.ts";
 import type { Store } from "../../store/store.ts";
 import type { EventHub } from "../events.ts";
 import { ModulePins } from "../module-pins.ts";
 import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
-import { isLoopback } from "./access.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import { EventHistory } from "./event-history.ts";
 import { httpApp } from "./http-app.ts";
