@@ -9,6 +9,7 @@ import { parseDuration } from "../api/duration.ts";
 import type { RunJson } from "../api/run-json.ts";
 import type { TaskJson } from "../api/task-json.ts";
 import { ClusterError } from "../base/errors.ts";
+import { systemClock } from "../base/system-clock.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
 import { EXIT, InterruptedError, UsageError, WaitTimedOutError } from "./exit-code.ts";
 import { LiveView, progressBar } from "./live-view.ts";
@@ -67,8 +68,9 @@ async function run(
     width: () => output.stderrWidth,
   });
   using interrupts = new Interrupts(context, task.id, view);
-  const signals = waitMs === undefined ? [interrupts.signal] : [interrupts.signal, timeoutSignal(waitMs, task.id)];
-  const finished = await follow(context, task, view, AbortSignal.any(signals));
+  const late = new AbortController();
+  using _ = waitMs === undefined ? undefined : systemClock.setTimer(waitMs, () => late.abort(waitTimedOut(task.id)));
+  const finished = await follow(context, task, view, AbortSignal.any([interrupts.signal, late.signal]));
   return await report(context, finished);
 }
 
@@ -78,17 +80,25 @@ function submitOnly(options: SubmitOptions & { url?: string; token?: string; jso
   return fields;
 }
 
-function timeoutSignal(waitMs: number, id: string): AbortSignal {
-  const controller = new AbortController();
-  const message = `task ${id} has not finished in time; it goes on: \`capmesh task logs ${id} -f\` follows it`;
-  setTimeout(() => controller.abort(new WaitTimedOutError(message)), waitMs).unref();
-  return controller.signal;
+function waitTimedOut(id: string): WaitTimedOutError {
+  return new WaitTimedOutError(
+    `task ${id} has not finished in time; it goes on: \`capmesh task logs ${id} -f\` follows it`,
+  );
 }
 
 /** Passes on all output until the task has finished. */
-async function follow(context: CommandContext, task: TaskJson, view: LiveView, signal: AbortSignal): Promise<TaskJson> {
+async function follow(context: CommandContext, task: TaskJson, view: LiveView, given: AbortSignal): Promise<TaskJson> {
   const { client, output } = context;
-  const stopProgress = output.isStderrTerminal && !output.isJson ? showProgress(context, task.id, view) : () => {};
+  const broken = new AbortController();
+  const signal = AbortSignal.any([given, broken.signal]);
+  const hasProgress = output.isStderrTerminal && !output.isJson;
+  const stopProgress = hasProgress
+    ? showProgress({
+        getTask: (options) => client.getTask(task.id, options),
+        show: (now) => view.update([progressLine(now)]),
+        onBroken: (thrown) => broken.abort(thrown),
+      })
+    : () => {};
   try {
     const onTruncated = (): void => {
       void view.above("", () => output.say(`capmesh: the output is cut here: it was longer than --output-max`));
@@ -104,16 +114,24 @@ async function follow(context: CommandContext, task: TaskJson, view: LiveView, s
   }
 }
 
-/** Asks for the task from time to time and draws how far it is. The caller stops it. */
-function showProgress({ client }: CommandContext, id: string, view: LiveView): () => void {
+export interface ProgressInit {
+  readonly getTask: (options: { readonly signal: AbortSignal }) => Promise<TaskJson>;
+  readonly show: (task: TaskJson) => void;
+  /** Called with what is no trouble of the gateway. */
+  readonly onBroken: (thrown: unknown) => void;
+}
+
+/** Asks for the task from time to time and shows how far it is. The caller stops it. */
+export function showProgress({ getTask, show, onBroken }: ProgressInit): () => void {
   const stopped = new AbortController();
+  const { signal } = stopped;
   const draw = async (): Promise<void> => {
     try {
-      const task = await client.getTask(id, { signal: stopped.signal });
-      if (!stopped.signal.aborted) view.update([progressLine(task)]);
+      const task = await getTask({ signal });
+      if (!signal.aborted) show(task);
     } catch (thrown) {
       // The log's reader tells when the gateway is gone for good.
-      if (!(thrown instanceof ClusterError) && !stopped.signal.aborted) throw thrown;
+      if (!(thrown instanceof ClusterError) && !signal.aborted) onBroken(thrown);
     }
   };
   const timer = setInterval(() => void draw(), PROGRESS_EVERY_MS);

@@ -288,6 +288,13 @@ describe("run", () => {
     const result = await line.run(["run", await moduleFile(line), "--wait", "300ms"], { env: gateway.env });
     expect(result.code).toBe(6);
   });
+
+  test("waits for longer than a timer of the system can", async () => {
+    await using gateway = await FakeGateway.create(FINISHED);
+    await using line = await CommandLine.create();
+    const result = await line.run(["run", await moduleFile(line), "--wait", "30d"], { env: gateway.env });
+    expect([result.code, result.stdout]).toEqual([0, "out\n"]);
+  });
 });
 
 describe("other commands", () => {
@@ -334,7 +341,7 @@ describe("other commands", () => {
 
   test("config show tells where each setting comes from", async () => {
     await using line = await CommandLine.create();
-    await writeFile(join(line.home, "capmesh.json"), '{"ns":"mine","secret":"hush"}');
+    await writeFile(join(line.home, "capmesh.json"), '{"ns":"mine","secret":"hush-hush"}');
     const args = ["config", "show", "--origin", "--json", "--slots", "3"];
     const { stdout } = await line.run(args, { env: { CAPMESH_PICK: "locality" } });
     expect(JSON.parse(stdout)).toMatchObject({
