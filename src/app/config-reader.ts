@@ -3,15 +3,9 @@
  * a user sees all of them at once.
  */
 import { dirname } from "node:path";
+import { closestName } from "../api/closest.ts";
 import type { ConfigSources, SettingsFile } from "./config-sources.ts";
-import {
-  type SettingKey,
-  environmentName,
-  isSettingKey,
-  nearestName,
-  settingKeys,
-  settingOf,
-} from "./config-settings.ts";
+import { type SettingKey, environmentName, isSettingKey, settingKeys, settingOf } from "./config-settings.ts";
 import { type ValueParser, parseSwitch } from "./config-values.ts";
 
 /** `at` is how a user would find it: `--http`, `CAPMESH_HTTP`, or the file and key. */
@@ -152,7 +146,7 @@ export class SettingsReader {
     }
     for (const key of Object.keys(file.content)) {
       if (isSettingKey(kebabCase(key).replace(/^no-/, ""))) continue;
-      const nearest = nearestName(key, settingKeys());
+      const nearest = closestName(key, settingKeys());
       const hint = nearest === undefined ? "`capmesh config show` lists the keys" : `did you mean "${nearest}"?`;
       this.addProblem(`${file.path}, key "${key}": there is no such setting; ${hint}`);
     }

@@ -27,14 +27,22 @@ export const SETTINGS = {
   rpc: { valueName: "address", help: "plain Cap'n Proto endpoint: tcp:host:port (loopback) or unix:path" },
   ns: { valueName: "name", help: "cluster namespace" },
   mdns: { help: "find peers by multicast" },
-  data: { valueName: "dir", help: "identity, store, blobs, module cache" },
+  data: {
+    valueName: "dir",
+    help:
+      "identity, store, blobs, module cache (default: gateway, also for up, or the first free of worker, worker-2, … " +
+      "in ~/.local/share/capmesh)",
+  },
   store: { valueName: "url", help: "sqlite:<path>" },
   slots: { valueName: "n", help: "runs at once on this worker" },
   pick: { valueName: "policy", help: "random, round-robin, least-loaded, weighted or locality" },
   label: { valueName: "k=v", isList: true, help: "worker label; repeatable" },
-  weight: { valueName: "n", help: "worker's weight for the weighted pick policy" },
+  weight: {
+    valueName: "n",
+    help: "worker's weight for the weighted pick policy, a whole number; 0: only when nobody else can",
+  },
   open: { help: "admit workers without the join secret" },
-  secret: { valueName: "s", isSecret: true, help: "join secret" },
+  secret: { valueName: "s", isSecret: true, help: "join secret, 8 to 256 characters without spaces" },
   token: { valueName: "t", isSecret: true, help: "API token for the command line and clients" },
   "admin-token": { valueName: "t", isSecret: true, hasNoFlag: true, help: "admin token a gateway takes" },
   "allow-host": { valueName: "name", isList: true, help: "further host name a tokenless API answers to; repeatable" },
@@ -42,7 +50,10 @@ export const SETTINGS = {
   "tls-key": { valueName: "file", help: "private key (PEM) for HTTPS" },
   grace: { valueName: "s", help: "how long a drain may take" },
   log: { valueName: "level", help: "debug, info, warn, error or silent" },
-  "log-format": { valueName: "format", help: "pretty or json" },
+  "log-format": {
+    valueName: "format",
+    help: "pretty (default: coloured on a terminal, the same as plain text elsewhere) or json",
+  },
   json: { help: "output for programs; streams as one JSON value a line" },
   url: { valueName: "url", help: "the gateway's HTTP API, for commands that talk to one" },
 } as const satisfies Record<string, Setting>;
@@ -64,29 +75,4 @@ export function settingOf(key: SettingKey): Setting {
 
 export function environmentName(key: string): string {
   return `CAPMESH_${key.toUpperCase().replaceAll("-", "_")}`;
-}
-
-/** The known name nearest to a mistyped one, if any is near enough to be meant. */
-export function nearestName(typed: string, names: readonly string[]): string | undefined {
-  let nearest: string | undefined;
-  let nearestDistance = Math.max(1, Math.floor(typed.length / 3)) + 1;
-  for (const name of names) {
-    const distance = editDistance(typed.toLowerCase(), name.toLowerCase());
-    if (distance < nearestDistance) [nearest, nearestDistance] = [name, distance];
-  }
-  return nearest;
-}
-
-/** Levenshtein's distance. Meant for short words. */
-function editDistance(from: string, to: string): number {
-  let previous = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (let row = 1; row <= from.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= to.length; column++) {
-      const substitution = (previous[column - 1] ?? 0) + (from[row - 1] === to[column - 1] ? 0 : 1);
-      current.push(Math.min(substitution, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
-    }
-    previous = current;
-  }
-  return previous[to.length] ?? 0;
 }

@@ -1,9 +1,11 @@
 /** The values that settings take: each parser says what it expects when it refuses, with an example to copy. */
 import { resolve } from "node:path";
-import { SLOTS_MAX } from "../base/limits.ts";
+import { LABEL_LENGTH_MAX, SLOTS_MAX, TOKEN_LENGTH_MAX } from "../base/limits.ts";
+import { isLoopback } from "../base/loopback.ts";
 import { parseDuration } from "../api/duration.ts";
 import { parsePeerId } from "../base/ids.ts";
 import { PICK_POLICIES, type PickPolicy } from "../model/worker.ts";
+import { isSecret } from "../net/join-proof.ts";
 import { LOG_LEVELS, type HostPort, type LogFormat, type LogLevel } from "./config-sources.ts";
 
 export type Parsed<T> = { readonly value: T } | { readonly expected: string };
@@ -18,13 +20,12 @@ export type ValueParser<T> = (text: string, place: ValuePlace) => Parsed<T>;
 
 const GRACE_MS_MAX = 24 * 3_600_000;
 const WEIGHT_MAX = 1_000_000;
-const LABEL_LENGTH_MAX = 128;
 
 const NAMESPACE = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
 const HOST_PORT = /^(\[[0-9A-Fa-f:.]+\]|[^\s:[\]/#@]+):(\d{1,5})$/;
 const MULTIADDR = /^\/(?:ip4|ip6|dns|dns4|dns6)\/[^/\s]+\/tcp\/\d+(?:\/[^\s#]+)*$/;
 const LABEL = /^([A-Za-z0-9][A-Za-z0-9._/-]*)=(.*)$/s;
-const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/;
+const TOKEN = /^[!-~]+$/;
 
 export function parseSwitch(text: string): Parsed<boolean> {
   switch (text.toLowerCase()) {
@@ -62,8 +63,12 @@ export function parseDial(text: string): Parsed<string> {
   const [where, secret] = splitOnce(text, "#");
   const hostPort = parseHostPort(where);
   const isAddress = where.startsWith("/") || parsePeerId(where) !== undefined || "value" in hostPort;
-  if (isAddress && secret !== "" && !/\s/.test(text)) return { value: text };
-  return { expected: "<peerId>, <peerId>#<secret> as the gateway prints it, a multiaddr (/ip4/…/tcp/…) or host:port" };
+  if (isAddress && !/\s/.test(where) && (secret === undefined || isSecret(secret))) return { value: text };
+  return {
+    expected:
+      "<peerId>, <peerId>#<secret> as the gateway prints it, a multiaddr (/ip4/…/tcp/…) or host:port; " +
+      `after # ${SECRET_EXPECTED}`,
+  };
 }
 
 export function parseRpc(text: string, place: ValuePlace): Parsed<string> {
@@ -71,7 +76,7 @@ export function parseRpc(text: string, place: ValuePlace): Parsed<string> {
   if (text.startsWith("unix:") && text.length > 5) return { value: `unix:${expandPath(text.slice(5), place)}` };
   if (!text.startsWith("tcp:")) return { expected };
   const address = parseHostPort(text.slice(4));
-  return "value" in address && LOOPBACK.test(address.value.host) ? { value: text } : { expected };
+  return "value" in address && isLoopback(address.value.host) ? { value: text } : { expected };
 }
 
 export function parseNamespace(text: string): Parsed<string> {
@@ -96,8 +101,8 @@ export function parseSlots(text: string): Parsed<number> {
 
 export function parseWeight(text: string): Parsed<number> {
   const weight = Number(text);
-  if (/^\d*\.?\d+$/.test(text) && weight > 0 && weight <= WEIGHT_MAX) return { value: weight };
-  return { expected: `a number above 0 and up to ${WEIGHT_MAX}` };
+  if (/^\d+$/.test(text) && weight <= WEIGHT_MAX) return { value: weight };
+  return { expected: `a whole number from 0 to ${WEIGHT_MAX}` };
 }
 
 export function parsePick(text: string): Parsed<PickPolicy> {
@@ -107,14 +112,30 @@ export function parsePick(text: string): Parsed<PickPolicy> {
 
 export function parseLabel(text: string): Parsed<readonly [key: string, value: string]> {
   const match = LABEL.exec(text);
-  if (match?.[1] === undefined || match[2] === undefined || text.length > LABEL_LENGTH_MAX) {
-    return { expected: "key=value, such as zone=eu, the key of letters, digits and . _ / -" };
+  if (match?.[1] === undefined || match[2] === undefined || isTooLong(match[1]) || isTooLong(match[2])) {
+    return {
+      expected:
+        "key=value, such as zone=eu, the key of letters, digits and . _ / -, " +
+        `each of at most ${LABEL_LENGTH_MAX} characters`,
+    };
   }
   return { value: [match[1], match[2]] };
 }
 
+function isTooLong(text: string): boolean {
+  return text.length > LABEL_LENGTH_MAX;
+}
+
+const SECRET_EXPECTED = "a join secret of 8 to 256 printable ASCII characters without spaces";
+
 export function parseSecret(text: string): Parsed<string> {
-  return /^[^\s#]+$/.test(text) ? { value: text } : { expected: "text without spaces and without #" };
+  return isSecret(text) ? { value: text } : { expected: SECRET_EXPECTED };
+}
+
+/** A bearer token, which travels in a header. */
+export function parseToken(text: string): Parsed<string> {
+  if (TOKEN.test(text) && text.length <= TOKEN_LENGTH_MAX) return { value: text };
+  return { expected: `a token of at most ${TOKEN_LENGTH_MAX} printable ASCII characters without spaces` };
 }
 
 export function parseHostName(text: string): Parsed<string> {

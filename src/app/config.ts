@@ -7,8 +7,8 @@
  */
 import { join } from "node:path";
 import { failed } from "../base/errors.ts";
-import { GRACE_MS_DEFAULT } from "../base/limits.ts";
-import type { PickPolicy } from "../model/worker.ts";
+import { GRACE_MS_DEFAULT, LABELS_MAX } from "../base/limits.ts";
+import { BUILT_IN_LABELS, type PickPolicy } from "../model/worker.ts";
 import { SettingsReader, type Origin } from "./config-reader.ts";
 import type { SettingKey } from "./config-settings.ts";
 import type { ConfigSources, HostPort, LogFormat, LogLevel } from "./config-sources.ts";
@@ -29,6 +29,7 @@ import {
   parseSlots,
   parseStore,
   parseSwitch,
+  parseToken,
   parseUrl,
   parseWeight,
 } from "./config-values.ts";
@@ -104,12 +105,12 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     store: reader.optional("store", parseStore),
     slots: reader.single("slots", parseSlots, Math.max(1, machine.cores)),
     pick: reader.single("pick", parsePick, "random"),
-    labels: Object.fromEntries(reader.list("label", parseLabel) ?? []),
+    labels: readLabels(reader),
     weight: reader.single("weight", parseWeight, 1),
     open: reader.single("open", parseSwitch, false),
     secret: reader.optional("secret", parseSecret),
-    token: reader.optional("token", parseSecret),
-    adminToken: reader.optional("admin-token", parseSecret),
+    token: reader.optional("token", parseToken),
+    adminToken: reader.optional("admin-token", parseToken),
     allowHosts: reader.list("allow-host", parseHostName) ?? [],
     tls: tlsCert !== undefined && tlsKey !== undefined ? { cert: tlsCert, key: tlsKey } : undefined,
     graceMs: reader.single("grace", parseGraceMs, GRACE_MS_DEFAULT),
@@ -122,4 +123,18 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   };
   if (reader.problems.length > 0) throw failed(reader.problems.join("\n"), { code: "usage" });
   return { config, origins: reader.origins() };
+}
+
+/** As many as fit beside those that every worker has: with more, no gateway could read its login. */
+function readLabels(reader: SettingsReader): Record<string, string> {
+  const labels = Object.fromEntries(reader.list("label", parseLabel) ?? []);
+  const count = Object.keys(labels).filter((name) => !BUILT_IN_LABELS.some((builtIn) => builtIn === name)).length;
+  const countMax = LABELS_MAX - BUILT_IN_LABELS.length;
+  if (count > countMax) {
+    const builtIn = BUILT_IN_LABELS.join(", ");
+    reader.addProblem(
+      `${reader.origins().label.at}: got ${count} labels, expected at most ${countMax} besides ${builtIn}`,
+    );
+  }
+  return labels;
 }

@@ -1,6 +1,6 @@
 /** The command line. Each command has a file of its own; here they are put together, and here the program ends. */
 import { Command } from "commander";
-import { nearestName } from "../app/config-settings.ts";
+import { closestName } from "../api/closest.ts";
 import { VERSION } from "../app/version.ts";
 import { defineCluster } from "./cluster.ts";
 import { defineSettings, processSettings } from "./command-context.ts";
@@ -27,7 +27,9 @@ function makeProgram(): Command {
     if (unknown !== undefined) refuseUnknownCommand(program, unknown);
     process.exitCode = await startRole(program);
   });
-  const up = program.command("up").description("a gateway and a worker in one process");
+  const up = program
+    .command("up")
+    .description("a gateway and a worker in one process, in the data directory of a gateway");
   defineSettings(
     up,
     processSettings().filter((key) => key !== "gateway" && key !== "dial"),
@@ -44,7 +46,7 @@ function makeProgram(): Command {
 }
 
 function refuseUnknownCommand(program: Command, name: string): never {
-  const nearest = nearestName(
+  const nearest = closestName(
     name,
     program.commands.map((command) => command.name()),
   );

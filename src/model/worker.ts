@@ -6,12 +6,15 @@ export interface WorkerState {
   readonly busy: number;
   /** For the `weighted` pick policy. */
   readonly weight: number;
-  /** `peer`, `host`, `os` and `arch` are always there. */
+  /** `BUILT_IN_LABELS` are always there. */
   readonly labels: Readonly<Record<string, string>>;
   readonly version: string;
   /** Most recently used first. */
   readonly cachedModules: readonly Digest[];
 }
+
+/** Labels that a worker has by itself. */
+export const BUILT_IN_LABELS = ["peer", "host", "os", "arch"] as const;
 
 export type PickPolicy = "random" | "round-robin" | "least-loaded" | "weighted" | "locality";
 

@@ -25,11 +25,11 @@ const CASES: readonly (readonly [
     values.parseDial,
     [
       [PEER, PEER],
-      [`${PEER}#secret`, `${PEER}#secret`],
+      [`${PEER}#a-secret`, `${PEER}#a-secret`],
       [`/ip4/10.0.0.1/tcp/4077/p2p/${PEER}`, `/ip4/10.0.0.1/tcp/4077/p2p/${PEER}`],
       ["gateway.lan:4077", "gateway.lan:4077"],
     ],
-    ["", "nonsense", `${PEER}#`, `${PEER}#a b`, "#secret"],
+    ["", "nonsense", `${PEER}#`, `${PEER}#a b-secret`, `${PEER}#short`, "#a-secret"],
   ],
   [
     "listen",
@@ -66,11 +66,11 @@ const CASES: readonly (readonly [
     "weight",
     values.parseWeight,
     [
+      ["0", 0],
       ["1", 1],
-      ["0.5", 0.5],
-      [".5", 0.5],
+      ["1000000", 1_000_000],
     ],
-    ["0", "-1", "x", "", "1e9"],
+    ["0.5", ".5", "1.0", "-1", "x", "", "1e9", "1000001"],
   ],
   ["pick", values.parsePick, [["locality", "locality"]], ["", "Random", "best"]],
   [
@@ -80,10 +80,20 @@ const CASES: readonly (readonly [
       ["a=b", ["a", "b"]],
       ["a/b.c=", ["a/b.c", ""]],
       ["a=b=c", ["a", "b=c"]],
+      [`${"a".repeat(256)}=${"b".repeat(256)}`, ["a".repeat(256), "b".repeat(256)]],
     ],
-    ["", "a", "=b", "__proto__=x"],
+    ["", "a", "=b", "__proto__=x", `${"a".repeat(257)}=b`, `a=${"b".repeat(257)}`],
   ],
-  ["secret", values.parseSecret, [["abc", "abc"]], ["", "a b", "a#b", "a\n"]],
+  [
+    "secret",
+    values.parseSecret,
+    [
+      ["12345678", "12345678"],
+      ["a".repeat(256), "a".repeat(256)],
+    ],
+    ["", "geheim", "a".repeat(257), "a b-secret", "a-secret\n", "geheimniß"],
+  ],
+  ["token", values.parseToken, [["abc", "abc"]], ["", "a b", "a\n", "ä", "a".repeat(1_025)]],
   ["host name", values.parseHostName, [["Gate.Example", "gate.example"]], ["", "a:1", "http://a", "a b"]],
   [
     "grace",

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { loadConfig } from "../../src/app/config.ts";
-import { environmentName, nearestName, settingKeys } from "../../src/app/config-settings.ts";
+import { environmentName, settingKeys } from "../../src/app/config-settings.ts";
 import type { ConfigSources } from "../../src/app/config-sources.ts";
 import { ClusterError } from "../../src/base/errors.ts";
 
@@ -77,7 +77,7 @@ describe("precedence", () => {
   const READERS = {
     ns: { make: (n: number) => `ns-${n}`, read: (l: ReturnType<typeof loadConfig>) => l.config.namespace },
     slots: { make: (n: number) => String(n + 1), read: (l: ReturnType<typeof loadConfig>) => String(l.config.slots) },
-    secret: { make: (n: number) => `s${n}`, read: (l: ReturnType<typeof loadConfig>) => l.config.secret },
+    secret: { make: (n: number) => `a-secret-${n}`, read: (l: ReturnType<typeof loadConfig>) => l.config.secret },
     url: { make: (n: number) => `http://h:${n + 1}`, read: (l: ReturnType<typeof loadConfig>) => l.config.url },
     "log-format": {
       make: (n: number) => (n % 2 === 0 ? "json" : "pretty"),
@@ -208,6 +208,20 @@ describe("problems", () => {
     expect(problemsOf({ files: [projectFile(content)] }).join("\n")).toContain(expected);
   });
 
+  test("do not show a secret that is too short, and say what one is", () => {
+    expect(problemsOf({ flags: { secret: "geheim" } })).toEqual([
+      "--secret: expected a join secret of 8 to 256 printable ASCII characters without spaces",
+    ]);
+  });
+
+  test("more labels than fit beside those that every worker has", () => {
+    const labels = (count: number): string[] => Array.from({ length: count }, (_, index) => `l${index}=x`);
+    expect(problemsOf({ flags: { label: [...labels(60), "host=mine"] } })).toEqual([]);
+    expect(problemsOf({ flags: { label: labels(61) } })).toEqual([
+      "--label: got 61 labels, expected at most 60 besides peer, host, os, arch",
+    ]);
+  });
+
   test("one half of TLS is missing", () => {
     expect(problemsOf({ flags: { "tls-cert": "c.pem" } })).toEqual([
       "--tls-key is missing: HTTPS takes both of the two",
@@ -221,16 +235,5 @@ describe("problems", () => {
         problemsOf({ env: { [environmentName(key)]: text } });
       }),
     );
-  });
-});
-
-describe("the nearest name", () => {
-  test("is one that was likely meant", () => {
-    expect(nearestName("tsk", ["task", "worker"])).toBe("task");
-    expect(nearestName("WORKR", ["task", "worker"])).toBe("worker");
-  });
-
-  test("is none when nothing is near", () => {
-    expect(nearestName("zzzzzz", ["task", "worker"])).toBeUndefined();
   });
 });
