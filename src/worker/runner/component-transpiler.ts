@@ -30,7 +30,7 @@ const PACKAGES = `${sep}node_modules${sep}`;
 
 export type TranspileResult =
   | { readonly ok: true; readonly parts: ComponentParts }
-  /** jco refuses the component, or cannot digest it. */
+  /** jco refuses the component, or makes more of it than is taken: that would be the same the next time. */
   | { readonly ok: false; readonly reason: string };
 
 export interface ComponentTranspilerInit {
@@ -53,7 +53,10 @@ export class ComponentTranspiler {
     this.#bytesMax = init.cacheBytesMax ?? TRANSPILED_CACHE_BYTES_MAX;
   }
 
-  /** The component's parts, from the cache or made now. Callers that want the same at once share the work. */
+  /**
+   * The component's parts, from the cache or made now. Callers that want the same at once share the work. Rejects when
+   * the process took too long or ended in a way that says nothing of the component: it may do better the next time.
+   */
   transpile(digest: Digest, component: Uint8Array): Promise<TranspileResult> {
     const known = this.#underWay.get(digest);
     if (known !== undefined) return known;
@@ -84,7 +87,7 @@ export class ComponentTranspiler {
     const made = await this.#spawn(await this.#code, transpiler, packages, component);
     if (typeof made === "string") return { ok: false, reason: made };
     const parts = decodeComponentParts(made);
-    if (parts === undefined) return { ok: false, reason: "the component could not be transpiled" };
+    if (parts === undefined) throw failed("the transpiler's answer cannot be read", { code: "transpiler" });
     await mkdir(folder, { recursive: true });
     const draft = `${path}.${process.pid}`;
     await writeFile(draft, made);
@@ -115,7 +118,7 @@ export class ComponentTranspiler {
     }
   }
 
-  /** Answers the encoded parts, or why there are none. */
+  /** Answers the encoded parts, or why the component is refused. */
   async #spawn(
     code: RunnerCode,
     transpiler: string,
@@ -137,17 +140,23 @@ export class ComponentTranspiler {
     });
     const kill = (): void => void child.kill("SIGKILL");
     this.#children.add(kill);
-    using _timer = this.#init.clock.setTimer(TRANSPILE_MS_MAX, kill);
+    let hasTimedOut = false;
+    using _timer = this.#init.clock.setTimer(TRANSPILE_MS_MAX, () => {
+      hasTimedOut = true;
+      kill();
+    });
     try {
-      const closed = new Promise<number | undefined>((resolve, reject) => {
-        child.once("close", (exitCode) => resolve(exitCode ?? undefined));
+      const closed = new Promise<number | string>((resolve, reject) => {
+        child.once("close", (exitCode, signal) => resolve(exitCode ?? signal ?? "nothing known"));
         child.once("error", (error) => reject(failed("the transpiler could not be started", { cause: error })));
       });
       const { stdin, stderr, parts } = parseStdio(child.stdio);
       stdin.on("error", () => {});
       stdin.end(component);
-      const texts: string[] = [];
-      stderr.setEncoding("utf8").on("data", (text: string) => texts.push(text));
+      let said = "";
+      stderr.setEncoding("utf8").on("data", (text: string) => {
+        said = (said + text).slice(0, TRANSPILER_STDERR_LENGTH_MAX);
+      });
       const chunks: Uint8Array[] = [];
       let length = 0;
       parts.on("data", (chunk: Uint8Array) => {
@@ -155,12 +164,13 @@ export class ComponentTranspiler {
         if (length > TRANSPILED_BYTES_MAX) kill();
         else chunks.push(chunk);
       });
-      const exitCode = await closed;
-      if (exitCode === 0) return new Uint8Array(Buffer.concat(chunks));
-      const why = texts.join("").trim().slice(0, TRANSPILER_STDERR_LENGTH_MAX);
-      if (exitCode === undefined) return "transpiling it takes too much time or memory";
-      if (exitCode === REFUSED) return `it cannot be transpiled: ${why}`;
-      throw failed(`the transpiler does not work: ${why}`, { code: "transpiler" });
+      const end = await closed;
+      if (length > TRANSPILED_BYTES_MAX) return `it becomes more than ${TRANSPILED_BYTES_MAX} bytes when transpiled`;
+      if (end === 0) return new Uint8Array(Buffer.concat(chunks));
+      const why = said.trim();
+      if (end === REFUSED) return `it cannot be transpiled: ${why}`;
+      const how = hasTimedOut ? `took more than ${TRANSPILE_MS_MAX / 1000} s` : `ended by ${end}: ${why}`;
+      throw failed(`the transpiler ${how}`, { code: "transpiler" });
     } finally {
       this.#children.delete(kill);
     }

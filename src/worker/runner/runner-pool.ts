@@ -8,6 +8,7 @@
  * Who decides: limits on memory and output are held inside the runner and checked again here; time is held here alone.
  */
 import { mkdir } from "node:fs/promises";
+import { followAborts, unlessAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
@@ -116,7 +117,9 @@ export class RunnerPool implements Executor {
   }
 
   async run(spec: GuestSpec, io: GuestIo, { signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
-    const running = this.#run(spec, io, AbortSignal.any([signal, this.#closing.signal]));
+    // Both live long: the run lets go of them at its end.
+    using stop = followAborts([signal, this.#closing.signal]);
+    const running = this.#run(spec, io, stop.signal);
     this.#running.add(running);
     try {
       return await running;
@@ -145,15 +148,15 @@ export class RunnerPool implements Executor {
 
   async #run(spec: GuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
     if (signal.aborted) return endWithoutRun(cancelledBy(signal));
-    let plan: GuestPlan | undefined;
+    let plan: GuestPlan;
     try {
       const known = this.#plans.get(spec.digest) ?? this.#plan(spec);
       plan = known instanceof Promise ? await unlessAborted(known, signal) : known;
     } catch (error) {
+      if (signal.aborted) return endWithoutRun(cancelledBy(signal));
       this.#init.log.error("a module could not be prepared", { digest: spec.digest, error });
       return endWithoutRun({ kind: "lost", reason: `its module could not be prepared: ${messageOf(error)}` });
     }
-    if (plan === undefined) return endWithoutRun(cancelledBy(signal));
     if (!plan.ok) return endWithoutRun({ kind: "rejected", reason: plan.reason });
     const admission = admitGuest(plan, spec);
     if ("kind" in admission) return endWithoutRun(admission);
@@ -238,19 +241,5 @@ export class RunnerPool implements Executor {
       wallMs: clock.monotonicMs() - startedMs,
       cpuMs: watch.cpuMs,
     });
-  }
-}
-
-/** What `work` gives, or undefined as soon as the signal is aborted; the work itself goes on, for others to use. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  if (signal.aborted) return undefined;
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  const onAbort = (): void => resolve(undefined);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    work.catch(() => {});
   }
 }

@@ -1,10 +1,12 @@
 import { mkdtemp, readdir, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { TRANSPILE_MS_MAX } from "../../../src/base/limits.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
 import { ComponentTranspiler } from "../../../src/worker/runner/component-transpiler.ts";
 import { guestBytes } from "../../support/guests.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
 import { digestOf } from "./pool-harness.ts";
 
 const component = guestBytes("component");
@@ -62,5 +64,27 @@ describe("transpiling a component", () => {
     const refused = await open().transpile(digestOf(broken), broken);
     expect(refused).toMatchObject({ ok: false, reason: expect.stringContaining("cannot be transpiled") });
     await expect(cachedFiles()).rejects.toThrow();
+  });
+
+  test("that takes too long fails, and may be tried again", async () => {
+    const clock = new ManualClock();
+    const transpiler = new ComponentTranspiler({ scratchFolder, clock });
+    const stopped = transpiler.transpile(digest, component);
+    stopped.catch(() => {});
+    await vi.waitUntil(() => clock.pendingTimers === 1, { timeout: 30_000, interval: 1 });
+    clock.advance(TRANSPILE_MS_MAX);
+    await expect(stopped).rejects.toThrow("took more than 60 s");
+    expect(await transpiler.transpile(digest, component)).toMatchObject({ ok: true });
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  test("fails when its process is killed", async () => {
+    const clock = new ManualClock();
+    const transpiler = new ComponentTranspiler({ scratchFolder, clock });
+    const killed = transpiler.transpile(digest, component);
+    killed.catch(() => {});
+    await vi.waitUntil(() => clock.pendingTimers === 1, { timeout: 30_000, interval: 1 });
+    transpiler.close();
+    await expect(killed).rejects.toThrow("SIGKILL");
   });
 });

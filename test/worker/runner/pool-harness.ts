@@ -9,6 +9,7 @@ import { systemClock } from "../../../src/base/system-clock.ts";
 import type { AttemptEnd } from "../../../src/model/outcome.ts";
 import type { GuestEntry, GuestSpec, OutputStream } from "../../../src/worker/guest.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
+import type { RunnerPoolInit } from "../../../src/worker/runner/runner-pool.ts";
 
 export interface RunOptions extends Partial<Omit<GuestSpec, "modulePath" | "digest" | "entry">> {
   readonly entry?: GuestEntry;
@@ -35,7 +36,7 @@ export class PoolHarness implements AsyncDisposable {
   }
 
   static async open(
-    init: { readonly slots?: number; readonly spares?: number; readonly runsPerRunner?: number } = {},
+    init: Partial<Pick<RunnerPoolInit, "slots" | "spares" | "runsPerRunner" | "clock">> = {},
   ): Promise<PoolHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-runner-"));
     const pool = await RunnerPool.open({
@@ -43,7 +44,7 @@ export class PoolHarness implements AsyncDisposable {
       spares: init.spares ?? 0,
       runsPerRunner: init.runsPerRunner,
       scratchFolder: join(folder, "scratch"),
-      clock: systemClock,
+      clock: init.clock ?? systemClock,
       log: silentLog,
     });
     return new PoolHarness(pool, folder);

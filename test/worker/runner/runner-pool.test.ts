@@ -1,18 +1,19 @@
 import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { readFileSync } from "node:fs";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
-import { SMALL_CODE_BYTES_MAX } from "../../../src/base/limits.ts";
+import { describe, expect, test, vi } from "vitest";
+import { SMALL_CODE_BYTES_MAX, TRANSPILE_MS_MAX } from "../../../src/base/limits.ts";
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
 import type { GuestSpec } from "../../../src/worker/guest.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import { guestBytes } from "../../support/guests.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
 import { buildWasm, SPIN } from "../../support/wasm-builder.ts";
 import { exiting, noop, printing, sleeping, spinning } from "./guest-modules.ts";
 import { digestOf, isAlive, PoolHarness } from "./pool-harness.ts";
@@ -127,6 +128,26 @@ describe("a pool of runners", () => {
     );
     expect(outcome).toMatchObject({ kind: "lost" });
     expect((await harness.run(noop)).outcome.kind).toBe("exited");
+  });
+
+  test("loses only the run whose component takes too long to transpile", async () => {
+    const clock = new ManualClock();
+    await using harness = await PoolHarness.open({ slots: 1, clock });
+    const component = { entry: { kind: "component" } } as const;
+    const stopped = harness.run(guestBytes("component"), component);
+    await vi.waitUntil(() => clock.pendingTimers === 1, { timeout: 30_000, interval: 1 });
+    clock.advance(TRANSPILE_MS_MAX);
+    expect((await stopped).outcome.kind).toBe("lost");
+    const again = await harness.run(guestBytes("component"), component);
+    expect(again.outcome).toEqual({ kind: "exited", code: 0 });
+  });
+
+  test("leaves nothing on a signal that many runs share", async () => {
+    await using harness = await PoolHarness.open({ slots: 2 });
+    const { signal } = new AbortController();
+    const runs = Array.from({ length: 10 }, (_, code) => harness.run(exiting(code), { signal }));
+    await Promise.all(runs);
+    expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 
   test("gives its runners no environment and keeps nothing of theirs open", async () => {
