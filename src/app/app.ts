@@ -23,6 +23,8 @@ export interface ReadyLine {
   readonly http?: string | undefined;
   /** What joins a worker to it: `<peerId>#<secret>`. Gateways only. */
   readonly dial?: string | undefined;
+  /** Where the plain RPC endpoint listens, as `--rpc` takes it. Gateways with one only. */
+  readonly rpc?: string | undefined;
   /** libp2p addresses that are listened on, with the port that was taken. */
   readonly addrs: readonly string[];
 }

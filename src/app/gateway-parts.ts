@@ -1,7 +1,6 @@
 /** Opens a gateway on the network: data directory, store, host, HTTP API, and what joins them. */
 import { join } from "node:path";
 import { readFile } from "node:fs/promises";
-import { failed } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { Gateway } from "../gateway/gateway.ts";
 import { HttpServer } from "../gateway/http/http-server.ts";
@@ -19,6 +18,7 @@ import type { Powers } from "./app.ts";
 import type { Config } from "./config.ts";
 import { acceptWorkers } from "./gateway-connections.ts";
 import { memberViews } from "./member-views.ts";
+import { openRpcEndpoint } from "./rpc-endpoint.ts";
 import { VERSION } from "./version.ts";
 
 export interface GatewayParts {
@@ -30,15 +30,14 @@ export interface GatewayParts {
   readonly folder: string;
   /** What a worker elsewhere is given: `<peerId>#<secret>`. */
   readonly dial: string;
+  /** Where the plain RPC endpoint listens, with the port that was taken; undefined: there is none. */
+  readonly rpc: string | undefined;
 }
 
 /** Everything is registered on `stack`, in the order that closing in reverse needs. */
 export async function openGateway(config: Config, powers: Powers, stack: AsyncDisposableStack): Promise<GatewayParts> {
   const { clock, random } = powers;
   const log = powers.log.child({ part: "gateway" });
-  if (config.rpc !== undefined) {
-    throw failed("--rpc is not served by this version yet: leave it out", { code: "usage" });
-  }
   const data = stack.use(await DataDirectory.open(config.data ?? join(config.dataHome, "gateway")));
   const identity = await loadIdentity(data.path);
   const secret = config.secret ?? (await loadSecret(data.path));
@@ -71,7 +70,12 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   });
   stack.defer(() => gateway.close());
   stack.use(await acceptWorkers({ host, gateway, clock, log }));
-  const http = await openHttp({ config, powers, log, data: data.path, store, blobs, gateway, host });
+  const adminToken = await loadAdminToken(config, data.path, log);
+  const gatewayPeerId = identity.peerId;
+  const plain = { gateway, gatewayPeerId, store, blobs, verifier, token: adminToken, clock, log };
+  const rpc = config.rpc === undefined ? undefined : await openRpcEndpoint({ ...plain, address: config.rpc });
+  if (rpc !== undefined) stack.use(rpc);
+  const http = await openHttp({ config, powers, log, adminToken, store, blobs, gateway, host });
   stack.use(http);
   const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace: config.namespace });
   const runFile = { peerId: identity.peerId, addrs: host.addrs(), secret };
@@ -82,14 +86,14 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
       error,
     });
   }
-  return { gateway, host, http, identity, folder: data.path, dial: `${identity.peerId}#${secret}` };
+  return { gateway, host, http, identity, folder: data.path, dial: `${identity.peerId}#${secret}`, rpc: rpc?.address };
 }
 
 interface HttpParts {
   readonly config: Config;
   readonly powers: Powers;
   readonly log: Log;
-  readonly data: string;
+  readonly adminToken: string | undefined;
   readonly store: SqliteStore;
   readonly blobs: FileBlobStore;
   readonly gateway: Gateway;
@@ -97,7 +101,7 @@ interface HttpParts {
 }
 
 async function openHttp(parts: HttpParts): Promise<HttpServer> {
-  const { config, powers, log, data, store, blobs, gateway, host } = parts;
+  const { config, powers, log, adminToken, store, blobs, gateway, host } = parts;
   const tls = config.tls && {
     cert: await readFile(config.tls.cert, "utf8"),
     key: await readFile(config.tls.key, "utf8"),
@@ -115,7 +119,7 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     clock: powers.clock,
     log,
     allowHosts: config.allowHosts,
-    adminToken: await loadAdminToken(config, data, log),
+    adminToken,
     tls,
     version: VERSION,
   });
@@ -124,9 +128,9 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
 function joinVerifier(gatewayPeerId: PeerId, namespace: string, secret: string): JoinVerifier {
   return {
     makeNonce,
-    verify: ({ worker, gatewayNonce, workerNonce, proof }) => {
+    verify: ({ role = "worker", worker, gatewayNonce, workerNonce, proof }) => {
       const input = { secret, namespace, gatewayPeerId, workerPeerId: worker, gatewayNonce, workerNonce };
-      return isJoinProof("worker", input, proof) ? joinProof("gateway", input) : undefined;
+      return isJoinProof(role, input, proof) ? joinProof("gateway", input) : undefined;
     },
   };
 }

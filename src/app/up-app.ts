@@ -17,7 +17,7 @@ import { openWorkerServer } from "./worker-parts.ts";
 
 export async function runUp(config: Config, powers: Powers): Promise<RunningApp> {
   await using stack = new AsyncDisposableStack();
-  const { gateway, host, http, identity, dial, folder } = await openGateway(config, powers, stack);
+  const { gateway, host, http, identity, dial, rpc, folder } = await openGateway(config, powers, stack);
   const { peerId } = identity;
   const worker = stack.use(await openWorkerServer({ config, powers, peerId, folder }));
   const stopped = new AbortController();
@@ -29,7 +29,7 @@ export async function runUp(config: Config, powers: Powers): Promise<RunningApp>
   };
   stack.use(announce(host.membership, state, powers));
   return runningApp({
-    ready: { event: "ready", role: "up", peerId, http: http.url, dial, addrs: host.addrs() },
+    ready: { event: "ready", role: "up", peerId, http: http.url, dial, rpc, addrs: host.addrs() },
     stack: stack.move(),
     graceMs: config.graceMs,
     drain: async (options) => {

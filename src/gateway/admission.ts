@@ -1,35 +1,37 @@
 /**
- * Who becomes a worker. A stranger gets a `Bootstrap` and nothing else; a login turns a credential into a session.
+ * Which libp2p peer becomes a worker. A stranger gets a `Bootstrap` and nothing else; a login turns a credential into a
+ * session. Peers over plain RPC, whom no transport has authenticated, are the business of `plain-admission.ts`.
  *
  * In this order: barred peers are refused; a proof of the join secret admits, a wrong one is refused; without a proof an
  * open gateway admits, and so does an operator's earlier word; anybody else is pending until an operator says so.
- *
- * A connection without a session is a stranger's: when it opens, while it is pending, and again when its session has
- * ended. Strangers are few: past STRANGERS_MAX the one that has been there longest goes, so that those who come with a
- * secret always get their turn. One that neither has logged in nor is pending goes after LOGIN_TIMEOUT_MS.
  */
-import type { Clock, Timer } from "../base/clock.ts";
-import { type ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
+import type { Clock } from "../base/clock.ts";
+import { disconnected } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import { LOGIN_TIMEOUT_MS, STRANGERS_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { type BootstrapTarget, type Credential, type Verdict, serveBootstrap } from "../caps/bootstrap.ts";
 import type { WorkerState } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { Store } from "../store/store.ts";
 import { storeTrouble } from "./store-trouble.ts";
+import { type Newcomer, Strangers, type Visit } from "./strangers.ts";
 import type { PeerAddress, WorkerSessions } from "./worker-sessions.ts";
 
 /** Proofs of the join secret, which only its maker knows. */
 export interface JoinVerifier {
   makeNonce(): Uint8Array;
-  /** Our own proof in return for a worker's valid one; undefined when it is wrong. */
-  verify(claim: {
-    readonly worker: PeerId;
-    readonly gatewayNonce: Uint8Array;
-    readonly workerNonce: Uint8Array;
-    readonly proof: Uint8Array;
-  }): Uint8Array | undefined;
+  /** Our own proof in return for a peer's valid one; undefined when it is wrong. */
+  verify(claim: JoinClaim): Uint8Array | undefined;
+}
+
+export interface JoinClaim {
+  /** As whom it joins. Default: as a worker. */
+  readonly role?: "worker" | "client" | undefined;
+  /** Who says so. */
+  readonly worker: PeerId;
+  readonly gatewayNonce: Uint8Array;
+  readonly workerNonce: Uint8Array;
+  readonly proof: Uint8Array;
 }
 
 export interface AdmissionInit {
@@ -43,38 +45,24 @@ export interface AdmissionInit {
 }
 
 /** A stranger's connection. */
-export interface Stranger {
+export interface Stranger extends Omit<Newcomer, "address"> {
   readonly peer: PeerAddress;
-  /** Aborted when its connection has ended. */
-  readonly ended: AbortSignal;
-  /** Ends its connection. */
-  readonly abort: (reason: ClusterError) => void;
-}
-
-/** How long a connection may be a stranger's. */
-interface Patience {
-  /** It is one, and is given its time from now. */
-  readonly begin: () => void;
-  /** It is one for as long as it likes. */
-  readonly end: () => void;
-  /** It is none any more. */
-  readonly admitted: () => void;
 }
 
 const NO_PROOF = new Uint8Array(0);
 
 export class Admission {
   readonly #init: AdmissionInit;
-  /** Those that became strangers longest ago come first. */
-  readonly #strangers = new Set<Stranger>();
+  readonly #strangers: Strangers;
 
   constructor(init: AdmissionInit) {
     this.#init = init;
+    this.#strangers = new Strangers(init);
   }
 
   /** What a stranger gets. It has a time to log in; then its connection is ended. The capability becomes the caller's. */
   bootstrap(stranger: Stranger): Capability {
-    const patience = this.#becomesStranger(stranger);
+    const visit = this.#strangers.receive({ ...stranger, address: stranger.peer.address });
     let nonce: Uint8Array | undefined;
     const target: BootstrapTarget = {
       challenge: () => {
@@ -84,8 +72,8 @@ export class Admission {
       login: async (credential, state) => {
         const challenge = nonce;
         nonce = undefined;
-        const verdict = await this.#login(stranger, credential, state, { challenge, patience });
-        if (verdict.kind === "pending") patience.end();
+        const verdict = await this.#login(stranger, credential, state, { challenge, visit });
+        if (verdict.kind === "pending") visit.isPending();
         return verdict;
       },
     };
@@ -97,38 +85,11 @@ export class Admission {
     return this.#strangers.size;
   }
 
-  #becomesStranger(stranger: Stranger): Patience {
-    const { clock } = this.#init;
-    let timer: Timer | undefined;
-    const patience: Patience = {
-      begin: () => {
-        if (stranger.ended.aborted) return;
-        timer?.[Symbol.dispose]();
-        timer = clock.setTimer(LOGIN_TIMEOUT_MS, () => {
-          stranger.abort(failed("no login in time", { code: "login-timeout" }));
-        });
-        this.#strangers.add(stranger);
-        const [longest] = this.#strangers;
-        if (this.#strangers.size <= STRANGERS_MAX || longest === undefined) return;
-        this.#strangers.delete(longest);
-        longest.abort(overloaded("too many connections are not logged in", { code: "too-many-strangers" }));
-      },
-      end: () => timer?.[Symbol.dispose](),
-      admitted: () => {
-        timer?.[Symbol.dispose]();
-        this.#strangers.delete(stranger);
-      },
-    };
-    stranger.ended.addEventListener("abort", () => patience.admitted(), { once: true });
-    patience.begin();
-    return patience;
-  }
-
   async #login(
     stranger: Stranger,
     credential: Credential,
     state: WorkerState,
-    { challenge, patience }: { readonly challenge: Uint8Array | undefined; readonly patience: Patience },
+    { challenge, visit }: { readonly challenge: Uint8Array | undefined; readonly visit: Visit },
   ): Promise<Verdict<Capability>> {
     const { sessions, store, isOpen, log } = this.#init;
     const { peer } = stranger;
@@ -141,21 +102,20 @@ export class Admission {
     });
     // A session for a connection that is gone would only end a newer one of the same worker.
     if (stranger.ended.aborted) throw disconnected("the connection has ended");
-    if (admission === "barred")
-      return refuse(`barred by an operator; \`capmesh worker admit ${peer.id}\` lets it in again`);
+    if (admission === "barred") return refuse(barredMessage(peer.id));
     let proof: Uint8Array = NO_PROOF;
     if (credential.kind === "join") {
       const own = this.#verify(peer.id, credential, challenge);
       if (own === undefined) return refuse("wrong join secret; the gateway prints the right one as <peerId>#<secret>");
       proof = own;
+    } else if (credential.kind === "token") {
+      return refuse("a token opens the gateway's API and its plain RPC endpoint; here a worker proves the join secret");
     } else if (!isOpen && admission !== "admitted") {
       const note = `worker ${peer.id} waits to be admitted: run \`capmesh worker admit ${peer.id}\` at the gateway`;
       sessions.showPending(peer, state, note, stranger.ended);
       return { kind: "pending", reason: note };
     }
-    const session = sessions.open(peer, state, stranger.ended, { onEnded: () => patience.begin() });
-    patience.admitted();
-    return { kind: "admitted", session, proof };
+    return { kind: "admitted", session: openSession(sessions, { peer, state, ended: stranger.ended, visit }), proof };
   }
 
   #verify(
@@ -166,5 +126,27 @@ export class Admission {
     if (gatewayNonce === undefined) return undefined;
     const { workerNonce, proof } = credential;
     return this.#init.verifier.verify({ worker, gatewayNonce, workerNonce, proof });
+  }
+}
+
+export function barredMessage(id: PeerId): string {
+  return `barred by an operator; \`capmesh worker admit ${id}\` lets it in again`;
+}
+
+export interface OpenSessionInit {
+  readonly peer: PeerAddress;
+  readonly state: WorkerState;
+  readonly ended: AbortSignal;
+  readonly visit: Visit;
+}
+
+/** The session of a worker that was admitted, on a connection that is no stranger's for as long as it lasts. */
+export function openSession(sessions: WorkerSessions, { peer, state, ended, visit }: OpenSessionInit): Capability {
+  const membership = visit.join();
+  try {
+    return sessions.open(peer, state, ended, { onEnded: () => membership[Symbol.dispose]() });
+  } catch (thrown) {
+    membership[Symbol.dispose]();
+    throw thrown;
   }
 }

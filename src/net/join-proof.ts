@@ -14,13 +14,14 @@ export const PROOF_BYTES = 32;
 export const SECRET_FILE = "join-secret";
 
 /** Who proves: each side's proof has a context of its own, so that one cannot be sent back as the other. */
-export type JoinRole = "worker" | "gateway";
+export type JoinRole = "worker" | "client" | "gateway";
 
 export interface JoinProofInput {
   readonly secret: string;
   readonly namespace: string;
-  /** As the transport authenticated them. */
+  /** As the transport authenticated them, or over plain RPC as `schema/bootstrap.capnp` says. */
   readonly gatewayPeerId: PeerId;
+  /** Of a client, its own. */
   readonly workerPeerId: PeerId;
   readonly gatewayNonce: Uint8Array;
   readonly workerNonce: Uint8Array;
@@ -28,6 +29,7 @@ export interface JoinProofInput {
 
 const CONTEXT: Readonly<Record<JoinRole, string>> = {
   worker: "capmesh/join/1/worker",
+  client: "capmesh/join/1/client",
   gateway: "capmesh/join/1/gateway",
 };
 

@@ -1,7 +1,7 @@
 /** `/workers`: who offers slots, who waits to be admitted; `/cluster`: the members as gossip shows them. */
 import { type Request, Router } from "express";
 import { memberJson, workerJson } from "../../api/worker-json.ts";
-import { type PeerId, parsePeerId } from "../../base/ids.ts";
+import { type PeerId, parseWorkerId } from "../../base/ids.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal } from "./problem.ts";
 
@@ -32,7 +32,7 @@ export function workersRouter({ workers, members }: HttpContext): Router {
 
 function peerIdOf(request: Request): PeerId {
   const text = String(request.params["id"] ?? "");
-  const id = parsePeerId(text);
+  const id = parseWorkerId(text);
   if (id === undefined) throw noSuchWorker(text);
   return id;
 }

@@ -1,0 +1,181 @@
+/**
+ * Who gets in over plain RPC, where the transport authenticates nobody: programs in any language, on this machine. The
+ * table is in `schema/bootstrap.capnp`.
+ *
+ * A name is what a peer says of itself, and an operator's word about one would admit whoever takes it: so nobody is
+ * pending here, and an open gateway is no more open. A connection gets one refusal; later logins on it get the same one,
+ * and nothing is written about them.
+ */
+import type { Clock } from "../base/clock.ts";
+import { disconnected, failed } from "../base/errors.ts";
+import { type PeerId, parseRpcName } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import {
+  type BootstrapTarget,
+  type ClientAdmission,
+  type Credential,
+  type Verdict,
+  serveBootstrap,
+} from "../caps/bootstrap.ts";
+import type { WorkerState } from "../model/worker.ts";
+import type { Capability } from "../rpc/capability.ts";
+import type { Store } from "../store/store.ts";
+import { type JoinVerifier, barredMessage, openSession } from "./admission.ts";
+import type { ClientSessions } from "./client-sessions.ts";
+import { storeTrouble } from "./store-trouble.ts";
+import { type Newcomer, Strangers, type Visit } from "./strangers.ts";
+import type { WorkerSessions } from "./worker-sessions.ts";
+
+export interface PlainAdmissionInit {
+  readonly sessions: WorkerSessions;
+  readonly clients: ClientSessions;
+  readonly store: Store;
+  readonly verifier: JoinVerifier;
+  /** This gateway, as its proofs name it. */
+  readonly gateway: PeerId;
+  /** Whether a text is the API's token, decided in a time that does not tell how much of it is right. Undefined: there is none. */
+  readonly isToken?: ((text: string) => boolean) | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A connection whose peer nobody has authenticated. */
+export interface PlainStranger extends Newcomer {
+  /** Only this gateway's own user can have opened it. */
+  readonly isOwnUser: boolean;
+  /** Somebody has logged in, for the first time or again. */
+  readonly onAdmitted: () => void;
+}
+
+type Role = "worker" | "client";
+
+type Check =
+  | { readonly isAdmitted: true; readonly id: PeerId; readonly proof: Uint8Array }
+  | { readonly isAdmitted: false; readonly reason: string };
+
+const NO_PROOF = new Uint8Array(0);
+
+export class PlainAdmission {
+  readonly #init: PlainAdmissionInit;
+  readonly #strangers: Strangers;
+
+  constructor(init: PlainAdmissionInit) {
+    this.#init = init;
+    this.#strangers = new Strangers(init);
+  }
+
+  /** What a stranger gets. It has a time to log in; then its connection is ended. The capability becomes the caller's. */
+  bootstrap(stranger: PlainStranger): Capability {
+    return serveBootstrap(new Lobby(this.#init, stranger, this.#strangers.receive(stranger)));
+  }
+
+  /** Connections without a session. */
+  get strangers(): number {
+    return this.#strangers.size;
+  }
+}
+
+/** The bootstrap interface of one connection. */
+class Lobby implements BootstrapTarget {
+  readonly gateway: PeerId;
+  readonly #init: PlainAdmissionInit;
+  readonly #stranger: PlainStranger;
+  readonly #visit: Visit;
+  #nonce: Uint8Array | undefined;
+  #refusal: string | undefined;
+
+  constructor(init: PlainAdmissionInit, stranger: PlainStranger, visit: Visit) {
+    this.gateway = init.gateway;
+    this.#init = init;
+    this.#stranger = stranger;
+    this.#visit = visit;
+  }
+
+  challenge(): Uint8Array {
+    this.#nonce = this.#init.verifier.makeNonce();
+    return this.#nonce;
+  }
+
+  async login(credential: Credential, state: WorkerState): Promise<Verdict<Capability>> {
+    const { sessions, store } = this.#init;
+    const { ended, address } = this.#stranger;
+    const check = this.#check("worker", credential);
+    if (!check.isAdmitted) return { kind: "refused", reason: this.#refuse("worker", credential, check.reason) };
+    const { id, proof } = check;
+    const admission = await store.getAdmission(id).catch((error: unknown) => {
+      throw storeTrouble(error);
+    });
+    // A session for a connection that is gone would only end a newer one of the same worker.
+    if (ended.aborted) throw disconnected("the connection has ended");
+    if (admission === "barred") {
+      return { kind: "refused", reason: this.#refuse("worker", credential, barredMessage(id)) };
+    }
+    const session = openSession(sessions, { peer: { id, address }, state, ended, visit: this.#visit });
+    this.#stranger.onAdmitted();
+    return { kind: "admitted", session, proof };
+  }
+
+  async loginClient(credential: Credential): Promise<ClientAdmission<Capability>> {
+    const check = this.#check("client", credential);
+    if (!check.isAdmitted) {
+      throw failed(this.#refuse("client", credential, check.reason), { code: "refused" });
+    }
+    const { id, proof } = check;
+    const session = this.#init.clients.open({ client: id, address: this.#stranger.address, visit: this.#visit });
+    this.#stranger.onAdmitted();
+    return { session, proof };
+  }
+
+  #refuse(role: Role, { name }: Credential, reason: string): string {
+    if (this.#refusal !== undefined) return this.#refusal;
+    this.#refusal = reason;
+    this.#visit.isExplained();
+    const { address } = this.#stranger;
+    this.#init.log.warn(`a ${role} was refused over plain RPC`, { name, address, reason });
+    return reason;
+  }
+
+  /** Takes the nonce, whatever comes of it. */
+  #check(role: Role, credential: Credential): Check {
+    const gatewayNonce = this.#nonce;
+    this.#nonce = undefined;
+    if (this.#refusal !== undefined) return refused(this.#refusal);
+    const id = parseRpcName(credential.name ?? "");
+    if (id === undefined) {
+      return refused("a credential has a name here: 1 to 64 of [A-Za-z0-9._-], the first a letter or digit");
+    }
+    switch (credential.kind) {
+      case "none":
+        if (this.#stranger.isOwnUser) return { isAdmitted: true, id, proof: NO_PROOF };
+        return refused("over TCP a peer proves the join secret or sends a token; over a unix socket it needs neither");
+      case "token":
+        if (this.#init.isToken === undefined) {
+          return refused("this gateway has no token: start it with CAPMESH_ADMIN_TOKEN, or prove the join secret");
+        }
+        return this.#init.isToken(credential.token)
+          ? { isAdmitted: true, id, proof: NO_PROOF }
+          : refused("the token is not valid here");
+      case "join":
+        if (role === "client" && this.#init.isToken !== undefined) {
+          return refused("the join secret admits workers only, since this gateway has a token for clients");
+        }
+        return this.#checkProof(role, id, credential, gatewayNonce);
+    }
+  }
+
+  #checkProof(
+    role: Role,
+    id: PeerId,
+    { workerNonce, proof }: Extract<Credential, { kind: "join" }>,
+    gatewayNonce: Uint8Array | undefined,
+  ): Check {
+    if (gatewayNonce === undefined) return refused("a proof is for a nonce: call challenge before each login");
+    const own = this.#init.verifier.verify({ role, worker: id, gatewayNonce, workerNonce, proof });
+    if (own !== undefined) return { isAdmitted: true, id, proof: own };
+    return refused("wrong join secret, or a proof not made as schema/bootstrap.capnp says");
+  }
+}
+
+function refused(reason: string): Check {
+  return { isAdmitted: false, reason };
+}
