@@ -24,7 +24,7 @@ import type { Capability } from "../rpc/capability.ts";
 import { revocable } from "../rpc/revoke.ts";
 import type { Store } from "../store/store.ts";
 import { outputOf } from "./attempt-output.ts";
-import type { EventHub } from "./events.ts";
+import { type EventHub, publishReady } from "./events.ts";
 import type { WorkerRests } from "./worker-rests.ts";
 
 export interface AttemptsInit {
@@ -216,9 +216,10 @@ export class Attempts {
           log.debug("a late result was refused", { ...id, outcome: end.outcome.kind });
           return;
         }
-        const { run, task } = result;
+        const { run, task, ready } = result;
         if (end.outcome.kind === "lost") log.warn("an attempt was lost", { ...id, reason: end.outcome.reason });
         events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: run.state });
+        publishReady(events, id.task, ready);
         events.publish({ type: "task", task: id.task, state: task.state });
         if (task.counts.ready > 0 || task.nextRunAt !== undefined) onReady(task.nextRunAt);
         return;

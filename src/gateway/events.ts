@@ -22,6 +22,11 @@ export type ClusterEvent =
   | { readonly type: "output"; readonly task: TaskId; readonly run: number; readonly outputBytes: number }
   | { readonly type: "worker"; readonly worker: PeerId; readonly status: WorkerStatus | "gone" };
 
+/** Says of runs of a task that they are ready now, and have not been tried. */
+export function publishReady(events: EventHub, task: TaskId, runs: readonly number[]): void {
+  for (const run of runs) events.publish({ type: "run", task, run, attempt: 0, state: "ready" });
+}
+
 export type EventListener = (event: ClusterEvent) => void;
 
 export class EventHub {

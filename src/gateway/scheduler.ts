@@ -10,7 +10,7 @@ import { CLOCK_CHECK_EVERY_MS, PROMOTE_BATCH } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { Store } from "../store/store.ts";
-import type { EventHub } from "./events.ts";
+import { type EventHub, publishReady } from "./events.ts";
 
 export interface SchedulerInit {
   readonly store: Store;
@@ -64,13 +64,12 @@ export class Scheduler {
     this.#nextAt = undefined;
     let nextAt: number | undefined;
     try {
-      const { promoted, nextDueAt } = await store.promoteDue(clock.now(), PROMOTE_BATCH);
+      const { promoted, changedTasks, nextDueAt } = await store.promoteDue(clock.now(), PROMOTE_BATCH);
       if (this.#isClosed) return;
       this.#backoff.reset();
       nextAt = nextDueAt;
-      for (const run of promoted) {
-        events.publish({ type: "run", task: run.task, run: run.index, attempt: 0, state: "ready" });
-      }
+      for (const { task, index } of promoted) publishReady(events, task, [index]);
+      for (const { task, state } of changedTasks) events.publish({ type: "task", task, state });
       if (promoted.length > 0) onReady();
     } catch (error) {
       if (this.#isClosed) return;

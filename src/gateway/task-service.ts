@@ -9,7 +9,7 @@ import type { TaskSpec } from "../model/task.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { CancelTaskResult, CreateTaskResult, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
-import type { EventHub } from "./events.ts";
+import { type EventHub, publishReady } from "./events.ts";
 import type { ModulePins } from "./module-pins.ts";
 import type { TaskService } from "./services.ts";
 
@@ -39,8 +39,9 @@ export class StoreTaskService implements TaskService {
     }
     const result = await store.createTask(spec, inspection, now);
     if (result.kind === "created") {
-      const { task } = result;
+      const { task, ready } = result;
       events.publish({ type: "task", task: spec.id, state: task.state });
+      publishReady(events, spec.id, ready);
       onSubmitted({ isReady: task.counts.ready > 0, nextRunAt: task.nextRunAt });
     }
     return result;
@@ -51,8 +52,8 @@ export class StoreTaskService implements TaskService {
     const result = await store.cancelTask(id, reason, clock.now());
     if (result.kind === "cancelled") {
       attempts.cancel(result.running);
-      for (const { run, attempt } of result.running) {
-        events.publish({ type: "run", task: id, run, attempt, state: "cancelled" });
+      for (const { index, attempt } of result.runs) {
+        events.publish({ type: "run", task: id, run: index, attempt, state: "cancelled" });
       }
       events.publish({ type: "task", task: id, state: "cancelled" });
     }

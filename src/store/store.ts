@@ -52,10 +52,7 @@ export interface Store extends AsyncDisposable {
    * Makes ready up to `limit` runs that are due at `now`, and makes the rows that follow them. `nextDueAt` is when to
    * call again: at once (`now`) if the limit was reached; undefined if nothing is waiting for its time.
    */
-  promoteDue(
-    now: number,
-    limit: number,
-  ): Promise<{ readonly promoted: readonly RunRef[]; readonly nextDueAt?: number | undefined }>;
+  promoteDue(now: number, limit: number): Promise<PromoteResult>;
   /**
    * Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age; with `after`, those
    * that come behind that one, be it ready still or not. Large specs may make it shorter than `limit`; it is empty only
@@ -115,7 +112,9 @@ export interface Store extends AsyncDisposable {
 
 export type OutputStream = "stdout" | "stderr";
 
-export type CreateTaskResult = { readonly kind: "created"; readonly task: Task } | { readonly kind: "id-taken" };
+export type CreateTaskResult =
+  /** `ready` are the indexes of its runs that are ready. */
+  { readonly kind: "created"; readonly task: Task; readonly ready: readonly number[] } | { readonly kind: "id-taken" };
 
 export interface ListTasksOptions {
   readonly state?: TaskState | undefined;
@@ -125,7 +124,13 @@ export interface ListTasksOptions {
 }
 
 export type CancelTaskResult =
-  | { readonly kind: "cancelled"; readonly task: Task; readonly running: readonly AttemptId[] }
+  | {
+      readonly kind: "cancelled";
+      readonly task: Task;
+      readonly running: readonly AttemptId[];
+      /** Every run that this ended, with the number of its latest attempt, or 0. */
+      readonly runs: readonly { readonly index: number; readonly attempt: number }[];
+    }
   | { readonly kind: "already-finished"; readonly task: Task }
   | { readonly kind: "no-such-task" };
 
@@ -137,6 +142,13 @@ export interface RunRef {
   readonly task: TaskId;
   readonly serial: number;
   readonly index: number;
+}
+
+export interface PromoteResult {
+  readonly promoted: readonly RunRef[];
+  /** Those whose state this has changed. */
+  readonly changedTasks: readonly { readonly task: TaskId; readonly state: TaskState }[];
+  readonly nextDueAt?: number | undefined;
 }
 
 /** A run that wants a worker, with all that is needed to choose one and start it. */
@@ -168,9 +180,10 @@ export interface SettleOptions {
   readonly isBlameless?: boolean | undefined;
 }
 
-/** `run.state` is `ready` when it will be tried again. */
 export type SettleResult =
-  { readonly kind: "settled"; readonly task: Task; readonly run: Run } | { readonly kind: "stale" };
+  /** `run.state` is `ready` when it will be tried again. `ready` are the indexes of runs that were made, and are ready. */
+  | { readonly kind: "settled"; readonly task: Task; readonly run: Run; readonly ready: readonly number[] }
+  | { readonly kind: "stale" };
 
 export type AppendResult =
   /** `runOffset` is where in the run's log the attempt's log begins. */

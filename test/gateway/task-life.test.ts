@@ -24,6 +24,7 @@ test("a submitted task is run, settled, told and acknowledged, in this order", a
   expect(await cluster.run("t")).toMatchObject({ state: "succeeded", outcome: { kind: "exited", code: 0 } });
   expect(events.filter(({ type }) => type !== "worker")).toMatchObject([
     { type: "task", state: "ready" },
+    { type: "run", state: "ready", run: 1, attempt: 0 },
     { type: "run", state: "running", attempt: 1 },
     { type: "task", state: "running" },
     { type: "run", state: "succeeded", attempt: 1 },

@@ -6,7 +6,17 @@ import { OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
 import { dueAt, totalRuns } from "../../src/model/task.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { OpenStore } from "./store-harness.ts";
-import { T0, WORKER_A, attemptEnd, attemptOf, create, createRunning, taskId, taskSpec } from "./store-samples.ts";
+import {
+  INSPECTION,
+  T0,
+  WORKER_A,
+  attemptEnd,
+  attemptOf,
+  create,
+  createRunning,
+  taskId,
+  taskSpec,
+} from "./store-samples.ts";
 
 const SETTLED = { now: T0, backoffJitter: 0 };
 
@@ -30,14 +40,38 @@ export function describeSchedule(open: OpenStore): void {
     const { store } = harness;
     const task = await create(store, taskSpec("t", { firstDueAt: T0 + 100 }));
     expect(task).toMatchObject({ state: "scheduled", nextRunAt: T0 + 100 });
-    expect(await store.promoteDue(T0 + 99, 10)).toEqual({ promoted: [], nextDueAt: T0 + 100 });
+    expect(await store.promoteDue(T0 + 99, 10)).toEqual({ promoted: [], changedTasks: [], nextDueAt: T0 + 100 });
     expect(await store.promoteDue(T0 + 100, 10)).toEqual({
       promoted: [{ task: "t", serial: task.serial, index: 1 }],
+      changedTasks: [{ task: "t", state: "ready" }],
       nextDueAt: undefined,
     });
     const after = await store.getTask(taskId("t"));
     expect(after?.state).toBe("ready");
     expect(after?.nextRunAt).toBeUndefined();
+  });
+
+  test("names every run that it makes ready, and the tasks whose state that changes", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const spec = taskSpec("t", { delayMs: 10, repeats: OPEN_RUNS_PER_TASK_MAX + 3, firstDueAt: T0 - 10 });
+    expect(await store.createTask(spec, INSPECTION, T0)).toMatchObject({ ready: [1, 2] });
+    // One that has a ready run already is as it was.
+    expect(await store.promoteDue(T0 + 10, 10)).toMatchObject({ promoted: [{ index: 3 }], changedTasks: [] });
+    const task = await store.getTask(spec.id);
+    if (task === undefined) throw new Error("no task");
+    await store.lease(attemptOf(task, 1), WORKER_A, T0, T0 + 1_000);
+    const now = T0 + 1_000_000;
+    const { promoted } = await store.promoteDue(now, 1_000);
+    expect(promoted.map(({ index }) => index)).toEqual(Array.from({ length: 253 }, (_, each) => each + 4));
+    const lost = await store.settle(attemptOf(task, 1), attemptEnd({ kind: "lost", reason: "gone" }), {
+      ...SETTLED,
+      now,
+    });
+    expect(lost).toMatchObject({ kind: "settled", run: { state: "ready" }, ready: [] });
+    await store.lease(attemptOf(task, 1, 2), WORKER_A, now, now + 1_000);
+    const settled = await store.settle(attemptOf(task, 1, 2), attemptEnd(), { ...SETTLED, now });
+    expect(settled).toMatchObject({ kind: "settled", ready: [257] });
   });
 
   test("makes a run's successor when it becomes ready, whatever the run then does", async () => {
@@ -87,7 +121,7 @@ export function describeSchedule(open: OpenStore): void {
     const { store } = harness;
     const task = await create(store, taskSpec("huge", { repeats: 1_000_000_000 }));
     expect(task.counts).toMatchObject({ ready: OPEN_RUNS_PER_TASK_MAX, scheduled: 0 });
-    expect(await store.promoteDue(T0 + 1, 1_000)).toEqual({ promoted: [], nextDueAt: undefined });
+    expect(await store.promoteDue(T0 + 1, 1_000)).toEqual({ promoted: [], changedTasks: [], nextDueAt: undefined });
     for (const run of [5, 1]) {
       await store.lease(attemptOf(task, run), WORKER_A, T0, T0 + 1_000);
       await store.settle(attemptOf(task, run), attemptEnd(), SETTLED);

@@ -180,6 +180,10 @@ export function describeTasks(open: OpenStore): void {
     expect(result).toMatchObject({
       kind: "cancelled",
       running: [attempt],
+      runs: [
+        { index: 1, attempt: 1 },
+        { index: 2, attempt: 0 },
+      ],
       task: { state: "cancelled", isCancelled: true, reason: "asked to", finishedAt: T0 + 5 },
     });
     const runs = await store.listRuns(attempt.task, { fromIndex: 1, limit: 10 });
@@ -188,7 +192,7 @@ export function describeTasks(open: OpenStore): void {
       [2, "cancelled", { kind: "cancelled", reason: "asked to" }],
     ]);
     expect(runs?.[0]?.attempts).toMatchObject([{ number: 1, state: "cancelled", finishedAt: T0 + 5 }]);
-    expect(await store.promoteDue(T0 + 60_000, 10)).toEqual({ promoted: [] });
+    expect(await store.promoteDue(T0 + 60_000, 10)).toEqual({ promoted: [], changedTasks: [] });
     expect(await store.listReady(T0 + 60_000, 10)).toEqual([]);
     expect(await store.listRunning()).toEqual([]);
   });

@@ -9,8 +9,16 @@ import type { ErrorType } from "../../base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../base/ids.ts";
 import type { AttemptId, AttemptState, RunState } from "../../model/run.ts";
 import type { AttemptEnd, Usage } from "../../model/outcome.ts";
-import type { RunCounts, TaskState } from "../../model/task.ts";
-import type { AppendResult, OutputPage, OutputStream, RunRef, RunningAttempt } from "../store.ts";
+import type { RunCounts, Task, TaskState } from "../../model/task.ts";
+import type {
+  AppendResult,
+  CancelTaskResult,
+  OutputPage,
+  OutputStream,
+  PromoteResult,
+  RunningAttempt,
+  SettleResult,
+} from "../store.ts";
 
 /** A spec without its stdin as JSON, and the stdin. */
 export interface SpecWire {
@@ -130,6 +138,10 @@ export interface ReadOutputArgs {
   readonly bytesMax: number;
 }
 
+/** An answer whose task crosses in its wire form, and what is in `Parts` too. */
+type Wire<Result extends { readonly task: Task }, Parts = unknown> = Omit<Result, "task" | keyof Parts> &
+  Parts & { readonly task: TaskWire };
+
 interface Operation<Args, Answer> {
   readonly args: Args;
   readonly answer: Answer;
@@ -139,7 +151,8 @@ interface Operation<Args, Answer> {
 export interface OperationTypes {
   createTask: Operation<
     CreateTaskArgs,
-    { readonly kind: "created"; readonly task: TaskWire } | { readonly kind: "id-taken" }
+    | { readonly kind: "created"; readonly task: TaskWire; readonly ready: readonly number[] }
+    | { readonly kind: "id-taken" }
   >;
   getTask: Operation<{ readonly id: TaskId }, TaskWire | undefined>;
   listTasks: Operation<ListTasksArgs, { readonly tasks: readonly TaskWire[]; readonly hasMore: boolean }>;
@@ -151,7 +164,7 @@ export interface OperationTypes {
   getLatestStartedRun: Operation<{ readonly id: TaskId }, RunWire | undefined>;
   cancelTask: Operation<
     { readonly id: TaskId; readonly reason: string; readonly now: number },
-    | { readonly kind: "cancelled"; readonly task: TaskWire; readonly running: readonly AttemptId[] }
+    | Wire<Extract<CancelTaskResult, { readonly kind: "cancelled" }>>
     | { readonly kind: "already-finished"; readonly task: TaskWire }
     | { readonly kind: "no-such-task" }
   >;
@@ -160,10 +173,7 @@ export interface OperationTypes {
     | { readonly kind: "deleted"; readonly module: Digest; readonly running: readonly AttemptId[] }
     | { readonly kind: "no-such-task" }
   >;
-  promoteDue: Operation<
-    { readonly now: number; readonly limit: number },
-    { readonly promoted: readonly RunRef[]; readonly nextDueAt: number | undefined }
-  >;
+  promoteDue: Operation<{ readonly now: number; readonly limit: number }, PromoteResult>;
   listReady: Operation<
     { readonly now: number; readonly limit: number; readonly after?: ReadyPosition | undefined },
     {
@@ -185,7 +195,7 @@ export interface OperationTypes {
   listExpired: Operation<{ readonly now: number; readonly limit: number }, readonly RunningAttempt[]>;
   settle: Operation<
     SettleArgs,
-    { readonly kind: "settled"; readonly task: TaskWire; readonly run: RunWire } | { readonly kind: "stale" }
+    Wire<Extract<SettleResult, { readonly kind: "settled" }>, { readonly run: RunWire }> | { readonly kind: "stale" }
   >;
   appendOutput: Operation<AppendOutputArgs, AppendResult>;
   readOutput: Operation<ReadOutputArgs, OutputPage | undefined>;

@@ -1,9 +1,10 @@
 /** Operations that move runs: due, lease, settle. Each runs inside a transaction of the store's thread. */
 import { assert } from "../../base/errors.ts";
 import { STORE_ENDED_BACKOFFS_MAX, STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
-import type { PeerId } from "../../base/ids.ts";
+import type { PeerId, TaskId } from "../../base/ids.ts";
 import type { RunResult, Usage } from "../../model/outcome.ts";
 import type { AttemptId, RunChange } from "../../model/run.ts";
+import type { TaskState } from "../../model/task.ts";
 import { failureReason } from "../failure-reason.ts";
 import type { RunRef, RunningAttempt } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";
@@ -27,6 +28,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
   const { now, limit } = args;
   endBackoffs(db, now, limit);
   const promoted: RunRef[] = [];
+  const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
   while (promoted.length < limit) {
     // A task has one scheduled run at most, so each row is of another task, and what is made meanwhile is none of them.
     const due = db.all(
@@ -37,25 +39,30 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
     if (due.length === 0) break;
     for (const row of due) {
       if (promoted.length >= limit) break;
-      promoted.push(...promote(db, decodeNumber(row.task), decodeNumber(row.idx), now, limit - promoted.length));
+      const serial = decodeNumber(row.task);
+      const task = loadTask(db, serial);
+      assert(task !== undefined, "a run that was not settled has a task");
+      const before = task.savedState;
+      const ready = promote(db, task, decodeNumber(row.idx), now, limit - promoted.length);
+      for (const index of ready) promoted.push({ task: task.plan.id, serial, index });
+      if (task.savedState !== before) changedTasks.push({ task: task.plan.id, state: task.savedState });
     }
   }
-  if (promoted.length >= limit) return { promoted, nextDueAt: now };
+  if (promoted.length >= limit) return { promoted, changedTasks, nextDueAt: now };
   const next = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
-  return { promoted, nextDueAt: decodeOptionalNumber(next?.due_at) };
+  return { promoted, changedTasks, nextDueAt: decodeOptionalNumber(next?.due_at) };
 }
 
-/** Makes a scheduled run ready, and after it those that are due too; at most `limit` in all. */
-function promote(db: Database, serial: number, index: number, now: number, limit: number): readonly RunRef[] {
-  const task = loadTask(db, serial);
-  const run = loadRun(db, serial, index);
-  assert(task !== undefined && run !== undefined, "a scheduled run has a task");
+/** Makes a scheduled run ready, and after it those that are due too; at most `limit` in all. Returns their indexes. */
+function promote(db: Database, task: TaskRecord, index: number, now: number, limit: number): readonly number[] {
+  const run = loadRun(db, task.serial, index);
+  assert(run !== undefined, "a run that was just found is there");
   const change = decide(task, run, { kind: "due" });
   assert(change.kind === "changed", "a scheduled run can become ready");
   moveRun(db, task, run, change.next, { set: "not_before = 0", values: [] });
   const made = makeRuns(db, task, now, limit - 1);
   saveTask(db, task, now);
-  return [index, ...made].map((each) => ({ task: task.plan.id, serial, index: each }));
+  return [index, ...made];
 }
 
 /** Moves ready runs whose back-off has ended to where the others are, so that looking at the ready ones stays cheap. */
@@ -216,8 +223,9 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
     change.outcome === undefined
       ? tryAgain(db, task, run, change, args)
       : endRun(db, task, run, { ...change, outcome: change.outcome }, args);
+  const ready = change.outcome === undefined ? [] : makeRuns(db, task, now, Infinity);
   saveTask(db, task, now);
-  return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown, told), run: told };
+  return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown, told), run: told, ready };
 }
 
 type Changed = Extract<RunChange, { kind: "changed" }>;
@@ -241,7 +249,7 @@ function endRun(
   change: Changed & Required<Pick<Changed, "outcome">>,
   args: SettleArgs,
 ): RunWire {
-  const { end, now } = args;
+  const { end } = args;
   const result: RunResult = {
     value: end.value,
     ...readResultTexts(db, run),
@@ -256,7 +264,6 @@ function endRun(
   finishRun(db, task, run, change.next, ended);
   task.resultRun = run.index;
   task.reason = failureReason(change.outcome, run.index, task.plan.total) ?? task.reason;
-  makeRuns(db, task, now, Infinity);
   return settledRunWire(db, task, run, change, ended);
 }
 

@@ -18,9 +18,9 @@ import type {
   ListTasksOptions,
   OutputPage,
   OutputStream,
+  PromoteResult,
   ReadOutputOptions,
   ReadyRun,
-  RunRef,
   RunningAttempt,
   SettleOptions,
   SettleResult,
@@ -67,7 +67,7 @@ export class SqliteStore implements Store {
     const wire = encodeSpec(spec);
     const args = { plan: planOf(spec), spec: wire, inspection: JSON.stringify(inspection), now };
     const answer = await this.#thread.call("createTask", args, [wire.stdin]);
-    return answer.kind === "created" ? { kind: "created", task: decodeTask(answer.task, spec) } : answer;
+    return answer.kind === "created" ? { ...answer, task: decodeTask(answer.task, spec) } : answer;
   }
 
   async getTask(id: TaskId): Promise<Task | undefined> {
@@ -118,10 +118,7 @@ export class SqliteStore implements Store {
     return this.#thread.call("deleteTask", { id });
   }
 
-  promoteDue(
-    now: number,
-    limit: number,
-  ): Promise<{ readonly promoted: readonly RunRef[]; readonly nextDueAt?: number | undefined }> {
+  promoteDue(now: number, limit: number): Promise<PromoteResult> {
     return this.#thread.call("promoteDue", { now, limit });
   }
 
@@ -176,7 +173,7 @@ export class SqliteStore implements Store {
       isSpecKnown: known !== undefined,
     });
     if (answer.kind === "stale") return answer;
-    return { kind: "settled", task: this.#decode(answer.task, known), run: decodeRun(answer.run) };
+    return { ...answer, task: this.#decode(answer.task, known), run: decodeRun(answer.run) };
   }
 
   async appendOutput(id: AttemptId, offset: number, stream: OutputStream, bytes: Uint8Array): Promise<AppendResult> {

@@ -27,9 +27,9 @@ export function createTask(db: Database, args: CreateTaskArgs): Answer<"createTa
     args.inspection,
     args.now,
   );
-  makeRuns(db, task, args.now, Infinity);
+  const ready = makeRuns(db, task, args.now, Infinity);
   saveTask(db, task, args.now);
-  return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }) };
+  return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };
 }
 
 export function getTask(db: Database, args: { readonly id: TaskId }): Answer<"getTask"> {
@@ -92,7 +92,8 @@ export function cancelTask(
   if (task === undefined) return { kind: "no-such-task" };
   if (task.finishedAt !== undefined) return { kind: "already-finished", task: readTaskWire(db, task, false) };
   const running: AttemptId[] = [];
-  for (const run of loadOpenRuns(db, task)) {
+  const open = loadOpenRuns(db, task);
+  for (const run of open) {
     const change = decide(task, run, { kind: "cancel", reason: args.reason });
     assert(change.kind === "changed" && change.outcome !== undefined, "an open run can be cancelled");
     if (change.attemptState !== undefined) {
@@ -107,7 +108,8 @@ export function cancelTask(
   task.isCancelled = true;
   task.reason = args.reason;
   saveTask(db, task, args.now);
-  return { kind: "cancelled", task: readTaskWire(db, task, false), running };
+  const runs = open.map(({ index, cursor }) => ({ index, attempt: cursor.attempt }));
+  return { kind: "cancelled", task: readTaskWire(db, task, false), running, runs };
 }
 
 /** What the task has that is not small is removed later, in pieces: nothing refers to it any more. */
