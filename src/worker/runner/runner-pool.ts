@@ -83,7 +83,7 @@ export class RunnerPool implements Executor {
     const { clock, log, slots } = init;
     await mkdir(init.scratchFolder, { recursive: true });
     const code = await prepareRunnerCode(init.scratchFolder, "main");
-    const watch = new OwnerWatch(log);
+    const watch = new OwnerWatch({ clock, log });
     const warm = slots + (init.spares ?? 1);
     const shelf = new RunnerShelf({
       code,

@@ -59,7 +59,7 @@ describe("transpiling a component", () => {
   });
 
   test("says why it cannot be done, and keeps nothing", async () => {
-    const broken = component.slice();
+    const broken = new Uint8Array(component);
     broken.fill(0xff, 100, 2_000);
     const refused = await open().transpile(digestOf(broken), broken);
     expect(refused).toMatchObject({ ok: false, reason: expect.stringContaining("cannot be transpiled") });

@@ -28,7 +28,7 @@ class ShelfHarness implements AsyncDisposable {
   static async open(): Promise<ShelfHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-shelf-"));
     const code = await prepareRunnerCode(folder, "main");
-    const watch = new OwnerWatch(silentLog);
+    const watch = new OwnerWatch({ clock: systemClock, log: silentLog });
     const shelf = new RunnerShelf({
       code,
       warm: 1,
