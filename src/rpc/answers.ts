@@ -19,8 +19,9 @@ import { malformed } from "./wire-pointer.ts";
 
 interface Answer {
   readonly id: number;
-  /** Owned. */
   pending: PendingCall;
+  /** A reference to `pending` is held here. */
+  isOwned: boolean;
   /** The results stay here, for a later Return of the peer to take: `sendResultsTo.yourself`. */
   readonly keepsResults: boolean;
   /** How many unanswered calls this one waits on, through pipelining. */
@@ -29,6 +30,8 @@ interface Answer {
   readonly resultExports: number[];
   /** Of results that are kept for calls on capabilities in them. */
   keptBytes: number;
+  /** The results that stay here have been taken: once is all. */
+  isTaken: boolean;
   isReturned: boolean;
   isFinished: boolean;
 }
@@ -67,10 +70,12 @@ export class Answers {
     const answer: Answer = {
       id,
       pending,
+      isOwned: true,
       keepsResults,
       depth,
       resultExports: [],
       keptBytes: 0,
+      isTaken: false,
       isReturned: false,
       isFinished: false,
     };
@@ -94,11 +99,17 @@ export class Answers {
     return { hook: answer.pending.pipeline(path), depth };
   }
 
-  /** The call whose results were kept, as a reference of the caller's own. */
+  /**
+   * The call whose results were kept, as a reference of the caller's own. Until it has ended nobody else wants it: the caller
+   * gets the very reference that was held here, so that giving it up cancels the call.
+   */
   take(id: number): PendingCall {
     const answer = this.#find(id);
-    if (!answer.keepsResults) throw malformed(`results that were not kept: ${id}`);
-    return answer.pending.retain();
+    if (!answer.keepsResults || answer.isTaken) throw malformed(`results that were not kept: ${id}`);
+    answer.isTaken = true;
+    if (answer.pending.outcome) answer.pending.retain();
+    else answer.isOwned = false;
+    return answer.pending;
   }
 
   finish(id: number, { releaseResultCaps }: { releaseResultCaps: boolean }): void {
@@ -110,7 +121,7 @@ export class Answers {
       this.#unreturned--;
       this.#writer.returnWithout(id, answer.keepsResults ? RETURN.resultsSentElsewhere : RETURN.canceled);
     }
-    answer.pending.release();
+    if (answer.isOwned) answer.pending.release();
     if (releaseResultCaps) this.#exports.releaseAll(answer.resultExports);
   }
 
@@ -122,7 +133,7 @@ export class Answers {
     for (const answer of answers) answer.isFinished = true;
     for (const answer of answers) {
       answer.pending.cancel(reason);
-      answer.pending.release();
+      if (answer.isOwned) answer.pending.release();
     }
   }
 
@@ -144,6 +155,11 @@ export class Answers {
     if (answer.isFinished || answer.isReturned) return;
     answer.isReturned = true;
     this.#unreturned--;
+    if (!answer.isOwned) {
+      // Calls that are pipelined to it may be on their way still.
+      answer.pending.retain();
+      answer.isOwned = true;
+    }
     if (answer.keepsResults) this.#writer.returnWithout(answer.id, RETURN.resultsSentElsewhere);
     else if ("error" in outcome) this.#writer.returnException(answer.id, outcome.error);
     else this.#returnResults(answer, outcome);

@@ -74,13 +74,17 @@ export class InteropServer {
       ...this.#holding(),
       ...this.#tails(),
       [Symbol.dispose]: () => {
-        if (--this.#selves > 0) return;
-        this.#own?.[Symbol.dispose]();
-        this.#held?.[Symbol.dispose]();
-        this.#own = undefined;
-        this.#held = undefined;
+        if (--this.#selves === 0) this.drop();
       },
     });
+  }
+
+  /** Lets go of what it holds; which may be itself. */
+  drop(): void {
+    this.#own?.[Symbol.dispose]();
+    this.#held?.[Symbol.dispose]();
+    this.#own = undefined;
+    this.#held = undefined;
   }
 
   callback(name: string, plus = 0): Capability {

@@ -123,6 +123,7 @@ async function round(side: Side, mutator: FrameMutator, tally: Tally): Promise<v
   }
   await vat.close();
   await acting;
+  for (const each of [server, local]) each.drop();
   await until(
     () => isIdle(vat) && server.isUnused && local.isUnused,
     () => `nothing left: ${JSON.stringify([vat.stats(), server.isUnused, local.isUnused])}`,
