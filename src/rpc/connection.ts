@@ -1,6 +1,5 @@
 /**
- * One connection of this vat with another, over a stream of bytes: level 1 of the Cap'n Proto RPC protocol. The file is
- * long for this essay, and because a message of any kind may touch all of the tables.
+ * One connection of this vat with another, over a stream of bytes: level 1 of the Cap'n Proto RPC protocol.
  *
  * ## Resources, and who owns them
  *
@@ -49,7 +48,6 @@ import { ClusterError, disconnected, failed, overloaded, toClusterError, unimple
 import {
   ANSWERS_MAX,
   CALL_BYTES_IN_FLIGHT_MAX,
-  CLOSE_FLUSH_MS_MAX,
   EXCEPTION_REASON_LENGTH_MAX,
   SEND_BUFFER_BYTES_MAX,
   SEND_QUEUE_BYTES_MAX,
@@ -58,6 +56,7 @@ import type { Log } from "../base/log.ts";
 import { Answers } from "./answers.ts";
 import type { ByteStream } from "./byte-stream.ts";
 import { type Capability, capabilityOf, hookOf } from "./capability.ts";
+import { closeStream } from "./close-stream.ts";
 import { Content } from "./content.ts";
 import { Embargoes } from "./embargoes.ts";
 import { Exports } from "./exports.ts";
@@ -65,7 +64,7 @@ import type { Frame } from "./framing.ts";
 import { BrokenHook, type Hook, innermost, nullCapability, Payload, PendingCall } from "./hook.ts";
 import { Imports } from "./imports.ts";
 import { Inbox } from "./inbox.ts";
-import { type CapDescriptor, DISEMBARGO, MESSAGE, type MessageTarget, RETURN, SEND_RESULTS_TO } from "./message.ts";
+import { DISEMBARGO, MESSAGE, RETURN, SEND_RESULTS_TO } from "./message.ts";
 import {
   readCall,
   readDescriptor,
@@ -75,11 +74,11 @@ import {
   readPayload,
   readReturn,
   readTarget,
-  type ReceivedPayload,
 } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
 import { Outbox } from "./outbox.ts";
 import { type Question, Questions } from "./questions.ts";
+import { PeerNames } from "./peer-names.ts";
 import { RemoteHook } from "./remote-hook.ts";
 import { malformed, type StructReader } from "./wire-pointer.ts";
 
@@ -115,6 +114,7 @@ export class Connection implements AsyncDisposable {
   readonly #exports: Exports;
   readonly #imports: Imports;
   readonly #answers: Answers;
+  readonly #names: PeerNames;
   readonly #ended = new AbortController();
   /** Bytes of parameters that handlers still hold, and how many calls they belong to. */
   #callBytes = 0;
@@ -149,6 +149,7 @@ export class Connection implements AsyncDisposable {
     this.#exports = this.#questions.exports;
     this.#imports = new Imports({ writer, caller: this.#questions, embargoes: this.#embargoes });
     this.#answers = new Answers(writer, this.#exports);
+    this.#names = new PeerNames(this.#exports, this.#imports, this.#answers);
     stream.start({
       onBytes: (bytes) => this.#inbox.push(bytes),
       onEnd: (error) =>
@@ -201,8 +202,6 @@ export class Connection implements AsyncDisposable {
     return this.close();
   }
 
-  // Reading.
-
   /** More is under way than this process should hold for one peer. */
   #isBehind(): boolean {
     return (
@@ -251,13 +250,13 @@ export class Connection implements AsyncDisposable {
     if (sendResultsTo !== SEND_RESULTS_TO.caller && sendResultsTo !== SEND_RESULTS_TO.yourself) {
       return this.#writer.unimplemented(frame);
     }
-    const params = this.#payload(frame, received);
+    const params = this.#names.payload(frame, received);
     if (this.#inbox.isShedding) {
       params.dispose();
       const error = overloaded("too many calls are under way", { code: "too-many-calls" });
       return this.#answers.open(questionId, PendingCall.failed(error));
     }
-    const { hook, depth } = this.#callTarget(target, params);
+    const { hook, depth } = this.#names.callTarget(target, params);
     this.#callBytes += frame.bytes;
     this.#callsHeld++;
     params.onDisposed = () => {
@@ -283,7 +282,7 @@ export class Connection implements AsyncDisposable {
   #deliver(question: Question, which: number, frame: Frame, body: StructReader): void {
     switch (which) {
       case RETURN.results:
-        return question.settle({ results: this.#payload(frame, readPayload(body.struct(0))) });
+        return question.settle({ results: this.#names.payload(frame, readPayload(body.struct(0))) });
       case RETURN.exception:
         return question.settle({ error: readException(body.struct(0)) });
       case RETURN.canceled:
@@ -314,7 +313,7 @@ export class Connection implements AsyncDisposable {
     if (which === 0)
       this.#imports.resolve(
         promiseId,
-        this.#receive(readDescriptor(body.struct(0))) ?? new BrokenHook(nullCapability()),
+        this.#names.receive(readDescriptor(body.struct(0))) ?? new BrokenHook(nullCapability()),
       );
     else if (which === 1) this.#imports.resolve(promiseId, new BrokenHook(readException(body.struct(0))));
     else throw malformed(`resolution ${which}`);
@@ -328,7 +327,7 @@ export class Connection implements AsyncDisposable {
     const which = body.uint16(4);
     if (which === DISEMBARGO.receiverLoopback) return this.#embargoes.lift(body.uint32(0));
     if (which !== DISEMBARGO.senderLoopback) return this.#writer.unimplemented(frame);
-    const { hook } = this.#targetOf(readTarget(body.struct(0)));
+    const { hook } = this.#names.target(readTarget(body.struct(0)));
     const inner = innermost(hook);
     const isOwn = inner instanceof RemoteHook && inner.caller === this.#questions;
     hook.release();
@@ -369,54 +368,6 @@ export class Connection implements AsyncDisposable {
     void this.#closeStream(undefined);
   }
 
-  /** As `#targetOf`; when that throws the call is void, and its parameters are given up. */
-  #callTarget(target: MessageTarget, params: Payload): { readonly hook: Hook; readonly depth: number } {
-    try {
-      return this.#targetOf(target);
-    } catch (error) {
-      params.dispose();
-      throw error;
-    }
-  }
-
-  /** What a message is addressed to, as a reference of the caller's own. */
-  #targetOf(target: MessageTarget): { readonly hook: Hook; readonly depth: number } {
-    if (target.kind === "answer") return this.#answers.pipeline(target.questionId, target.path);
-    const hook = this.#exports.find(target.id);
-    if (hook === undefined) throw malformed(`a message to what is not exported: ${target.id}`);
-    return { hook: hook.retain(), depth: 0 };
-  }
-
-  #payload(frame: Frame, { slot, descriptors }: ReceivedPayload): Payload {
-    const payload = new Payload(slot ? Content.received(frame.segments, slot) : Content.empty(), []);
-    try {
-      for (const descriptor of descriptors) payload.add(this.#receive(descriptor));
-    } catch (error) {
-      payload.dispose();
-      throw error;
-    }
-    return payload;
-  }
-
-  /** The capability that a descriptor of the peer's stands for, as a reference of the caller's own. */
-  #receive(descriptor: CapDescriptor): Hook | null {
-    switch (descriptor.kind) {
-      case "none":
-        return null;
-      case "senderHosted":
-      case "senderPromise":
-        return this.#imports.receive(descriptor.id, descriptor.kind === "senderPromise");
-      case "receiverHosted":
-        return (
-          this.#exports.find(descriptor.id)?.retain() ?? new BrokenHook(malformed(`no such export: ${descriptor.id}`))
-        );
-      case "receiverAnswer":
-        return this.#answers.pipeline(descriptor.questionId, descriptor.path).hook;
-    }
-  }
-
-  // Ending.
-
   /** Queues an Abort behind everything else and hands it all to the stream. */
   #lastWords(reason: ClusterError): void {
     if (this.ended.aborted) return;
@@ -439,18 +390,7 @@ export class Connection implements AsyncDisposable {
   }
 
   #closeStream(signal: AbortSignal | undefined): Promise<void> {
-    this.#closing ??= this.#closeStreamOnce(signal);
+    this.#closing ??= closeStream(this.#stream, this.#clock, signal);
     return this.#closing;
-  }
-
-  async #closeStreamOnce(signal: AbortSignal | undefined): Promise<void> {
-    const cut = (): void => this.#stream.abort(disconnected("closing took too long", { code: "close-timeout" }));
-    if (signal) {
-      await this.#stream.close({ signal });
-      if (signal.aborted) cut();
-      return;
-    }
-    using _timer = this.#clock.setTimer(CLOSE_FLUSH_MS_MAX, cut);
-    await this.#stream.close();
   }
 }

@@ -14,9 +14,10 @@
  *
  * Nothing here waits, and callbacks run synchronously: an order of events is the order of the calls to these methods.
  */
-import type { Struct, StructCtor } from "capnp-es";
 import { assert, type ClusterError, failed } from "../base/errors.ts";
 import { Content } from "./content.ts";
+import { CountedContent } from "./counted-content.ts";
+import { Watch } from "./watch.ts";
 
 export abstract class Hook {
   #references = 1;
@@ -55,47 +56,11 @@ export interface Call {
 
 export type Outcome = { readonly results: Payload } | { readonly error: ClusterError };
 
-/** Content and the capabilities that its interface pointers are indexes of. Owns a reference to each. */
-export class Payload {
-  readonly capabilities: (Hook | null)[];
-  /** Called once, when the payload is disposed. */
-  onDisposed: (() => void) | undefined;
-  #content: Content;
-  #isDisposed = false;
-  #isGuarded = false;
-
-  /** Takes the hooks over. */
-  constructor(content: Content, capabilities: (Hook | null)[]) {
-    this.#content = content;
-    this.capabilities = capabilities;
-    if (capabilities.length > 0) this.#guard();
-  }
-
+/** Content with its capabilities. */
+export class Payload extends CountedContent<Hook> {
   /** An empty payload, to be built. */
   static empty(): Payload {
     return new Payload(EMPTY_CONTENT, []);
-  }
-
-  get content(): Content {
-    return this.#content;
-  }
-
-  /** Begins the content. */
-  build<T extends Struct>(type: StructCtor<T>): T {
-    const { content, root } = Content.build(type, this);
-    this.#content = content;
-    return root;
-  }
-
-  /** The content as a struct, valid until the payload is disposed. */
-  read<T extends Struct>(type: StructCtor<T>): T {
-    return this.#content.root(type, this);
-  }
-
-  /** Takes the hook over. Returns its index. */
-  add(hook: Hook | null): number {
-    if (!this.#isGuarded) this.#guard();
-    return this.capabilities.push(hook) - 1;
   }
 
   /**
@@ -104,38 +69,14 @@ export class Payload {
    */
   capabilityAt(path: readonly number[]): Hook {
     try {
-      const index = this.#content.capabilityIndex(path);
-      return (
-        (index === undefined ? undefined : this.capabilities[index]?.retain()) ??
-        new BrokenHook(failed("a null capability", { code: "null-capability" }))
-      );
+      return this.at(path)?.retain() ?? new BrokenHook(nullCapability());
     } catch (error) {
       return new BrokenHook(failed("no capability at this place of the results", { cause: error }));
     }
   }
-
-  dispose(): void {
-    if (this.#isDisposed) return;
-    this.#isDisposed = true;
-    if (this.#isGuarded) forgotten.unregister(this);
-    releaseAll(this.capabilities);
-    this.onDisposed?.();
-  }
-
-  /** A payload that is dropped and not disposed, as results that nobody looks at, gives its capabilities up all the same. */
-  #guard(): void {
-    this.#isGuarded = true;
-    forgotten.register(this, this.capabilities, this);
-  }
 }
 
 const EMPTY_CONTENT = Content.empty();
-
-const forgotten = new FinalizationRegistry<(Hook | null)[]>(releaseAll);
-
-function releaseAll(hooks: (Hook | null)[]): void {
-  for (const hook of hooks.splice(0)) hook?.release();
-}
 
 export function nullCapability(): ClusterError {
   return failed("a null capability", { code: "null-capability" });
@@ -161,20 +102,6 @@ export class BrokenHook extends Hook {
   }
 
   protected unreferenced(): void {}
-}
-
-/** Somebody who wants to know when a hook breaks, told once. */
-class Watch {
-  readonly callback: (reason: ClusterError) => void;
-  unwatch: (() => void) | undefined;
-
-  constructor(callback: (reason: ClusterError) => void) {
-    let isTold = false;
-    this.callback = (reason) => {
-      if (!isTold) callback(reason);
-      isTold = true;
-    };
-  }
 }
 
 /** A promise of a hook. Its kinds say what happens to calls before it resolves. */
