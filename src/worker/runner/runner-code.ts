@@ -5,8 +5,8 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
-import { dirname, join, relative, sep } from "node:path";
+import { mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { failed } from "../../base/errors.ts";
 
@@ -30,19 +30,19 @@ export interface RunnerCode {
   readonly entryPath: string;
 }
 
-/** Puts the code of the process that starts at `entry` (a name in `child/`, no extension) into `scratchFolder`. */
-export async function prepareRunnerCode(scratchFolder: string, entry: string): Promise<RunnerCode> {
-  const entryFile = join(ROOT, "worker", "runner", "child", `${entry}${EXTENSION}`);
-  const sources = await readClosure(entryFile);
-  const hash = createHash("sha256").update(process.version);
-  for (const [path, source] of sources) hash.update(`${relative(ROOT, path)}\0${source}\0`);
-  // The permission model compares real paths.
-  const folder = join(await realpath(scratchFolder), `runner-${hash.digest("hex").slice(0, 20)}`);
-  const code = { folder, entryPath: join(folder, target(entryFile)) };
+/** What processes start at: names in `child/`, without extension. */
+export type RunnerEntry = "main" | "transpile";
+
+const ENTRIES: readonly RunnerEntry[] = ["main", "transpile"];
+const FOLDER_PREFIX = "runner-";
+
+/** Puts the code of the process that starts at `entry` into `scratchFolder`. */
+export async function prepareRunnerCode(scratchFolder: string, entry: RunnerEntry): Promise<RunnerCode> {
+  const { sources, code } = await planCode(scratchFolder, entry);
   if (await exists(code.entryPath)) return code;
   const texts = [...sources.values()];
   const stripped = EXTENSION === ".ts" ? await stripTypes(texts) : texts;
-  const draft = await mkdtemp(`${folder}.`);
+  const draft = await mkdtemp(`${code.folder}.`);
   let index = 0;
   for (const path of sources.keys()) {
     const file = join(draft, target(path));
@@ -50,8 +50,35 @@ export async function prepareRunnerCode(scratchFolder: string, entry: string): P
     await writeFile(file, (stripped[index] ?? "").replace(SPECIFIER, '$1.mjs"'));
     index++;
   }
-  await putInPlace(draft, folder);
+  await putInPlace(draft, code.folder);
   return code;
+}
+
+/**
+ * Removes the code that other versions left in `scratchFolder`, whole or not. No process of theirs may run: the folder
+ * belongs to one program, whose pools have the same code.
+ */
+export async function removeOldCode(scratchFolder: string): Promise<void> {
+  const current = await Promise.all(ENTRIES.map((entry) => planCode(scratchFolder, entry)));
+  const kept = current.map(({ code }) => basename(code.folder));
+  for (const name of await readdir(scratchFolder)) {
+    // Another pool may be making a draft of ours, whose name begins with that of the folder.
+    if (!name.startsWith(FOLDER_PREFIX) || kept.some((folder) => name.startsWith(folder))) continue;
+    await rm(join(scratchFolder, name), { recursive: true, force: true });
+  }
+}
+
+async function planCode(
+  scratchFolder: string,
+  entry: RunnerEntry,
+): Promise<{ sources: ReadonlyMap<string, string>; code: RunnerCode }> {
+  const entryFile = join(ROOT, "worker", "runner", "child", `${entry}${EXTENSION}`);
+  const sources = await readClosure(entryFile);
+  const hash = createHash("sha256").update(process.version);
+  for (const [path, source] of sources) hash.update(`${relative(ROOT, path)}\0${source}\0`);
+  // The permission model compares real paths.
+  const folder = join(await realpath(scratchFolder), `${FOLDER_PREFIX}${hash.digest("hex").slice(0, 20)}`);
+  return { sources, code: { folder, entryPath: join(folder, target(entryFile)) } };
 }
 
 /** Moves the finished folder to its name, unless another process has just done the same with the same content. */

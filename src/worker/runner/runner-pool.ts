@@ -22,7 +22,7 @@ import { admitGuest, loadParts, planGuest } from "./guest-plan.ts";
 import type { GoodPlan, GuestAdmission, GuestPlan } from "./guest-plan.ts";
 import { cancelledBy, GuestWatch } from "./guest-watch.ts";
 import { OwnerWatch } from "./owner-watch.ts";
-import { prepareRunnerCode } from "./runner-code.ts";
+import { prepareRunnerCode, removeOldCode } from "./runner-code.ts";
 import type { RunnerProcess } from "./runner-process.ts";
 import { RunnerShelf } from "./runner-shelf.ts";
 import { SlotQueue } from "./slot-queue.ts";
@@ -34,7 +34,7 @@ export interface RunnerPoolInit {
   readonly spares?: number | undefined;
   /** Guests that one process runs before it is replaced; default `RUNS_PER_RUNNER_MAX`. */
   readonly runsPerRunner?: number | undefined;
-  /** Ours alone among all programs of this machine, or shared with other pools: caches only. Made if missing. */
+  /** This program's alone; its pools may share it. Caches only. Made if missing. */
   readonly scratchFolder: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -83,6 +83,9 @@ export class RunnerPool implements Executor {
     const { clock, log, slots } = init;
     await mkdir(init.scratchFolder, { recursive: true });
     const code = await prepareRunnerCode(init.scratchFolder, "main");
+    await removeOldCode(init.scratchFolder).catch((error: unknown) => {
+      log.warn("the code of older versions could not be removed", { error });
+    });
     const watch = new OwnerWatch({ clock, log });
     const warm = slots + (init.spares ?? 1);
     const shelf = new RunnerShelf({

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { getEventListeners, once } from "node:events";
 import { readFileSync } from "node:fs";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -11,6 +11,7 @@ import { SMALL_CODE_BYTES_MAX, TRANSPILE_MS_MAX } from "../../../src/base/limits
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
 import type { GuestSpec } from "../../../src/worker/guest.ts";
+import { prepareRunnerCode } from "../../../src/worker/runner/runner-code.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
@@ -209,6 +210,24 @@ describe("the owner's sudden death", () => {
 });
 
 describe("the scratch folder", () => {
+  test("loses the code of other versions, and nothing else", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-scratch-"));
+    try {
+      for (const name of ["runner-0123456789abcdef0123", "runner-0123456789abcdef0123.draft", "components"]) {
+        await mkdir(join(folder, name));
+        await writeFile(join(folder, name, "file"), "");
+      }
+      await prepareRunnerCode(folder, "transpile");
+      await openAndClose(folder);
+      const names = await readdir(folder);
+      expect(names).toContain("components");
+      expect(names.filter((name) => name.startsWith("runner-0123"))).toEqual([]);
+      expect(names.length).toBe(3);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+
   test("holds the runners' code once, however many pools there were", async () => {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-scratch-"));
     try {
