@@ -77,6 +77,14 @@ export function encodeFrameHeader(kind: number, length: number): Uint8Array {
   return header;
 }
 
+/** The payload of an `end` frame. A guest has a say in its reason, which is cut so that the frame is never too long. */
+export function encodeRunReport(report: RunReport): Uint8Array {
+  const { end } = report;
+  const isLong = "reason" in end && end.reason.length > REASON_LENGTH_MAX;
+  const cut = isLong ? { ...end, reason: end.reason.slice(0, REASON_LENGTH_MAX).toWellFormed() } : end;
+  return new TextEncoder().encode(JSON.stringify({ ...report, end: cut }));
+}
+
 /** The report in an `end` frame; undefined when it is not one, which only a runner that a guest took over sends. */
 export function parseRunReport(text: string): RunReport | undefined {
   let raw: unknown;

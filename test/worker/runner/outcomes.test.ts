@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { REASON_LENGTH_MAX } from "../../../src/base/limits.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { buildWasm, call, i32, I32, SPIN } from "../../support/wasm-builder.ts";
 import {
@@ -79,6 +80,14 @@ describe("a guest that traps", () => {
   test("says where and why", async () => {
     const { outcome } = await harness.run(trapping);
     expect(outcome).toEqual({ kind: "trapped", reason: "unreachable, in fall_over (wasm-function[0])" });
+  });
+
+  test("in a function whose name is long past reason has its reason cut", async () => {
+    const name = "\u0001".repeat(60_000);
+    const verbose = buildWasm({ functions: [{ export: "_start", name, body: [0x00] }] });
+    const { outcome } = await harness.run(verbose);
+    expect(outcome).toMatchObject({ kind: "trapped", reason: expect.stringContaining("unreachable, in ") });
+    expect(outcome.kind === "trapped" && outcome.reason.length).toBeLessThanOrEqual(REASON_LENGTH_MAX);
   });
 
   test("by endless recursion has exhausted its stack", async () => {

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { REASON_LENGTH_MAX } from "../../../src/base/limits.ts";
+import { REASON_LENGTH_MAX, RUNNER_END_FRAME_BYTES_MAX } from "../../../src/base/limits.ts";
 import { decodeComponentParts, encodeComponentParts } from "../../../src/worker/runner/component-parts.ts";
 import { parsePsTime } from "../../../src/worker/runner/cpu-time.ts";
-import { parseRunReport } from "../../../src/worker/runner/wire.ts";
+import { encodeRunReport, parseRunReport } from "../../../src/worker/runner/wire.ts";
 
 describe("a runner's report", () => {
   const report = { end: { kind: "exited", code: 7 }, value: "12", cpuMs: 1.5, memoryBytes: 65_536 };
@@ -22,6 +22,16 @@ describe("a runner's report", () => {
     ["memory as text", JSON.stringify({ ...report, memoryBytes: "much" })],
   ])("with %s is none", (_what, text) => {
     expect(parseRunReport(text)).toBeUndefined();
+  });
+
+  test("fits its frame, however long and hard to write its reason is", () => {
+    const end = { kind: "trapped", reason: "\u0001".repeat(99_999) } as const;
+    const encoded = encodeRunReport({ end, cpuMs: 1, memoryBytes: 1 });
+    expect(encoded.length).toBeLessThanOrEqual(RUNNER_END_FRAME_BYTES_MAX);
+    expect(parseRunReport(new TextDecoder().decode(encoded))?.end).toEqual({
+      kind: "trapped",
+      reason: "\u0001".repeat(REASON_LENGTH_MAX),
+    });
   });
 
   test("has its reason cut", () => {

@@ -7,7 +7,7 @@
  */
 import { randomFillSync } from "node:crypto";
 import process from "node:process";
-import { READY_FRAME_BYTES, REPLY, REQUEST } from "../wire.ts";
+import { encodeRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "../wire.ts";
 import type { RunOrder, RunReport } from "../wire.ts";
 import { ComponentGuest } from "./component-guest.ts";
 import { ControlReader, ControlWriter } from "./control-pipe.ts";
@@ -96,7 +96,7 @@ class RunnerProcess {
       memoryBytes: result.memoryBytes,
     };
     this.#stdin = NO_STDIN;
-    this.#writer.send(REPLY.end, new TextEncoder().encode(JSON.stringify(report)));
+    this.#writer.send(REPLY.end, encodeRunReport(report));
   }
 
   async #run(order: RunOrder): Promise<RunResult> {
