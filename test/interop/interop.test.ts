@@ -26,6 +26,8 @@ import { buildPrograms, missing, Program, type Programs } from "./programs.ts";
 if (missing !== undefined) console.warn(`interop with C++ is skipped: ${missing}`);
 
 const MIB = 1024 * 1024;
+/** Both ends are of this machine, which may be busy. */
+const TIMEOUT = { timeout: 180_000 };
 let programs: Programs;
 
 beforeAll(async () => {
@@ -49,7 +51,7 @@ async function resolveTo(main: Capability, target: Capability): Promise<number[]
 
 const TWELVE = Array.from({ length: 12 }, (_, index) => index + 1);
 
-describe.skipIf(missing !== undefined).each(KINDS)("our vat as client of a C++ server over %s", (kind) => {
+describe.skipIf(missing !== undefined).each(KINDS)("our vat as client of a C++ server over %s", TIMEOUT, (kind) => {
   test("echoes every type", async () => {
     await using server = await CppServer.start(programs, kind);
     const constant = await ask(
@@ -428,7 +430,7 @@ const SCENARIOS = [
   "null-capability",
 ];
 
-describe.skipIf(missing !== undefined).each(KINDS)("a C++ client of our vat over %s", (kind) => {
+describe.skipIf(missing !== undefined).each(KINDS)("a C++ client of our vat over %s", TIMEOUT, (kind) => {
   test.each(SCENARIOS)("finds as it should be: %s", async (scenario) => {
     await using server = await OurServer.start(freshAddress(programs, kind));
     await using client = new Program(programs.path("client"), [addressForCpp(server.address), scenario]);

@@ -1,7 +1,8 @@
 /** Bytes that no honest peer sends. Whatever they are, they end in an exception or cost their connection, and no more. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { MESSAGE_CAPABILITIES_MAX } from "../../src/base/limits.ts";
+import { toClusterError } from "../../src/base/errors.ts";
+import { FRAME_SEGMENTS_MAX, MESSAGE_CAPABILITIES_MAX } from "../../src/base/limits.ts";
 import { setCapability } from "../../src/rpc/capability.ts";
 import { memoryStreamPair } from "../support/memory-byte-stream.ts";
 import { callbackOf, methods, Tester } from "./tester.ts";
@@ -47,6 +48,8 @@ function countCall(main: number, params: readonly (readonly [number, number])[])
   ]);
 }
 
+/** Where the params of `countCall` begin. */
+const PARAMS_WORD = 13;
 const TEXTS = 2;
 const POINTERS = 6;
 const STRUCTS = 7;
@@ -79,6 +82,20 @@ const contents: readonly [string, readonly (readonly [number, number])[]][] = [
     "a far pointer to nowhere",
     [
       [2, 77],
+      [0, 0],
+    ],
+  ],
+  [
+    "a far pointer to itself",
+    [
+      [(PARAMS_WORD << 3) | 2, 0],
+      [0, 0],
+    ],
+  ],
+  [
+    "a double far pointer to itself",
+    [
+      [(PARAMS_WORD << 3) | 6, 0],
       [0, 0],
     ],
   ],
@@ -123,6 +140,38 @@ describe("content of a peer", () => {
     const main = await peer.bootstrap();
     peer.call(1, main, methods.count, (_params, payload) => payload._initCapTable(MESSAGE_CAPABILITIES_MAX + 1));
     expect((await peer.aborted()).reason).toContain("elements");
+  });
+});
+
+describe("a message of as many segments as there may be", () => {
+  /** Each segment is one word, made of its index. */
+  function segmentsOf(count: number, word: (index: number) => readonly [number, number]): Uint8Array {
+    const headerBytes = (4 + count * 4 + 7) & ~7;
+    const view = new DataView(new ArrayBuffer(headerBytes + count * 8));
+    view.setUint32(0, count - 1, true);
+    for (let index = 0; index < count; index++) {
+      const [low, high] = word(index);
+      view.setUint32(4 + index * 4, 1, true);
+      view.setUint32(headerBytes + index * 8, low, true);
+      view.setUint32(headerBytes + index * 8 + 4, high, true);
+    }
+    return new Uint8Array(view.buffer);
+  }
+
+  test.each([
+    ["far pointers from each to the next", (index: number) => [2, (index + 1) % FRAME_SEGMENTS_MAX] as const],
+    ["far pointers of each to itself", (index: number) => [2, index] as const],
+    ["double far pointers in a circle", (index: number) => [6, (index + 1) % FRAME_SEGMENTS_MAX] as const],
+    ["nothing at all", () => [0, 0] as const],
+  ])("with %s costs its connection at most", async (_name, word) => {
+    const tester = new Tester();
+    await using peer = new ScriptedPeer(tester.capability());
+    peer.sendBytes(segmentsOf(FRAME_SEGMENTS_MAX, word));
+    await peer.rest();
+    peer.isMessy = true;
+    const { reason } = peer.vat.ended;
+    expect(reason === undefined || toClusterError(reason).code === "malformed-message").toBe(true);
+    expect(isIdle(peer.vat)).toBe(true);
   });
 });
 
