@@ -6,11 +6,11 @@ import type { Blob, BlobStore } from "../store/blobs.ts";
 import { storeTrouble } from "./store-trouble.ts";
 
 export class BlobModule implements ModuleTarget {
-  readonly #blobs: BlobStore;
+  readonly #blobs: Pick<BlobStore, "open">;
   readonly #digest: Digest;
   #blob: Promise<Blob | undefined> | undefined;
 
-  constructor(blobs: BlobStore, digest: Digest) {
+  constructor(blobs: Pick<BlobStore, "open">, digest: Digest) {
     this.#blobs = blobs;
     this.#digest = digest;
   }

@@ -38,7 +38,7 @@ export interface GatewayInit {
 
 export class Gateway implements Readiness {
   readonly events = new EventHub();
-  readonly pins = new ModulePins();
+  readonly pins: ModulePins;
   readonly tasks: TaskService;
   readonly sessions: WorkerSessions;
   readonly admission: Admission;
@@ -47,12 +47,15 @@ export class Gateway implements Readiness {
   readonly #dispatcher: Dispatcher;
   readonly #scheduler: Scheduler;
   readonly #leases: Leases;
+  readonly #sweepEnd = new AbortController();
+  #sweep: Promise<void> = Promise.resolve();
   #state: "starting" | "ready" | "draining" | "closed" = "starting";
 
   private constructor(init: GatewayInit) {
     const { store, blobs, clock, random, log } = init;
     const { events } = this;
     const wake = () => this.#dispatcher.wake();
+    this.pins = new ModulePins({ store, blobs, log });
     this.#channel = new OfferChannel();
     const rests = new WorkerRests({ clock, random });
     this.#attempts = new Attempts({
@@ -86,12 +89,10 @@ export class Gateway implements Readiness {
     this.#leases = new Leases({ store, attempts: this.#attempts, clock, log });
     this.tasks = new StoreTaskService({
       store,
-      blobs,
       pins: this.pins,
       attempts: this.#attempts,
       events,
       clock,
-      log,
       onSubmitted: ({ isReady, nextRunAt }) => {
         if (nextRunAt !== undefined) this.#scheduler.wake(nextRunAt);
         if (isReady) wake();
@@ -105,6 +106,7 @@ export class Gateway implements Readiness {
     await gateway.#leases.start();
     gateway.#scheduler.wake(init.clock.now());
     gateway.#dispatcher.wake();
+    gateway.#sweep = gateway.pins.sweep({ signal: gateway.#sweepEnd.signal });
     gateway.#state = "ready";
     return gateway;
   }
@@ -142,6 +144,8 @@ export class Gateway implements Readiness {
     this.#attempts.close();
     this.sessions.close();
     this.#channel[Symbol.dispose]();
+    this.#sweepEnd.abort();
+    await this.#sweep;
   }
 
   #onReady(nextAt: number | undefined): void {

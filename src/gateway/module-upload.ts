@@ -14,7 +14,7 @@ import type { ModuleInspection } from "../model/module.ts";
 import type { BlobStore, BlobWriter } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import type { Semaphore } from "./http/semaphore.ts";
-import { forgetUnused, inspectFile } from "./http/submit.ts";
+import { inspectFile } from "./http/submit.ts";
 import type { ModulePins } from "./module-pins.ts";
 
 export interface ModuleUploadInit {
@@ -68,7 +68,7 @@ export class ModuleUpload implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#held.dispose();
     await this.#init.writer[Symbol.asyncDispose]();
-    if (this.#digest !== undefined) await forgetUnused(this.#init, this.#digest);
+    if (this.#digest !== undefined) await this.#init.pins.retireUnused(this.#digest);
   }
 
   async #finish(): Promise<Digest> {

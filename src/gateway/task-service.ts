@@ -3,10 +3,8 @@ import type { Clock } from "../base/clock.ts";
 import { overloaded } from "../base/errors.ts";
 import type { TaskId } from "../base/ids.ts";
 import { QUEUED_TASKS_MAX } from "../base/limits.ts";
-import type { Log } from "../base/log.ts";
 import type { ModuleInspection } from "../model/module.ts";
 import type { TaskSpec } from "../model/task.ts";
-import type { BlobStore } from "../store/blobs.ts";
 import type { CancelTaskResult, CreateTaskResult, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
 import { type EventHub, publishReady } from "./events.ts";
@@ -15,12 +13,10 @@ import type { TaskService } from "./services.ts";
 
 export interface StoreTaskServiceInit {
   readonly store: Store;
-  readonly blobs: BlobStore;
   readonly pins: ModulePins;
   readonly attempts: Attempts;
   readonly events: EventHub;
   readonly clock: Clock;
-  readonly log: Log;
   /** A task's run is ready, or will be due at this time. */
   readonly onSubmitted: (next: { readonly isReady: boolean; readonly nextRunAt: number | undefined }) => void;
 }
@@ -61,24 +57,13 @@ export class StoreTaskService implements TaskService {
   }
 
   async delete(id: TaskId): Promise<boolean> {
-    const { store, attempts, events } = this.#init;
+    const { store, attempts, events, pins } = this.#init;
     const result = await store.deleteTask(id);
     if (result.kind === "no-such-task") return false;
     attempts.cancel(result.running);
     events.publish({ type: "task", task: id, state: "deleted" });
-    await this.#forgetModule(result.module);
+    // The module's bytes go with the last task that uses them.
+    await pins.retireUnused(result.module);
     return true;
-  }
-
-  /** The module's bytes go with the last task that uses them. */
-  async #forgetModule(digest: TaskSpec["module"]): Promise<void> {
-    const { store, blobs, pins, log } = this.#init;
-    try {
-      await pins.retire(digest, async () => {
-        if (!(await store.isModuleUsed(digest))) await blobs.delete(digest);
-      });
-    } catch (error) {
-      log.warn("a module that no task uses could not be deleted", { module: digest, error });
-    }
   }
 }

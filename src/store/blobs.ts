@@ -8,6 +8,8 @@ export interface BlobStore {
   create(): Promise<BlobWriter>;
   /** Undefined: there is no such blob. */
   open(digest: Digest): Promise<Blob | undefined>;
+  /** Every blob that is there from the beginning of the iteration to its end, in no order; others may be left out. */
+  list(): AsyncIterable<Digest>;
   /** Forgets a blob. Readers that have it open go on. Idempotent. */
   delete(digest: Digest): Promise<void>;
 }

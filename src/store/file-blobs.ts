@@ -5,7 +5,7 @@
  * A folder belongs to one process at a time. What a crash left of unfinished blobs is removed when it is opened.
  */
 import { type Hash, createHash } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { assert, failed, messageOf } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
@@ -56,6 +56,16 @@ export class FileBlobStore implements BlobStore {
         throw thrown;
       }
     });
+  }
+
+  async *list(): AsyncGenerator<Digest, void> {
+    for await (const folder of entriesOf(this.#folder)) {
+      if (!/^[0-9a-f]{2}$/.test(folder)) continue;
+      for await (const name of entriesOf(join(this.#folder, folder))) {
+        const digest = parseDigest(name);
+        if (digest?.startsWith(folder) === true) yield digest;
+      }
+    }
   }
 
   async delete(digest: Digest): Promise<void> {
@@ -205,6 +215,20 @@ class FileBlob implements Blob {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file.close();
+  }
+}
+
+/** Names in a folder, read bit by bit: there may be very many. */
+async function* entriesOf(path: string): AsyncGenerator<string, void> {
+  const folder = await orUnavailable(path, () => opendir(path));
+  try {
+    for (;;) {
+      const entry = await orUnavailable(path, () => folder.read());
+      if (entry === null) return;
+      yield entry.name;
+    }
+  } finally {
+    await folder.close();
   }
 }
 

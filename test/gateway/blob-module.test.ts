@@ -7,7 +7,7 @@ import { bytesOf, digest } from "../store/store-samples.ts";
 const BROKEN = failed("the disk does not answer", { code: "store-unavailable" });
 
 /** Blobs that can be opened, and read, once `broken` no longer names it. */
-class SickBlobs implements BlobStore {
+class SickBlobs implements Pick<BlobStore, "open"> {
   readonly broken = new Set<"open" | "read">();
   readonly #bytes: Uint8Array | undefined;
   opened = 0;
@@ -15,12 +15,6 @@ class SickBlobs implements BlobStore {
   constructor(bytes?: Uint8Array) {
     this.#bytes = bytes;
   }
-
-  create(): Promise<never> {
-    return Promise.reject(BROKEN);
-  }
-
-  async delete(): Promise<void> {}
 
   async open(): Promise<Blob | undefined> {
     if (this.broken.has("open")) throw BROKEN;

@@ -1,74 +1,128 @@
 import { describe, expect, test } from "vitest";
-import { type Digest, parseDigest } from "../../src/base/ids.ts";
+import { failed } from "../../src/base/errors.ts";
+import type { Digest } from "../../src/base/ids.ts";
+import { silentLog } from "../../src/base/log.ts";
 import { ModulePins } from "../../src/gateway/module-pins.ts";
+import { digest } from "../store/store-samples.ts";
 
-function digestOf(digit: string): Digest {
-  const digest = parseDigest(digit.repeat(64));
-  if (digest === undefined) throw new Error("no digest");
-  return digest;
+const ONE = digest("1");
+const OTHER = digest("2");
+
+/** Modules, those that tasks use among them, and what happens to them in its order. */
+class Shelf {
+  readonly modules = new Set<Digest>();
+  readonly used = new Set<Digest>();
+  readonly order: string[] = [];
+  isBroken = false;
+  /** A deletion waits for it. */
+  gate: Promise<void> = Promise.resolve();
+  underway = 0;
+  mostUnderway = 0;
+  readonly pins: ModulePins;
+
+  constructor(...modules: readonly Digest[]) {
+    for (const module of modules) this.modules.add(module);
+    this.pins = new ModulePins({
+      store: { isModuleUsed: async (module) => this.used.has(module) },
+      blobs: { delete: (module) => this.#delete(module), list: () => this.#list() },
+      log: silentLog,
+    });
+  }
+
+  async #delete(module: Digest): Promise<void> {
+    this.mostUnderway = Math.max(this.mostUnderway, ++this.underway);
+    await this.gate;
+    this.underway--;
+    if (this.isBroken) throw failed("the disk does not answer");
+    this.order.push("deleted");
+    this.modules.delete(module);
+  }
+
+  async *#list(): AsyncGenerator<Digest, void> {
+    for (const module of this.modules) {
+      await Promise.resolve();
+      yield module;
+    }
+  }
 }
-
-const one = digestOf("1");
-const other = digestOf("2");
 
 describe("a pinned module", () => {
   test("is not retired, and another one is", async () => {
-    const pins = new ModulePins();
-    const retired: string[] = [];
-    using _ = await pins.pin(one);
-    expect(await pins.retire(one, async () => void retired.push("one"))).toBe(false);
-    expect(await pins.retire(other, async () => void retired.push("other"))).toBe(true);
-    expect(retired).toEqual(["other"]);
+    const shelf = new Shelf(ONE, OTHER);
+    using _ = await shelf.pins.pin(ONE);
+    await shelf.pins.retireUnused(ONE);
+    await shelf.pins.retireUnused(OTHER);
+    expect([...shelf.modules]).toEqual([ONE]);
   });
 
   test("is retired when the last of its pins is gone", async () => {
-    const pins = new ModulePins();
-    const first = await pins.pin(one);
-    const second = await pins.pin(one);
+    const shelf = new Shelf(ONE);
+    const first = await shelf.pins.pin(ONE);
+    const second = await shelf.pins.pin(ONE);
     first[Symbol.dispose]();
     first[Symbol.dispose]();
-    expect(await pins.retire(one, async () => {})).toBe(false);
+    await shelf.pins.retireUnused(ONE);
+    expect(shelf.modules.size).toBe(1);
     second[Symbol.dispose]();
-    expect(await pins.retire(one, async () => {})).toBe(true);
+    await shelf.pins.retireUnused(ONE);
+    expect(shelf.modules.size).toBe(0);
   });
 });
 
 describe("a retirement", () => {
+  test("leaves a module that a task uses", async () => {
+    const shelf = new Shelf(ONE);
+    shelf.used.add(ONE);
+    await shelf.pins.retireUnused(ONE);
+    expect(shelf.modules.size).toBe(1);
+  });
+
   test("holds up those who want to pin, until it is over", async () => {
-    const pins = new ModulePins();
-    const order: string[] = [];
+    const shelf = new Shelf(ONE);
     const gate = Promise.withResolvers<void>();
-    const retiring = pins.retire(one, async () => {
-      await gate.promise;
-      order.push("retired");
-    });
-    const pinning = pins.pin(one).then((pin) => {
-      order.push("pinned");
+    shelf.gate = gate.promise;
+    const retiring = shelf.pins.retireUnused(ONE);
+    const pinning = shelf.pins.pin(ONE).then((pin) => {
+      shelf.order.push("pinned");
       return pin;
     });
-    using _ = await pins.pin(other);
+    using _ = await shelf.pins.pin(OTHER);
     gate.resolve();
     using _pin = await pinning;
     await retiring;
-    expect(order).toEqual(["retired", "pinned"]);
+    expect(shelf.order).toEqual(["deleted", "pinned"]);
   });
 
-  test("that fails is told, and lets the next ones through", async () => {
-    const pins = new ModulePins();
-    await expect(pins.retire(one, () => Promise.reject(new Error("disk")))).rejects.toThrow("disk");
-    using _ = await pins.pin(one);
+  test("that fails lets the next ones through", async () => {
+    const shelf = new Shelf(ONE);
+    shelf.isBroken = true;
+    await shelf.pins.retireUnused(ONE);
+    using _ = await shelf.pins.pin(ONE);
+    expect(shelf.modules.size).toBe(1);
   });
 
   test("is alone", async () => {
-    const pins = new ModulePins();
-    let underway = 0;
-    let most = 0;
-    const retire = async (): Promise<void> => {
-      most = Math.max(most, ++underway);
-      await Promise.resolve();
-      underway--;
-    };
-    await Promise.all([1, 2, 3, 4].map(() => pins.retire(one, retire)));
-    expect(most).toBe(1);
+    const shelf = new Shelf(ONE);
+    await Promise.all([1, 2, 3, 4].map(() => shelf.pins.retireUnused(ONE)));
+    expect(shelf.mostUnderway).toBe(1);
+  });
+});
+
+describe("a sweep", () => {
+  test("retires what is neither used nor pinned", async () => {
+    const used = digest("3");
+    const shelf = new Shelf(ONE, OTHER, used);
+    shelf.used.add(used);
+    using _ = await shelf.pins.pin(ONE);
+    await shelf.pins.sweep({ signal: new AbortController().signal });
+    expect([...shelf.modules]).toEqual([ONE, used]);
+  });
+
+  test("ends when it is told to, and when the disk fails", async () => {
+    const shelf = new Shelf(ONE, OTHER);
+    await shelf.pins.sweep({ signal: AbortSignal.abort() });
+    shelf.isBroken = true;
+    await shelf.pins.sweep({ signal: new AbortController().signal });
+    expect(shelf.modules.size).toBe(2);
   });
 });

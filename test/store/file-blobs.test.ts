@@ -47,6 +47,23 @@ describe("FileBlobStore", () => {
     expect(await readFile(finished.path, "utf8")).toBe("not yet");
   });
 
+  test("lists what was committed, and nothing else that lies there", async () => {
+    await using folder = await Folder.create();
+    const blobs = await FileBlobStore.open(folder.path);
+    const stored: Digest[] = [];
+    for (const text of ["a", "b", "c", "d"]) stored.push((await store(blobs, text)).digest);
+    const deleted = stored.pop();
+    assert(deleted !== undefined, "four were stored");
+    await blobs.delete(deleted);
+    await using unfinished = await blobs.create();
+    await unfinished.write(bytesOf("e"));
+    await writeFile(join(folder.path, deleted.slice(0, 2), "not-a-digest"), "");
+    await writeFile(join(folder.path, "notes"), "");
+    const listed: Digest[] = [];
+    for await (const each of blobs.list()) listed.push(each);
+    expect(listed.toSorted()).toEqual(stored.toSorted());
+  });
+
   test("leaves nothing of a blob that is disposed, at any point", async () => {
     await using folder = await Folder.create();
     const blobs = await FileBlobStore.open(folder.path);

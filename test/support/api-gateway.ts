@@ -35,7 +35,7 @@ export interface ApiGatewayInit extends Partial<
 
 export class ApiGateway implements AsyncDisposable {
   readonly events = new EventHub();
-  readonly pins = new ModulePins();
+  readonly pins: ModulePins;
   readonly workers: WorkerView[] = [];
   readonly members: Member[] = [];
   /** What was asked of the worker directory. */
@@ -59,6 +59,7 @@ export class ApiGateway implements AsyncDisposable {
     this.#folder = folder;
     this.store = store;
     this.blobs = blobs;
+    this.pins = new ModulePins({ store, blobs, log: silentLog });
     this.#init = init;
   }
 
@@ -181,7 +182,7 @@ export class ApiGateway implements AsyncDisposable {
   }
 
   #taskService(): TaskService {
-    const { store, blobs, events, pins } = this;
+    const { store, events, pins } = this;
     return {
       submit: async (spec, inspection, now) => {
         if (this.isQueueFull) throw overloaded("too many tasks", { code: "queue-full" });
@@ -198,9 +199,7 @@ export class ApiGateway implements AsyncDisposable {
         const result = await store.deleteTask(id);
         if (result.kind !== "deleted") return false;
         events.publish({ type: "task", task: id, state: "deleted" });
-        await pins.retire(result.module, async () => {
-          if (!(await store.isModuleUsed(result.module))) await blobs.delete(result.module);
-        });
+        await pins.retireUnused(result.module);
         return true;
       },
     };

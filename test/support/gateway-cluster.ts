@@ -66,6 +66,10 @@ export class GatewayCluster implements AsyncDisposable {
     return this.#gateway;
   }
 
+  get blobs(): FileBlobStore {
+    return this.#blobs;
+  }
+
   get store(): Store {
     return this.trouble.store;
   }

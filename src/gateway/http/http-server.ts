@@ -158,7 +158,7 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
   return {
     store,
     blobs,
-    pins: init.pins ?? new ModulePins(),
+    pins: init.pins ?? new ModulePins(init),
     tasks,
     workers,
     members,

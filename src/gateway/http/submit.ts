@@ -158,24 +158,10 @@ async function withPin(context: SubmitContext, digest: Digest, accept: () => Pro
     return await accept();
   } catch (thrown) {
     pin[Symbol.dispose]();
-    await forgetUnused(context, digest);
+    await context.pins.retireUnused(digest);
     throw thrown;
   } finally {
     pin[Symbol.dispose]();
-  }
-}
-
-/** Deletes the bytes of a module that is not pinned and that no task uses. Never rejects. */
-export async function forgetUnused(
-  { pins, store, blobs, log }: Pick<SubmitContext, "pins" | "store" | "blobs" | "log">,
-  digest: Digest,
-): Promise<void> {
-  try {
-    await pins.retire(digest, async () => {
-      if (!(await store.isModuleUsed(digest))) await blobs.delete(digest);
-    });
-  } catch (error) {
-    log.warn("a module that no task uses could not be deleted", { module: digest, error });
   }
 }
 
