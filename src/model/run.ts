@@ -12,7 +12,7 @@
 import { LOST_ATTEMPTS_MAX } from "../base/limits.ts";
 import { type AttemptEnd, type Outcome, hasSucceeded } from "./outcome.ts";
 import type { PeerId, TaskId } from "../base/ids.ts";
-import type { RetryableKind, TaskSpec } from "./task.ts";
+import type { RetryableKind } from "./task.ts";
 import type { RunResult, Usage } from "./outcome.ts";
 
 export type RunState = "scheduled" | "ready" | "running" | "succeeded" | "failed" | "cancelled";
@@ -84,6 +84,7 @@ export type RunEvent =
     }
   | { readonly kind: "cancel"; readonly reason: string };
 
+/** The run's part of a task's spec. */
 export interface RunRetryPolicy {
   readonly retries: number;
   readonly backoffMs: number;
@@ -166,9 +167,4 @@ function cancel(run: RunCursor, reason: string): RunChange {
     case "cancelled":
       return WRONG_STATE;
   }
-}
-
-/** The run's part of a task's spec. */
-export function retryPolicy(spec: TaskSpec): RunRetryPolicy {
-  return { retries: spec.retries, backoffMs: spec.backoffMs, retryOn: spec.retryOn };
 }

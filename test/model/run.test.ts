@@ -9,11 +9,10 @@ import {
   type RunRetryPolicy,
   type RunState,
   attemptKey,
-  retryPolicy,
   transition,
 } from "../../src/model/run.ts";
 import { RETRYABLE_KINDS } from "../../src/model/task.ts";
-import { taskId, taskSpec } from "../store/store-samples.ts";
+import { taskId } from "../store/store-samples.ts";
 
 const NO_RETRIES: RunRetryPolicy = { retries: 0, backoffMs: 1_000, retryOn: RETRYABLE_KINDS };
 
@@ -191,9 +190,4 @@ test("names attempts apart", () => {
     attemptKey,
   );
   expect(new Set(keys).size).toBe(4);
-});
-
-test("takes the retry policy from the spec", () => {
-  const spec = taskSpec("t", { retries: 4, backoffMs: 7, retryOn: ["exited"] });
-  expect(retryPolicy(spec)).toEqual({ retries: 4, backoffMs: 7, retryOn: ["exited"] });
 });
