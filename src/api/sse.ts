@@ -2,6 +2,7 @@
  * Server-sent events, as the HTML standard has them: writing one, and reading them from pieces of text that are cut
  * anywhere.
  */
+import { SSE_EVENT_LENGTH_MAX } from "../base/limits.ts";
 
 export interface SseEvent {
   /** Default: `message`. */
@@ -26,9 +27,6 @@ export function formatSse({ event, data, id }: SseEventInit): string {
 
 /** A comment: keeps the connection alive, and no reader sees it. */
 export const SSE_PING = ": ping\n\n";
-
-/** An event longer than this is not ours: a log event is cut far below it. */
-const EVENT_LENGTH_MAX = 4 * 1024 * 1024;
 
 /** Reads events from a stream's text. One parser per connection. */
 export class SseParser {
@@ -60,7 +58,7 @@ export class SseParser {
       const event = this.#take(line);
       if (event !== undefined) events.push(event);
     }
-    if (this.#rest.length + this.#dataLength > EVENT_LENGTH_MAX)
+    if (this.#rest.length + this.#dataLength > SSE_EVENT_LENGTH_MAX)
       throw new RangeError("a server-sent event is too long");
     return events;
   }

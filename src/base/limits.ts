@@ -318,8 +318,8 @@ export const HTTP_CONNECTIONS_MAX = 8_192;
 /** Submissions whose bodies are coming in. */
 export const UPLOADS_MAX = 512;
 /**
- * What they hold in memory together: texts, stdin, and what is on its way to the disk. With the modules that are
- * inspected it is 256 MiB at most.
+ * What they hold in memory together: texts, stdin, and what is on its way to the disk. With the modules that the HTTP API
+ * inspects at once it is 256 MiB at most.
  */
 export const UPLOADS_BYTES_HELD_MAX = 128 * MIB;
 /** A body of which nothing comes for this long is given up. */
@@ -338,6 +338,10 @@ export const RECONNECT_MAX_MS = 2_000;
 export const CLIENT_WAIT_MS = 25_000;
 /** Items that a client asks for at once. */
 export const CLIENT_PAGE_LENGTH = 500;
+/** Characters that a client reads of a refusal; a problem document is short. */
+export const PROBLEM_LENGTH_MAX = 64 * KIB;
+/** Characters of one event of a live stream. A longer one is no gateway's: a log event is cut far below it. */
+export const SSE_EVENT_LENGTH_MAX = 4 * MIB;
 
 // Process.
 export const GRACE_MS_DEFAULT = 30_000;

@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { problemSchema } from "../api/problem.ts";
 import { type ClusterError, disconnected, failed, messageOf } from "../base/errors.ts";
+import { PROBLEM_LENGTH_MAX } from "../base/limits.ts";
 import { ApiError } from "./api-error.ts";
 
 export interface HttpExchangeInit {
@@ -17,9 +18,6 @@ export interface ExchangeOptions {
   readonly body?: FormData | undefined;
   readonly signal?: AbortSignal | undefined;
 }
-
-/** A problem document is short; more than this of a refusal is not read. */
-const PROBLEM_LENGTH_MAX = 64 * 1024;
 
 export class HttpExchange {
   readonly #base: URL;
