@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { CapmeshClient } from "../../src/client/client.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import { type PeerId, type TaskId, parsePeerId, parseTaskId } from "../../src/base/ids.ts";
-import { silentLog } from "../../src/base/log.ts";
+import { type Log, silentLog } from "../../src/base/log.ts";
 import { systemClock } from "../../src/base/system-clock.ts";
 import { overloaded } from "../../src/base/errors.ts";
 import { EventHub } from "../../src/gateway/events.ts";
@@ -31,6 +31,8 @@ export interface ApiGatewayInit extends Partial<
   >
 > {
   readonly clock?: Clock;
+  /** Of the HTTP server. */
+  readonly log?: Log;
 }
 
 export class ApiGateway implements AsyncDisposable {
@@ -98,7 +100,7 @@ export class ApiGateway implements AsyncDisposable {
       events: this.events,
       readiness: this.#init.readiness ?? { notReadyBecause: () => undefined },
       clock: this.#init.clock ?? systemClock,
-      log: silentLog,
+      log: this.#init.log ?? silentLog,
       version: "0.0.0-test",
       allowHosts: this.#init.allowHosts,
       adminToken: this.#init.adminToken,
