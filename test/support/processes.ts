@@ -18,6 +18,7 @@ export interface Ready {
   readonly peerId: string;
   readonly http?: string;
   readonly dial?: string;
+  readonly rpc?: string;
   readonly addrs: readonly string[];
 }
 
