@@ -49,12 +49,15 @@ export async function serveOwnWorker(init: OwnWorkerInit, stopped: AbortSignal):
 
 async function serveOnce({ sessions, worker, peerId }: OwnWorkerInit, stopped: AbortSignal): Promise<void> {
   const ended = new AbortController();
+  const signal = AbortSignal.any([stopped, ended.signal]);
+  const end = () => ended.abort(disconnected("the session has ended"));
   try {
     const peer = { id: peerId, address: "this process" };
-    const session = sessions.open(peer, worker.state(), AbortSignal.any([stopped, ended.signal]));
-    await worker.serve(new WorkerSessionClient(session), { signal: stopped });
+    // There is no connection whose end would say that the gateway has ended the session.
+    const session = sessions.open(peer, worker.state(), signal, { onEnded: end });
+    await worker.serve(new WorkerSessionClient(session), { signal });
   } finally {
-    ended.abort(disconnected("the session has ended"));
+    end();
   }
 }
 

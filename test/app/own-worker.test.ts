@@ -12,7 +12,9 @@ const OWN = peerId("S");
 
 /** A worker whose sessions end when the test says so. */
 class OwnWorker implements AsyncDisposable {
+  /** That have begun, and those that go on. */
   sessions = 0;
+  underway = 0;
   readonly #stopped = new AbortController();
   readonly #served: Promise<void>;
   #end: (() => void) | undefined;
@@ -23,10 +25,11 @@ class OwnWorker implements AsyncDisposable {
       using _session = session;
       await session.resume([]);
       this.sessions++;
+      this.underway++;
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       this.#end = () => reject(failed("the session has ended"));
       signal.addEventListener("abort", () => resolve(), { once: true });
-      await promise;
+      await promise.finally(() => this.underway--);
     };
     this.#served = serveOwnWorker(
       {
@@ -57,7 +60,7 @@ test("a gateway's own worker that is barred stays out until it is admitted", asy
   await using own = new OwnWorker(cluster);
   await cluster.until("it has a session", () => own.sessions === 1);
   await cluster.gateway.sessions.forget(OWN);
-  own.endSession();
+  await cluster.until("its worker knows that the session has ended", () => own.underway === 0);
   await cluster.pass(10 * REDIAL_MAX_MS);
   expect(own.sessions).toBe(1);
   expect(cluster.gateway.sessions.list()).toEqual([]);
