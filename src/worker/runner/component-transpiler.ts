@@ -3,10 +3,12 @@
  * component's digest. The files are a cache: one that does not read well is made again.
  */
 import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, sep } from "node:path";
+import { PassThrough } from "node:stream";
 import type { Readable, Writable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import type { Clock } from "../../base/clock.ts";
@@ -83,7 +85,10 @@ export class ComponentTranspiler {
       await this.#touch(path);
       return { ok: true, parts: cached };
     }
-    this.#code ??= prepareRunnerCode(this.#init.scratchFolder, "transpile");
+    this.#code ??= prepareRunnerCode(this.#init.scratchFolder, "transpile").catch((error: unknown) => {
+      this.#code = undefined;
+      throw error;
+    });
     const made = await this.#spawn(await this.#code, transpiler, packages, component);
     if (typeof made === "string") return { ok: false, reason: made };
     const parts = decodeComponentParts(made);
@@ -150,7 +155,7 @@ export class ComponentTranspiler {
         child.once("close", (exitCode, signal) => resolve(exitCode ?? signal ?? "nothing known"));
         child.once("error", (error) => reject(failed("the transpiler could not be started", { cause: error })));
       });
-      const { stdin, stderr, parts } = parseStdio(child.stdio);
+      const { stdin, stderr, parts } = parseStdio(child);
       stdin.on("error", () => {});
       stdin.end(component);
       let said = "";
@@ -193,7 +198,9 @@ function locateTranspiler(): TranspilerPlace {
   return { transpiler, packages, version: createHash("sha256").update(text).digest("hex").slice(0, 12) };
 }
 
-function parseStdio(stdio: readonly unknown[]): { stdin: Writable; stderr: Readable; parts: Readable } {
-  const [stdin, , stderr, parts] = stdio;
+/** The pipes that `spawn` was asked for. With no descriptor left there are none, and the error that follows says so. */
+function parseStdio(child: ChildProcess): { stdin: Writable; stderr: Readable; parts: Readable } {
+  const pipes = child.stdio as readonly unknown[] | undefined;
+  const [stdin, , stderr, parts] = pipes ?? Array.from({ length: 4 }, () => new PassThrough());
   return { stdin: stdin as Writable, stderr: stderr as Readable, parts: parts as Readable };
 }

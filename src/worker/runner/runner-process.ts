@@ -11,6 +11,7 @@
  */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { PassThrough } from "node:stream";
 import type { Readable, Writable } from "node:stream";
 import { assert, failed, messageOf } from "../../base/errors.ts";
 import {
@@ -389,8 +390,9 @@ function encodeU32s(...values: readonly number[]): Uint8Array {
   return bytes;
 }
 
-/** The pipes that `spawn` was asked for; their types are the same for every stdio. */
+/** The pipes that `spawn` was asked for. With no descriptor left there are none, and the error that follows says so. */
 function parseStdio(child: ChildProcess): { orders: Writable; replies: Readable; stderr: Readable } {
-  const [, , stderr, orders, replies] = child.stdio;
+  const pipes = child.stdio as readonly unknown[] | undefined;
+  const [, , stderr, orders, replies] = pipes ?? Array.from({ length: 5 }, () => new PassThrough());
   return { orders: orders as Writable, replies: replies as Readable, stderr: stderr as Readable };
 }

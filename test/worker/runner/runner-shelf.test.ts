@@ -1,6 +1,9 @@
+import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
@@ -101,6 +104,20 @@ describe("a runner that was killed when its guest had just ended", () => {
     const next = await harness.shelf.take(wish);
     expect(next).not.toBe(killed);
     expect((await next.run(request(async () => {}))).kind).toBe("reported");
+  });
+});
+
+describe("a process without a file descriptor to spare", () => {
+  test("survives that no runner and no transpiler can be started, and starts them later", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-crowded-"));
+    try {
+      const script = fileURLToPath(new URL("crowded-process.ts", import.meta.url));
+      const command = ["-c", 'ulimit -n 100; exec "$@"', "sh", process.execPath, script, folder];
+      const crowded = spawn("/bin/sh", command, { stdio: ["ignore", "pipe", "inherit"] });
+      expect(await text(crowded.stdout)).toBe("not started, not transpiled, then started\n");
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 });
 
