@@ -7,9 +7,9 @@ export const workerSchema = z.object({
   id: z.string(),
   status: z.enum(["pending", "ready", "draining", "away"]),
   slots: z.number(),
-  /** Slots in use, as the worker says. */
+  /** Slots in use: by attempts that this gateway knows to be on it. What the worker says lags behind. */
   busy: z.number(),
-  /** Attempts that the gateway knows to be on it. */
+  /** The same attempts, counted for a worker of any status. */
   running: z.number(),
   /** Free slots on offer. */
   offers: z.number(),
@@ -45,7 +45,7 @@ export function workerJson(view: WorkerView): WorkerJson {
     id: view.id,
     status: view.status,
     slots: state.slots,
-    busy: state.busy,
+    busy: view.running,
     running: view.running,
     offers: view.offers,
     weight: state.weight,

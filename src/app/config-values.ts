@@ -126,7 +126,7 @@ function isTooLong(text: string): boolean {
   return text.length > LABEL_LENGTH_MAX;
 }
 
-const SECRET_EXPECTED = "a join secret of 8 to 256 printable ASCII characters without spaces";
+const SECRET_EXPECTED = "a join secret of 8 to 256 printable ASCII characters without spaces or commas";
 
 export function parseSecret(text: string): Parsed<string> {
   return isSecret(text) ? { value: text } : { expected: SECRET_EXPECTED };

@@ -3,7 +3,7 @@
 export interface Column<Row> {
   readonly heading: string;
   readonly value: (row: Row) => string;
-  /** May be cut to fit. Others keep their width. */
+  /** May be cut to fit, and is left out, the last one first, where not even that is enough. Others keep their width. */
   readonly isFlexible?: boolean;
 }
 
@@ -25,7 +25,10 @@ export function formatTable<Row>(
     ...rows.map((row) => columns.map((column) => printable(column.value(row)))),
   ];
   const widths = columns.map((_, index) => Math.max(...cells.map((line) => displayWidth(line[index] ?? ""))));
-  if (widthMax !== undefined) shrink(widths, columns, widthMax);
+  if (widthMax !== undefined && !shrink(widths, columns, widthMax)) {
+    const last = columns.findLastIndex(({ isFlexible }) => isFlexible);
+    if (last > 0) return formatTable(columns.toSpliced(last, 1), rows, widthMax);
+  }
   return cells.map((line) =>
     line
       .map((cell, index) => fit(cell, widths[index] ?? 0))
@@ -34,17 +37,18 @@ export function formatTable<Row>(
   );
 }
 
-/** Takes from the widest flexible column until the whole fits, or none can give. */
-function shrink(widths: number[], columns: readonly { readonly isFlexible?: boolean }[], widthMax: number): void {
+/** Takes from the widest flexible column until the whole fits. False: none can give any more. */
+function shrink(widths: number[], columns: readonly { readonly isFlexible?: boolean }[], widthMax: number): boolean {
   const excess = (): number => widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - widthMax;
   while (excess() > 0) {
     let widest = -1;
     widths.forEach((width, index) => {
       if (columns[index]?.isFlexible && width > FLEXIBLE_WIDTH_MIN && width > (widths[widest] ?? 0)) widest = index;
     });
-    if (widest === -1) return;
+    if (widest === -1) return false;
     widths[widest] = (widths[widest] ?? 0) - 1;
   }
+  return true;
 }
 
 function fit(text: string, width: number): string {

@@ -94,7 +94,7 @@ function parseSecretFile(bytes: Buffer, path: string): string {
   return secret;
 }
 
-/** What may be a secret: 8 to 256 printable ASCII characters without space. */
+/** What may be a secret: 8 to 256 printable ASCII characters, without spaces, and without commas: lists are cut there. */
 export function isSecret(text: string): boolean {
-  return /^[!-~]{8,256}$/.test(text);
+  return /^[!-+\--~]{8,256}$/.test(text);
 }

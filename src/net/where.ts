@@ -38,7 +38,7 @@ export function parseWhere(text: string): Where {
   const secret = hash === -1 ? undefined : trimmed.slice(hash + 1);
   // The secret is not repeated in the message: those end up in logs.
   if (secret !== undefined && !isSecret(secret)) {
-    throw refusal(address, "after # comes the join secret, 8 to 256 printable characters without spaces");
+    throw refusal(address, "after # comes the join secret, 8 to 256 printable characters without spaces or commas");
   }
   if (address.startsWith("/")) return parseMultiaddrWhere(address, secret);
   const peerId = parsePeerId(address);

@@ -210,7 +210,7 @@ describe("problems", () => {
 
   test("do not show a secret that is too short, and say what one is", () => {
     expect(problemsOf({ flags: { secret: "geheim" } })).toEqual([
-      "--secret: expected a join secret of 8 to 256 printable ASCII characters without spaces",
+      "--secret: expected a join secret of 8 to 256 printable ASCII characters without spaces or commas",
     ]);
   });
 

@@ -20,11 +20,12 @@ test("aligns columns and leaves no space at line ends", () => {
   ).toEqual(["ID    TEXT", "a     x", "long"]);
 });
 
-test("cuts only flexible columns, and not below the least", () => {
+test("cuts only flexible columns, and leaves out those that would be too narrow to read", () => {
   const lines = formatTable(COLUMNS, [["a-rather-long-id", "words ".repeat(20)]], 40);
   expect(lines[1]).toMatch(/^a-rather-long-id {2}words .*…$/);
   expect(displayWidth(lines[1] ?? "")).toBe(40);
-  expect(displayWidth(formatTable(COLUMNS, [["x".repeat(90), "y".repeat(90)]], 40)[1] ?? "")).toBe(90 + 2 + 8);
+  expect(formatTable(COLUMNS, [["x".repeat(30), "y".repeat(90)]], 40)[1]).toBe(`${"x".repeat(30)}  yyyyyyy…`);
+  expect(formatTable(COLUMNS, [["x".repeat(31), "y".repeat(90)]], 40)).toEqual(["ID", "x".repeat(31)]);
 });
 
 test("cuts nothing where no width is given", () => {
