@@ -7,7 +7,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
-import { type Digest, type PeerId, type TaskId, parseTaskId } from "../base/ids.ts";
+import { type Digest, type PeerId, parseTaskId } from "../base/ids.ts";
 import { INSPECTIONS_AT_ONCE_MAX, UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { SubmittedForm, TaskStatus } from "../caps/client-codec.ts";
@@ -19,19 +19,19 @@ import {
   serveUpload,
 } from "../caps/client-session.ts";
 import type { ModuleInspection } from "../model/module.ts";
-import { type Task, completions, isFinished, progress, totalRuns } from "../model/task.ts";
+import { type Task, completions, progress, totalRuns } from "../model/task.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import type { EventHub } from "./events.ts";
 import { Semaphore } from "./http/semaphore.ts";
 import { type SubmitContext, acceptForm } from "./http/submit.ts";
-import { TaskWatch } from "./http/task-watch.ts";
 import type { ModulePins } from "./module-pins.ts";
 import { ModuleUpload } from "./module-upload.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { storeTrouble } from "./store-trouble.ts";
 import type { Visit } from "./strangers.ts";
+import { TaskEnds } from "./task-ends.ts";
 
 export interface ClientSessionsInit {
   readonly store: Store;
@@ -62,6 +62,7 @@ interface HeldModule {
 
 export class ClientSessions implements AsyncDisposable {
   readonly #init: ClientSessionsInit;
+  readonly #ends: TaskEnds;
   readonly #inspections = new Semaphore(INSPECTIONS_AT_ONCE_MAX);
   readonly #modules = new Map<Digest, HeldModule>();
   /** Uploads under way, by connection. */
@@ -72,6 +73,7 @@ export class ClientSessions implements AsyncDisposable {
 
   constructor(init: ClientSessionsInit) {
     this.#init = init;
+    this.#ends = new TaskEnds(init);
   }
 
   /** A session of a client that was admitted. The capability becomes the caller's. */
@@ -160,7 +162,13 @@ export class ClientSessions implements AsyncDisposable {
     };
     const target: TaskTarget = {
       status: () => this.#answer(async () => this.#statusOf(await current())),
-      outcome: ({ signal }) => this.#answer(async () => this.#statusOf(await this.#finished(id, current, signal))),
+      outcome: ({ signal }) =>
+        this.#answer(async () => {
+          const over = AbortSignal.any([signal, this.#closing.signal]);
+          const finished = await this.#ends.of({ id, serial }, { signal: over });
+          if (finished === undefined) throw noSuchTask(id);
+          return this.#statusOf(finished);
+        }),
       cancel: () =>
         this.#answer(async () => {
           await current();
@@ -172,16 +180,6 @@ export class ClientSessions implements AsyncDisposable {
       [Symbol.dispose]: () => membership[Symbol.dispose](),
     };
     return serveTask(target);
-  }
-
-  async #finished(id: TaskId, current: () => Promise<Task>, gone: AbortSignal): Promise<Task> {
-    using watch = new TaskWatch(this.#init.events, id);
-    const signal = AbortSignal.any([gone, this.#closing.signal]);
-    for (;;) {
-      const task = await current();
-      if (isFinished(task.state)) return task;
-      await watch.changed({ signal });
-    }
   }
 
   #statusOf(task: Task): TaskStatus {
