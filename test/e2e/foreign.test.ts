@@ -143,7 +143,9 @@ test("a worker and a client on a gateway process's unix socket", { timeout: 3 * 
   const { task } = session.submit({ id: "sum", module, run: { input: 20, difficulty: 3 } });
   expect(await task.outcome()).toMatchObject({ state: "succeeded", result: { value: "23" } });
   expect(await client.getTask("sum")).toMatchObject({ state: "succeeded", result: { value: "23" } });
-  expect(await client.workers()).toMatchObject([{ id: "rpc:adder", status: "ready" }]);
+  expect(await client.worker("rpc:adder")).toMatchObject({ id: "rpc:adder", status: "ready" });
+  await client.forget("rpc:adder");
+  expect(await client.workers()).toEqual([]);
   const waiting = session.submit({ module, run: { input: 1, difficulty: 1 }, start: 3_600_000 }).task.outcome();
   const ended = waiting.catch((error: unknown) => error);
   await session.find("sum");
