@@ -26,6 +26,8 @@ export const CALL_BYTES_IN_FLIGHT_MAX = 32 * MIB;
 export const CHUNK_BYTES_MAX = 1 * MIB;
 /** Bytes queued for a peer that does not read, above which calls to it fail as overloaded. */
 export const SEND_QUEUE_BYTES_MAX = 64 * MIB;
+/** How long a message may take to come, from its first byte to its last; up to twice as long behind others. */
+export const FRAME_MS_MAX = 60_000;
 /** How long reading may stop. After that it goes on, and calls beyond the limits fail as overloaded. */
 export const READ_STALL_MS_MAX = 1_000;
 /** Answers that the peer has been given and has not finished, and the bytes of those kept for pipelining. */

@@ -7,9 +7,12 @@
  *                           +--READ_STALL_MS_MAX--> shedding --no longer behind--> reading
  *
  * While it sheds, everything is read, and calls are refused: what would bring relief may be among the rest.
+ *
+ * A message that has begun to come has a time to be whole, so that half of one holds its memory for that long only.
  */
 import type { Clock, Timer } from "../base/clock.ts";
-import { READ_STALL_MS_MAX } from "../base/limits.ts";
+import { failed } from "../base/errors.ts";
+import { FRAME_MS_MAX, READ_STALL_MS_MAX } from "../base/limits.ts";
 import type { ByteStream } from "./byte-stream.ts";
 import { type Frame, FrameReader } from "./framing.ts";
 
@@ -19,7 +22,7 @@ export interface InboxInit {
   /** More is under way than should be. Asked before each message. */
   readonly isBehind: () => boolean;
   readonly handle: (frame: Frame) => void;
-  /** What `handle` or a malformed frame threw. Nothing more is read. */
+  /** What `handle` or a malformed frame threw, or that a message does not come to its end. Nothing more is read. */
   readonly onFault: (thrown: unknown) => void;
 }
 
@@ -29,6 +32,9 @@ export class Inbox {
   #state: "reading" | "stopped" | "shedding" | "closed" = "reading";
   #isResuming = false;
   #stall: Timer | undefined;
+  /** Runs while part of a message waits for the rest. */
+  #rest: Timer | undefined;
+  #framesRead = 0;
 
   constructor(init: InboxInit) {
     this.#init = init;
@@ -63,6 +69,7 @@ export class Inbox {
   close(): void {
     this.#state = "closed";
     this.#endStall();
+    this.#rest?.[Symbol.dispose]();
   }
 
   #read(): void {
@@ -70,13 +77,30 @@ export class Inbox {
     try {
       while (this.#mayRead()) {
         const frame = this.#frames.next();
-        if (frame === undefined) return;
+        if (frame === undefined) return this.#awaitRest();
+        this.#framesRead++;
         this.#init.handle(frame);
       }
     } catch (thrown) {
       this.close();
       this.#init.onFault(thrown);
     }
+  }
+
+  /** One timer serves many messages: it looks whether any was completed since it was set. */
+  #awaitRest(): void {
+    if (this.#rest !== undefined || this.#frames.bufferedBytes === 0) return;
+    const framesRead = this.#framesRead;
+    this.#rest = this.#init.clock.setTimer(FRAME_MS_MAX, () => {
+      this.#rest = undefined;
+      // What we do not read cannot come to its end.
+      if (this.#framesRead !== framesRead || this.isStopped) return this.#awaitRest();
+      this.close();
+      const seconds = FRAME_MS_MAX / 1000;
+      this.#init.onFault(
+        failed(`half a message came, and no more within ${seconds} s`, { code: "message-unfinished" }),
+      );
+    });
   }
 
   #mayRead(): boolean {

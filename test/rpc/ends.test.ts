@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { disconnected, failed } from "../../src/base/errors.ts";
+import { FRAME_MS_MAX } from "../../src/base/limits.ts";
 import { setCapability } from "../../src/rpc/capability.ts";
 import { Connection } from "../../src/rpc/connection.ts";
 import { silentLog } from "../../src/base/log.ts";
@@ -113,6 +114,22 @@ describe("a connection", () => {
     clock.advance(10_000);
     await closed;
     expect(client.ended.aborted).toBe(true);
+  });
+
+  test("that gets half a message and no more ends, and not before its time", async () => {
+    const streams = memoryStreamPair();
+    const clock = new ManualClock();
+    const vat = new Connection({ stream: streams.b, clock, log: silentLog });
+    streams.a.start({ onBytes: () => undefined, onEnd: () => undefined });
+    // One segment of two words, and only the first of them.
+    streams.a.write(new Uint8Array([0, 0, 0, 0, 2, 0, 0, 0, ...new Uint8Array(8)]));
+    await settle();
+    clock.advance(FRAME_MS_MAX - 1);
+    expect(vat.ended.aborted).toBe(false);
+    clock.advance(1);
+    expect(vat.ended.reason).toMatchObject({ type: "disconnected", code: "message-unfinished" });
+    await vat.close();
+    expect(clock.pendingTimers).toBe(0);
   });
 
   test("rejects with the reason it ended for, in the words of the peer", async () => {
