@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import * as values from "../../src/app/config-values.ts";
 
-const PLACE = { folder: "/work", home: "/home/ada" };
+const PLACE = { folder: "/srv/ada", home: "/home/ada" };
 const PEER = "12D3KooWGRUhn4sKjkPpWJrDUcF5iYFkYJFW7vFAVjLqkBFq2pPP";
 
 const CASES: readonly (readonly [
@@ -43,7 +43,7 @@ const CASES: readonly (readonly [
     [
       ["tcp:127.0.0.1:5000", "tcp:127.0.0.1:5000"],
       ["tcp:[::1]:5000", "tcp:[::1]:5000"],
-      ["unix:run/x.sock", "unix:/work/run/x.sock"],
+      ["unix:run/x.sock", "unix:/srv/ada/run/x.sock"],
     ],
     ["", "tcp:0.0.0.0:5000", "tcp:10.0.0.1:5000", "unix:", "5000"],
   ],
@@ -113,9 +113,9 @@ const CASES: readonly (readonly [
     "path",
     values.parsePath,
     [
-      ["a/b", "/work/a/b"],
+      ["a/b", "/srv/ada/a/b"],
       ["~/x", "/home/ada/x"],
-      ["~x", "/work/~x"],
+      ["~x", "/srv/ada/~x"],
     ],
     [""],
   ],

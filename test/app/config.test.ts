@@ -5,14 +5,14 @@ import { environmentName, settingKeys } from "../../src/app/config-settings.ts";
 import type { ConfigSources } from "../../src/app/config-sources.ts";
 import { ClusterError } from "../../src/base/errors.ts";
 
-const MACHINE = { cores: 6, home: "/home/ada", workingFolder: "/work" };
+const MACHINE = { cores: 6, home: "/home/ada", workingFolder: "/srv/ada" };
 
 function sources(given: Partial<ConfigSources> = {}): ConfigSources {
   return { flags: {}, env: {}, files: [], machine: MACHINE, ...given };
 }
 
 function projectFile(content: unknown): ConfigSources["files"][number] {
-  return { path: "/work/capmesh.json", kind: "project", content };
+  return { path: "/srv/ada/capmesh.json", kind: "project", content };
 }
 
 function userFile(content: unknown): ConfigSources["files"][number] {
@@ -167,14 +167,14 @@ describe("spellings", () => {
     const file = projectFile({ logFormat: "json", slots: 3, open: true, label: { zone: "eu", disk: "ssd" }, dial: [] });
     const { config, origins } = loadConfig(sources({ files: [file] }));
     expect(config).toMatchObject({ logFormat: "json", slots: 3, open: true, labels: { zone: "eu", disk: "ssd" } });
-    expect(origins["log-format"]).toEqual({ source: "project file", at: '/work/capmesh.json, key "log-format"' });
+    expect(origins["log-format"]).toEqual({ source: "project file", at: '/srv/ada/capmesh.json, key "log-format"' });
   });
 
   test("paths begin where they were written", () => {
     const files = [userFile({ data: "state", "tls-cert": "~/c.pem", "tls-key": "/k.pem" })];
     const { config } = loadConfig(sources({ flags: { store: "sqlite:x.db" }, files }));
     expect(config.data).toBe("/home/ada/.config/capmesh/state");
-    expect(config.store).toBe("sqlite:/work/x.db");
+    expect(config.store).toBe("sqlite:/srv/ada/x.db");
     expect(config.tls).toEqual({ cert: "/home/ada/c.pem", key: "/k.pem" });
   });
 });
@@ -190,7 +190,7 @@ describe("problems", () => {
     expect(problems[0]).toMatch(/^--http: got "foo", expected host:port/);
     expect(problems[1]).toMatch(/^--slots: got "0", expected a whole number from 1/);
     expect(problems[2]).toMatch(/^CAPMESH_PICK: got "best", expected one of random, /);
-    expect(problems[3]).toMatch(/^\/work\/capmesh\.json, key "grace": got "soon", expected a duration/);
+    expect(problems[3]).toMatch(/^\/srv/ada\/capmesh\.json, key "grace": got "soon", expected a duration/);
   });
 
   test("do not show secrets", () => {
