@@ -190,7 +190,7 @@ describe("problems", () => {
     expect(problems[0]).toMatch(/^--http: got "foo", expected host:port/);
     expect(problems[1]).toMatch(/^--slots: got "0", expected a whole number from 1/);
     expect(problems[2]).toMatch(/^CAPMESH_PICK: got "best", expected one of random, /);
-    expect(problems[3]).toMatch(/^\/srv/ada\/capmesh\.json, key "grace": got "soon", expected a duration/);
+    expect(problems[3]).toMatch(/^\/srv\/ada\/capmesh\.json, key "grace": got "soon", expected a duration/);
   });
 
   test("do not show secrets", () => {
