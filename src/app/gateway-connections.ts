@@ -1,7 +1,7 @@
 /** Gives every peer that opens a stream a connection and, as its bootstrap, the way to log in. */
 import type { Clock } from "../base/clock.ts";
 import { type ClusterError, disconnected, overloaded } from "../base/errors.ts";
-import { CONNECTIONS_MAX } from "../base/limits.ts";
+import { ANSWERS_UNFINISHED_MAX, CONNECTIONS_MAX, STRANGER_ANSWERS_UNFINISHED_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import type { Host, RemotePeer } from "../net/host.ts";
@@ -40,8 +40,16 @@ function accept({ gateway, clock, log }: AcceptInit, stream: ByteStream, remote:
   const ended = new AbortController();
   const abort = (reason: ClusterError) => connection.abort(reason);
   const peer = { id: remote.peerId, address: remote.addr };
-  using bootstrap = gateway.admission.bootstrap({ peer, ended: ended.signal, abort });
-  const connection = new Connection({ stream, bootstrap, clock, log: log.child({ peer: remote.peerId }) });
+  let answersUnfinishedMax = STRANGER_ANSWERS_UNFINISHED_MAX;
+  const onAdmitted = () => (answersUnfinishedMax = ANSWERS_UNFINISHED_MAX);
+  using bootstrap = gateway.admission.bootstrap({ peer, ended: ended.signal, abort, onAdmitted });
+  const connection = new Connection({
+    stream,
+    bootstrap,
+    answersUnfinishedMax: () => answersUnfinishedMax,
+    clock,
+    log: log.child({ peer: remote.peerId }),
+  });
   connection.ended.addEventListener(
     "abort",
     () => ended.abort(connection.ended.reason ?? disconnected("the connection has ended")),

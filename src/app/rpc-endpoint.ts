@@ -8,7 +8,7 @@ import { V7Generator } from "uuidv7";
 import type { Clock } from "../base/clock.ts";
 import { type ClusterError, disconnected, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import { RPC_CONNECTIONS_MAX } from "../base/limits.ts";
+import { ANSWERS_UNFINISHED_MAX, RPC_CONNECTIONS_MAX, STRANGER_ANSWERS_UNFINISHED_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { JoinVerifier } from "../gateway/admission.ts";
 import { ClientSessions } from "../gateway/client-sessions.ts";
@@ -100,14 +100,24 @@ interface OpenInit {
 function open({ admission, isOwnUser, clock, log }: OpenInit, socket: ByteStream): Connection {
   const stream = new StrangerStream(socket);
   const ended = new AbortController();
+  let answersUnfinishedMax = STRANGER_ANSWERS_UNFINISHED_MAX;
   using bootstrap = admission.bootstrap({
     address: stream.label,
     isOwnUser,
     ended: ended.signal,
     abort: (reason: ClusterError) => connection.abort(reason),
-    onAdmitted: () => stream.trust(),
+    onAdmitted: () => {
+      stream.trust();
+      answersUnfinishedMax = ANSWERS_UNFINISHED_MAX;
+    },
   });
-  const connection = new Connection({ stream, bootstrap, clock, log });
+  const connection = new Connection({
+    stream,
+    bootstrap,
+    answersUnfinishedMax: () => answersUnfinishedMax,
+    clock,
+    log,
+  });
   connection.ended.addEventListener(
     "abort",
     () => ended.abort(connection.ended.reason ?? disconnected("the connection has ended")),

@@ -32,6 +32,8 @@ export const FRAME_MS_MAX = 60_000;
 export const READ_STALL_MS_MAX = 1_000;
 /** Answers that the peer has been given and has not finished, and the bytes of those kept for pipelining. */
 export const ANSWERS_UNFINISHED_MAX = 4 * ANSWERS_MAX;
+/** The same for a peer that has not logged in: it takes three questions to do so. */
+export const STRANGER_ANSWERS_UNFINISHED_MAX = 64;
 export const RESULT_BYTES_KEPT_MAX = 64 * MIB;
 /** Capabilities in one message. */
 export const MESSAGE_CAPABILITIES_MAX = 4_096;

@@ -47,6 +47,8 @@ export interface AdmissionInit {
 /** A stranger's connection. */
 export interface Stranger extends Omit<Newcomer, "address"> {
   readonly peer: PeerAddress;
+  /** It has a session: it may ask more than a stranger may. */
+  readonly onAdmitted?: (() => void) | undefined;
 }
 
 const NO_PROOF = new Uint8Array(0);
@@ -74,6 +76,7 @@ export class Admission {
         nonce = undefined;
         const verdict = await this.#login(stranger, credential, state, { challenge, visit });
         if (verdict.kind === "pending") visit.isPending();
+        if (verdict.kind === "admitted") stranger.onAdmitted?.();
         return verdict;
       },
     };

@@ -10,7 +10,7 @@
  * What a handler costs while it runs is counted until it has really ended, cancelled or not.
  */
 import { type ClusterError, overloaded, toClusterError } from "../base/errors.ts";
-import { ANSWERS_UNFINISHED_MAX, PIPELINE_CHAIN_MAX, RESULT_BYTES_KEPT_MAX } from "../base/limits.ts";
+import { PIPELINE_CHAIN_MAX, RESULT_BYTES_KEPT_MAX } from "../base/limits.ts";
 import type { Exports } from "./exports.ts";
 import { BrokenHook, type Hook, nullCapability, type Outcome, type Payload, PendingCall } from "./hook.ts";
 import { RETURN } from "./message.ts";
@@ -39,13 +39,16 @@ interface Answer {
 export class Answers {
   readonly #writer: MessageWriter;
   readonly #exports: Exports;
+  readonly #unfinishedMax: () => number;
   readonly #entries = new Map<number, Answer>();
   #unreturned = 0;
   #keptBytes = 0;
 
-  constructor(writer: MessageWriter, exports: Exports) {
+  /** `unfinishedMax`, asked for each question, is how many the peer may leave unfinished. */
+  constructor(writer: MessageWriter, exports: Exports, unfinishedMax: () => number) {
     this.#writer = writer;
     this.#exports = exports;
+    this.#unfinishedMax = unfinishedMax;
   }
 
   get size(): number {
@@ -57,10 +60,15 @@ export class Answers {
     return this.#unreturned;
   }
 
+  /** No more questions should be read: the peer has left as many unfinished as it may. */
+  get isFull(): boolean {
+    return this.#entries.size >= this.#unfinishedMax();
+  }
+
   /** Throws unless the peer may ask a question with this id. */
   checkFree(id: number): void {
     if (this.#entries.has(id)) throw malformed(`a question id that is in use: ${id}`);
-    if (this.#entries.size >= ANSWERS_UNFINISHED_MAX || this.#keptBytes > RESULT_BYTES_KEPT_MAX) {
+    if (this.isFull || this.#keptBytes > RESULT_BYTES_KEPT_MAX) {
       throw overloaded("the peer does not finish its questions", { code: "too-many-unfinished" });
     }
   }

@@ -47,6 +47,7 @@ import type { Clock } from "../base/clock.ts";
 import { ClusterError, disconnected, failed, overloaded, toClusterError, unimplemented } from "../base/errors.ts";
 import {
   ANSWERS_MAX,
+  ANSWERS_UNFINISHED_MAX,
   CALL_BYTES_IN_FLIGHT_MAX,
   EXCEPTION_REASON_LENGTH_MAX,
   SEND_BUFFER_BYTES_MAX,
@@ -87,6 +88,11 @@ export interface ConnectionInit {
   readonly stream: ByteStream;
   /** What a bootstrap request of the peer gets. Borrowed: the connection holds its own reference. */
   readonly bootstrap?: Capability | undefined;
+  /**
+   * Questions that the peer may leave unfinished, asked for each: reading stops there for a moment, since what lifts the
+   * limit may be under way, and then one more aborts the connection. Default: ANSWERS_UNFINISHED_MAX, and no stopping.
+   */
+  readonly answersUnfinishedMax?: (() => number) | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -120,9 +126,10 @@ export class Connection implements AsyncDisposable {
   #callBytes = 0;
   #callsHeld = 0;
   #closing: Promise<void> | undefined;
+  readonly #pausesWhenFull: boolean;
 
   /** Starts at once. */
-  constructor({ stream, bootstrap, clock, log }: ConnectionInit) {
+  constructor({ stream, bootstrap, answersUnfinishedMax, clock, log }: ConnectionInit) {
     this.#stream = stream;
     this.#clock = clock;
     this.#log = log.child({ peer: stream.label });
@@ -148,7 +155,8 @@ export class Connection implements AsyncDisposable {
     );
     this.#exports = this.#questions.exports;
     this.#imports = new Imports({ writer, caller: this.#questions, embargoes: this.#embargoes });
-    this.#answers = new Answers(writer, this.#exports);
+    this.#pausesWhenFull = answersUnfinishedMax !== undefined;
+    this.#answers = new Answers(writer, this.#exports, answersUnfinishedMax ?? (() => ANSWERS_UNFINISHED_MAX));
     this.#names = new PeerNames(this.#exports, this.#imports, this.#answers);
     stream.start({
       onBytes: (bytes) => this.#inbox.push(bytes),
@@ -208,7 +216,8 @@ export class Connection implements AsyncDisposable {
       this.#outbox.queuedAnswerBytes > SEND_BUFFER_BYTES_MAX ||
       this.#callBytes > CALL_BYTES_IN_FLIGHT_MAX ||
       this.#callsHeld >= ANSWERS_MAX ||
-      this.#answers.unreturned >= ANSWERS_MAX
+      this.#answers.unreturned >= ANSWERS_MAX ||
+      (this.#pausesWhenFull && this.#answers.isFull)
     );
   }
 

@@ -4,7 +4,12 @@ import type { Socket } from "node:net";
 import { Message as Arena, type Struct, utils } from "capnp-es";
 import * as rpc from "capnp-es/capnp/rpc";
 import { expect, test } from "vitest";
-import { RPC_CONNECTIONS_MAX, STRANGERS_MAX, STRANGER_BYTES_MAX } from "../../src/base/limits.ts";
+import {
+  RPC_CONNECTIONS_MAX,
+  STRANGERS_MAX,
+  STRANGER_BYTES_MAX,
+  STRANGER_ANSWERS_UNFINISHED_MAX,
+} from "../../src/base/limits.ts";
 import type { Credential } from "../../src/caps/bootstrap.ts";
 import { ClientSession$Client } from "../../src/generated/client.ts";
 import { Bootstrap$Client, WorkerSession$Client } from "../../src/generated/bootstrap.ts";
@@ -320,6 +325,26 @@ test("a client that asks and asks and never reads is ended, with one line of log
   expect(plain.warnings).toMatchObject([{ message: "the peer broke the protocol" }]);
 });
 
+test("strangers that ask for the bootstrap without end hold a few answers each", { timeout: 120_000 }, async () => {
+  await using plain = await PlainGateway.open();
+  const floods = await Promise.all(
+    Array.from({ length: 50 }, async () => {
+      const socket = await plain.socket();
+      const closed = closedOf(socket);
+      const questions = Array.from({ length: 2_000 }, (_, questionId) =>
+        frame((message) => (message._initBootstrap().questionId = questionId)),
+      );
+      socket.resume().write(Buffer.concat(questions));
+      return { closed };
+    }),
+  );
+  const answers = () => plain.endpoint.connections().map((connection) => connection.answers);
+  await plain.until("they have asked", () => answers().some((count) => count > 0));
+  expect(Math.max(...answers())).toBeLessThanOrEqual(STRANGER_ANSWERS_UNFINISHED_MAX);
+  await costsNobodyElse(plain, async () => void (await Promise.all(floods.map(({ closed }) => closed))));
+  expect(plain.warnings.length).toBe(50);
+});
+
 test("a stranger that asks and asks and never reads is not even listened to", { timeout: 120_000 }, async () => {
   await using plain = await PlainGateway.open({ isTimeManual: true });
   const socket = await plain.socket();
@@ -331,5 +356,5 @@ test("a stranger that asks and asks and never reads is not even listened to", { 
     return socket.destroyed;
   });
   await ended;
-  expect(plain.warnings).toMatchObject([{ fields: { reason: "no login in time" } }]);
+  expect(plain.warnings).toMatchObject([{ fields: { error: { code: "too-many-unfinished" } } }]);
 });
