@@ -140,8 +140,10 @@ export class Connection implements AsyncDisposable {
       isBehind: () => this.#isBehind(),
       handle: (frame) => this.#handle(frame),
       onFault: (thrown) => {
-        if (thrown instanceof ClusterError) this.#log.warn("the peer broke the protocol", { error: thrown });
-        else this.#log.error("a message could not be handled", { error: thrown });
+        // What the peer did has no stack of ours worth showing: one line.
+        if (thrown instanceof ClusterError) {
+          this.#log.warn("the peer broke the protocol", { code: thrown.code, reason: thrown.message });
+        } else this.#log.error("a message could not be handled", { error: thrown });
         this.abort(toClusterError(thrown));
       },
     });
@@ -372,6 +374,7 @@ export class Connection implements AsyncDisposable {
           code: "connection-aborted",
           cause: error,
         });
+    if (!isGoodbye) this.#log.warn("the peer aborted the connection", { reason: reason.message });
     this.#outbox.close();
     this.#end(reason);
     void this.#closeStream(undefined);

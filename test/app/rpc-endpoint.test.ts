@@ -356,5 +356,5 @@ test("a stranger that asks and asks and never reads is not even listened to", { 
     return socket.destroyed;
   });
   await ended;
-  expect(plain.warnings).toMatchObject([{ fields: { error: { code: "too-many-unfinished" } } }]);
+  expect(plain.warnings).toMatchObject([{ fields: { code: "too-many-unfinished" } }]);
 });
