@@ -17,7 +17,8 @@
  * Handling a message is synchronous and never waits: not for a handler, not for another connection, not for the stream.
  * So one slow call never holds up another, and a Finish or a Return always gets through to the call it is about.
  * The one thing that may stop is reading as a whole, when this process cannot keep up: too many calls unanswered, too
- * many bytes of parameters held, or too many bytes of answers that the peer does not take. What would bring relief may
+ * many bytes of parameters held, too many bytes of answers that the peer does not take, or too many questions that a
+ * peer with a limit of its own (`answersUnfinishedMax`) has not finished. What would bring relief may
  * be behind what is not read (the Return that a handler waits for; or the peer has stopped for the same reason), so it
  * stops for READ_STALL_MS_MAX at most: then everything is read again, and calls beyond the limits are answered
  * `overloaded`. Writing never stops: frames queue in order in the outbox. What bounds that queue is that its sources
@@ -42,6 +43,8 @@
  * After each of these everything pending has been rejected with `disconnected`, and every later call is. Hostile bytes
  * cost their connection, nothing else. Deliberately not here: three-party handoff (provide, accept, join), which is
  * answered as unimplemented; a capability of one connection passed over another is forwarded through this vat instead.
+ *
+ * The file is over 400 lines for this essay: below it is one method per kind of message, which read best side by side.
  */
 import type { Clock } from "../base/clock.ts";
 import { ClusterError, disconnected, failed, overloaded, toClusterError, unimplemented } from "../base/errors.ts";
