@@ -70,6 +70,7 @@ struct RunSpec {
   outputBytesMax @13 :UInt64;
   outputLimit @14 :OutputLimit;
   leaseMs @15 :UInt64;      # the guest is stopped when the worker could not renew for this long
+  submitter @16 :Text;      # whose task it is; guests of different submitters never share a process. At most 128 characters
 }
 
 struct EnvVar { name @0 :Text; value @1 :Text; }

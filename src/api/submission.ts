@@ -72,7 +72,10 @@ const COMPLETE_MAX = 999_999_999_999_999;
 export type Start = { readonly afterMs: number } | { readonly at: number };
 
 /** Of a submission: all but what follows from its module and from the moment of its acceptance. */
-export interface Submission extends Omit<TaskSpec, "id" | "module" | "kind" | "entry" | "firstDueAt" | "start"> {
+export interface Submission extends Omit<
+  TaskSpec,
+  "id" | "submitter" | "module" | "kind" | "entry" | "firstDueAt" | "start"
+> {
   /** Undefined: one is to be made. */
   readonly id?: TaskId | undefined;
   /** A module that the gateway is said to have, instead of a file. */
@@ -115,6 +118,7 @@ export function parseSubmission(parts: SubmissionParts): SubmissionResult {
 
 export interface TaskSpecInit {
   readonly id: TaskId;
+  readonly submitter: string;
   readonly module: Digest;
   readonly kind: ModuleKind;
   readonly entry: EntryKind;

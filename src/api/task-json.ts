@@ -23,6 +23,8 @@ export const taskSchema = z.object({
   kind: z.enum(["core", "component"]),
   entry: z.enum(["command", "run", "component"]),
   description: z.string(),
+  /** Whose it is: `local`, or the credential it was submitted with. */
+  submitter: z.string(),
   state: z.enum(TASK_STATES),
   /** The completion counter: where it started, plus one for each run that succeeded. `completions` is the same. */
   complete: z.number(),
@@ -82,6 +84,7 @@ export function taskJson(task: Task, now: number): TaskJson {
     kind: spec.kind,
     entry: spec.entry,
     description: spec.description,
+    submitter: spec.submitter,
     state: task.state,
     complete: counter,
     completions: counter,

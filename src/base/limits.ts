@@ -69,6 +69,8 @@ export const CONNECTIONS_MAX = 4_096;
 export const RPC_CONNECTIONS_MAX = 1_024;
 /** Bytes read of a plain RPC connection before it has logged in; it is read no further until then. */
 export const STRANGER_BYTES_MAX = 256 * KIB;
+/** Length of what names a submitter. */
+export const SUBMITTER_LENGTH_MAX = 128;
 /** Length of an API token on the wire. */
 export const TOKEN_LENGTH_MAX = 1_024;
 /** Modules that the clients of one plain RPC connection hold that are being uploaded, or wait to be used. */

@@ -1,13 +1,12 @@
 /** `Output`: where the output of one attempt goes, as its worker holds it. */
 import { OUTPUT_CHUNK_BYTES_MAX } from "../base/limits.ts";
 import { Output$Client, Stream } from "../generated/worker.ts";
+import type { OutputStream } from "../model/output.ts";
 import type { CallOptions, Capability } from "../rpc/capability.ts";
 import { serve } from "../rpc/server.ts";
 import { decodeData, decodeUint, encodeData, invalidMessage } from "./scalars.ts";
 
 const [WRITE] = Output$Client.methods;
-
-export type OutputStream = "stdout" | "stderr";
 
 export interface OutputTarget {
   /** Resolves, with the durable offset, when the bytes are durable. `offset` counts the attempt's log bytes. */

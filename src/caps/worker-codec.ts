@@ -9,6 +9,7 @@ import {
   REASON_LENGTH_MAX,
   SLOTS_MAX,
   STDIN_BYTES_MAX,
+  SUBMITTER_LENGTH_MAX,
 } from "../base/limits.ts";
 import { type Digest, parseTaskId } from "../base/ids.ts";
 import {
@@ -67,6 +68,7 @@ export function encodeRunSpec(wire: WireRunSpec, spec: RunSpec): void {
   wire.outputBytesMax = BigInt(spec.outputBytesMax);
   wire.outputLimit = spec.outputLimit === "fail" ? OutputLimit.FAIL : OutputLimit.TRUNCATE;
   wire.leaseMs = BigInt(spec.leaseMs);
+  wire.submitter = spec.submitter;
 }
 
 function encodeEntry(wire: WireRunSpec, entry: RunEntry): void {
@@ -105,6 +107,7 @@ export function decodeRunSpec(wire: WireRunSpec): RunSpec {
     outputBytesMax: decodeUint(wire.outputBytesMax, "output limit"),
     outputLimit: decodeOutputLimit(wire.outputLimit),
     leaseMs: decodeUint(wire.leaseMs, "lease"),
+    submitter: decodeText(wire.submitter, SUBMITTER_LENGTH_MAX, "a submitter"),
   };
 }
 

@@ -49,6 +49,8 @@ export interface ClientSessionsInit {
 
 export interface ClientInit {
   readonly client: PeerId;
+  /** Whose its tasks are (`model/submitter.ts`). */
+  readonly submitter: string;
   readonly address: string;
   /** Of its connection. */
   readonly visit: Visit;
@@ -77,12 +79,12 @@ export class ClientSessions implements AsyncDisposable {
   }
 
   /** A session of a client that was admitted. The capability becomes the caller's. */
-  open({ client, address, visit }: ClientInit): Capability {
+  open({ client, submitter, address, visit }: ClientInit): Capability {
     if (this.#closing.signal.aborted) throw overloaded("the gateway is closing", { code: "not-ready" });
     this.#init.log.info("a client has logged in", { client, address });
     const membership = visit.join();
     const target: ClientSessionTarget = {
-      submit: (form) => this.#submit(form, visit),
+      submit: (form) => this.#submit(form, submitter, visit),
       find: (id) => this.#find(id, visit),
       upload: () => this.#upload(visit),
       [Symbol.dispose]: () => membership[Symbol.dispose](),
@@ -100,14 +102,18 @@ export class ClientSessions implements AsyncDisposable {
     return this.close();
   }
 
-  #submit(form: SubmittedForm, visit: Visit): Promise<{ readonly task: Capability; readonly id: string }> {
+  #submit(
+    form: SubmittedForm,
+    submitter: string,
+    visit: Visit,
+  ): Promise<{ readonly task: Capability; readonly id: string }> {
     return this.#answer(async () => {
       this.#requireReady();
       await using module = form.moduleBytes && (await this.#init.blobs.create());
       if (form.moduleBytes !== undefined) await module?.write(form.moduleBytes);
       const { texts, stdin } = form;
       const received = { texts, stdinFile: stdin, module, errors: [] };
-      const task = await acceptForm(this.#submitContext(), received, this.#inspections);
+      const task = await acceptForm(this.#submitContext(submitter), received, this.#inspections);
       return { task: this.#serveTask(task, visit), id: task.spec.id };
     });
   }
@@ -201,8 +207,8 @@ export class ClientSessions implements AsyncDisposable {
     };
   }
 
-  #submitContext(): SubmitContext {
-    return { ...this.#init, pinned: (digest) => this.#modules.get(digest)?.inspection };
+  #submitContext(submitter: string): SubmitContext {
+    return { ...this.#init, submitter, pinned: (digest) => this.#modules.get(digest)?.inspection };
   }
 
   /** The module may be named by submissions until this is disposed. */

@@ -285,6 +285,7 @@ function runSpec(id: AttemptId, ready: ReadyRun, moduleBytes: number): RunSpec {
     outputBytesMax: spec.outputBytesMax,
     outputLimit: spec.outputLimit,
     leaseMs: LEASE_MS,
+    submitter: spec.submitter,
   };
 }
 

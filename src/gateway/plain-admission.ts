@@ -17,6 +17,7 @@ import {
   type Verdict,
   serveBootstrap,
 } from "../caps/bootstrap.ts";
+import { ADMIN_TOKEN_SUBMITTER } from "../model/submitter.ts";
 import type { WorkerState } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { Store } from "../store/store.ts";
@@ -121,7 +122,10 @@ class Lobby implements BootstrapTarget {
       throw failed(this.#refuse("client", credential, check.reason), { code: "refused" });
     }
     const { id, proof } = check;
-    const session = this.#init.clients.open({ client: id, address: this.#stranger.address, visit: this.#visit });
+    // A token is known to the gateway; without one there is only the name that the client has given itself.
+    const submitter = credential.kind === "token" ? ADMIN_TOKEN_SUBMITTER : id;
+    const { address } = this.#stranger;
+    const session = this.#init.clients.open({ client: id, submitter, address, visit: this.#visit });
     this.#stranger.onAdmitted();
     return { session, proof };
   }

@@ -529,7 +529,7 @@ export class RunSpec_Entry_Run extends $.Struct {
     static readonly _capnp = {
         displayName: "run",
         id: "c8eed0ffdf18838b",
-        size: new $.ObjectSize(64, 5),
+        size: new $.ObjectSize(64, 6),
     };
     get input(): number {
         return $.utils.getInt32(12, this);
@@ -570,7 +570,7 @@ export class RunSpec_Entry extends $.Struct {
     static readonly _capnp = {
         displayName: "entry",
         id: "f46bd07cf38358e1",
-        size: new $.ObjectSize(64, 5),
+        size: new $.ObjectSize(64, 6),
     };
     get _isCommand(): boolean {
         return $.utils.getUint16(8, this) === 0;
@@ -611,7 +611,7 @@ export class RunSpec extends $.Struct {
     static readonly _capnp = {
         displayName: "RunSpec",
         id: "b2e4c1bea30d2490",
-        size: new $.ObjectSize(64, 5),
+        size: new $.ObjectSize(64, 6),
     };
     static _Env: $.ListCtor<EnvVar>;
     _adoptId(value: $.Orphan<AttemptId>): void {
@@ -767,6 +767,16 @@ export class RunSpec extends $.Struct {
     }
     set leaseMs(value: bigint) {
         $.utils.setUint64(56, value, this);
+    }
+    /**
+* whose task it is; guests of different submitters never share a process. At most 128 characters
+*
+*/
+    get submitter(): string {
+        return $.utils.getText(5, this);
+    }
+    set submitter(value: string) {
+        $.utils.setText(5, value, this);
     }
     toString(): string { return "RunSpec_" + super.toString(); }
 }

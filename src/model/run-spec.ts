@@ -22,7 +22,10 @@ export interface RunSpec {
   readonly memoryBytes: number;
   /** Of this attempt: what the task allows less what earlier attempts of the run have written. */
   readonly outputBytesMax: number;
+  /** Past `outputBytesMax`: drop the rest and let the guest go on, or end it as `output-exceeded`. */
   readonly outputLimit: "truncate" | "fail";
+  /** Whose task it is (`submitter.ts`): guests of different submitters share no runner. */
+  readonly submitter: string;
   /** The worker stops the guest when it could not renew for this long. */
   readonly leaseMs: number;
 }

@@ -11,6 +11,8 @@ import type { OutcomeKind, RunResult } from "./outcome.ts";
 /** What was asked for, after validation, with every default filled in. Never changes. */
 export interface TaskSpec {
   readonly id: TaskId;
+  /** Whose it is: `submitter.ts`. */
+  readonly submitter: string;
   readonly description: string;
   readonly module: Digest;
   readonly kind: ModuleKind;

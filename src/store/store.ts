@@ -18,6 +18,7 @@
 import type { Digest, PeerId, TaskId } from "../base/ids.ts";
 import type { ModuleInspection, StoredModule } from "../model/module.ts";
 import type { AttemptEnd } from "../model/outcome.ts";
+import type { OutputStream } from "../model/output.ts";
 import type { AttemptId, Run } from "../model/run.ts";
 import type { Task, TaskSpec, TaskState } from "../model/task.ts";
 
@@ -109,8 +110,6 @@ export interface Store extends AsyncDisposable {
   /** Finishes what was called and closes the file. Idempotent. */
   close(): Promise<void>;
 }
-
-export type OutputStream = "stdout" | "stderr";
 
 export type CreateTaskResult =
   /** `ready` are the indexes of its runs that are ready. */

@@ -4,32 +4,15 @@
  */
 import type { Digest } from "../base/ids.ts";
 import type { AttemptEnd } from "../model/outcome.ts";
+import type { OutputStream } from "../model/output.ts";
+import type { RunSpec } from "../model/run-spec.ts";
 
-export type GuestEntry =
-  | { readonly kind: "command" }
-  | { readonly kind: "run"; readonly input: number; readonly difficulty: number }
-  | { readonly kind: "component" };
-
-export interface GuestSpec {
+/** A run's spec as its runner gets it: what the run needs to be told apart and fetched has been seen to. */
+export interface GuestSpec extends Omit<RunSpec, "id" | "module" | "moduleBytes" | "leaseMs"> {
   /** The module's bytes: a file whose content has been checked against `digest`. */
   readonly modulePath: string;
   readonly digest: Digest;
-  readonly entry: GuestEntry;
-  /** argv[1..]. */
-  readonly args: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  readonly stdin: Uint8Array;
-  /** Wall time, from when a runner has the guest. */
-  readonly timeoutMs: number;
-  readonly cpuMs: number;
-  readonly memoryBytes: number;
-  /** Bytes of stdout and stderr together that are passed on. */
-  readonly outputBytesMax: number;
-  /** Past `outputBytesMax`: drop the rest and let the guest go on, or end it as `output-exceeded`. */
-  readonly outputLimit: "truncate" | "fail";
 }
-
-export type OutputStream = "stdout" | "stderr";
 
 export interface GuestIo {
   /**

@@ -170,19 +170,7 @@ export class HeldAttempt implements RunTarget, AsyncDisposable {
       using lease = await modules.acquire(spec.module, spec.moduleBytes, source, { signal });
       if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
       const end = await executor.run(
-        {
-          modulePath: lease.path,
-          digest: spec.module,
-          entry: spec.entry,
-          args: spec.args,
-          env: spec.env,
-          stdin: spec.stdin,
-          timeoutMs: spec.timeoutMs,
-          cpuMs: spec.cpuMs,
-          memoryBytes: spec.memoryBytes,
-          outputBytesMax: spec.outputBytesMax,
-          outputLimit: spec.outputLimit,
-        },
+        { ...spec, modulePath: lease.path, digest: spec.module },
         { write: (stream, bytes) => this.#spool.append(stream, bytes) },
         { signal },
       );

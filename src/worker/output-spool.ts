@@ -21,7 +21,8 @@ import { type Clock, sleep } from "../base/clock.ts";
 import { OUTPUT_CHUNK_BYTES_MAX, OUTPUT_IN_MEMORY_BYTES_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
-import type { OutputClient, OutputStream } from "../caps/output.ts";
+import type { OutputClient } from "../caps/output.ts";
+import type { OutputStream } from "../model/output.ts";
 import { SpoolFile } from "./spool-file.ts";
 
 export interface OutputSpoolInit {

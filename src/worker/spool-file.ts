@@ -7,7 +7,7 @@
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { failed } from "../base/errors.ts";
 import { OUTPUT_CHUNK_BYTES_MAX } from "../base/limits.ts";
-import type { OutputStream } from "../caps/output.ts";
+import type { OutputStream } from "../model/output.ts";
 
 export interface SpoolRecord {
   readonly stream: OutputStream;

@@ -161,7 +161,7 @@ describe("a field", () => {
 describe("a task's spec", () => {
   const digest = parseDigest("ab".repeat(32));
   if (digest === undefined) throw new Error("no digest");
-  const init = { id: taskId("t1"), module: digest, kind: "core", entry: "run", now: NOW } as const;
+  const init = { id: taskId("t1"), submitter: "local", module: digest, kind: "core", entry: "run", now: NOW } as const;
 
   test("counts start from the moment of acceptance", () => {
     const spec = taskSpec(accepted({ start: "1500ms" }), init);

@@ -1,5 +1,5 @@
 /** The plain RPC endpoint: who gets in, with what, and what it costs to misbehave: the own connection and a line of log. */
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { Message as Arena, type Struct, utils } from "capnp-es";
 import * as rpc from "capnp-es/capnp/rpc";
@@ -15,6 +15,8 @@ import { ClientSession$Client } from "../../src/generated/client.ts";
 import { Bootstrap$Client, WorkerSession$Client } from "../../src/generated/bootstrap.ts";
 import type { WorkerState } from "../../src/model/worker.ts";
 import type { Method } from "../../src/rpc/capability.ts";
+import { taskId } from "../store/store-samples.ts";
+import { guestPath } from "../support/processes.ts";
 import { PLAIN_SECRET, PLAIN_TOKEN, PlainGateway, type PlainPeer } from "../support/plain-gateway.ts";
 
 const STATE: WorkerState = { slots: 1, busy: 0, weight: 1, labels: {}, version: "test", cachedModules: [] };
@@ -57,6 +59,21 @@ test("over TCP the token admits workers and clients, and another one nobody", as
   expect(await admissions(plain, async () => WITH_TOKEN)).toEqual({ worker: "admitted", client: "admitted" });
   const wrong: Credential = { ...WITH_TOKEN, token: `${PLAIN_TOKEN}x` };
   expect(await admissions(plain, async () => wrong)).toEqual({ worker: "refused", client: "refused" });
+});
+
+test("a client's tasks belong to its token or, where it needs none, to its name", async () => {
+  for (const [kind, credential, submitter] of [
+    ["tcp", WITH_TOKEN, "token:admin"],
+    ["unix", { kind: "none", name: "somebody" }, "rpc:somebody"],
+  ] as const) {
+    await using plain = await PlainGateway.open({ kind, token: PLAIN_TOKEN });
+    const { session } = await (await plain.connect()).bootstrap.loginClient(credential);
+    using client = session;
+    const { task, accepted } = client.submit({ id: "owned", module: await readFile(guestPath("hello")) });
+    using _ = task;
+    await accepted;
+    expect((await plain.store.getTask(taskId("owned")))?.spec.submitter).toBe(submitter);
+  }
 });
 
 test("a gateway without a token knows none", async () => {

@@ -9,6 +9,7 @@ import {
   MODULES_ADVERTISED_MAX,
   OUTPUT_CHUNK_BYTES_MAX,
   REASON_LENGTH_MAX,
+  SUBMITTER_LENGTH_MAX,
   SLOTS_MAX,
 } from "../../src/base/limits.ts";
 import {
@@ -97,6 +98,7 @@ const specs: fc.Arbitrary<RunSpec> = fc.record({
   outputBytesMax: uint,
   outputLimit: fc.constantFrom("truncate", "fail"),
   leaseMs: uint,
+  submitter: fc.string({ maxLength: SUBMITTER_LENGTH_MAX }),
 });
 
 const reason = fc.oneof(text, fc.constant("é".repeat(REASON_LENGTH_MAX)));

@@ -22,6 +22,7 @@ export function describeTasks(open: OpenStore): void {
     await using harness = await open();
     const { store } = harness;
     const spec = taskSpec("full", {
+      submitter: "token:someone",
       description: "näme \u0000 \ud800 ✓",
       entry: "run",
       input: -5,

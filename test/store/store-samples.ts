@@ -46,6 +46,7 @@ export const INSPECTION: ModuleInspection = {
 export function taskSpec(id: string, changes: Partial<TaskSpec> = {}): TaskSpec {
   return {
     id: taskId(id),
+    submitter: "local",
     description: "",
     module: digest(),
     kind: "core",

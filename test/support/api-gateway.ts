@@ -20,7 +20,8 @@ import type { AttemptId } from "../../src/model/run.ts";
 import type { Member, WorkerView } from "../../src/model/worker.ts";
 import { FileBlobStore } from "../../src/store/file-blobs.ts";
 import { SqliteStore } from "../../src/store/sqlite/sqlite-store.ts";
-import type { OutputStream, Store } from "../../src/store/store.ts";
+import type { OutputStream } from "../../src/model/output.ts";
+import type { Store } from "../../src/store/store.ts";
 
 export const WORKER = requirePeer("12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2");
 

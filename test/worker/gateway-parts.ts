@@ -4,7 +4,8 @@ import { failed } from "../../src/base/errors.ts";
 import { type Digest, parseDigest, parsePeerId, parseTaskId, type PeerId, type TaskId } from "../../src/base/ids.ts";
 import { LEASE_MS } from "../../src/base/limits.ts";
 import { ModuleClient, type ModuleTarget, serveModule } from "../../src/caps/module.ts";
-import { OutputClient, type OutputStream, type OutputTarget, serveOutput } from "../../src/caps/output.ts";
+import { OutputClient, type OutputTarget, serveOutput } from "../../src/caps/output.ts";
+import type { OutputStream } from "../../src/model/output.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { RunSpec } from "../../src/model/run-spec.ts";
 
@@ -108,6 +109,7 @@ export function specOf(module: { digest: Digest; bytes: Uint8Array }, spec: Part
     outputBytesMax: 1024 * 1024,
     outputLimit: "truncate",
     leaseMs: LEASE_MS,
+    submitter: "local",
     ...spec,
   };
 }

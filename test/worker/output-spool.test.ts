@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { disconnected, failed, overloaded } from "../../src/base/errors.ts";
 import { OUTPUT_CHUNK_BYTES_MAX, OUTPUT_IN_MEMORY_BYTES_MAX } from "../../src/base/limits.ts";
 import { silentLog } from "../../src/base/log.ts";
-import type { OutputStream } from "../../src/caps/output.ts";
+import type { OutputStream } from "../../src/model/output.ts";
 import { OutputSpool } from "../../src/worker/output-spool.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";

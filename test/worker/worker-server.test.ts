@@ -146,9 +146,9 @@ describe("an attempt on a worker", () => {
     const session = harness.connect();
     await harness.offersWaiting(1);
     await session.idle(8);
-    const attempt = await harness.begin({ args: ["a"], stdin: Buffer.from("in") });
+    const attempt = await harness.begin({ args: ["a"], submitter: "token:someone", stdin: Buffer.from("in") });
     const guest = await harness.guest(0);
-    expect(guest.spec).toMatchObject({ args: ["a"], digest: harness.module.digest, entry: { kind: "command" } });
+    expect(guest.spec).toMatchObject({ args: ["a"], submitter: "token:someone", digest: harness.module.digest });
     await guest.print("hello");
     guest.end({ kind: "exited", code: 3 }, { value: "42", usage: { wallMs: 1.5, cpuMs: 1, memoryBytes: 65_536 } });
     expect(await attempt.run.outcome()).toEqual({

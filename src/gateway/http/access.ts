@@ -4,8 +4,10 @@
  * across sites, which names its origin, or by a name of its own that it lets point here, which the Host header shows.
  */
 import type { NextFunction, Request, RequestHandler, Response } from "express";
+import type { IncomingMessage } from "node:http";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { bareHost } from "../../base/loopback.ts";
+import { ADMIN_TOKEN_SUBMITTER, LOCAL_SUBMITTER } from "../../model/submitter.ts";
 import { Refusal } from "./problem.ts";
 
 export interface AccessInit {
@@ -15,6 +17,8 @@ export interface AccessInit {
   readonly allowHosts: readonly string[];
   /** What the server listens on. */
   readonly host: string;
+  /** Says of each request that passed whose it is. */
+  readonly submitters: WeakMap<IncomingMessage, string>;
 }
 
 /** Say only whether the gateway lives, and are asked by programs that have neither token nor name for it. */
@@ -23,10 +27,15 @@ const OPEN_TO_ALL: ReadonlySet<string> = new Set(["/livez", "/readyz"]);
 const PAGE_PATHS: ReadonlySet<string> = new Set(["/", "/page.js", "/page.css"]);
 
 export function access(init: AccessInit): RequestHandler {
-  const { adminToken } = init;
+  const { adminToken, submitters } = init;
+  // Who a request's tasks belong to follows from the credential that let it pass.
+  const submitter = adminToken === undefined ? LOCAL_SUBMITTER : ADMIN_TOKEN_SUBMITTER;
   const check = adminToken === undefined ? checkSource(init) : checkToken(adminToken);
   return (request: Request, _response: Response, next: NextFunction) => {
-    if (!OPEN_TO_ALL.has(request.path)) check(request);
+    if (!OPEN_TO_ALL.has(request.path)) {
+      check(request);
+      submitters.set(request, submitter);
+    }
     next();
   };
 }

@@ -30,6 +30,8 @@ export interface HttpContext {
   readonly closing: AbortSignal;
   /** A new UUID, version 7, as text. */
   readonly newId: () => string;
+  /** Whose each request is, once `access` has let it pass. */
+  readonly submitters: WeakMap<IncomingMessage, string>;
   /** Requests whose clients wait for `100 Continue` before they send their body. */
   readonly heldBack: WeakSet<IncomingMessage>;
 }

@@ -87,7 +87,12 @@ export class HttpServer implements AsyncDisposable {
     const metrics = owned.use(new HttpMetrics(context));
     const app = httpApp({
       context,
-      access: { adminToken: init.adminToken, allowHosts: init.allowHosts ?? [], host },
+      access: {
+        adminToken: init.adminToken,
+        allowHosts: init.allowHosts ?? [],
+        host,
+        submitters: context.submitters,
+      },
       history,
       metrics,
       page: await pageRouter(),
@@ -172,6 +177,7 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     streams,
     closing,
     newId: () => ids.generateOrResetWithTs(Math.trunc(clock.now())).toString(),
+    submitters: new WeakMap<IncomingMessage, string>(),
     heldBack: new WeakSet<IncomingMessage>(),
   };
 }

@@ -5,7 +5,8 @@
 import type { TaskId } from "../../base/ids.ts";
 import { LOG_EVENT_BYTES_MAX } from "../../base/limits.ts";
 import { isFinished, totalRuns } from "../../model/task.ts";
-import type { OutputChunk, OutputStream, Store } from "../../store/store.ts";
+import type { OutputStream } from "../../model/output.ts";
+import type { OutputChunk, Store } from "../../store/store.ts";
 import type { EventHub } from "../events.ts";
 import { TaskWatch } from "./task-watch.ts";
 

@@ -6,7 +6,8 @@
  */
 import type { HeldText } from "../../api/log-event.ts";
 import { decodeText, incompleteTail } from "../../api/utf8.ts";
-import type { OutputChunk, OutputStream } from "../../store/store.ts";
+import type { OutputStream } from "../../model/output.ts";
+import type { OutputChunk } from "../../store/store.ts";
 
 export interface LogText {
   readonly attempt: number;

@@ -45,7 +45,9 @@ export function submitTask(context: HttpContext): RequestHandler {
     try {
       if (context.heldBack.delete(request)) response.writeContinue();
       await using form = await receiveForm(request, uploadOptions(context));
-      const task = await acceptForm(context, form, inspections, { signal: gone.signal });
+      const submitter = context.submitters.get(request);
+      assert(submitter !== undefined, "only requests that passed come here");
+      const task = await acceptForm({ ...context, submitter }, form, inspections, { signal: gone.signal });
       response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
     } finally {
       uploads--;
@@ -87,6 +89,8 @@ export interface SubmitContext extends Pick<
   HttpContext,
   "store" | "blobs" | "pins" | "tasks" | "clock" | "log" | "newId"
 > {
+  /** Whose the submission is (`model/submitter.ts`). */
+  readonly submitter: string;
   /** A module whose bytes the caller has pinned, and which no task may have used yet. */
   readonly pinned?: ((digest: Digest) => ModuleInspection | undefined) | undefined;
 }
@@ -176,7 +180,8 @@ async function createTask(context: SubmitContext, submission: Submission, module
   const id = submission.id ?? parseTaskId(context.newId());
   assert(id !== undefined, "a UUID is a task id");
   const now = context.clock.now();
-  const spec = taskSpec(submission, { id, module: digest, kind: inspection.kind, entry, now });
+  const { submitter } = context;
+  const spec = taskSpec(submission, { id, submitter, module: digest, kind: inspection.kind, entry, now });
   const result = await context.tasks.submit(spec, inspection, now);
   if (result.kind === "id-taken") throw idTaken(id);
   return result.task;

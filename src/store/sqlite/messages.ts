@@ -9,20 +9,21 @@ import type { ErrorType } from "../../base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../base/ids.ts";
 import type { AttemptId, AttemptState, RunState } from "../../model/run.ts";
 import type { AttemptEnd, Usage } from "../../model/outcome.ts";
+import type { OutputStream } from "../../model/output.ts";
 import type { RunCounts, Task, TaskState } from "../../model/task.ts";
 import type {
   AppendResult,
   CancelTaskResult,
   OutputPage,
-  OutputStream,
   PromoteResult,
   RunningAttempt,
   SettleResult,
 } from "../store.ts";
 
-/** A spec without its stdin as JSON, and the stdin. */
+/** A spec as it is kept: JSON of all but what has columns of its own. */
 export interface SpecWire {
   readonly text: string;
+  readonly submitter: string;
   readonly stdin: Uint8Array;
 }
 

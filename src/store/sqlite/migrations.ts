@@ -140,7 +140,13 @@ const V2 = `
     (SELECT json_extract(spec, '$.outputBytesMax') FROM specs WHERE specs.serial = tasks.serial), 0);
 `;
 
+/** Who submitted a task. */
+const V3 = `
+  ALTER TABLE specs ADD COLUMN submitter TEXT NOT NULL DEFAULT 'local';
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
+  { version: 3, sql: V3 },
 ];

@@ -4,7 +4,8 @@
  */
 import { OUTPUT_ROW_BYTES_MAX, RESULT_TEXT_BYTES_MAX, STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
 import { resultText } from "../result-text.ts";
-import type { AppendResult, OutputChunk, OutputPage, OutputStream } from "../store.ts";
+import type { OutputStream } from "../../model/output.ts";
+import type { AppendResult, OutputChunk, OutputPage } from "../store.ts";
 import { decodeBytes, decodeNumber, decodeText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import type { AppendOutputArgs, ReadOutputArgs } from "./messages.ts";

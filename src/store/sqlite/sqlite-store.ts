@@ -8,6 +8,7 @@ import { STORE_SPEC_CACHE_BYTES_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { ModuleInspection, StoredModule } from "../../model/module.ts";
 import type { AttemptEnd } from "../../model/outcome.ts";
+import type { OutputStream } from "../../model/output.ts";
 import type { AttemptId, Run } from "../../model/run.ts";
 import type { Task, TaskSpec } from "../../model/task.ts";
 import type {
@@ -17,7 +18,6 @@ import type {
   DeleteTaskResult,
   ListTasksOptions,
   OutputPage,
-  OutputStream,
   PromoteResult,
   ReadOutputOptions,
   ReadyRun,

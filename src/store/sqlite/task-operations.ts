@@ -3,12 +3,13 @@ import { assert } from "../../base/errors.ts";
 import { STORE_PAGE_BYTES_MAX, STORE_PURGE_ROWS_MAX } from "../../base/limits.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { AttemptId } from "../../model/run.ts";
-import { decodeBytes, decodeNumber, decodeOptionalText, decodeText } from "./columns.ts";
+import { decodeNumber, decodeOptionalText } from "./columns.ts";
 import type { Database } from "./database.ts";
-import type { Answer, CreateTaskArgs, ListTasksArgs } from "./messages.ts";
+import type { Answer, CreateTaskArgs, ListTasksArgs, SpecWire } from "./messages.ts";
 import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, makeRuns, readRunWires } from "./run-rows.ts";
 import {
   type TaskRecord,
+  decodeSpecWire,
   decodeTaskRecord,
   insertTask,
   loadTaskById,
@@ -38,11 +39,11 @@ export function getTask(db: Database, args: { readonly id: TaskId }): Answer<"ge
 }
 
 export function listTasks(db: Database, args: ListTasksArgs): Answer<"listTasks"> {
-  const found: { task: TaskRecord; spec: { text: string; stdin: Uint8Array }; result: string | undefined }[] = [];
+  const found: { task: TaskRecord; spec: SpecWire; result: string | undefined }[] = [];
   let bytes = 0;
   let hasMore = false;
   for (const row of db.iterate(
-    `SELECT t.*, s.spec, s.stdin, r.result FROM tasks t
+    `SELECT t.*, s.spec, s.submitter, s.stdin, r.result FROM tasks t
      JOIN specs s ON s.serial = t.serial
      LEFT JOIN runs r ON r.task = t.serial AND r.idx = t.result_run
      WHERE ${args.state === undefined ? "" : "t.state = ?3 AND"} t.serial < ?1 ORDER BY t.serial DESC LIMIT ?2`,
@@ -50,7 +51,7 @@ export function listTasks(db: Database, args: ListTasksArgs): Answer<"listTasks"
     args.limit + 1,
     ...(args.state === undefined ? [] : [args.state]),
   )) {
-    const spec = { text: decodeText(row.spec), stdin: decodeBytes(row.stdin) };
+    const spec = decodeSpecWire(row);
     const result = decodeOptionalText(row.result);
     bytes += spec.text.length + spec.stdin.length + (result?.length ?? 0);
     hasMore = found.length === args.limit || (found.length > 0 && bytes > STORE_PAGE_BYTES_MAX);

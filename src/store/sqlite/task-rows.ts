@@ -57,7 +57,13 @@ export function insertTask(db: Database, plan: TaskPlan, spec: SpecWire, now: nu
     plan.outputBytesMax,
     now,
   );
-  db.insert("INSERT INTO specs (serial, spec, stdin) VALUES (?, ?, ?)", serial, spec.text, spec.stdin);
+  db.insert(
+    "INSERT INTO specs (serial, spec, submitter, stdin) VALUES (?, ?, ?, ?)",
+    serial,
+    spec.text,
+    spec.submitter,
+    spec.stdin,
+  );
   db.run("UPDATE counters SET value = value + 1 WHERE name = 'unfinished'");
   return {
     serial,
@@ -166,8 +172,12 @@ function readResult(db: Database, task: TaskRecord): string | undefined {
 }
 
 export function readSpec(db: Database, serial: number): SpecWire {
-  const row = db.get("SELECT spec, stdin FROM specs WHERE serial = ?", serial);
-  return { text: decodeText(row?.spec), stdin: decodeBytes(row?.stdin) };
+  return decodeSpecWire(db.get("SELECT spec, submitter, stdin FROM specs WHERE serial = ?", serial));
+}
+
+/** Of a row with the columns of `specs`. */
+export function decodeSpecWire(row: Row | undefined): SpecWire {
+  return { text: decodeText(row?.spec), submitter: decodeText(row?.submitter), stdin: decodeBytes(row?.stdin) };
 }
 
 /** When the current attempts of each task's running runs began. */

@@ -7,9 +7,9 @@ import { type Task, type TaskSpec, totalRuns } from "../../model/task.ts";
 import type { AttemptWire, RunWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
 /** The spec in a form the thread keeps, with a copy of the stdin that the thread may take. */
-export function encodeSpec(spec: TaskSpec): { readonly text: string; readonly stdin: Uint8Array<ArrayBuffer> } {
-  const { stdin, ...rest } = spec;
-  return { text: JSON.stringify(rest), stdin: copyBytes(stdin) };
+export function encodeSpec(spec: TaskSpec): SpecWire & { readonly stdin: Uint8Array<ArrayBuffer> } {
+  const { stdin, submitter, ...rest } = spec;
+  return { text: JSON.stringify(rest), submitter, stdin: copyBytes(stdin) };
 }
 
 export function planOf(spec: TaskSpec): TaskPlan {
@@ -33,7 +33,8 @@ export function copyBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 export function decodeSpec(wire: SpecWire): TaskSpec {
-  return { ...(JSON.parse(wire.text) as Omit<TaskSpec, "stdin">), stdin: wire.stdin };
+  const { text, ...columns } = wire;
+  return { ...(JSON.parse(text) as Omit<TaskSpec, keyof typeof columns>), ...columns };
 }
 
 /** `spec` is the one that the wire form has, or that the caller knew. */

@@ -24,7 +24,8 @@ import {
   WASM_MEMORY_PAGES_MAX,
   WASM_TABLE_ENTRIES_MAX,
 } from "../../base/limits.ts";
-import type { GuestIo, OutputStream } from "../guest.ts";
+import type { OutputStream } from "../../model/output.ts";
+import type { GuestIo } from "../guest.ts";
 import type { RunnerCode } from "./runner-code.ts";
 import { encodeFrameHeader, FRAME_HEADER_BYTES, parseRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "./wire.ts";
 import type { RunOrder, RunReport } from "./wire.ts";

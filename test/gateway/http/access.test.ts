@@ -1,7 +1,9 @@
+import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import { describe, expect, test } from "vitest";
 import { problemSchema } from "../../../src/api/problem.ts";
 import { ApiGateway } from "../../support/api-gateway.ts";
+import { guestPath } from "../../support/processes.ts";
 
 interface Answer {
   readonly status: number;
@@ -125,4 +127,13 @@ describe("with a token", () => {
       expect((await fetch(`${gateway.url}${path}`)).status).toBe(200);
     }
   });
+});
+
+test.each([
+  [undefined, "local"],
+  ["s3cret-token", "token:admin"],
+])("with the token %j a task belongs to %s", async (adminToken, submitter) => {
+  await using gateway = await ApiGateway.open({ adminToken });
+  const task = await gateway.client().submit({ wasm: await readFile(guestPath("hello")) });
+  expect(task.submitter).toBe(submitter);
 });

@@ -5,6 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
 import { silentLog } from "../../../src/base/log.ts";
 import { Database } from "../../../src/store/sqlite/database.ts";
+import { LOCAL_SUBMITTER } from "../../../src/model/submitter.ts";
 import { MIGRATIONS } from "../../../src/store/sqlite/migrations.ts";
 import { SqliteStore } from "../../../src/store/sqlite/sqlite-store.ts";
 import { INSPECTION, T0, create, taskId, taskSpec } from "../store-samples.ts";
@@ -50,6 +51,16 @@ describe("the SQLite file", () => {
     first[Symbol.dispose]();
     using second = Database.open(path);
     expect(second.get("SELECT output_bytes_max FROM tasks")?.output_bytes_max).toBe(77);
+  });
+
+  test("says of tasks from before submitters were kept that they are this machine's", async () => {
+    await using folder = await Folder.create();
+    const path = folder.file("capmesh.db");
+    using first = Database.open(path, MIGRATIONS.slice(0, 2));
+    first.run("INSERT INTO specs VALUES (7, '{}', x'')");
+    first[Symbol.dispose]();
+    using second = Database.open(path);
+    expect(second.get("SELECT submitter FROM specs")?.submitter).toBe(LOCAL_SUBMITTER);
   });
 
   test("stays as it was when a migration fails", async () => {

@@ -20,6 +20,7 @@ const running = pool.run(
     memoryBytes: 1_048_576,
     outputBytesMax: 1_024,
     outputLimit: "truncate",
+    submitter: "local",
   },
   {
     async write() {

@@ -7,12 +7,13 @@ import { parseDigest, type Digest } from "../../../src/base/ids.ts";
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
 import type { AttemptEnd } from "../../../src/model/outcome.ts";
-import type { GuestEntry, GuestSpec, OutputStream } from "../../../src/worker/guest.ts";
+import type { OutputStream } from "../../../src/model/output.ts";
+import type { GuestSpec } from "../../../src/worker/guest.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import type { RunnerPoolInit } from "../../../src/worker/runner/runner-pool.ts";
 
 export interface RunOptions extends Partial<Omit<GuestSpec, "modulePath" | "digest" | "entry">> {
-  readonly entry?: GuestEntry;
+  readonly entry?: GuestSpec["entry"];
   readonly signal?: AbortSignal;
   /** Called with each piece of output, in order; the guest waits for what it returns. */
   readonly onOutput?: (stream: OutputStream, bytes: Uint8Array) => Promise<void> | void;
@@ -69,6 +70,7 @@ export class PoolHarness implements AsyncDisposable {
       memoryBytes: 64 * MIB,
       outputBytesMax: MIB,
       outputLimit: "truncate",
+      submitter: "local",
       ...rest,
     };
     const end = await this.pool.run(

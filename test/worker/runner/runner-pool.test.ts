@@ -257,6 +257,7 @@ function specOf(modulePath: string): Omit<GuestSpec, "digest"> {
     memoryBytes: 1_048_576,
     outputBytesMax: 1_000,
     outputLimit: "truncate",
+    submitter: "local",
   };
 }
 
