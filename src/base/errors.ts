@@ -15,17 +15,21 @@ export interface ClusterErrorOptions {
   /** Stable, kebab-case name of the cause, for programs. Default: the type. */
   readonly code?: string;
   readonly cause?: unknown;
+  /** Of `overloaded`: when to try again, where that is known. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 export class ClusterError extends Error {
   override readonly name = "ClusterError";
   readonly type: ErrorType;
   readonly code: string;
+  readonly retryAfterMs: number | undefined;
 
   constructor(type: ErrorType, message: string, options: ClusterErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.type = type;
     this.code = options.code ?? type;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
 

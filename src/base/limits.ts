@@ -351,3 +351,22 @@ export const SSE_EVENT_LENGTH_MAX = 4 * MIB;
 
 // Process.
 export const GRACE_MS_DEFAULT = 30_000;
+
+// Tokens and the audit log.
+
+/** Tokens that are kept, ended ones included until they are forgotten. */
+export const TOKENS_MAX = 10_000;
+/** How long a token that has ended is still shown. */
+export const TOKEN_KEPT_AFTER_END_MS = 30 * 86_400_000;
+/** Characters of a token's label. */
+export const TOKEN_LABEL_LENGTH_MAX = 128;
+/** Entries of the audit log; the oldest go. */
+export const AUDIT_ENTRIES_MAX = 1_000_000;
+/** Entries that wait for the store; beyond them they are counted and lost, which the program's log says. */
+export const AUDIT_PENDING_MAX = 50_000;
+/** Entries that go to the store at once. */
+export const AUDIT_BATCH_MAX = 1_000;
+/** Characters of an entry's detail. */
+export const AUDIT_DETAIL_LENGTH_MAX = 512;
+/** A limit per second allows this many seconds' worth at once. */
+export const RATE_BURST_SECONDS = 10;

@@ -7,10 +7,13 @@
  */
 import type { ErrorType } from "../../base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../base/ids.ts";
+import type { AuditEntry, StoredAuditEntry } from "../../model/audit.ts";
 import type { AttemptId, AttemptState, RunState } from "../../model/run.ts";
 import type { AttemptEnd, Usage } from "../../model/outcome.ts";
 import type { OutputStream } from "../../model/output.ts";
 import type { RunCounts, Task, TaskState } from "../../model/task.ts";
+import type { TokenId } from "../../model/token.ts";
+import type { StoredToken } from "../credential-store.ts";
 import type {
   AppendResult,
   CancelTaskResult,
@@ -210,6 +213,12 @@ export interface OperationTypes {
     { readonly peer: PeerId; readonly admission: "admitted" | "barred"; readonly now: number },
     void
   >;
+  createToken: Operation<{ readonly token: StoredToken }, void>;
+  listTokens: Operation<{}, readonly StoredToken[]>;
+  revokeTokens: Operation<{ readonly ids: readonly TokenId[]; readonly now: number }, void>;
+  forgetTokens: Operation<{ readonly endedBefore: number }, void>;
+  appendAudit: Operation<{ readonly entries: readonly AuditEntry[] }, void>;
+  listAudit: Operation<{ readonly limit: number; readonly belowSeq: number | undefined }, readonly StoredAuditEntry[]>;
 }
 
 export type OperationName = keyof OperationTypes;
@@ -273,4 +282,6 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "getModule",
   "isModuleUsed",
   "getAdmission",
+  "listTokens",
+  "listAudit",
 ]);

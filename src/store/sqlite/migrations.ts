@@ -145,8 +145,34 @@ const V3 = `
   ALTER TABLE specs ADD COLUMN submitter TEXT NOT NULL DEFAULT 'local';
 `;
 
+/** Tokens, by the hash of their secrets, and the audit log. */
+const V4 = `
+  CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    secret_hash BLOB NOT NULL,
+    label TEXT NOT NULL,
+    can TEXT NOT NULL,
+    limits TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    expires_at REAL,
+    revoked_at REAL,
+    created_by TEXT NOT NULL,
+    parent TEXT
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL
+  ) STRICT;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
   { version: 3, sql: V3 },
+  { version: 4, sql: V4 },
 ];

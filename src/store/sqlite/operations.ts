@@ -1,5 +1,6 @@
 /** All that the store's thread can do, by name. */
 import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
+import * as credentials from "./credential-rows.ts";
 import type { Database } from "./database.ts";
 import type { Answer, Args, Operations } from "./messages.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
@@ -31,6 +32,12 @@ export function operationsOn(db: Database): Operations {
     isModuleUsed: (args) => db.get("SELECT 1 FROM tasks WHERE module = ? LIMIT 1", args.digest) !== undefined,
     getAdmission: (args) => getAdmission(db, args),
     setAdmission: (args) => setAdmission(db, args),
+    createToken: (args) => credentials.createToken(db, args),
+    listTokens: () => credentials.listTokens(db),
+    revokeTokens: (args) => credentials.revokeTokens(db, args),
+    forgetTokens: (args) => credentials.forgetTokens(db, args),
+    appendAudit: (args) => credentials.appendAudit(db, args),
+    listAudit: (args) => credentials.listAudit(db, args),
   };
 }
 

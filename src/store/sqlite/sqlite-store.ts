@@ -10,7 +10,10 @@ import type { ModuleInspection, StoredModule } from "../../model/module.ts";
 import type { AttemptEnd } from "../../model/outcome.ts";
 import type { OutputStream } from "../../model/output.ts";
 import type { AttemptId, Run } from "../../model/run.ts";
+import type { AuditEntry, StoredAuditEntry } from "../../model/audit.ts";
 import type { Task, TaskSpec } from "../../model/task.ts";
+import type { TokenId } from "../../model/token.ts";
+import type { CredentialStore, StoredToken } from "../credential-store.ts";
 import type {
   AppendResult,
   CancelTaskResult,
@@ -46,7 +49,7 @@ export interface SqliteStoreInit {
   readonly log: Log;
 }
 
-export class SqliteStore implements Store {
+export class SqliteStore implements Store, CredentialStore {
   readonly #thread: StoreThread;
   readonly #specs = new SpecCache(STORE_SPEC_CACHE_BYTES_MAX);
 
@@ -202,6 +205,36 @@ export class SqliteStore implements Store {
 
   setAdmission(peer: PeerId, admission: "admitted" | "barred", now: number): Promise<void> {
     return this.#thread.call("setAdmission", { peer, admission, now });
+  }
+
+  createToken(token: StoredToken): Promise<void> {
+    return this.#thread.call("createToken", { token });
+  }
+
+  listTokens(): Promise<readonly StoredToken[]> {
+    return this.#thread.call("listTokens", {});
+  }
+
+  revokeTokens(ids: readonly TokenId[], now: number): Promise<void> {
+    return this.#thread.call("revokeTokens", { ids, now });
+  }
+
+  forgetTokens(endedBefore: number): Promise<void> {
+    return this.#thread.call("forgetTokens", { endedBefore });
+  }
+
+  appendAudit(entries: readonly AuditEntry[]): Promise<void> {
+    return this.#thread.call("appendAudit", { entries });
+  }
+
+  listAudit({
+    limit,
+    belowSeq,
+  }: {
+    readonly limit: number;
+    readonly belowSeq?: number | undefined;
+  }): Promise<readonly StoredAuditEntry[]> {
+    return this.#thread.call("listAudit", { limit, belowSeq });
   }
 
   close(): Promise<void> {

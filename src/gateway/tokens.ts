@@ -1,0 +1,221 @@
+/**
+ * Tokens: made, recognised and taken back. All that are kept are held in memory, so that recognising one costs two hashes
+ * and no wait; the store has them too, with the hash of their secrets in place of these.
+ *
+ * A token that ends takes with it those that were made with it, and whatever was given out on it: `Grant.ended`.
+ */
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { Clock, Timer } from "../base/clock.ts";
+import { type ClusterError, failed, overloaded } from "../base/errors.ts";
+import { CLOCK_CHECK_EVERY_MS, TOKENS_MAX, TOKEN_KEPT_AFTER_END_MS } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import {
+  type Authority,
+  type Excess,
+  type Token,
+  type TokenId,
+  excessOf,
+  formatTokenText,
+  parseTokenId,
+  parseTokenText,
+  tokenState,
+} from "../model/token.ts";
+import { ADMIN_TOKEN_SUBMITTER, LOCAL_SUBMITTER, tokenSubmitter } from "../model/submitter.ts";
+import type { CredentialStore, StoredToken } from "../store/credential-store.ts";
+import type { AuditLog } from "./audit.ts";
+import { Grant } from "./grant.ts";
+
+export interface TokensInit {
+  readonly store: CredentialStore;
+  readonly audit: AuditLog;
+  /** The gateway's own, which can do everything and is not in the store. Undefined: there is none. */
+  readonly rootToken?: string | undefined;
+  /** Unguessable. */
+  readonly randomBytes: (length: number) => Uint8Array;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface MintInit extends Authority {
+  readonly label: string;
+}
+
+export type MintResult =
+  /** `text` is shown once: it is kept nowhere. */
+  | { readonly kind: "made"; readonly token: Token; readonly text: string }
+  | { readonly kind: "too-wide"; readonly excess: readonly Excess[] };
+
+export type Recognition =
+  | { readonly kind: "known"; readonly grant: Grant }
+  /** It was a token here, and is none any more. */
+  | { readonly kind: "ended"; readonly state: "expired" | "revoked" }
+  | { readonly kind: "unknown" };
+
+interface Held {
+  token: StoredToken;
+  readonly grant: Grant;
+}
+
+const ENDED = { revoked: "the token was revoked", expired: "the token has expired" } as const;
+const ID_BYTES = 12;
+const SECRET_BYTES = 32;
+const ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz012345";
+
+export class Tokens implements Disposable {
+  readonly #init: TokensInit;
+  readonly #held = new Map<TokenId, Held>();
+  readonly #root: { readonly hash: Buffer; readonly grant: Grant } | undefined;
+  /** What whoever is on this machine may do where no token is asked for. */
+  readonly local: Grant;
+  #timer: Timer | undefined;
+
+  private constructor(init: TokensInit) {
+    this.#init = init;
+    const everything = { can: ["admin"], limits: {} } as const;
+    this.local = new Grant({ actor: LOCAL_SUBMITTER, ...everything }, init.clock);
+    if (init.rootToken !== undefined) {
+      const grant = new Grant({ actor: ADMIN_TOKEN_SUBMITTER, ...everything }, init.clock);
+      this.#root = { hash: sha256(init.rootToken), grant };
+    }
+  }
+
+  /** Rejects as the store does. */
+  static async open(init: TokensInit): Promise<Tokens> {
+    const tokens = new Tokens(init);
+    await init.store.forgetTokens(init.clock.now() - TOKEN_KEPT_AFTER_END_MS);
+    for (const token of await init.store.listTokens()) tokens.#hold(token);
+    tokens.#expire();
+    return tokens;
+  }
+
+  /** Without one, requests from this machine need none. */
+  get hasRoot(): boolean {
+    return this.#root !== undefined;
+  }
+
+  /** Takes as long for a wrong secret as for the right one. */
+  recognise(text: string): Recognition {
+    const named = parseTokenText(text);
+    const held = named && this.#held.get(named.id);
+    if (named !== undefined && held !== undefined) {
+      if (!timingSafeEqual(sha256(named.secret), held.token.secretHash)) return { kind: "unknown" };
+      const state = tokenState(held.token, this.#init.clock.now());
+      if (state === "active" && !held.grant.ended.aborted) return { kind: "known", grant: held.grant };
+      return { kind: "ended", state: state === "active" ? "revoked" : state };
+    }
+    const root = this.#root;
+    if (root !== undefined && timingSafeEqual(sha256(text), root.hash)) return { kind: "known", grant: root.grant };
+    return { kind: "unknown" };
+  }
+
+  /** Oldest first; ended ones for a while too. */
+  list(): readonly Token[] {
+    return Array.from(this.#held.values(), ({ token: { secretHash: _, ...token } }) => token);
+  }
+
+  /**
+   * Makes a token that is no wider than `by`. Durable when it resolves. Rejects as the store does, or with `overloaded`,
+   * code `too-many-tokens`.
+   */
+  async mint(by: Grant, { label, can, limits, expiresAt }: MintInit): Promise<MintResult> {
+    const excess = excessOf({ can, limits, expiresAt }, by.authority);
+    if (excess.length > 0) return { kind: "too-wide", excess };
+    if (this.#held.size >= TOKENS_MAX) {
+      throw overloaded(`${TOKENS_MAX} tokens are kept: revoked ones are forgotten after a while`, {
+        code: "too-many-tokens",
+      });
+    }
+    const { store, audit, clock, randomBytes } = this.#init;
+    const id = this.#makeId();
+    const secret = Buffer.from(randomBytes(SECRET_BYTES)).toString("base64url");
+    const createdAt = clock.now();
+    const token: Token = { id, label, can, limits, createdAt, expiresAt, createdBy: by.actor, parent: by.token };
+    const stored = { ...token, secretHash: sha256(secret) };
+    await store.createToken(stored);
+    // It may have ended meanwhile, and would not take this one with it.
+    if (by.ended.aborted) {
+      await store.revokeTokens([id], clock.now());
+      throw by.ended.reason;
+    }
+    this.#hold(stored);
+    this.#expire();
+    audit.record({ actor: by.actor, action: "token.created", subject: id, detail: `${can.join(",")} ${label}`.trim() });
+    return { kind: "made", token, text: formatTokenText(id, secret) };
+  }
+
+  /**
+   * Ends the token and those that came of it, and all that was given out on them, at once; durable when it resolves.
+   * False: there is no such token. Idempotent. Rejects as the store does: the tokens have ended, and would be back when
+   * the gateway starts again.
+   */
+  async revoke(by: Grant, id: TokenId): Promise<boolean> {
+    if (!this.#held.has(id)) return false;
+    const { store, audit, clock } = this.#init;
+    const now = clock.now();
+    const ids = this.#withDescendants(id).filter((each) => this.#held.get(each)?.token.revokedAt === undefined);
+    for (const each of ids) this.#end(each, failed(ENDED.revoked, { code: "revoked" }));
+    await store.revokeTokens(ids, now);
+    for (const each of ids) {
+      const held = this.#held.get(each);
+      if (held !== undefined) held.token = { ...held.token, revokedAt: now };
+      const detail = each === id ? "" : `with ${id}, which it was made with`;
+      audit.record({ actor: by.actor, action: "token.revoked", subject: each, detail });
+    }
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
+  }
+
+  #hold(token: StoredToken): void {
+    const { id, can, limits, expiresAt } = token;
+    const grant = new Grant({ actor: tokenSubmitter(id), token: id, can, limits, expiresAt }, this.#init.clock);
+    this.#held.set(id, { token, grant });
+    const state = tokenState(token, this.#init.clock.now());
+    if (state !== "active") grant.end(failed(ENDED[state], { code: state }));
+  }
+
+  #end(id: TokenId, reason: ClusterError): void {
+    this.#held.get(id)?.grant.end(reason);
+  }
+
+  #withDescendants(id: TokenId): readonly TokenId[] {
+    const ids = new Set([id]);
+    // A token is younger than the one that it was made with, and comes after it.
+    for (const { token } of this.#held.values())
+      if (token.parent !== undefined && ids.has(token.parent)) ids.add(token.id);
+    return Array.from(ids);
+  }
+
+  /** Ends what has expired, and comes back for the next. The wall clock may jump, so it looks often. */
+  #expire(): void {
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = undefined;
+    const { clock, audit } = this.#init;
+    const now = clock.now();
+    let next = Infinity;
+    for (const { token, grant } of this.#held.values()) {
+      if (grant.ended.aborted || token.expiresAt === undefined) continue;
+      if (token.expiresAt > now) next = Math.min(next, token.expiresAt);
+      else {
+        grant.end(failed(ENDED.expired, { code: "expired" }));
+        audit.record({ actor: "gateway", action: "token.expired", subject: token.id });
+      }
+    }
+    if (next === Infinity) return;
+    this.#timer = clock.setTimer(Math.max(1, Math.min(CLOCK_CHECK_EVERY_MS, next - now)), () => this.#expire());
+  }
+
+  #makeId(): TokenId {
+    for (;;) {
+      const text = Array.from(this.#init.randomBytes(ID_BYTES), (byte) => ID_ALPHABET[byte % 32] ?? "a").join("");
+      const id = parseTokenId(text);
+      if (id !== undefined && !this.#held.has(id)) return id;
+    }
+  }
+}
+
+function sha256(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}

@@ -1,0 +1,193 @@
+import { expect, test } from "vitest";
+import { silentLog } from "../../src/base/log.ts";
+import { TOKEN_KEPT_AFTER_END_MS } from "../../src/base/limits.ts";
+import { AuditLog } from "../../src/gateway/audit.ts";
+import type { Grant } from "../../src/gateway/grant.ts";
+import { type MintInit, Tokens } from "../../src/gateway/tokens.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
+import { SqliteHarness } from "../store/sqlite/sqlite-harness.ts";
+
+const DAY_MS = 86_400_000;
+const READER: MintInit = { label: "reader", can: ["read"], limits: {} };
+
+class TokensHarness implements AsyncDisposable {
+  readonly clock = new ManualClock();
+  readonly #files: SqliteHarness;
+  readonly #random = new SeededRandom(1);
+  audit: AuditLog;
+  tokens: Tokens | undefined;
+
+  private constructor(files: SqliteHarness) {
+    this.#files = files;
+    this.audit = this.#openAudit();
+  }
+
+  static async open(): Promise<TokensHarness> {
+    return new TokensHarness(await SqliteHarness.open());
+  }
+
+  /** Opens the tokens, again if they were open. */
+  async start(rootToken?: string): Promise<Tokens> {
+    if (this.tokens !== undefined) {
+      this.tokens[Symbol.dispose]();
+      await this.audit.close();
+      await this.#files.reopen();
+      this.audit = this.#openAudit();
+    }
+    const { clock, audit } = this;
+    const randomBytes = (length: number) => Uint8Array.from({ length }, () => Math.floor(this.#random.next() * 256));
+    this.tokens = await Tokens.open({
+      store: this.#files.store,
+      audit,
+      rootToken,
+      randomBytes,
+      clock,
+      log: silentLog,
+    });
+    return this.tokens;
+  }
+
+  async actions(): Promise<readonly string[]> {
+    const entries = await this.audit.list({ limit: 100 });
+    return entries.map(({ actor, action, subject }) => `${actor} ${action} ${subject}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.tokens?.[Symbol.dispose]();
+    await this.audit.close();
+    await this.#files[Symbol.asyncDispose]();
+    expect(this.clock.pendingTimers).toBe(0);
+  }
+
+  #openAudit(): AuditLog {
+    return new AuditLog({ store: this.#files.store, clock: this.clock, log: silentLog });
+  }
+}
+
+async function mint(tokens: Tokens, by: Grant, init: Partial<MintInit> = {}) {
+  const result = await tokens.mint(by, { ...READER, ...init });
+  if (result.kind !== "made") throw new Error(JSON.stringify(result));
+  return result;
+}
+
+function grantOf(tokens: Tokens, text: string): Grant {
+  const recognition = tokens.recognise(text);
+  if (recognition.kind !== "known") throw new Error(recognition.kind);
+  return recognition.grant;
+}
+
+test("recognises a token that it made, over a restart too, and no other", async () => {
+  await using harness = await TokensHarness.open();
+  const before = await harness.start();
+  const { text, token } = await mint(before, before.local);
+  const tokens = await harness.start();
+  expect(grantOf(tokens, text)).toMatchObject({ actor: `token:${token.id}`, authority: { can: ["read"] } });
+  const wrong = `${text.slice(0, -1)}${text.endsWith("A") ? "B" : "A"}`;
+  for (const other of [wrong, "", "cm_", token.id, text.slice(0, -1), `${text}A`]) {
+    expect(tokens.recognise(other), other).toEqual({ kind: "unknown" });
+  }
+});
+
+test("keeps no token's secret", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const { text } = await mint(tokens, tokens.local);
+  const secret = text.slice(-43);
+  expect(JSON.stringify(tokens.list())).not.toContain(secret);
+  expect(JSON.stringify(await harness.audit.list({ limit: 10 }))).not.toContain(secret);
+});
+
+test("the gateway's own token can do everything, and is not listed", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start("the-root-token");
+  expect(grantOf(tokens, "the-root-token").can("admin")).toBe(true);
+  expect(tokens.recognise("the-root-tokem")).toEqual({ kind: "unknown" });
+  expect(tokens.list()).toEqual([]);
+});
+
+test("a token makes only narrower ones", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const now = harness.clock.now();
+  const limits = { submitsPerSecond: 5 };
+  const { text } = await mint(tokens, tokens.local, { can: ["submit"], limits, expiresAt: now + DAY_MS });
+  const parent = grantOf(tokens, text);
+  const wide = await tokens.mint(parent, {
+    label: "",
+    can: ["submit", "admin"],
+    limits: {},
+    expiresAt: now + DAY_MS + 1,
+  });
+  expect(wide.kind === "too-wide" && wide.excess.map(({ field }) => field)).toEqual(["can", "for", "submitsPerSecond"]);
+  const narrow = await mint(tokens, parent, {
+    can: ["submit"],
+    limits: { submitsPerSecond: 1 },
+    expiresAt: now + 1_000,
+  });
+  expect(narrow.token).toMatchObject({ createdBy: parent.actor, parent: parent.token });
+});
+
+test("revoking a token ends it and all that came of it at once, and for good", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const parent = await mint(tokens, tokens.local, { can: ["admin"] });
+  const child = await mint(tokens, grantOf(tokens, parent.text));
+  const other = await mint(tokens, tokens.local);
+  const given = grantOf(tokens, child.text).narrow(["read"]);
+  expect(await tokens.revoke(tokens.local, parent.token.id)).toBe(true);
+  expect(given.ended.reason).toMatchObject({ code: "revoked" });
+  expect(() => given.require("read")).toThrow("revoked");
+  for (const restarted of [tokens, await harness.start()]) {
+    expect(restarted.recognise(parent.text)).toEqual({ kind: "ended", state: "revoked" });
+    expect(restarted.recognise(child.text)).toEqual({ kind: "ended", state: "revoked" });
+    expect(restarted.recognise(other.text).kind).toBe("known");
+  }
+  expect(await harness.actions()).toEqual([
+    `local token.revoked ${child.token.id}`,
+    `local token.revoked ${parent.token.id}`,
+    `local token.created ${other.token.id}`,
+    `token:${parent.token.id} token.created ${child.token.id}`,
+    `local token.created ${parent.token.id}`,
+  ]);
+});
+
+test("a token expires by the wall clock, though nobody asks for it, and ends what was given out on it", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const { text, token } = await mint(tokens, tokens.local, { expiresAt: harness.clock.now() + DAY_MS });
+  const grant = grantOf(tokens, text);
+  harness.clock.advance(DAY_MS - 1);
+  expect(grant.ended.aborted).toBe(false);
+  harness.clock.advance(1);
+  expect(grant.ended.reason).toMatchObject({ code: "expired" });
+  expect(tokens.recognise(text)).toEqual({ kind: "ended", state: "expired" });
+  expect(await harness.actions()).toContain(`gateway token.expired ${token.id}`);
+});
+
+test("forgets ended tokens after a while", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const { token } = await mint(tokens, tokens.local);
+  await tokens.revoke(tokens.local, token.id);
+  harness.clock.advance(TOKEN_KEPT_AFTER_END_MS);
+  expect((await harness.start()).list()).toHaveLength(1);
+  harness.clock.advance(1);
+  expect((await harness.start()).list()).toEqual([]);
+});
+
+test("a grant holds its rates, together with those that it was narrowed to", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const { text } = await mint(tokens, tokens.local, { can: ["submit"], limits: { submitsPerSecond: 0.2 } });
+  const grant = grantOf(tokens, text);
+  const narrower = grant.narrow(["submit", "admin"]);
+  expect(narrower.can("admin")).toBe(false);
+  grant.takeSubmit(0);
+  narrower.takeSubmit(0);
+  expect(() => grant.takeSubmit(0)).toThrowError(
+    expect.objectContaining({ type: "overloaded", code: "rate-limited", retryAfterMs: 5_000 }),
+  );
+  harness.clock.advance(5_000);
+  grant.takeSubmit(0);
+});
