@@ -1,0 +1,263 @@
+/**
+ * A MemoryStore's operations that move runs: due, lease, settle. `transition` of the model decides each change. A task
+ * has at most one scheduled run, its next; `makeRuns` restores that after each change that takes it away or ends a run.
+ */
+import { assert } from "../../src/base/errors.ts";
+import type { PeerId, TaskId } from "../../src/base/ids.ts";
+import { ATTEMPTS_KEPT_PER_RUN_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
+import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
+import {
+  type Attempt,
+  type AttemptId,
+  type AttemptState,
+  type RunChange,
+  type RunCursor,
+  transition,
+} from "../../src/model/run.ts";
+import { type TaskState, dueAt, totalRuns } from "../../src/model/task.ts";
+import { failureReason } from "../../src/store/failure-reason.ts";
+import type {
+  PromoteResult,
+  ReadyRun,
+  RunRef,
+  RunningAttempt,
+  SettleOptions,
+  SettleResult,
+} from "../../src/store/store.ts";
+import { emptyLog, resultTexts } from "./memory-store-log.ts";
+import {
+  type RunRow,
+  type TaskRow,
+  type Transaction,
+  attemptId,
+  countsOf,
+  runOf,
+  runView,
+  stateOf,
+  taskView,
+  withRun,
+} from "./memory-store-state.ts";
+
+const NEW_RUN: RunCursor = { state: "scheduled", attempt: 0, retried: 0, lost: 0 };
+
+/**
+ * Makes the task's next runs: those due at `now` as ready, at most `readyMax`, then the next one as scheduled. `ready` are
+ * the indexes of those that are ready. The caller saves the task.
+ */
+export function makeRuns(
+  task: TaskRow,
+  now: number,
+  readyMax: number,
+): { readonly task: TaskRow; readonly ready: readonly number[] } {
+  const runs = [...task.runs];
+  const ready: number[] = [];
+  const counts = countsOf(task);
+  let hasScheduled = counts.scheduled > 0;
+  while (
+    !task.isCancelled &&
+    runs.length < totalRuns(task.spec) &&
+    !hasScheduled &&
+    counts.ready + counts.running + ready.length < OPEN_RUNS_PER_TASK_MAX
+  ) {
+    const index = runs.length + 1;
+    const due = dueAt(task.spec, index);
+    const isReady = due <= now && ready.length < readyMax;
+    if (isReady) ready.push(index);
+    else hasScheduled = true;
+    runs.push({
+      index,
+      cursor: isReady ? { ...NEW_RUN, state: "ready" } : NEW_RUN,
+      dueAt: due,
+      notBefore: 0,
+      startedAt: 0,
+      leaseUntil: 0,
+      attempts: [],
+      log: emptyLog(),
+      attemptOffset: 0,
+      outputTruncated: false,
+    });
+  }
+  return { task: { ...task, runs }, ready };
+}
+
+export function promoteDue(tx: Transaction, now: number, limit: number): PromoteResult {
+  endBackoffs(tx, now);
+  const promoted: RunRef[] = [];
+  const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
+  const due = [...tx.runs((run) => run.cursor.state === "scheduled" && run.dueAt <= now)];
+  for (const { task, run } of due.toSorted((a, b) => a.run.dueAt - b.run.dueAt)) {
+    if (promoted.length >= limit) break;
+    const change = transition(run.cursor, { kind: "due" }, task.spec);
+    assert(change.kind === "changed", "a scheduled run can become ready");
+    const made = makeRuns(withRun(task, { ...run, cursor: change.next }), now, limit - promoted.length - 1);
+    tx.saveTask(made.task, now);
+    for (const index of [run.index, ...made.ready]) {
+      promoted.push({ task: task.spec.id, serial: task.serial, index });
+    }
+    const state = stateOf(made.task);
+    if (state !== stateOf(task)) changedTasks.push({ task: task.spec.id, state });
+  }
+  if (promoted.length >= limit) return { promoted, changedTasks, nextDueAt: now };
+  const waiting = [...tx.runs((run) => run.cursor.state === "scheduled")].map(({ run }) => run.dueAt);
+  return { promoted, changedTasks, nextDueAt: smallest(waiting) };
+}
+
+/** What has backed off long enough is ready for good, even if the clock then goes back. */
+function endBackoffs(tx: Transaction, now: number): void {
+  for (const { task, run } of tx.runs((each) => isBackingOff(each) && each.notBefore <= now)) {
+    const current = tx.task(task.spec.id) ?? task;
+    tx.saveTask(withRun(current, { ...run, notBefore: 0 }), now);
+  }
+}
+
+function isBackingOff(run: RunRow): boolean {
+  return run.cursor.state === "ready" && run.notBefore > 0;
+}
+
+export function listReady(tx: Transaction, now: number, limit: number, after?: ReadyRun): readonly ReadyRun[] {
+  return [...tx.runs((run) => run.cursor.state === "ready" && run.notBefore <= now)]
+    .map(({ task, run }) => readyRun(task, run))
+    .toSorted(byTurn)
+    .filter((run) => after === undefined || byTurn(run, after) > 0)
+    .slice(0, limit);
+}
+
+function readyRun(task: TaskRow, run: RunRow): ReadyRun {
+  const tried = run.attempts.filter(({ state }) => state === "lost" || state === "failed");
+  return {
+    spec: task.spec,
+    serial: task.serial,
+    index: run.index,
+    dueAt: run.dueAt,
+    nextAttempt: run.cursor.attempt + 1,
+    triedWorkers: [...new Set(tried.map(({ worker }) => worker))],
+  };
+}
+
+function byTurn(a: ReadyRun, b: ReadyRun): number {
+  return b.spec.priority - a.spec.priority || a.dueAt - b.dueAt || a.serial - b.serial || a.index - b.index;
+}
+
+export function nextBackoffEnd(tx: Transaction, now: number): number | undefined {
+  return smallest([...tx.runs((run) => isBackingOff(run) && run.notBefore > now)].map(({ run }) => run.notBefore));
+}
+
+function smallest(times: readonly number[]): number | undefined {
+  return times.length === 0 ? undefined : Math.min(...times);
+}
+
+export function lease(tx: Transaction, id: AttemptId, worker: PeerId, now: number, leaseUntil: number): boolean {
+  const found = tx.find(id);
+  if (found === undefined || found.run.cursor.attempt + 1 !== id.attempt) return false;
+  const { task, run } = found;
+  const change = transition(run.cursor, { kind: "lease" }, task.spec);
+  if (change.kind === "refused") return false;
+  const attempt: Attempt = { number: id.attempt, worker, state: "running", startedAt: now };
+  const leased: RunRow = {
+    ...run,
+    cursor: change.next,
+    notBefore: 0,
+    worker,
+    startedAt: now,
+    leaseUntil,
+    attemptOffset: run.log.bytes,
+    attempts: [...run.attempts, attempt].slice(-ATTEMPTS_KEPT_PER_RUN_MAX),
+  };
+  tx.saveTask({ ...withRun(task, leased), latestRun: run.index }, now);
+  return true;
+}
+
+export function renew(
+  tx: Transaction,
+  ids: readonly AttemptId[],
+  worker: PeerId,
+  leaseUntil: number,
+): readonly AttemptId[] {
+  return ids.filter((id) => {
+    const found = tx.find(id);
+    const isHeld =
+      found?.run.cursor.state === "running" && found.run.cursor.attempt === id.attempt && found.run.worker === worker;
+    if (isHeld) tx.saveTask(withRun(found.task, { ...found.run, leaseUntil }), 0);
+    return !isHeld;
+  });
+}
+
+export function listRunning(tx: Transaction, worker?: PeerId): readonly RunningAttempt[] {
+  return running(tx, (run) => worker === undefined || run.worker === worker);
+}
+
+export function listExpired(tx: Transaction, now: number, limit: number): readonly RunningAttempt[] {
+  return running(tx, (run) => run.leaseUntil < now)
+    .toSorted((a, b) => a.leaseUntil - b.leaseUntil)
+    .slice(0, limit);
+}
+
+export function extendAllLeases(tx: Transaction, leaseUntil: number): void {
+  for (const { id } of running(tx, () => true)) {
+    const found = tx.find(id);
+    if (found !== undefined) tx.saveTask(withRun(found.task, { ...found.run, leaseUntil }), 0);
+  }
+}
+
+function running(tx: Transaction, isWanted: (run: RunRow) => boolean): readonly RunningAttempt[] {
+  const found: RunningAttempt[] = [];
+  for (const { task, run } of tx.runs((each) => each.cursor.state === "running" && isWanted(each))) {
+    assert(run.worker !== undefined, "a run that is under way is on a worker");
+    found.push({
+      id: attemptId(task, run),
+      worker: run.worker,
+      leaseUntil: run.leaseUntil,
+      startedAt: run.startedAt,
+      outputBytes: run.log.bytes - run.attemptOffset,
+      outputBytesMax: task.spec.outputBytesMax,
+    });
+  }
+  return found;
+}
+
+export function settle(tx: Transaction, id: AttemptId, end: AttemptEnd, options: SettleOptions): SettleResult {
+  const found = tx.find(id);
+  if (found === undefined) return { kind: "stale" };
+  const { task, run } = found;
+  const { isBlameless, now } = options;
+  const change = transition(run.cursor, { kind: "settle", attempt: id.attempt, end, isBlameless }, task.spec);
+  if (change.kind === "refused") return { kind: "stale" };
+  assert(change.attemptState !== undefined, "what is settled was under way");
+  const ended: RunRow = {
+    ...run,
+    attempts: endAttempt(run, change.attemptState, end.outcome, now),
+    cursor: change.next,
+    worker: undefined,
+    outputTruncated: run.outputTruncated || end.outputTruncated,
+  };
+  const { outcome } = change;
+  const made =
+    outcome === undefined
+      ? { task: withRun(task, tryAgain(ended, change, options)), ready: [] }
+      : makeRuns(endRun(task, ended, outcome, end), now, Infinity);
+  const saved = tx.saveTask(made.task, now);
+  return { kind: "settled", task: taskView(saved), run: runView(saved, runOf(saved, run.index)), ready: made.ready };
+}
+
+/** Back to ready; after a failure of its own, not before its back-off is over. */
+function tryAgain(run: RunRow, change: Extract<RunChange, { kind: "changed" }>, options: SettleOptions): RunRow {
+  const backoffMs = change.backoffMs ?? 0;
+  return { ...run, notBefore: backoffMs === 0 ? 0 : options.now + backoffMs * (0.5 + 0.5 * options.backoffJitter) };
+}
+
+function endRun(task: TaskRow, run: RunRow, outcome: Outcome, end: AttemptEnd): TaskRow {
+  const exitCode = end.outcome.kind === "exited" ? end.outcome.code : undefined;
+  const result = { value: end.value, ...resultTexts(run), exitCode };
+  return {
+    ...withRun(task, { ...run, outcome, usage: end.usage, result }),
+    resultRun: run.index,
+    reason: failureReason(outcome, run.index, totalRuns(task.spec)) ?? task.reason,
+  };
+}
+
+/** The run's attempts, the latest of them ended. */
+export function endAttempt(run: RunRow, state: AttemptState, outcome: Outcome, now: number): readonly Attempt[] {
+  return run.attempts.map((attempt) =>
+    attempt.number === run.cursor.attempt ? { ...attempt, state, outcome, finishedAt: now } : attempt,
+  );
+}

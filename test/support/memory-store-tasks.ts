@@ -1,0 +1,135 @@
+/** A MemoryStore's operations on tasks, modules and admissions. Each is a transaction, or a part of one that reads. */
+import { assert, failed } from "../../src/base/errors.ts";
+import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
+import { STORE_PAGE_BYTES_MAX } from "../../src/base/limits.ts";
+import type { ModuleInspection } from "../../src/model/module.ts";
+import { type AttemptId, type Run, transition } from "../../src/model/run.ts";
+import type { Task, TaskSpec } from "../../src/model/task.ts";
+import type { CancelTaskResult, CreateTaskResult, DeleteTaskResult, ListTasksOptions } from "../../src/store/store.ts";
+import { endAttempt, makeRuns } from "./memory-store-runs.ts";
+import {
+  type TaskRow,
+  type Transaction,
+  attemptId,
+  isOpen,
+  runView,
+  stateOf,
+  taskView,
+  withRun,
+} from "./memory-store-state.ts";
+
+/** `spec` is the store's own. */
+export function createTask(
+  tx: Transaction,
+  spec: TaskSpec,
+  inspection: ModuleInspection,
+  now: number,
+): CreateTaskResult {
+  if (tx.task(spec.id) !== undefined) return { kind: "id-taken" };
+  const { nextSerial: serial, modules } = tx.state;
+  tx.set({ nextSerial: serial + 1 });
+  if (!modules.has(spec.module)) {
+    const module = { digest: spec.module, inspection, createdAt: now };
+    tx.set({ modules: new Map(modules).set(spec.module, module) });
+  }
+  const { task, ready } = makeRuns({ spec, serial, createdAt: now, runs: [], isCancelled: false }, now, Infinity);
+  return { kind: "created", task: taskView(tx.saveTask(task, now)), ready };
+}
+
+export function getTask(tx: Transaction, id: TaskId): Task | undefined {
+  const task = tx.task(id);
+  return task === undefined ? undefined : taskView(task);
+}
+
+export function listTasks(
+  tx: Transaction,
+  options: ListTasksOptions,
+): { readonly tasks: readonly Task[]; readonly cursor?: string | undefined } {
+  const below = options.cursor === undefined ? Infinity : parseCursor(options.cursor);
+  const wanted = [...tx.state.tasks.values()]
+    .filter((task) => task.serial < below && (options.state === undefined || stateOf(task) === options.state))
+    .toReversed();
+  let bytes = 0;
+  const page: TaskRow[] = [];
+  for (const task of wanted.slice(0, options.limit)) {
+    bytes += sizeOf(task);
+    if (page.length > 0 && bytes > STORE_PAGE_BYTES_MAX) break;
+    page.push(task);
+  }
+  const last = page.at(-1);
+  const cursor = last === undefined || page.length === wanted.length ? undefined : `below-${last.serial}`;
+  return { tasks: page.map(taskView), cursor };
+}
+
+function parseCursor(cursor: string): number {
+  const serial = /^below-([1-9][0-9]{0,15})$/.exec(cursor)?.[1];
+  if (serial !== undefined) return Number(serial);
+  throw failed("the cursor is not one that a list of tasks gave", { code: "invalid-cursor" });
+}
+
+function sizeOf(task: TaskRow): number {
+  const { stdin, ...rest } = task.spec;
+  return stdin.length + JSON.stringify(rest).length + JSON.stringify(taskView(task).result ?? {}).length;
+}
+
+export function countUnfinishedTasks(tx: Transaction): number {
+  return [...tx.state.tasks.values()].filter((task) => task.finishedAt === undefined).length;
+}
+
+export function listRuns(
+  tx: Transaction,
+  id: TaskId,
+  options: { readonly fromIndex: number; readonly limit: number },
+): readonly Run[] | undefined {
+  const task = tx.task(id);
+  if (task === undefined) return undefined;
+  const from = options.fromIndex - 1;
+  const page: Run[] = [];
+  let bytes = 0;
+  for (const run of task.runs.slice(from, from + options.limit)) {
+    bytes += JSON.stringify(run.result ?? {}).length;
+    if (page.length > 0 && bytes > STORE_PAGE_BYTES_MAX) break;
+    page.push(runView(task, run));
+  }
+  return page;
+}
+
+export function getLatestStartedRun(tx: Transaction, id: TaskId): Run | undefined {
+  const latest = tx.task(id)?.latestRun;
+  return latest === undefined ? undefined : listRuns(tx, id, { fromIndex: latest, limit: 1 })?.[0];
+}
+
+export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: number): CancelTaskResult {
+  const found = tx.task(id);
+  if (found === undefined) return { kind: "no-such-task" };
+  if (found.finishedAt !== undefined) return { kind: "already-finished", task: taskView(found) };
+  const open = found.runs.filter(isOpen);
+  let task: TaskRow = { ...found, isCancelled: true, reason };
+  const running: AttemptId[] = [];
+  for (const run of open) {
+    const change = transition(run.cursor, { kind: "cancel", reason }, found.spec);
+    assert(change.kind === "changed" && change.outcome !== undefined, "an open run can be cancelled");
+    const { next: cursor, outcome, attemptState } = change;
+    if (attemptState !== undefined) running.push(attemptId(found, run));
+    const attempts = attemptState === undefined ? run.attempts : endAttempt(run, attemptState, outcome, now);
+    task = withRun(task, { ...run, cursor, attempts, outcome, worker: undefined, notBefore: 0 });
+  }
+  const runs = open.map(({ index, cursor }) => ({ index, attempt: cursor.attempt }));
+  return { kind: "cancelled", task: taskView(tx.saveTask(task, now)), running, runs };
+}
+
+export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {
+  const task = tx.task(id);
+  if (task === undefined) return { kind: "no-such-task" };
+  tx.removeTask(id);
+  const running = task.runs.filter((run) => run.cursor.state === "running").map((run) => attemptId(task, run));
+  return { kind: "deleted", module: task.spec.module, running };
+}
+
+export function isModuleUsed(tx: Transaction, digest: Digest): boolean {
+  return [...tx.state.tasks.values()].some((task) => task.spec.module === digest);
+}
+
+export function setAdmission(tx: Transaction, peer: PeerId, admission: "admitted" | "barred"): void {
+  tx.set({ admissions: new Map(tx.state.admissions).set(peer, admission) });
+}
