@@ -107,6 +107,12 @@ export interface Store extends AsyncDisposable {
   getAdmission(peer: PeerId): Promise<"admitted" | "barred" | undefined>;
   setAdmission(peer: PeerId, admission: "admitted" | "barred", now: number): Promise<void>;
 
+  // Workers that an operator has drained: they are given no runs, whoever restarts, until this is taken back.
+
+  listDrained(): Promise<readonly PeerId[]>;
+  /** Idempotent, either way. */
+  setDrained(peer: PeerId, isDrained: boolean, now: number): Promise<void>;
+
   /** Finishes what was called and closes the file. Idempotent. */
   close(): Promise<void>;
 }
@@ -160,6 +166,8 @@ export interface ReadyRun {
   readonly nextAttempt: number;
   /** Workers on which earlier attempts of it were lost or failed, for a choice that tries elsewhere first. */
   readonly triedWorkers: readonly PeerId[];
+  /** Those of them on which one was lost: the run may have taken them down, or they are no good. */
+  readonly lostOn: readonly PeerId[];
 }
 
 export interface RunningAttempt {
@@ -169,8 +177,9 @@ export interface RunningAttempt {
   readonly startedAt: number;
   /** Bytes of the attempt's log that are durable. */
   readonly outputBytes: number;
-  /** Its task's: what the attempt may write. */
+  /** Its task's: what the attempt may write, and how long its guest may run. */
   readonly outputBytesMax: number;
+  readonly timeoutMs: number;
 }
 
 export interface SettleOptions {

@@ -21,6 +21,7 @@ export function describeLeases(open: OpenStore): void {
         startedAt: T0,
         outputBytes: 0,
         outputBytesMax: 1_048_576,
+        timeoutMs: task.spec.timeoutMs,
       },
     ]);
     expect(await store.listReady(T0, 10)).toEqual([]);

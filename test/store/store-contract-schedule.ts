@@ -10,6 +10,7 @@ import {
   INSPECTION,
   T0,
   WORKER_A,
+  WORKER_B,
   attemptEnd,
   attemptOf,
   create,
@@ -166,10 +167,24 @@ export function describeSchedule(open: OpenStore): void {
       ["c", 1],
       ["low", 1],
     ]);
-    expect(all[0]).toMatchObject({ dueAt: T0, nextAttempt: 1, triedWorkers: [] });
+    expect(all[0]).toMatchObject({ dueAt: T0, nextAttempt: 1, triedWorkers: [], lostOn: [] });
     expect((await store.listReady(T0, 2)).map((run) => run.spec.id)).toEqual(["high", "a"]);
     for (const [at, run] of all.entries()) expect(await store.listReady(T0, 10, run)).toEqual(all.slice(at + 1));
     expect(await store.listReady(T0, 2, all[1])).toEqual(all.slice(2, 4));
+  });
+
+  test("says on which workers a ready run failed or was lost, and on which of them it was lost", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("t", { retries: 1, backoffMs: 0 }));
+    await store.lease(attemptOf(task), WORKER_A, T0, T0 + 1_000);
+    await store.settle(attemptOf(task), attemptEnd({ kind: "exited", code: 1 }), { now: T0, backoffJitter: 0 });
+    await store.lease(attemptOf(task, 1, 2), WORKER_B, T0, T0 + 1_000);
+    const lost = attemptEnd({ kind: "lost", reason: "gone" });
+    await store.settle(attemptOf(task, 1, 2), lost, { now: T0, backoffJitter: 0 });
+    const [run] = await store.listReady(T0, 10);
+    expect(run?.triedWorkers.toSorted()).toEqual([WORKER_A, WORKER_B]);
+    expect(run?.lostOn).toEqual([WORKER_B]);
   });
 
   test("goes on behind a ready run that is ready no longer, and keeps to the order where some were backing off", async () => {

@@ -6,6 +6,7 @@ import {
   INSPECTION,
   T0,
   WORKER_A,
+  WORKER_B,
   attemptEnd,
   attemptOf,
   bytesOf,
@@ -284,6 +285,19 @@ export function describeTasks(open: OpenStore): void {
     await store.setAdmission(peer, "barred", T0 + 1);
     expect(await store.getAdmission(peer)).toBe("barred");
     expect(await store.getAdmission(peerId("Q"))).toBeUndefined();
+  });
+
+  test("keeps which workers are drained, until that is taken back", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await store.setDrained(WORKER_A, true, T0);
+    await store.setDrained(WORKER_B, true, T0);
+    await store.setDrained(WORKER_A, true, T0 + 1);
+    expect((await store.listDrained()).toSorted()).toEqual([WORKER_A, WORKER_B]);
+    await store.setDrained(WORKER_A, false, T0 + 2);
+    await store.setDrained(WORKER_A, false, T0 + 3);
+    expect(await store.listDrained()).toEqual([WORKER_B]);
+    expect(await store.getAdmission(WORKER_B)).toBeUndefined();
   });
 
   test("finishes what was called before it closes, and takes no more", async () => {

@@ -3,7 +3,8 @@ import { STORE_PAGE_BYTES_MAX } from "../../src/base/limits.ts";
 import type { TaskId } from "../../src/base/ids.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import { resultText } from "../../src/store/result-text.ts";
-import type { AppendResult, OutputChunk, OutputPage, OutputStream, ReadOutputOptions } from "../../src/store/store.ts";
+import type { OutputStream } from "../../src/model/output.ts";
+import type { AppendResult, OutputChunk, OutputPage, ReadOutputOptions } from "../../src/store/store.ts";
 import { type LogPiece, type RunLog, type RunRow, type Transaction, isOpen, withRun } from "./memory-store-state.ts";
 
 export function emptyLog(): RunLog {

@@ -123,14 +123,17 @@ export function listReady(tx: Transaction, now: number, limit: number, after?: R
 }
 
 function readyRun(task: TaskRow, run: RunRow): ReadyRun {
-  const tried = run.attempts.filter(({ state }) => state === "lost" || state === "failed");
+  const workersOf = (...states: readonly AttemptState[]) => [
+    ...new Set(run.attempts.filter(({ state }) => states.includes(state)).map(({ worker }) => worker)),
+  ];
   return {
     spec: task.spec,
     serial: task.serial,
     index: run.index,
     dueAt: run.dueAt,
     nextAttempt: run.cursor.attempt + 1,
-    triedWorkers: [...new Set(tried.map(({ worker }) => worker))],
+    triedWorkers: workersOf("lost", "failed"),
+    lostOn: workersOf("lost"),
   };
 }
 
@@ -210,6 +213,7 @@ function running(tx: Transaction, isWanted: (run: RunRow) => boolean): readonly 
       startedAt: run.startedAt,
       outputBytes: run.log.bytes - run.attemptOffset,
       outputBytesMax: task.spec.outputBytesMax,
+      timeoutMs: task.spec.timeoutMs,
     });
   }
   return found;

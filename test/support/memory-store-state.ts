@@ -19,7 +19,7 @@ import {
   taskState,
   totalRuns,
 } from "../../src/model/task.ts";
-import type { OutputStream } from "../../src/store/store.ts";
+import type { OutputStream } from "../../src/model/output.ts";
 
 /** Bytes that were written in one go. */
 export interface LogPiece {
@@ -78,6 +78,7 @@ export interface StoreState {
   readonly tasks: ReadonlyMap<TaskId, TaskRow>;
   readonly modules: ReadonlyMap<Digest, StoredModule>;
   readonly admissions: ReadonlyMap<PeerId, "admitted" | "barred">;
+  readonly drained: ReadonlySet<PeerId>;
 }
 
 export const EMPTY_STATE: StoreState = {
@@ -85,6 +86,7 @@ export const EMPTY_STATE: StoreState = {
   tasks: new Map(),
   modules: new Map(),
   admissions: new Map(),
+  drained: new Set(),
 };
 
 /** The state as one operation sees and changes it. It is dropped when the operation throws. */

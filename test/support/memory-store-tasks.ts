@@ -133,3 +133,10 @@ export function isModuleUsed(tx: Transaction, digest: Digest): boolean {
 export function setAdmission(tx: Transaction, peer: PeerId, admission: "admitted" | "barred"): void {
   tx.set({ admissions: new Map(tx.state.admissions).set(peer, admission) });
 }
+
+export function setDrained(tx: Transaction, peer: PeerId, isDrained: boolean): void {
+  const drained = new Set(tx.state.drained);
+  if (isDrained) drained.add(peer);
+  else drained.delete(peer);
+  tx.set({ drained });
+}

@@ -16,16 +16,10 @@ import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import { STORE_GROUP_OPERATIONS_MAX, STORE_PENDING_OPERATIONS_MAX } from "../../src/base/limits.ts";
 import type { ModuleInspection } from "../../src/model/module.ts";
 import type { AttemptEnd } from "../../src/model/outcome.ts";
+import type { OutputStream } from "../../src/model/output.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
-import type {
-  ListTasksOptions,
-  OutputStream,
-  ReadOutputOptions,
-  ReadyRun,
-  SettleOptions,
-  Store,
-} from "../../src/store/store.ts";
+import type { ListTasksOptions, ReadOutputOptions, ReadyRun, SettleOptions, Store } from "../../src/store/store.ts";
 import * as logs from "./memory-store-log.ts";
 import * as runs from "./memory-store-runs.ts";
 import { EMPTY_STATE, type StoreState, Transaction } from "./memory-store-state.ts";
@@ -182,6 +176,14 @@ export class MemoryStore implements Store {
 
   setAdmission(peer: PeerId, admission: "admitted" | "barred", _now: number) {
     return this.#write((tx) => tasks.setAdmission(tx, peer, admission));
+  }
+
+  listDrained() {
+    return this.#read((tx) => [...tx.state.drained]);
+  }
+
+  setDrained(peer: PeerId, isDrained: boolean, _now: number) {
+    return this.#write((tx) => tasks.setDrained(tx, peer, isDrained));
   }
 
   close(): Promise<void> {

@@ -93,6 +93,7 @@ export interface ReadyRunWire {
   readonly dueAt: number;
   readonly nextAttempt: number;
   readonly triedWorkers: readonly PeerId[];
+  readonly lostOn: readonly PeerId[];
 }
 
 /** Where a ready run stands among the others. */
@@ -219,6 +220,8 @@ export interface OperationTypes {
   forgetTokens: Operation<{ readonly endedBefore: number }, void>;
   appendAudit: Operation<{ readonly entries: readonly AuditEntry[] }, void>;
   listAudit: Operation<{ readonly limit: number; readonly belowSeq: number | undefined }, readonly StoredAuditEntry[]>;
+  listDrained: Operation<{}, readonly PeerId[]>;
+  setDrained: Operation<{ readonly peer: PeerId; readonly isDrained: boolean; readonly now: number }, void>;
 }
 
 export type OperationName = keyof OperationTypes;
@@ -284,4 +287,5 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "getAdmission",
   "listTokens",
   "listAudit",
+  "listDrained",
 ]);

@@ -170,9 +170,18 @@ const V4 = `
   ) STRICT;
 `;
 
+/** What an operator has drained stays so over restarts. */
+const V5 = `
+  CREATE TABLE drained_workers (
+    peer TEXT PRIMARY KEY,
+    since REAL NOT NULL
+  ) STRICT, WITHOUT ROWID;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
   { version: 3, sql: V3 },
   { version: 4, sql: V4 },
+  { version: 5, sql: V5 },
 ];

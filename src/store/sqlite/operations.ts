@@ -38,6 +38,8 @@ export function operationsOn(db: Database): Operations {
     forgetTokens: (args) => credentials.forgetTokens(db, args),
     appendAudit: (args) => credentials.appendAudit(db, args),
     listAudit: (args) => credentials.listAudit(db, args),
+    listDrained: () => db.all("SELECT peer FROM drained_workers").map((row) => decodeBranded(row.peer)),
+    setDrained: (args) => setDrained(db, args),
   };
 }
 
@@ -60,4 +62,9 @@ function setAdmission(db: Database, args: Args<"setAdmission">): void {
     args.admission,
     args.now,
   );
+}
+
+function setDrained(db: Database, { peer, isDrained, now }: Args<"setDrained">): void {
+  if (isDrained) db.run("INSERT OR IGNORE INTO drained_workers (peer, since) VALUES (?, ?)", peer, now);
+  else db.run("DELETE FROM drained_workers WHERE peer = ?", peer);
 }

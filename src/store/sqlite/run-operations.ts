@@ -119,20 +119,26 @@ export function listReady(db: Database, args: Args<"listReady">): Answer<"listRe
       index,
       dueAt: decodeNumber(row.due_at),
       nextAttempt: attempt + 1,
-      triedWorkers: attempt === 0 ? [] : readTriedWorkers(db, serial, index),
+      ...(attempt === 0 ? NOT_TRIED : readTriedWorkers(db, serial, index)),
     });
   }
   return { runs, specs: Array.from(specs, ([serial, spec]) => ({ serial, spec })) };
 }
 
-function readTriedWorkers(db: Database, serial: number, index: number): readonly PeerId[] {
-  return db
-    .all(
-      "SELECT DISTINCT worker FROM attempts WHERE task = ? AND run = ? AND state IN ('lost', 'failed')",
-      serial,
-      index,
-    )
-    .map((row) => decodeBranded<PeerId>(row.worker));
+type Tried = Pick<ReadyRunWire, "triedWorkers" | "lostOn">;
+
+const NOT_TRIED: Tried = { triedWorkers: [], lostOn: [] };
+
+function readTriedWorkers(db: Database, serial: number, index: number): Tried {
+  const rows = db.all(
+    `SELECT worker, max(state = 'lost') AS was_lost FROM attempts
+     WHERE task = ? AND run = ? AND state IN ('lost', 'failed') GROUP BY worker`,
+    serial,
+    index,
+  );
+  const lost = rows.filter((row) => decodeNumber(row.was_lost) !== 0);
+  const workerOf = (row: Row) => decodeBranded<PeerId>(row.worker);
+  return { triedWorkers: rows.map(workerOf), lostOn: lost.map(workerOf) };
 }
 
 export function nextBackoffEnd(db: Database, args: Args<"nextBackoffEnd">): number | undefined {
@@ -176,7 +182,7 @@ export function renew(db: Database, args: Args<"renew">): readonly AttemptId[] {
 }
 
 const RUNNING = `SELECT t.id, r.task, r.idx, r.attempt, r.worker, r.lease_until, r.started_at, r.output_bytes, r.attempt_offset,
-  t.output_bytes_max
+  t.output_bytes_max, (SELECT json_extract(s.spec, '$.timeoutMs') FROM specs s WHERE s.serial = r.task) AS timeout_ms
   FROM runs r JOIN tasks t ON t.serial = r.task WHERE r.state = 'running'`;
 
 export function listRunning(db: Database, args: Args<"listRunning">): readonly RunningAttempt[] {
@@ -207,6 +213,7 @@ function decodeRunningAttempt(row: Row): RunningAttempt {
     startedAt: decodeNumber(row.started_at),
     outputBytes: decodeNumber(row.output_bytes) - decodeNumber(row.attempt_offset),
     outputBytesMax: decodeNumber(row.output_bytes_max),
+    timeoutMs: decodeNumber(row.timeout_ms),
   };
 }
 

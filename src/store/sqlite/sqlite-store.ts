@@ -237,6 +237,14 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.call("listAudit", { limit, belowSeq });
   }
 
+  listDrained(): Promise<readonly PeerId[]> {
+    return this.#thread.call("listDrained", {});
+  }
+
+  setDrained(peer: PeerId, isDrained: boolean, now: number): Promise<void> {
+    return this.#thread.call("setDrained", { peer, isDrained, now });
+  }
+
   close(): Promise<void> {
     return this.#thread.close();
   }

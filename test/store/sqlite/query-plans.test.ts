@@ -68,6 +68,8 @@ function useEverything(store: Operations): void {
   store.isModuleUsed({ digest: digest() });
   store.setAdmission({ peer: WORKER_A, admission: "barred", now });
   store.getAdmission({ peer: WORKER_A });
+  store.setDrained({ peer: WORKER_A, isDrained: true, now });
+  store.setDrained({ peer: WORKER_A, isDrained: false, now });
   store.cancelTask({ id: id.task, reason: "enough", now });
   store.deleteTask({ id: id.task });
 }
