@@ -209,6 +209,14 @@ export const ATTEMPTS_KEPT_PER_RUN_MAX = 100;
 export const OUTPUT_ROW_BYTES_MAX = 8 * KIB;
 
 // Scheduling.
+/** Length of a cron expression, and expressions that a store keeps ready to be used. */
+export const CRON_LENGTH_MAX = 256;
+export const CRON_SCHEDULES_MAX = 4_096;
+/** Slots that `catchup=all` makes up for in one go, the latest. */
+export const CATCHUP_RUNS_MAX = 1_000;
+/** A cron slot counts as missed when nobody was there this long after it; and, with somebody there, this much later. */
+export const SLOT_LATE_MS_MAX = 1_000;
+export const SLOT_STALL_MS_MAX = 10_000;
 /** How often the wall clock is looked at while a run waits for its time: it may jump. */
 export const CLOCK_CHECK_EVERY_MS = 1_000;
 /** Runs made ready in one transaction. */
