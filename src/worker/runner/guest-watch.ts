@@ -21,7 +21,7 @@ export class GuestWatch implements Disposable {
   readonly #init: GuestWatchInit;
   readonly #cpuBeforeMs: number;
   readonly #wallTimer: Disposable;
-  readonly #onAbort = (): void => this.#stop(cancelledBy(this.#init.signal));
+  readonly #onAbort = (): void => this.stop(cancelledBy(this.#init.signal));
   #cpuTimer: Disposable | undefined;
   #stopped: Outcome | undefined;
   #cpuMs = 0;
@@ -31,8 +31,9 @@ export class GuestWatch implements Disposable {
     const { runner, spec, signal, clock } = init;
     this.#init = init;
     this.#cpuBeforeMs = runner.cpuMs;
-    const reason = `it took more than ${seconds(spec.timeoutMs)} of wall time`;
-    this.#wallTimer = clock.setTimer(spec.timeoutMs, () => this.#stop({ kind: "timed-out", reason }));
+    this.#wallTimer = clock.setTimer(spec.timeoutMs, () =>
+      this.stop({ kind: "timed-out", reason: `it took more than ${seconds(spec.timeoutMs)} of wall time` }),
+    );
     // One thread cannot use more CPU time than passes on the wall; only a smaller limit needs looking after.
     if (spec.cpuMs < spec.timeoutMs) this.#watchCpu(spec.cpuMs);
     signal.addEventListener("abort", this.#onAbort);
@@ -56,7 +57,8 @@ export class GuestWatch implements Disposable {
     this.#init.signal.removeEventListener("abort", this.#onAbort);
   }
 
-  #stop(outcome: Outcome): void {
+  /** Kills the guest, unless it was stopped before. */
+  stop(outcome: Outcome): void {
     if (this.#stopped !== undefined || this.#isDisposed) return;
     const { runner } = this.#init;
     this.#stopped = outcome;
@@ -73,7 +75,7 @@ export class GuestWatch implements Disposable {
     if (runner.pid !== undefined) this.#see(await readCpuMs(runner.pid));
     if (this.#isDisposed || this.#stopped !== undefined) return;
     if (this.#cpuMs >= spec.cpuMs) {
-      this.#stop({ kind: "timed-out", reason: `it took more than ${seconds(spec.cpuMs)} of CPU time` });
+      this.stop({ kind: "timed-out", reason: `it took more than ${seconds(spec.cpuMs)} of CPU time` });
     } else {
       this.#watchCpu(spec.cpuMs - this.#cpuMs);
     }

@@ -8,15 +8,16 @@
  * Who decides: limits on memory and output are held inside the runner and checked again here; time is held here alone.
  */
 import { mkdir } from "node:fs/promises";
-import { followAborts, unlessAborted } from "../../base/abort.ts";
+import { unlessAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
 import { MODULE_PLANS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
-import type { AttemptEnd } from "../../model/outcome.ts";
+import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
 import type { Executor, GuestIo, GuestSpec } from "../guest.ts";
 import { ComponentTranspiler } from "./component-transpiler.ts";
+import { Deadlines } from "./deadlines.ts";
 import { endWithoutRun, judgeEnd } from "./guest-outcome.ts";
 import { admitGuest, loadParts, planGuest } from "./guest-plan.ts";
 import type { GoodPlan, GuestAdmission, GuestPlan } from "./guest-plan.ts";
@@ -65,8 +66,11 @@ export class RunnerPool implements Executor {
   readonly #slots: SlotQueue;
   /** Also those that are being made, so that many runs of one module read it once. Oldest first. */
   readonly #plans = new Map<Digest, GuestPlan | Promise<GuestPlan>>();
+  readonly #deadlines: Deadlines;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
+  /** Of the guests that runners have. */
+  readonly #watches = new Set<GuestWatch>();
   #finished = 0;
   #closed: Promise<void> | undefined;
 
@@ -75,6 +79,7 @@ export class RunnerPool implements Executor {
     this.#shelf = shelf;
     this.#watch = watch;
     this.#slots = new SlotQueue(init.slots);
+    this.#deadlines = new Deadlines(init.clock);
     this.#transpiler = new ComponentTranspiler({ scratchFolder: init.scratchFolder, clock: init.clock });
   }
 
@@ -120,9 +125,7 @@ export class RunnerPool implements Executor {
   }
 
   async run(spec: GuestSpec, io: GuestIo, { signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
-    // Both live long: the run lets go of them at its end.
-    using stop = followAborts([signal, this.#closing.signal]);
-    const running = this.#run(spec, io, stop.signal);
+    const running = this.#run(spec, io, signal);
     this.#running.add(running);
     try {
       return await running;
@@ -144,31 +147,41 @@ export class RunnerPool implements Executor {
   async #close(): Promise<void> {
     this.#closing.abort(overloaded("the pool of runners was closed", { code: "closed" }));
     this.#transpiler.close();
+    this.#slots.close();
+    for (const watch of this.#watches) watch.stop(cancelledBy(this.#closing.signal));
     await Promise.allSettled(this.#running);
+    this.#deadlines[Symbol.dispose]();
     await this.#shelf.close();
     await this.#watch.close();
   }
 
   async #run(spec: GuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
-    if (signal.aborted) return endWithoutRun(cancelledBy(signal));
     let plan: GuestPlan;
     try {
       const known = this.#plans.get(spec.digest) ?? this.#plan(spec);
       plan = known instanceof Promise ? await unlessAborted(known, signal) : known;
     } catch (error) {
-      if (signal.aborted) return endWithoutRun(cancelledBy(signal));
+      const unwanted = this.#unwanted(signal);
+      if (unwanted !== undefined) return endWithoutRun(unwanted);
       this.#init.log.error("a module could not be prepared", { digest: spec.digest, error });
       return endWithoutRun({ kind: "lost", reason: `its module could not be prepared: ${messageOf(error)}` });
     }
     if (!plan.ok) return endWithoutRun({ kind: "rejected", reason: plan.reason });
     const admission = admitGuest(plan, spec);
     if ("kind" in admission) return endWithoutRun(admission);
-    if (!(await this.#slots.acquire(signal))) return endWithoutRun(cancelledBy(signal));
+    const isGranted = await this.#slots.acquire(signal);
     try {
-      return await this.#attempt(spec, plan, admission, io, signal);
+      const unwanted = this.#unwanted(signal);
+      return unwanted === undefined ? await this.#attempt(spec, plan, admission, io, signal) : endWithoutRun(unwanted);
     } finally {
-      this.#slots.release();
+      if (isGranted) this.#slots.release();
     }
+  }
+
+  /** The outcome of a guest that nobody wants to be begun any more. */
+  #unwanted(signal: AbortSignal): Outcome | undefined {
+    if (signal.aborted) return cancelledBy(signal);
+    return this.#closing.signal.aborted ? cancelledBy(this.#closing.signal) : undefined;
   }
 
   #plan(spec: GuestSpec): Promise<GuestPlan> {
@@ -203,7 +216,8 @@ export class RunnerPool implements Executor {
       return endWithoutRun({ kind: "lost", reason: messageOf(error) });
     }
     try {
-      if (signal.aborted) return endWithoutRun(cancelledBy(signal));
+      const unwanted = this.#unwanted(signal);
+      if (unwanted !== undefined) return endWithoutRun(unwanted);
       return await this.#runOn(runner, spec, plan, admission, io, signal);
     } catch (error) {
       return endWithoutRun({ kind: "lost", reason: messageOf(error) });
@@ -220,29 +234,33 @@ export class RunnerPool implements Executor {
     io: GuestIo,
     signal: AbortSignal,
   ): Promise<AttemptEnd> {
-    const { clock } = this.#init;
-    const startedMs = clock.monotonicMs();
-    using watch = new GuestWatch({ runner, spec, signal, clock });
-    const verdict = await runner.run({
-      moduleKey: admission.moduleKey,
-      loadParts: () => loadParts(plan, admission, spec, this.#transpiler),
-      order: {
-        entry: admission.entry,
-        args: spec.args,
-        env: spec.env,
-        outputBytesMax: spec.outputBytesMax,
-        outputLimit: spec.outputLimit,
-      },
-      stdin: spec.stdin,
-      io,
-    });
-    return judgeEnd({
-      verdict,
-      stopped: watch.stopped,
-      memoryCapBytes: spec.memoryBytes,
-      initialBytes: admission.initialBytes,
-      wallMs: clock.monotonicMs() - startedMs,
-      cpuMs: watch.cpuMs,
-    });
+    const startedMs = this.#deadlines.monotonicMs();
+    using watch = new GuestWatch({ runner, spec, signal, clock: this.#deadlines });
+    this.#watches.add(watch);
+    try {
+      const verdict = await runner.run({
+        moduleKey: admission.moduleKey,
+        loadParts: () => loadParts(plan, admission, spec, this.#transpiler),
+        order: {
+          entry: admission.entry,
+          args: spec.args,
+          env: spec.env,
+          outputBytesMax: spec.outputBytesMax,
+          outputLimit: spec.outputLimit,
+        },
+        stdin: spec.stdin,
+        io,
+      });
+      return judgeEnd({
+        verdict,
+        stopped: watch.stopped,
+        memoryCapBytes: spec.memoryBytes,
+        initialBytes: admission.initialBytes,
+        wallMs: this.#deadlines.monotonicMs() - startedMs,
+        cpuMs: watch.cpuMs,
+      });
+    } finally {
+      this.#watches.delete(watch);
+    }
   }
 }

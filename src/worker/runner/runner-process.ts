@@ -27,7 +27,15 @@ import {
 import type { OutputStream } from "../../model/output.ts";
 import type { GuestIo } from "../guest.ts";
 import type { RunnerCode } from "./runner-code.ts";
-import { encodeFrameHeader, FRAME_HEADER_BYTES, parseRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "./wire.ts";
+import {
+  encodeFrameHeader,
+  encodeRunOrder,
+  FRAME_HEADER_BYTES,
+  parseRunReport,
+  READY_FRAME_BYTES,
+  REPLY,
+  REQUEST,
+} from "./wire.ts";
 import type { RunOrder, RunReport } from "./wire.ts";
 
 /** `optimized`: hot loops reach full speed on the first call, and compiling costs more; see `SMALL_CODE_BYTES_MAX`. */
@@ -84,6 +92,9 @@ interface RunUnderWay {
   report: RunReport | undefined;
 }
 
+const NO_BYTES = new Uint8Array(0);
+const decoder = new TextDecoder();
+
 export class RunnerProcess {
   readonly tier: RunnerTier;
   readonly #child: ChildProcess;
@@ -95,7 +106,7 @@ export class RunnerProcess {
   readonly #modules = new Map<string, number>();
   #state: RunnerState = "starting";
   #run: RunUnderWay | undefined;
-  #rest: Uint8Array = new Uint8Array(0);
+  #rest: Uint8Array = NO_BYTES;
   #nextKey = 1;
   #runs = 0;
   #cpuMs = 0;
@@ -198,8 +209,7 @@ export class RunnerProcess {
     this.#modules.set(request.moduleKey, key);
     this.#runs++;
     if (request.stdin.length > 0) this.#send(REQUEST.stdin, request.stdin);
-    const order: RunOrder = { ...request.order, key };
-    this.#send(REQUEST.run, new TextEncoder().encode(JSON.stringify(order)));
+    if (this.#orders.writable) this.#orders.write(encodeRunOrder({ ...request.order, key }));
     return promise;
   }
 
@@ -259,7 +269,7 @@ export class RunnerProcess {
       at = start + length;
       this.#handleFrame(kind, bytes.subarray(start, at));
     }
-    this.#rest = bytes.slice(at);
+    this.#rest = at === bytes.length ? NO_BYTES : bytes.slice(at);
     const run = this.#run;
     if (run === undefined) return;
     if (run.queuedBytes > RUNNER_OUTPUT_QUEUE_BYTES_MAX) this.#replies.pause();
@@ -283,7 +293,7 @@ export class RunnerProcess {
     } else if (kind === REPLY.truncated && run !== undefined && run.report === undefined) {
       run.hasTruncated = true;
     } else if (kind === REPLY.end && run !== undefined && run.report === undefined) {
-      run.report = parseRunReport(new TextDecoder().decode(payload));
+      run.report = parseRunReport(decoder.decode(payload));
       if (run.report === undefined) this.#distrust("a report that is none");
       else this.#cpuMs += run.report.cpuMs;
     } else {

@@ -1,8 +1,9 @@
 /** A number of slots, and those who wait for one in the order they came. */
 export class SlotQueue {
   readonly #slots: number;
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Set<(isGranted: boolean) => void>();
   #busy = 0;
+  #isClosed = false;
 
   constructor(slots: number) {
     this.#slots = slots;
@@ -16,20 +17,22 @@ export class SlotQueue {
     return this.#waiting.size;
   }
 
-  /** Takes a slot, waiting for one if need be. False when the signal was aborted first: no slot was taken. */
+  /**
+   * Takes a slot, waiting for one if need be. False when the signal was aborted, or the queue closed, first: no slot was
+   * taken.
+   */
   async acquire(signal: AbortSignal): Promise<boolean> {
-    if (signal.aborted) return false;
+    if (signal.aborted || this.#isClosed) return false;
     if (this.#busy < this.#slots) {
       this.#busy++;
       return true;
     }
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const grant = (): void => resolve(true);
     const onAbort = (): void => {
       // A slot that was granted in this very tick stays granted: its owner checks the signal again.
-      if (this.#waiting.delete(grant)) resolve(false);
+      if (this.#waiting.delete(resolve)) resolve(false);
     };
-    this.#waiting.add(grant);
+    this.#waiting.add(resolve);
     signal.addEventListener("abort", onAbort, { once: true });
     const isGranted = await promise;
     signal.removeEventListener("abort", onAbort);
@@ -44,6 +47,13 @@ export class SlotQueue {
       return;
     }
     this.#waiting.delete(next);
-    next();
+    next(true);
+  }
+
+  /** Nobody gets a slot any more: not those who wait, nor those who come. */
+  close(): void {
+    this.#isClosed = true;
+    for (const waiting of this.#waiting) waiting(false);
+    this.#waiting.clear();
   }
 }

@@ -7,6 +7,7 @@
  * sends output as it comes, `truncated` when it drops the first, and one `end`. A runner serves one run at a time and
  * sends `ready` once, when it is up.
  */
+import { Buffer } from "node:buffer";
 import { REASON_LENGTH_MAX } from "../../base/limits.ts";
 
 export const FRAME_HEADER_BYTES = 5;
@@ -65,9 +66,12 @@ export type GuestEnd =
 export interface RunReport {
   readonly end: GuestEnd;
   readonly value?: string | undefined;
+  /** What the runner has used since its last report, or since it was ready: all runs together, all that it used. */
   readonly cpuMs: number;
   readonly memoryBytes: number;
 }
+
+const encoder = new TextEncoder();
 
 /** A frame's header; the payload follows it. */
 export function encodeFrameHeader(kind: number, length: number): Uint8Array {
@@ -77,12 +81,23 @@ export function encodeFrameHeader(kind: number, length: number): Uint8Array {
   return header;
 }
 
+/** A whole `run` frame. */
+export function encodeRunOrder(order: RunOrder): Uint8Array {
+  const text = JSON.stringify(order);
+  const length = Buffer.byteLength(text);
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + length);
+  frame.writeUInt8(REQUEST.run, 0);
+  frame.writeUInt32LE(length, 1);
+  frame.write(text, FRAME_HEADER_BYTES);
+  return frame;
+}
+
 /** The payload of an `end` frame. A guest has a say in its reason, which is cut so that the frame is never too long. */
 export function encodeRunReport(report: RunReport): Uint8Array {
   const { end } = report;
   const isLong = "reason" in end && end.reason.length > REASON_LENGTH_MAX;
   const cut = isLong ? { ...end, reason: end.reason.slice(0, REASON_LENGTH_MAX).toWellFormed() } : end;
-  return new TextEncoder().encode(JSON.stringify({ ...report, end: cut }));
+  return encoder.encode(JSON.stringify({ ...report, end: cut }));
 }
 
 /** The report in an `end` frame; undefined when it is not one, which only a runner that a guest took over sends. */

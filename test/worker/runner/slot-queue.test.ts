@@ -23,6 +23,17 @@ describe("a slot queue", () => {
     expect(queue.busy).toBe(0);
   });
 
+  test("that is closed lets those who wait go without a slot, and grants none any more", async () => {
+    const queue = new SlotQueue(1);
+    await queue.acquire(NEVER);
+    const waiting = queue.acquire(NEVER);
+    queue.close();
+    expect(await waiting).toBe(false);
+    queue.release();
+    expect(await queue.acquire(NEVER)).toBe(false);
+    expect(queue).toMatchObject({ busy: 0, waiting: 0 });
+  });
+
   test("neither loses nor invents a slot, whoever gives up when", async () => {
     await fc.assert(
       fc.asyncProperty(

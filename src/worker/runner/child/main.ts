@@ -24,6 +24,7 @@ const REPLIES_FD = 4;
 /** Longest single sleep: Atomics.wait takes any, but Infinity says nothing about being bounded. */
 const SLEEP_MS_MAX = 2 ** 31;
 const NO_STDIN = new Uint8Array(0);
+const decoder = new TextDecoder();
 
 /** What the pool has sent of a module. It is compiled when it is first run, so that a refusal is that run's outcome. */
 interface LoadedModule {
@@ -42,6 +43,8 @@ class RunnerProcess {
   readonly #powers: GuestPowers;
   readonly #cpuMicros: () => number;
   #stdin = NO_STDIN;
+  /** CPU time that reports have told of. */
+  #cpuToldMicros = 0;
 
   constructor() {
     const sleeper = new Int32Array(new SharedArrayBuffer(4));
@@ -63,17 +66,18 @@ class RunnerProcess {
   /** Serves until the pool closes the pipe. */
   async serve(): Promise<void> {
     const ready = new Uint8Array(READY_FRAME_BYTES);
-    new DataView(ready.buffer).setFloat64(0, this.#cpuMicros() / 1000, true);
+    this.#cpuToldMicros = this.#cpuMicros();
+    new DataView(ready.buffer).setFloat64(0, this.#cpuToldMicros / 1000, true);
     this.#writer.send(REPLY.ready, ready);
     for (;;) {
       const frame = this.#reader.next();
       if (frame === undefined) return;
       const { kind, payload } = frame;
-      const view = new DataView(payload.buffer);
+      const view = new DataView(payload.buffer, payload.byteOffset);
       if (kind === REQUEST.core) {
         this.#module(view.getUint32(0, true)).cores.set(view.getUint32(4, true), payload.slice(8));
       } else if (kind === REQUEST.glue) {
-        this.#module(view.getUint32(0, true)).glue = new TextDecoder().decode(payload.subarray(4));
+        this.#module(view.getUint32(0, true)).glue = decoder.decode(payload.subarray(4));
       } else if (kind === REQUEST.forget) {
         this.#modules.delete(view.getUint32(0, true));
       } else if (kind === REQUEST.stdin) {
@@ -87,14 +91,15 @@ class RunnerProcess {
   async #serveRun(order: RunOrder): Promise<void> {
     this.#output.reset(order.outputBytesMax, order.outputLimit);
     this.#exit.reset();
-    const cpuBefore = this.#cpuMicros();
     const result = await this.#run(order);
+    const cpuMicros = this.#cpuMicros();
     const report: RunReport = {
       end: result.end,
       value: result.value,
-      cpuMs: (this.#cpuMicros() - cpuBefore) / 1000,
+      cpuMs: (cpuMicros - this.#cpuToldMicros) / 1000,
       memoryBytes: result.memoryBytes,
     };
+    this.#cpuToldMicros = cpuMicros;
     this.#stdin = NO_STDIN;
     this.#writer.send(REPLY.end, encodeRunReport(report));
   }
@@ -128,7 +133,7 @@ class RunnerProcess {
 
 /** The pool is trusted: what it sends is what `encodeRunOrder` made. */
 function parseRunOrder(payload: Uint8Array): RunOrder {
-  return JSON.parse(new TextDecoder().decode(payload)) as RunOrder;
+  return JSON.parse(decoder.decode(payload)) as RunOrder;
 }
 
 const exitProcess = process.exit.bind(process);
