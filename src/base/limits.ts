@@ -159,6 +159,21 @@ export const LIST_LIMIT_DEFAULT = 100;
 export const LIST_LIMIT_MAX = 1_000;
 export const OUTPUT_CHUNK_BYTES_MAX = 256 * KIB;
 
+// Files of tasks.
+/** Bytes of a file's path below a guest's `/`, and of one name in it. */
+export const FILE_PATH_BYTES_MAX = 1_024;
+export const FILE_NAME_BYTES_MAX = 255;
+/** Files that one task is given; with the folders they lie in; and their bytes together, of which one file may be all. */
+export const INPUT_FILES_MAX = 1_000;
+export const INPUT_ENTRIES_MAX = 5_000;
+export const INPUT_FILES_BYTES_MAX = 64 * MIB;
+/** Files that are kept of one run, and their bytes together, of which one file may be all. */
+export const KEPT_FILES_MAX = 1_000;
+export const KEPT_FILES_BYTES_MAX = 64 * MIB;
+/** Globs of one task that say which files to keep, and the characters of one. */
+export const OUTPUT_GLOBS_MAX = 32;
+export const OUTPUT_GLOB_LENGTH_MAX = 256;
+
 // Module inspection. A count past its limit is refused before anything is made for it.
 export const WASM_TYPES_MAX = 200_000;
 /** Parameters, results, fields or supertypes of one type. */
