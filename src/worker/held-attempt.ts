@@ -20,6 +20,7 @@ import type { RunTarget } from "../caps/run.ts";
 import { type AttemptEnd, NO_USAGE, type Outcome } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
+import type { Files } from "./files.ts";
 import type { Executor } from "./guest.ts";
 import type { ModuleCache } from "./module-cache.ts";
 import { OutputSpool } from "./output-spool.ts";
@@ -30,6 +31,7 @@ export interface HeldAttemptInit {
   readonly modules: ModuleCache;
   /** Where output goes that does not fit into memory while no gateway is there. */
   readonly spoolPath: string;
+  readonly files?: Files | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -63,6 +65,7 @@ export class HeldAttempt implements RunTarget, AsyncDisposable {
     this.renewed(init.clock.monotonicMs());
     this.#spool = new OutputSpool({
       path: init.spoolPath,
+      files: init.files,
       clock: init.clock,
       random: init.random,
       log: init.log,

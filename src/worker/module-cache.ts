@@ -9,18 +9,26 @@
  *        └────evicted──────┴──────digest wrong────────┘
  */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { followAborts, unlessAborted } from "../base/abort.ts";
 import { failed } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
 import { CHUNK_BYTES_MAX, MODULES_ADVERTISED_MAX, MODULE_CACHE_BYTES_MAX } from "../base/limits.ts";
 import type { ModuleClient } from "../caps/module.ts";
+import { type Files, systemFiles } from "./files.ts";
 
 /** Reads of one module that are under way at once. */
 const READS_IN_FLIGHT = 4;
+
+/** Of a file whose digest is computed. */
+const CHECKED_AT_ONCE_BYTES = 256 * 1024;
+
+export interface ModuleCacheOptions {
+  /** Default: MODULE_CACHE_BYTES_MAX. */
+  readonly bytesMax?: number | undefined;
+  /** Default: the machine's. */
+  readonly files?: Files | undefined;
+}
 
 /** A module in use. Disposing the lease lets the cache forget it. */
 export interface ModuleLease extends Disposable {
@@ -35,6 +43,7 @@ interface Entry {
 
 export class ModuleCache {
   readonly #folder: string;
+  readonly #files: Files;
   readonly #bytesMax: number;
   /** In order of use, the latest last. */
   readonly #entries = new Map<Digest, Entry>();
@@ -45,22 +54,26 @@ export class ModuleCache {
   #fetchCount = 0;
   #advertised: readonly Digest[] | undefined;
 
-  private constructor(folder: string, bytesMax: number) {
+  private constructor(folder: string, files: Files, bytesMax: number) {
     this.#folder = folder;
+    this.#files = files;
     this.#bytesMax = bytesMax;
   }
 
   /** Takes over what an earlier process left in the folder, which is made if missing and belongs to this cache alone. */
-  static async open(folder: string, bytesMax: number = MODULE_CACHE_BYTES_MAX): Promise<ModuleCache> {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const cache = new ModuleCache(folder, bytesMax);
+  static async open(
+    folder: string,
+    { bytesMax = MODULE_CACHE_BYTES_MAX, files = systemFiles }: ModuleCacheOptions = {},
+  ): Promise<ModuleCache> {
+    await files.mkdir(folder, { recursive: true, mode: 0o700 });
+    const cache = new ModuleCache(folder, files, bytesMax);
     const found: { digest: Digest; bytes: number; fetchedAt: number }[] = [];
-    for (const entry of await readdir(folder, { withFileTypes: true })) {
-      const digest = entry.isFile() ? parseDigest(entry.name) : undefined;
+    for (const entry of await files.readdir(folder)) {
+      const digest = entry.isFile ? parseDigest(entry.name) : undefined;
       const path = join(folder, entry.name);
-      if (digest === undefined) await rm(path, { force: true, recursive: true });
+      if (digest === undefined) await files.rm(path, { force: true, recursive: true });
       else {
-        const { size, mtimeMs } = await stat(path);
+        const { size, mtimeMs } = await files.stat(path);
         found.push({ digest, bytes: size, fetchedAt: mtimeMs });
       }
     }
@@ -139,7 +152,7 @@ export class ModuleCache {
     const entry = this.#entries.get(digest);
     if (entry === undefined) return undefined;
     // Undefined, too, when the file is gone or cannot be read: then it is fetched.
-    const found = await digestOfFile(join(this.#folder, digest)).catch(() => undefined);
+    const found = await digestOfFile(this.#files, join(this.#folder, digest)).catch(() => undefined);
     // It may have been evicted meanwhile.
     if (this.#entries.get(digest) !== entry) return undefined;
     if (found === digest) {
@@ -158,13 +171,13 @@ export class ModuleCache {
     await this.#removals.get(digest);
     const partPath = join(this.#folder, `part-${this.#fetchCount++}`);
     try {
-      const fetched = await fetchTo(partPath, bytes, source, signal);
+      const fetched = await fetchTo(this.#files, partPath, bytes, source, signal);
       if (fetched !== digest) {
         throw failed(`the module's bytes have the digest ${fetched}, not ${digest}`, { code: "module-corrupt" });
       }
-      await rename(partPath, join(this.#folder, digest));
+      await this.#files.rename(partPath, join(this.#folder, digest));
     } finally {
-      await rm(partPath, { force: true });
+      await this.#files.rm(partPath, { force: true });
     }
     const entry: Entry = { bytes, users: 0, isChecked: true };
     this.#entries.set(digest, entry);
@@ -183,7 +196,8 @@ export class ModuleCache {
       this.#entries.delete(digest);
       this.#advertised = undefined;
       total -= bytes;
-      const removal = rm(join(this.#folder, digest), { force: true })
+      const removal = this.#files
+        .rm(join(this.#folder, digest), { force: true })
         .catch(() => {})
         .finally(() => this.#removals.delete(digest));
       this.#removals.set(digest, removal);
@@ -194,13 +208,19 @@ export class ModuleCache {
 }
 
 /** Fetches `bytes` bytes into a new file, several reads at once, and returns their digest. */
-async function fetchTo(path: string, bytes: number, source: ModuleClient, signal: AbortSignal): Promise<string> {
+async function fetchTo(
+  files: Files,
+  path: string,
+  bytes: number,
+  source: ModuleClient,
+  signal: AbortSignal,
+): Promise<string> {
   const hash = createHash("sha256");
   // Reads that are under way when one fails are not waited for.
   using given = followAborts([signal]);
   try {
     signal.throwIfAborted();
-    await using file = await open(path, "wx", 0o600);
+    await using file = await files.open(path, "wx", 0o600);
     const reads: Promise<Uint8Array>[] = [];
     let requested = 0;
     const request = () => {
@@ -219,7 +239,7 @@ async function fetchTo(path: string, bytes: number, source: ModuleClient, signal
       }
       hash.update(chunk);
       // Unlike `write`, this goes on until all is written.
-      await file.writeFile(chunk);
+      await file.appendFile(chunk);
     }
     return hash.digest("hex");
   } finally {
@@ -227,8 +247,14 @@ async function fetchTo(path: string, bytes: number, source: ModuleClient, signal
   }
 }
 
-async function digestOfFile(path: string): Promise<string> {
+async function digestOfFile(files: Files, path: string): Promise<string> {
   const hash = createHash("sha256");
-  await pipeline(createReadStream(path), hash);
-  return hash.digest("hex");
+  await using file = await files.open(path, "r");
+  const block = new Uint8Array(CHECKED_AT_ONCE_BYTES);
+  for (let at = 0; ;) {
+    const { bytesRead } = await file.read(block, 0, block.length, at);
+    if (bytesRead === 0) return hash.digest("hex");
+    hash.update(block.subarray(0, bytesRead));
+    at += bytesRead;
+  }
 }

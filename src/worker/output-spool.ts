@@ -23,11 +23,14 @@ import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { OutputClient } from "../caps/output.ts";
 import type { OutputStream } from "../model/output.ts";
+import { type Files, systemFiles } from "./files.ts";
 import { SpoolFile } from "./spool-file.ts";
 
 export interface OutputSpoolInit {
   /** Where the overflow goes. Made when needed, removed on disposal. */
   readonly path: string;
+  /** Default: the machine's. */
+  readonly files?: Files | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -73,7 +76,7 @@ export class OutputSpool implements AsyncDisposable {
 
   constructor(init: OutputSpoolInit) {
     this.#init = init;
-    this.#file = new SpoolFile(init.path);
+    this.#file = new SpoolFile(init.path, init.files ?? systemFiles);
   }
 
   /** The first byte that is still here. */

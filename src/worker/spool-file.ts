@@ -4,10 +4,10 @@
  *
  * Uses of the file take turns, so that callers need not wait for each other. After disposal nothing happens any more.
  */
-import { type FileHandle, open, rm } from "node:fs/promises";
 import { failed } from "../base/errors.ts";
 import { OUTPUT_CHUNK_BYTES_MAX } from "../base/limits.ts";
 import type { OutputStream } from "../model/output.ts";
+import type { Files, OpenFile } from "./files.ts";
 
 export interface SpoolRecord {
   readonly stream: OutputStream;
@@ -23,7 +23,8 @@ const RECORDS_PER_READ_MAX = 1_024;
 
 export class SpoolFile implements AsyncDisposable {
   readonly #path: string;
-  #file: FileHandle | undefined;
+  readonly #files: Files;
+  #file: OpenFile | undefined;
   #readAt = 0;
   #writeAt = 0;
   /** Writes that wait for their turn, or have it. */
@@ -32,8 +33,9 @@ export class SpoolFile implements AsyncDisposable {
   #isDisposed = false;
 
   /** Nothing is made before it is needed. `path` belongs to this alone. */
-  constructor(path: string) {
+  constructor(path: string, files: Files) {
     this.#path = path;
+    this.#files = files;
   }
 
   get isEmpty(): boolean {
@@ -57,7 +59,7 @@ export class SpoolFile implements AsyncDisposable {
     await this.#turn;
     if (this.#file === undefined) return;
     await this.#file.close();
-    await rm(this.#path, { force: true });
+    await this.#files.rm(this.#path, { force: true });
   }
 
   #inTurn(use: () => Promise<void>): Promise<void> {
@@ -67,7 +69,7 @@ export class SpoolFile implements AsyncDisposable {
   }
 
   async #append(stream: OutputStream, bytes: Uint8Array): Promise<void> {
-    this.#file ??= await open(this.#path, "w+", 0o600);
+    this.#file ??= await this.#files.open(this.#path, "w+", 0o600);
     let end = this.#writeAt;
     for (let at = 0; at < bytes.length; at += OUTPUT_CHUNK_BYTES_MAX) {
       const piece = bytes.subarray(at, at + OUTPUT_CHUNK_BYTES_MAX);
@@ -105,14 +107,14 @@ export class SpoolFile implements AsyncDisposable {
 }
 
 /** One write may take less than all. */
-async function writeWhole(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+async function writeWhole(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
   for (let at = 0; at < bytes.length;) {
     const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);
     at += bytesWritten;
   }
 }
 
-async function readWhole(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+async function readWhole(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
   for (let at = 0; at < bytes.length;) {
     const { bytesRead } = await file.read(bytes, at, bytes.length - at, position + at);
     if (bytesRead === 0) throw failed("the spool file is shorter than what was written to it");

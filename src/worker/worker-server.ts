@@ -33,6 +33,7 @@ import type { WorkerSessionClient } from "../caps/worker-session.ts";
 import { attemptKey } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 import type { WorkerState } from "../model/worker.ts";
+import type { Files } from "./files.ts";
 import type { Executor } from "./guest.ts";
 import { HeldAttempt } from "./held-attempt.ts";
 import type { ModuleCache } from "./module-cache.ts";
@@ -48,6 +49,8 @@ export interface WorkerServerInit {
   readonly version: string;
   /** For output that waits for a gateway. Belongs to this worker alone. */
   readonly spoolFolder: string;
+  /** Default: the machine's. */
+  readonly files?: Files | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -290,6 +293,7 @@ export class WorkerServer implements AsyncDisposable {
         executor: this.#init.executor,
         modules: this.#init.modules,
         spoolPath: join(this.#init.spoolFolder, `output-${this.#spoolCount++}`),
+        files: this.#init.files,
         clock: this.#init.clock,
         random: this.#init.random,
         log: this.#init.log,

@@ -25,12 +25,12 @@ class CacheHarness implements AsyncDisposable {
 
   static async open(bytesMax?: number): Promise<CacheHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-modules-"));
-    return new CacheHarness(folder, await ModuleCache.open(folder, bytesMax), bytesMax);
+    return new CacheHarness(folder, await ModuleCache.open(folder, { bytesMax }), bytesMax);
   }
 
   /** As another process on the same folder. */
   async restart(): Promise<void> {
-    this.cache = await ModuleCache.open(this.folder, this.#bytesMax);
+    this.cache = await ModuleCache.open(this.folder, { bytesMax: this.#bytesMax });
   }
 
   async acquire(source: ModuleSource, signal: AbortSignal = never): Promise<ModuleLease> {
@@ -197,7 +197,7 @@ describe("a module cache", () => {
     await harness.use(a);
     await harness.use(b);
     await utimes(join(harness.folder, b.digest), 1, 1);
-    const cache = await ModuleCache.open(harness.folder, 5_000);
+    const cache = await ModuleCache.open(harness.folder, { bytesMax: 5_000 });
     expect(cache.digests()).toEqual([a.digest]);
     expect(await harness.files()).toEqual([a.digest]);
   });
