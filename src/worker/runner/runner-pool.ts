@@ -92,10 +92,12 @@ export class RunnerPool implements Executor {
       log.warn("the code of older versions could not be removed", { error });
     });
     const watch = new OwnerWatch({ clock, log });
-    const warm = slots + (init.spares ?? 1);
+    const spares = init.spares ?? 1;
+    const warm = slots + spares;
     const shelf = new RunnerShelf({
       code,
       warm,
+      spares,
       max: warm + slots,
       runsPerRunner: init.runsPerRunner ?? RUNS_PER_RUNNER_MAX,
       watch,
@@ -211,7 +213,8 @@ export class RunnerPool implements Executor {
     const component = plan.inspection.kind === "component" ? plan.digest : undefined;
     let runner: RunnerProcess;
     try {
-      runner = await this.#shelf.take({ tier: plan.tier, moduleKey: admission.moduleKey, component });
+      const { submitter } = spec;
+      runner = await this.#shelf.take({ submitter, tier: plan.tier, moduleKey: admission.moduleKey, component });
     } catch (error) {
       return endWithoutRun({ kind: "lost", reason: messageOf(error) });
     }

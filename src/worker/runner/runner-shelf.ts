@@ -2,9 +2,13 @@
  * The pool's processes: warm ones wait here, and there are always some in reserve. It decides which process a guest
  * gets, when one is made, and which is ended to make room; it runs nothing itself.
  *
+ * A process that has had a guest of one submitter never gets one of another: whatever a guest may have left in it, it
+ * left to its own. A process that has loaded a component serves that component alone, since it holds its JavaScript.
+ *
  * Processes of the `optimized` tier, which nearly all guests take, are kept at `warm` in number, busy ones included, so
- * that one that was killed has a successor already. Those of the `baseline` tier are made when they are wanted and kept.
- * A process that has loaded a component serves that component alone, since it holds its JavaScript.
+ * that one that was killed has a successor already; `spares` of these are nobody's yet, for whoever comes next. Those of
+ * the `baseline` tier are made when they are wanted and kept. Where there are too many, idle ones that are somebody's go
+ * first, the least recently used before the others.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Digest } from "../../base/ids.ts";
@@ -19,6 +23,8 @@ export interface RunnerShelfInit {
   readonly code: RunnerCode;
   /** Processes of the optimized tier to keep alive. */
   readonly warm: number;
+  /** How many of those are to have had no guest yet. */
+  readonly spares: number;
   /** Processes in all, past which idle ones that fit nobody are ended. */
   readonly max: number;
   /** Runs of one process, after which it is replaced. */
@@ -29,6 +35,8 @@ export interface RunnerShelfInit {
 }
 
 export interface RunnerWish {
+  /** Whose guest it is for. */
+  readonly submitter: string;
   readonly tier: RunnerTier;
   readonly moduleKey: string;
   /** The component it is for; undefined for a core module. */
@@ -37,6 +45,8 @@ export interface RunnerWish {
 
 interface Shelved {
   readonly runner: RunnerProcess;
+  /** Whose it is, for good, once it has been taken. */
+  submitter: string | undefined;
   /** The component whose JavaScript it has loaded. */
   component: Digest | undefined;
   isTaken: boolean;
@@ -74,6 +84,7 @@ export class RunnerShelf {
   async take(wish: RunnerWish): Promise<RunnerProcess> {
     const found = this.#find(wish) ?? this.#start(wish.tier);
     found.isTaken = true;
+    found.submitter = wish.submitter;
     found.component = wish.component;
     this.#shelved.delete(found.runner);
     this.#shelved.set(found.runner, found);
@@ -122,7 +133,7 @@ export class RunnerShelf {
     if (this.#shelved.size >= this.#init.max) this.#makeRoom();
     const runner = new RunnerProcess(code, tier);
     this.#started++;
-    const shelved: Shelved = { runner, component: undefined, isTaken: false };
+    const shelved: Shelved = { runner, submitter: undefined, component: undefined, isTaken: false };
     this.#shelved.set(runner, shelved);
     const { pid } = runner;
     if (pid !== undefined) watch.add(pid);
@@ -159,18 +170,32 @@ export class RunnerShelf {
       return;
     }
     let warm = 0;
-    for (const { runner, component } of this.#shelved.values()) {
-      if (runner.tier === "optimized" && component === undefined && isAlive(runner)) warm++;
+    let fresh = 0;
+    for (const { runner, submitter, component } of this.#shelved.values()) {
+      if (runner.tier !== "optimized" || component !== undefined || !isAlive(runner)) continue;
+      warm++;
+      if (submitter === undefined) fresh++;
     }
-    for (; warm < this.#init.warm && this.#shelved.size < this.#init.max; warm++) this.#start("optimized");
+    for (; warm < this.#init.warm || fresh < this.#init.spares; warm++, fresh++) {
+      if (this.#shelved.size >= this.#init.max) {
+        const idle = fresh < this.#init.spares ? this.#oldestIdle({ isSomebodys: true }) : undefined;
+        if (idle === undefined) return;
+        this.#discard(idle);
+      }
+      this.#start("optimized");
+    }
   }
 
   #makeRoom(): void {
-    for (const { runner, isTaken } of this.#shelved.values()) {
-      if (isTaken || runner.state !== "idle") continue;
-      this.#discard(runner);
-      return;
+    const idle = this.#oldestIdle({ isSomebodys: true }) ?? this.#oldestIdle({ isSomebodys: false });
+    if (idle !== undefined) this.#discard(idle);
+  }
+
+  #oldestIdle({ isSomebodys }: { isSomebodys: boolean }): RunnerProcess | undefined {
+    for (const { runner, submitter, isTaken } of this.#shelved.values()) {
+      if (!isTaken && runner.state === "idle" && (submitter !== undefined) === isSomebodys) return runner;
     }
+    return undefined;
   }
 
   #discard(runner: RunnerProcess): void {
@@ -180,12 +205,15 @@ export class RunnerShelf {
 }
 
 /** How well a process fits: 0 not at all, more is better. */
-function rankOf({ runner, component, isTaken }: Shelved, wish: RunnerWish): number {
+function rankOf({ runner, submitter, component, isTaken }: Shelved, wish: RunnerWish): number {
   if (isTaken || runner.tier !== wish.tier || !isAlive(runner)) return 0;
+  if (submitter !== undefined && submitter !== wish.submitter) return 0;
   if (component !== undefined && component !== wish.component) return 0;
-  if (wish.component !== undefined && component === undefined && runner.runs > 0) return 2;
-  if (runner.holds(wish.moduleKey)) return 4;
-  return runner.state === "idle" ? 3 : 1;
+  if (runner.holds(wish.moduleKey)) return 5;
+  if (runner.state !== "idle") return 1;
+  // The modules it holds would be lost once it serves a component alone.
+  if (wish.component !== undefined && component === undefined) return submitter === undefined ? 3 : 2;
+  return submitter === undefined ? 3 : 4;
 }
 
 function isAlive(runner: RunnerProcess): boolean {

@@ -90,6 +90,21 @@ describe("a pool of runners", () => {
     expect(harness.pool.stats().started).toBe(1);
   });
 
+  test("gives no guest a process that has run one of another submitter's", async () => {
+    await using harness = await PoolHarness.open({ slots: 2, spares: 1 });
+    const runs = async (submitter: string): Promise<Map<number | undefined, number>> => {
+      for (let run = 0; run < 3; run++) {
+        expect((await harness.run(exiting(run), { submitter })).outcome).toEqual({ kind: "exited", code: run });
+      }
+      return new Map(harness.pool.stats().runners.map((runner) => [runner.pid, runner.runs]));
+    };
+    const afterA = await runs("a");
+    const [ofA] = [...afterA].filter(([, count]) => count > 0).map(([pid]) => pid);
+    const afterB = await runs("b");
+    expect(afterB.get(ofA)).toBe(afterA.get(ofA));
+    expect([...afterB.values()].filter((count) => count > 0)).toEqual([3, 3]);
+  });
+
   test("runs large code on a runner whose compiler is quick to start", async () => {
     await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
     const padding = Array.from({ length: SMALL_CODE_BYTES_MAX }, () => 0x01);

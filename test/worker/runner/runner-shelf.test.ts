@@ -14,9 +14,10 @@ import type { GuestRequest, RunnerProcess } from "../../../src/worker/runner/run
 import { RunnerShelf } from "../../../src/worker/runner/runner-shelf.ts";
 import { printing } from "./guest-modules.ts";
 
-const wish = { tier: "optimized", moduleKey: "module", component: undefined } as const;
+const wish = { submitter: "a", tier: "optimized", moduleKey: "module", component: undefined } as const;
+const wishOfB = { ...wish, submitter: "b" };
 
-/** A shelf of one process, and room for its successor. */
+/** A shelf of one process, and room for its successor, where it is not told otherwise. */
 class ShelfHarness implements AsyncDisposable {
   readonly shelf: RunnerShelf;
   readonly #watch: OwnerWatch;
@@ -28,14 +29,16 @@ class ShelfHarness implements AsyncDisposable {
     this.#folder = folder;
   }
 
-  static async open(): Promise<ShelfHarness> {
+  static async open(sizes: { warm?: number; spares?: number; max?: number } = {}): Promise<ShelfHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-shelf-"));
     const code = await prepareRunnerCode(folder, "main");
     const watch = new OwnerWatch({ clock: systemClock, log: silentLog });
     const shelf = new RunnerShelf({
       code,
       warm: 1,
+      spares: 0,
       max: 2,
+      ...sizes,
       runsPerRunner: 100,
       watch,
       clock: systemClock,
@@ -129,5 +132,54 @@ describe("a runner that was killed while it waited", () => {
     const runner = await harness.shelf.take(wish);
     expect(runner).not.toBe(first);
     expect(runner.state).toBe("idle");
+  });
+});
+
+describe("guests of different submitters", () => {
+  test("get processes of their own, which they get again", async () => {
+    await using harness = await ShelfHarness.open({ warm: 2 });
+    const { shelf } = harness;
+    const taken: RunnerProcess[] = [];
+    for (const each of [wish, wishOfB, wish, wishOfB]) {
+      const runner = await shelf.take(each);
+      expect((await runner.run(request(async () => {}))).kind).toBe("reported");
+      shelf.giveBack(runner);
+      taken.push(runner);
+    }
+    const [ofA, ofB] = taken;
+    expect(ofA).not.toBe(ofB);
+    expect(taken).toEqual([ofA, ofB, ofA, ofB]);
+    expect(shelf.started).toBe(2);
+  });
+
+  test("do not share a process though it was only ever taken, and ran nothing", async () => {
+    await using harness = await ShelfHarness.open();
+    const ofA = await harness.shelf.take(wish);
+    harness.shelf.giveBack(ofA);
+    expect(await harness.shelf.take(wishOfB)).not.toBe(ofA);
+  });
+
+  test("find one that nobody has used, kept ready in the room of the one that waited longest", async () => {
+    await using harness = await ShelfHarness.open({ warm: 2, spares: 1, max: 2 });
+    const { shelf } = harness;
+    const ofA = await shelf.take(wish);
+    shelf.giveBack(ofA);
+    const ofB = await shelf.take(wishOfB);
+    await ofA.ended;
+    expect(shelf.runners()).toHaveLength(2);
+    const [fresh] = shelf.runners().filter((runner) => runner !== ofB);
+    await fresh?.ready;
+    expect(await shelf.take({ ...wish, submitter: "c" })).toBe(fresh);
+  });
+
+  test("are never given another's process for want of room", async () => {
+    await using harness = await ShelfHarness.open({ warm: 1, spares: 0, max: 1 });
+    const { shelf } = harness;
+    const ofA = await shelf.take(wish);
+    shelf.giveBack(ofA);
+    const ofB = await shelf.take(wishOfB);
+    expect(ofB).not.toBe(ofA);
+    await ofA.ended;
+    expect(shelf.runners()).toEqual([ofB]);
   });
 });
