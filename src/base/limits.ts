@@ -239,6 +239,8 @@ export const PROMOTE_BATCH = 500;
 /** Ready runs that are looked at in one go for the offers that wait: first, and at most while none of them fits. */
 export const MATCH_WINDOW_FIRST = 256;
 export const MATCH_WINDOW_MAX = 4_096;
+/** Sets of required labels that nobody offers which the dispatcher remembers. */
+export const UNMET_REQUIREMENTS_MAX = 512;
 /** Leases that are given up in one go. */
 export const EXPIRE_BATCH = 500;
 /** Attempts that a worker may lose in a row before it is left alone for a while: the first rest, and the longest. */

@@ -11,7 +11,8 @@
  *
  * A crash between 2 and 3 leaves an attempt that its worker does not have: it is lost when the worker resumes without it.
  *
- * A round looks behind runs that want other workers, as far as there are runs, in pages.
+ * A round looks behind runs that want other workers, as far as there are runs, in pages; what is known to want other
+ * workers is not read at all (unmet-requirements.ts).
  *
  * Two things make it wait although runs and offers are there: the store has failed (then for all, growing), or a worker
  * loses what it is given (then for that worker: worker-rests.ts).
@@ -44,6 +45,7 @@ import type { EventHub } from "./events.ts";
 import { type OfferView, match } from "./matching.ts";
 import { ModuleSizes } from "./module-sizes.ts";
 import { Turns } from "./turns.ts";
+import { UnmetRequirements } from "./unmet-requirements.ts";
 import type { WorkerRests } from "./worker-rests.ts";
 import type { WorkerSessions } from "./worker-sessions.ts";
 
@@ -69,6 +71,7 @@ interface WaitingOffer extends OfferView {
 export class Dispatcher {
   readonly #init: DispatcherInit;
   readonly #turns = new Turns();
+  readonly #unmet = new UnmetRequirements();
   readonly #moduleSizes: ModuleSizes;
   readonly #backoff: Backoff;
   readonly #onOffer: Disposable;
@@ -186,8 +189,9 @@ export class Dispatcher {
     let offers = this.#offers();
     let after: ReadyRun | undefined;
     let looked = 0;
+    let except = this.#unmet.unmetBy(offers);
     for (let window = MATCH_WINDOW_FIRST; offers.length > 0; window = Math.min(window * 4, MATCH_WINDOW_MAX)) {
-      const runs = await store.listReady(clock.now(), window, after);
+      const runs = await store.listReady(clock.now(), window, { after, except });
       after = runs.at(-1);
       if (this.#state === "closed" || this.#isPaused() || after === undefined) break;
       const used = new Set<WaitingOffer>();
@@ -197,6 +201,10 @@ export class Dispatcher {
         this.#start(run, offer);
       }
       offers = offers.filter((offer) => !used.has(offer));
+      if (offers.length > 0) {
+        this.#unmet.note(runs, offers);
+        except = this.#unmet.unmetBy(offers);
+      }
       looked += runs.length;
       if (looked >= MATCH_WINDOW_MAX && startedMs < this.#deepMatchAtMs) {
         this.#hasMore = true;

@@ -20,7 +20,7 @@
 import type { Digest, PeerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { TaskSpec } from "../model/task.ts";
-import { type PickPolicy, type WorkerState, meetsRequirements } from "../model/worker.ts";
+import { type PickPolicy, type WorkerState, meetsRequirements, requirementKey } from "../model/worker.ts";
 import type { TurnsView } from "./turns.ts";
 import { OrderedPool, SampledPool, type WorkerPool } from "./worker-pool.ts";
 
@@ -247,11 +247,4 @@ function indexByModule<Offer extends OfferView>(
 function orderOf<W>(workers: readonly W[]): (worker: W) => number {
   const order = new Map(workers.map((worker, index) => [worker, index]));
   return (worker) => order.get(worker) ?? 0;
-}
-
-/** The same for the same requirements, whatever their order. */
-function requirementKey(require: Readonly<Record<string, string>>): string {
-  const keys = Object.keys(require);
-  if (keys.length === 0) return "";
-  return JSON.stringify(keys.sort().map((key) => [key, require[key]]));
 }

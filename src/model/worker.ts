@@ -64,3 +64,10 @@ export function meetsRequirements(
 ): boolean {
   return Object.entries(required).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
 }
+
+/** The same text for the same requirements, whatever their order; empty for none. */
+export function requirementKey(require: Readonly<Record<string, string>>): string {
+  const keys = Object.keys(require);
+  if (keys.length === 0) return "";
+  return JSON.stringify(keys.sort().map((key) => [key, require[key]]));
+}

@@ -56,10 +56,11 @@ export interface Store extends AsyncDisposable {
   promoteDue(now: number, limit: number): Promise<PromoteResult>;
   /**
    * Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age; with `after`, those
-   * that come behind that one, be it ready still or not. Large specs may make it shorter than `limit`; it is empty only
-   * if there are none.
+   * that come behind that one, be it ready still or not; with `except`, those of other requirements only, which costs
+   * nothing for the ones that are left out, however many they are. Large specs may make it shorter than `limit`; it is
+   * empty only if there are none.
    */
-  listReady(now: number, limit: number, after?: ReadyRun): Promise<readonly ReadyRun[]>;
+  listReady(now: number, limit: number, options?: ListReadyOptions): Promise<readonly ReadyRun[]>;
   /** When the first ready run that is backing off may be leased; undefined when none is. */
   nextBackoffEnd(now: number): Promise<number | undefined>;
   /** Begins attempt `id.attempt`: the run must be ready, with one attempt fewer. False: somebody was first, or it is gone. */
@@ -143,6 +144,12 @@ export type DeleteTaskResult =
   | { readonly kind: "deleted"; readonly module: Digest; readonly running: readonly AttemptId[] }
   | { readonly kind: "no-such-task" };
 
+export interface ListReadyOptions {
+  readonly after?: ReadyRun | undefined;
+  /** Numbers of requirements, as ready runs have them. */
+  readonly except?: readonly number[] | undefined;
+}
+
 export interface RunRef {
   readonly task: TaskId;
   readonly serial: number;
@@ -162,6 +169,8 @@ export interface ReadyRun {
   readonly serial: number;
   readonly index: number;
   readonly dueAt: number;
+  /** Stands for the labels it requires: the same number, the same labels. Never used for others. 0: it requires none. */
+  readonly requirement: number;
   /** The number its next attempt will have. */
   readonly nextAttempt: number;
   /** Workers on which earlier attempts of it were lost or failed, for a choice that tries elsewhere first. */

@@ -1,4 +1,5 @@
 /** The store's contract: when runs fall due, and which rows of them there are. */
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { assert } from "../../src/base/errors.ts";
@@ -169,8 +170,9 @@ export function describeSchedule(open: OpenStore): void {
     ]);
     expect(all[0]).toMatchObject({ dueAt: T0, nextAttempt: 1, triedWorkers: [], lostOn: [] });
     expect((await store.listReady(T0, 2)).map((run) => run.spec.id)).toEqual(["high", "a"]);
-    for (const [at, run] of all.entries()) expect(await store.listReady(T0, 10, run)).toEqual(all.slice(at + 1));
-    expect(await store.listReady(T0, 2, all[1])).toEqual(all.slice(2, 4));
+    for (const [at, run] of all.entries())
+      expect(await store.listReady(T0, 10, { after: run })).toEqual(all.slice(at + 1));
+    expect(await store.listReady(T0, 2, { after: all[1] })).toEqual(all.slice(2, 4));
   });
 
   test("says on which workers a ready run failed or was lost, and on which of them it was lost", async () => {
@@ -202,7 +204,53 @@ export function describeSchedule(open: OpenStore): void {
     assert(second !== undefined, "there are four");
     const id = { task: second.spec.id, serial: second.serial, run: second.index, attempt: second.nextAttempt };
     await store.lease(id, WORKER_A, T0, T0 + 15_000);
-    expect(await store.listReady(T0 + 1_000, 10, second)).toEqual(all.slice(2));
+    expect(await store.listReady(T0 + 1_000, 10, { after: second })).toEqual(all.slice(2));
+  });
+
+  test("leaves out ready runs by what they require, and keeps to the order among the others", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const requires = [{}, { zone: "eu" }, { zone: "us", gpu: "yes" }, { gpu: "yes", zone: "us" }];
+    for (const [index, require] of [...requires, ...requires, ...requires].entries()) {
+      await create(store, taskSpec(`t${index}`, { require, priority: index % 2, firstDueAt: T0 - (index % 3) }));
+    }
+    const all = await store.listReady(T0, 100);
+    expect(all.map((run) => run.spec.id).join(" ")).toBe("t5 t11 t1 t7 t3 t9 t2 t8 t4 t10 t0 t6");
+    const numberOf = (require: object) =>
+      new Set(all.filter(({ spec }) => isDeepStrictEqual(spec.require, require)).map((run) => run.requirement));
+    expect([...numberOf({})]).toEqual([0]);
+    expect(numberOf({ zone: "eu" }).size).toBe(1);
+    const [us] = numberOf({ zone: "us", gpu: "yes" });
+    assert(us !== undefined, "some tasks require it");
+    const others = all.filter((run) => run.requirement !== us);
+    expect(others).toHaveLength(6);
+    expect(await store.listReady(T0, 100, { except: [us] })).toEqual(others);
+    expect(await store.listReady(T0, 2, { except: [us] })).toEqual(others.slice(0, 2));
+    for (const [at, after] of others.entries()) {
+      expect(await store.listReady(T0, 3, { except: [us], after })).toEqual(others.slice(at + 1, at + 4));
+    }
+    // Behind one that is left out itself.
+    const first = all.findIndex((run) => run.requirement === us);
+    const behind = all.slice(first).filter((run) => run.requirement !== us);
+    expect(await store.listReady(T0, 100, { except: [us], after: all[first] })).toEqual(behind);
+    const everything = [...new Set(all.map((run) => run.requirement))];
+    expect(await store.listReady(T0, 100, { except: everything })).toEqual([]);
+  });
+
+  test("leaves out what has backed off by what it requires, and gives no number a second meaning", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(
+      store,
+      taskSpec("a", { retries: 1, backoffMs: 10, require: { zone: "eu" } }),
+    );
+    await store.settle(attempt, attemptEnd({ kind: "exited", code: 1 }), { now: T0, backoffJitter: 0 });
+    const [backedOff] = await store.listReady(T0 + 100, 10);
+    assert(backedOff !== undefined, "it has backed off");
+    expect(await store.listReady(T0 + 100, 10, { except: [backedOff.requirement] })).toEqual([]);
+    await store.deleteTask(taskId("a"));
+    await create(store, taskSpec("b", { require: { zone: "us" } }));
+    expect((await store.listReady(T0, 10))[0]?.requirement).not.toBe(backedOff.requirement);
   });
 
   test("pages through runs by index", async () => {

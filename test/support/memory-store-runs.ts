@@ -15,8 +15,10 @@ import {
   transition,
 } from "../../src/model/run.ts";
 import { type TaskState, dueAt, totalRuns } from "../../src/model/task.ts";
+import { requirementKey } from "../../src/model/worker.ts";
 import { failureReason } from "../../src/store/failure-reason.ts";
 import type {
+  ListReadyOptions,
   PromoteResult,
   ReadyRun,
   RunRef,
@@ -114,15 +116,21 @@ function isBackingOff(run: RunRow): boolean {
   return run.cursor.state === "ready" && run.notBefore > 0;
 }
 
-export function listReady(tx: Transaction, now: number, limit: number, after?: ReadyRun): readonly ReadyRun[] {
+export function listReady(
+  tx: Transaction,
+  now: number,
+  limit: number,
+  { after, except = [] }: ListReadyOptions = {},
+): readonly ReadyRun[] {
   return [...tx.runs((run) => run.cursor.state === "ready" && run.notBefore <= now)]
-    .map(({ task, run }) => readyRun(task, run))
+    .map(({ task, run }) => readyRun(tx, task, run))
+    .filter(({ requirement }) => !except.includes(requirement))
     .toSorted(byTurn)
     .filter((run) => after === undefined || byTurn(run, after) > 0)
     .slice(0, limit);
 }
 
-function readyRun(task: TaskRow, run: RunRow): ReadyRun {
+function readyRun(tx: Transaction, task: TaskRow, run: RunRow): ReadyRun {
   const workersOf = (...states: readonly AttemptState[]) => [
     ...new Set(run.attempts.filter(({ state }) => states.includes(state)).map(({ worker }) => worker)),
   ];
@@ -131,6 +139,7 @@ function readyRun(task: TaskRow, run: RunRow): ReadyRun {
     serial: task.serial,
     index: run.index,
     dueAt: run.dueAt,
+    requirement: tx.state.requirements.get(requirementKey(task.spec.require)) ?? 0,
     nextAttempt: run.cursor.attempt + 1,
     triedWorkers: workersOf("lost", "failed"),
     lostOn: workersOf("lost"),

@@ -76,6 +76,8 @@ export interface StoreState {
   readonly nextSerial: number;
   /** In the order of their serials. */
   readonly tasks: ReadonlyMap<TaskId, TaskRow>;
+  /** By `requirementKey`: the number of each set of required labels that a task ever had. */
+  readonly requirements: ReadonlyMap<string, number>;
   readonly modules: ReadonlyMap<Digest, StoredModule>;
   readonly admissions: ReadonlyMap<PeerId, "admitted" | "barred">;
   readonly drained: ReadonlySet<PeerId>;
@@ -84,6 +86,7 @@ export interface StoreState {
 export const EMPTY_STATE: StoreState = {
   nextSerial: 1,
   tasks: new Map(),
+  requirements: new Map([["", 0]]),
   modules: new Map(),
   admissions: new Map(),
   drained: new Set(),

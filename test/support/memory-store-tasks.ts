@@ -5,6 +5,7 @@ import { STORE_PAGE_BYTES_MAX } from "../../src/base/limits.ts";
 import type { ModuleInspection } from "../../src/model/module.ts";
 import { type AttemptId, type Run, transition } from "../../src/model/run.ts";
 import type { Task, TaskSpec } from "../../src/model/task.ts";
+import { requirementKey } from "../../src/model/worker.ts";
 import type { CancelTaskResult, CreateTaskResult, DeleteTaskResult, ListTasksOptions } from "../../src/store/store.ts";
 import { endAttempt, makeRuns } from "./memory-store-runs.ts";
 import {
@@ -26,12 +27,14 @@ export function createTask(
   now: number,
 ): CreateTaskResult {
   if (tx.task(spec.id) !== undefined) return { kind: "id-taken" };
-  const { nextSerial: serial, modules } = tx.state;
+  const { nextSerial: serial, modules, requirements } = tx.state;
   tx.set({ nextSerial: serial + 1 });
   if (!modules.has(spec.module)) {
     const module = { digest: spec.module, inspection, createdAt: now };
     tx.set({ modules: new Map(modules).set(spec.module, module) });
   }
+  const required = requirementKey(spec.require);
+  if (!requirements.has(required)) tx.set({ requirements: new Map(requirements).set(required, requirements.size) });
   const { task, ready } = makeRuns({ spec, serial, createdAt: now, runs: [], isCancelled: false }, now, Infinity);
   return { kind: "created", task: taskView(tx.saveTask(task, now)), ready };
 }

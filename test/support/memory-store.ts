@@ -19,7 +19,13 @@ import type { AttemptEnd } from "../../src/model/outcome.ts";
 import type { OutputStream } from "../../src/model/output.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
-import type { ListTasksOptions, ReadOutputOptions, ReadyRun, SettleOptions, Store } from "../../src/store/store.ts";
+import type {
+  ListReadyOptions,
+  ListTasksOptions,
+  ReadOutputOptions,
+  SettleOptions,
+  Store,
+} from "../../src/store/store.ts";
 import * as logs from "./memory-store-log.ts";
 import * as runs from "./memory-store-runs.ts";
 import { EMPTY_STATE, type StoreState, Transaction } from "./memory-store-state.ts";
@@ -121,8 +127,8 @@ export class MemoryStore implements Store {
     return this.#write((tx) => runs.promoteDue(tx, now, limit));
   }
 
-  listReady(now: number, limit: number, after?: ReadyRun) {
-    return this.#read((tx) => runs.listReady(tx, now, limit, after));
+  listReady(now: number, limit: number, options?: ListReadyOptions) {
+    return this.#read((tx) => runs.listReady(tx, now, limit, options));
   }
 
   nextBackoffEnd(now: number) {

@@ -91,6 +91,7 @@ export interface ReadyRunWire {
   readonly serial: number;
   readonly index: number;
   readonly dueAt: number;
+  readonly requirement: number;
   readonly nextAttempt: number;
   readonly triedWorkers: readonly PeerId[];
   readonly lostOn: readonly PeerId[];
@@ -106,6 +107,8 @@ export interface ReadyPosition {
 
 export interface CreateTaskArgs {
   readonly plan: TaskPlan;
+  /** `requirementKey` of the required labels. */
+  readonly requirement: string;
   readonly spec: SpecWire;
   /** JSON. */
   readonly inspection: string;
@@ -117,6 +120,13 @@ export interface ListTasksArgs {
   readonly limit: number;
   /** Tasks older than this one's. */
   readonly belowSerial: number;
+}
+
+export interface ListReadyArgs {
+  readonly now: number;
+  readonly limit: number;
+  readonly after?: ReadyPosition | undefined;
+  readonly except?: readonly number[] | undefined;
 }
 
 export interface SettleArgs {
@@ -180,7 +190,7 @@ export interface OperationTypes {
   >;
   promoteDue: Operation<{ readonly now: number; readonly limit: number }, PromoteResult>;
   listReady: Operation<
-    { readonly now: number; readonly limit: number; readonly after?: ReadyPosition | undefined },
+    ListReadyArgs,
     {
       readonly runs: readonly ReadyRunWire[];
       readonly specs: readonly { readonly serial: number; readonly spec: SpecWire }[];

@@ -7,6 +7,7 @@
  * - `runs` has one row per run that was made. The open ones are found by partial indexes, so that settled runs, however
  *   many, cost nothing. A run has an outcome when it is settled, never before. One in back-off is `ready` with
  *   `not_before` above 0.
+ * - `requirements` numbers the sets of labels that tasks require; 0 stands for none. Numbers are never used again.
  * - `output` holds a run's log in rows that follow each other without a gap. `segments` says whose the bytes are:
  *   numbers, each followed by a comma, positive for stdout and negative for stderr.
  * - There are no foreign keys: a deleted task's rows are removed in pieces, after the task (`graves`). A serial is
@@ -178,10 +179,42 @@ const V5 = `
   ) STRICT, WITHOUT ROWID;
 `;
 
+/**
+ * Ready runs are found by what they require, so that those which no worker can take cost nothing; and finished tasks by
+ * their age.
+ */
+const V6 = `
+  CREATE TABLE requirements (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    labels TEXT NOT NULL UNIQUE
+  ) STRICT;
+  ALTER TABLE tasks ADD COLUMN requirement INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE runs ADD COLUMN requirement INTEGER NOT NULL DEFAULT 0;
+  CREATE TEMP TABLE required AS
+    SELECT t.serial, (
+      SELECT json_group_array(json_array(key, value)) FROM (
+        SELECT key, value FROM json_each(s.spec, '$.require') ORDER BY key)) AS labels
+    FROM tasks t JOIN specs s ON s.serial = t.serial
+    WHERE t.finished_at IS NULL AND json_extract(s.spec, '$.require') NOT IN ('{}');
+  INSERT INTO requirements (labels) SELECT DISTINCT labels FROM temp.required ORDER BY labels;
+  UPDATE tasks SET requirement = (SELECT number FROM requirements q JOIN temp.required r ON r.labels = q.labels
+      WHERE r.serial = tasks.serial)
+    WHERE serial IN (SELECT serial FROM temp.required);
+  DROP TABLE temp.required;
+  UPDATE runs SET requirement = (SELECT requirement FROM tasks WHERE serial = runs.task)
+    WHERE outcome IS NULL AND task IN (SELECT serial FROM tasks WHERE requirement > 0);
+  DROP INDEX runs_ready;
+  CREATE INDEX runs_ready ON runs (requirement, priority DESC, due_at, task, idx)
+    WHERE state = 'ready' AND not_before = 0;
+  CREATE INDEX tasks_by_requirement ON tasks (requirement) WHERE requirement > 0;
+  CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
   { version: 3, sql: V3 },
   { version: 4, sql: V4 },
   { version: 5, sql: V5 },
+  { version: 6, sql: V6 },
 ];

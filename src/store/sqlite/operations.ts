@@ -4,6 +4,7 @@ import * as credentials from "./credential-rows.ts";
 import type { Database } from "./database.ts";
 import type { Answer, Args, Operations } from "./messages.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
+import { listReady } from "./ready-runs.ts";
 import * as runs from "./run-operations.ts";
 import * as tasks from "./task-operations.ts";
 
@@ -18,7 +19,7 @@ export function operationsOn(db: Database): Operations {
     cancelTask: (args) => tasks.cancelTask(db, args),
     deleteTask: (args) => tasks.deleteTask(db, args),
     promoteDue: (args) => runs.promoteDue(db, args),
-    listReady: (args) => runs.listReady(db, args),
+    listReady: (args) => listReady(db, args),
     nextBackoffEnd: (args) => runs.nextBackoffEnd(db, args),
     lease: (args) => runs.lease(db, args),
     renew: (args) => runs.renew(db, args),

@@ -1,7 +1,6 @@
 /** Operations that move runs: due, lease, settle. Each runs inside a transaction of the store's thread. */
 import { assert } from "../../base/errors.ts";
-import { STORE_ENDED_BACKOFFS_MAX, STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
-import type { PeerId, TaskId } from "../../base/ids.ts";
+import type { TaskId } from "../../base/ids.ts";
 import type { RunResult, Usage } from "../../model/outcome.ts";
 import type { AttemptId, RunChange } from "../../model/run.ts";
 import type { TaskState } from "../../model/task.ts";
@@ -9,7 +8,7 @@ import { failureReason } from "../failure-reason.ts";
 import type { RunRef, RunningAttempt } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
-import type { Answer, Args, ReadyRunWire, RunWire, SettleArgs, SpecWire } from "./messages.ts";
+import type { Answer, Args, RunWire, SettleArgs } from "./messages.ts";
 import { readResultTexts } from "./output-rows.ts";
 import {
   type RunRecord,
@@ -22,7 +21,7 @@ import {
   moveRun,
   readAttempts,
 } from "./run-rows.ts";
-import { type TaskRecord, loadTask, readSpec, readTaskWire, saveTask } from "./task-rows.ts";
+import { type TaskRecord, loadTask, readTaskWire, saveTask } from "./task-rows.ts";
 
 export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"promoteDue"> {
   const { now, limit } = args;
@@ -73,72 +72,6 @@ function endBackoffs(db: Database, now: number, limit: number): void {
     now,
     limit,
   );
-}
-
-const READY = "SELECT task, idx, due_at, attempt, priority FROM runs WHERE state = 'ready'";
-
-const ENDED_BACKOFFS = `${READY} AND not_before > 0 AND not_before <= ?1 ORDER BY not_before LIMIT ${STORE_ENDED_BACKOFFS_MAX}`;
-const READY_ORDER = "ORDER BY priority DESC, due_at, task, idx LIMIT ?2";
-
-const LIST_READY = `SELECT * FROM (
-    SELECT * FROM (${READY} AND not_before = 0 ${READY_ORDER})
-    UNION ALL
-    SELECT * FROM (${ENDED_BACKOFFS})
-  ) ${READY_ORDER}`;
-
-/** In pieces, each of which the index can begin in its middle. */
-const LIST_READY_AFTER = `SELECT * FROM (
-    SELECT * FROM (${READY} AND not_before = 0 AND priority = ?3 AND (due_at, task, idx) > (?4, ?5, ?6) ${READY_ORDER})
-    UNION ALL
-    SELECT * FROM (${READY} AND not_before = 0 AND priority < ?3 ${READY_ORDER})
-    UNION ALL
-    SELECT * FROM (${ENDED_BACKOFFS}) WHERE priority < ?3 OR (priority = ?3 AND (due_at, task, idx) > (?4, ?5, ?6))
-  ) ${READY_ORDER}`;
-
-export function listReady(db: Database, args: Args<"listReady">): Answer<"listReady"> {
-  const { now, limit, after } = args;
-  const rows =
-    after === undefined
-      ? db.iterate(LIST_READY, now, limit)
-      : db.iterate(LIST_READY_AFTER, now, limit, after.priority, after.dueAt, after.serial, after.index);
-  const runs: ReadyRunWire[] = [];
-  const specs = new Map<number, SpecWire>();
-  let bytes = 0;
-  for (const row of rows) {
-    const serial = decodeNumber(row.task);
-    if (!specs.has(serial)) {
-      const spec = readSpec(db, serial);
-      bytes += spec.text.length + spec.stdin.length;
-      if (runs.length > 0 && bytes > STORE_PAGE_BYTES_MAX) break;
-      specs.set(serial, spec);
-    }
-    const attempt = decodeNumber(row.attempt);
-    const index = decodeNumber(row.idx);
-    runs.push({
-      serial,
-      index,
-      dueAt: decodeNumber(row.due_at),
-      nextAttempt: attempt + 1,
-      ...(attempt === 0 ? NOT_TRIED : readTriedWorkers(db, serial, index)),
-    });
-  }
-  return { runs, specs: Array.from(specs, ([serial, spec]) => ({ serial, spec })) };
-}
-
-type Tried = Pick<ReadyRunWire, "triedWorkers" | "lostOn">;
-
-const NOT_TRIED: Tried = { triedWorkers: [], lostOn: [] };
-
-function readTriedWorkers(db: Database, serial: number, index: number): Tried {
-  const rows = db.all(
-    `SELECT worker, max(state = 'lost') AS was_lost FROM attempts
-     WHERE task = ? AND run = ? AND state IN ('lost', 'failed') GROUP BY worker`,
-    serial,
-    index,
-  );
-  const lost = rows.filter((row) => decodeNumber(row.was_lost) !== 0);
-  const workerOf = (row: Row) => decodeBranded<PeerId>(row.worker);
-  return { triedWorkers: rows.map(workerOf), lostOn: lost.map(workerOf) };
 }
 
 export function nextBackoffEnd(db: Database, args: Args<"nextBackoffEnd">): number | undefined {

@@ -94,14 +94,15 @@ export function makeRuns(db: Database, task: TaskRecord, now: number, readyMax: 
       task.nextDueAt = due;
     }
     db.run(
-      `INSERT INTO runs (task, idx, state, due_at, priority, not_before, attempt, retried, lost, output_bytes,
+      `INSERT INTO runs (task, idx, state, due_at, priority, requirement, not_before, attempt, retried, lost, output_bytes,
          attempt_offset, output_truncated)
-       VALUES (?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
+       VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
       task.serial,
       index,
       state,
       due,
       plan.priority,
+      task.requirement,
     );
     task.made = index;
     countRun(task, undefined, state);

@@ -19,6 +19,7 @@ import type {
   CancelTaskResult,
   CreateTaskResult,
   DeleteTaskResult,
+  ListReadyOptions,
   ListTasksOptions,
   OutputPage,
   PromoteResult,
@@ -38,9 +39,8 @@ import {
   decodeInspection,
   decodeRun,
   decodeTask,
+  encodeCreateTask,
   encodeCursor,
-  encodeSpec,
-  planOf,
 } from "./wire.ts";
 
 export interface SqliteStoreInit {
@@ -67,9 +67,8 @@ export class SqliteStore implements Store, CredentialStore {
   }
 
   async createTask(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult> {
-    const wire = encodeSpec(spec);
-    const args = { plan: planOf(spec), spec: wire, inspection: JSON.stringify(inspection), now };
-    const answer = await this.#thread.call("createTask", args, [wire.stdin]);
+    const args = encodeCreateTask(spec, inspection, now);
+    const answer = await this.#thread.call("createTask", args, [args.spec.stdin]);
     return answer.kind === "created" ? { ...answer, task: decodeTask(answer.task, spec) } : answer;
   }
 
@@ -125,14 +124,15 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.call("promoteDue", { now, limit });
   }
 
-  async listReady(now: number, limit: number, after?: ReadyRun): Promise<readonly ReadyRun[]> {
+  async listReady(now: number, limit: number, options: ListReadyOptions = {}): Promise<readonly ReadyRun[]> {
+    const { after, except } = options;
     const position = after && {
       priority: after.spec.priority,
       dueAt: after.dueAt,
       serial: after.serial,
       index: after.index,
     };
-    const answer = await this.#thread.call("listReady", { now, limit, after: position });
+    const answer = await this.#thread.call("listReady", { now, limit, after: position, except });
     const specs = new Map(answer.specs.map(({ serial, spec }) => [serial, this.#specs.decode(serial, spec)]));
     return answer.runs.map((run) => {
       const spec = specs.get(run.serial);

@@ -11,6 +11,7 @@ import {
   type TaskRecord,
   decodeSpecWire,
   decodeTaskRecord,
+  dropRequirement,
   insertTask,
   loadTaskById,
   readRunningSince,
@@ -20,7 +21,7 @@ import {
 } from "./task-rows.ts";
 
 export function createTask(db: Database, args: CreateTaskArgs): Answer<"createTask"> {
-  const task = insertTask(db, args.plan, args.spec, args.now);
+  const task = insertTask(db, args);
   if (task === undefined) return { kind: "id-taken" };
   db.run(
     "INSERT INTO modules (digest, inspection, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -123,6 +124,7 @@ export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<
   // These are found by their state, so they cannot stay.
   db.run("DELETE FROM runs INDEXED BY runs_open WHERE task = ? AND outcome IS NULL", task.serial);
   db.run("DELETE FROM tasks WHERE serial = ?", task.serial);
+  dropRequirement(db, task);
   if (task.finishedAt === undefined) db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
   db.run("INSERT INTO graves (serial) VALUES (?)", task.serial);
   purge(db);

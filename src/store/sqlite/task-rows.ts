@@ -15,12 +15,14 @@ import {
   decodeText,
 } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
-import type { SpecWire, TaskPlan, TaskWire } from "./messages.ts";
+import type { CreateTaskArgs, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
 /** A task as its row has it. Operations change it, then `saveTask`. */
 export interface TaskRecord {
   readonly serial: number;
   readonly plan: TaskPlan;
+  /** Its number in `requirements`; 0: it requires nothing. */
+  readonly requirement: number;
   readonly createdAt: number;
   /** As it was saved last. */
   savedState: TaskState;
@@ -39,12 +41,15 @@ export interface TaskRecord {
 }
 
 /** Inserts the task. The caller saves it once its runs are made. Undefined: the id is taken. */
-export function insertTask(db: Database, plan: TaskPlan, spec: SpecWire, now: number): TaskRecord | undefined {
+export function insertTask(db: Database, args: CreateTaskArgs): TaskRecord | undefined {
+  const { plan, spec, now } = args;
   if (db.get("SELECT 1 FROM tasks WHERE id = ?", plan.id) !== undefined) return undefined;
+  const requirement = numberRequirement(db, args.requirement);
   const serial = db.insert(
     `INSERT INTO tasks (id, module, first_due_at, delay_ms, total, priority, retries, backoff_ms, retry_on,
-       output_bytes_max, created_at, state, is_cancelled, scheduled, ready, running, succeeded, failed, cancelled, made)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
+       output_bytes_max, requirement, created_at, state, is_cancelled, scheduled, ready, running, succeeded, failed,
+       cancelled, made)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
     plan.id,
     plan.module,
     plan.firstDueAt,
@@ -55,6 +60,7 @@ export function insertTask(db: Database, plan: TaskPlan, spec: SpecWire, now: nu
     plan.backoffMs,
     plan.retryOn,
     plan.outputBytesMax,
+    requirement,
     now,
   );
   db.insert(
@@ -68,6 +74,7 @@ export function insertTask(db: Database, plan: TaskPlan, spec: SpecWire, now: nu
   return {
     serial,
     plan,
+    requirement,
     createdAt: now,
     savedState: "scheduled",
     isCancelled: false,
@@ -79,6 +86,23 @@ export function insertTask(db: Database, plan: TaskPlan, spec: SpecWire, now: nu
     resultRun: undefined,
     latestRun: undefined,
   };
+}
+
+/** The number that stands for these required labels, which are numbered when they first come. */
+function numberRequirement(db: Database, labels: string): number {
+  if (labels === "") return 0;
+  const known = db.get("SELECT number FROM requirements WHERE labels = ?", labels);
+  if (known !== undefined) return decodeNumber(known.number);
+  return db.insert("INSERT INTO requirements (labels) VALUES (?)", labels);
+}
+
+/** Forgets the number when the task that had it was the last one. */
+export function dropRequirement(db: Database, task: TaskRecord): void {
+  if (task.requirement === 0) return;
+  db.run(
+    "DELETE FROM requirements WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE requirement = ?1 AND requirement > 0)",
+    task.requirement,
+  );
 }
 
 export function loadTask(db: Database, serial: number): TaskRecord | undefined {
@@ -214,6 +238,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
       retryOn: decodeText(row.retry_on),
       outputBytesMax: decodeNumber(row.output_bytes_max),
     },
+    requirement: decodeNumber(row.requirement),
     createdAt: decodeNumber(row.created_at),
     savedState: decodeBranded(row.state),
     isCancelled: decodeNumber(row.is_cancelled) !== 0,

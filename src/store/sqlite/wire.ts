@@ -4,15 +4,27 @@ import type { ModuleInspection } from "../../model/module.ts";
 import type { Outcome, RunResult } from "../../model/outcome.ts";
 import type { Attempt, Run } from "../../model/run.ts";
 import { type Task, type TaskSpec, totalRuns } from "../../model/task.ts";
+import { requirementKey } from "../../model/worker.ts";
 import type { AttemptWire, RunWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
 /** The spec in a form the thread keeps, with a copy of the stdin that the thread may take. */
-export function encodeSpec(spec: TaskSpec): SpecWire & { readonly stdin: Uint8Array<ArrayBuffer> } {
+function encodeSpec(spec: TaskSpec): SpecWire & { readonly stdin: Uint8Array<ArrayBuffer> } {
   const { stdin, submitter, ...rest } = spec;
   return { text: JSON.stringify(rest), submitter, stdin: copyBytes(stdin) };
 }
 
-export function planOf(spec: TaskSpec): TaskPlan {
+/** The stdin in it is a copy that the thread may take. */
+export function encodeCreateTask(spec: TaskSpec, inspection: ModuleInspection, now: number) {
+  return {
+    plan: planOf(spec),
+    requirement: requirementKey(spec.require),
+    spec: encodeSpec(spec),
+    inspection: JSON.stringify(inspection),
+    now,
+  };
+}
+
+function planOf(spec: TaskSpec): TaskPlan {
   return {
     id: spec.id,
     module: spec.module,

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { Database } from "../../../src/store/sqlite/database.ts";
 import { type Operations } from "../../../src/store/sqlite/messages.ts";
 import { operationsOn } from "../../../src/store/sqlite/operations.ts";
-import { encodeSpec, planOf } from "../../../src/store/sqlite/wire.ts";
+import { encodeCreateTask } from "../../../src/store/sqlite/wire.ts";
 import { INSPECTION, LOST, T0, WORKER_A, attemptEnd, bytesOf, digest, taskId, taskSpec } from "../store-samples.ts";
 
 test("finds every row by an index", () => {
@@ -34,12 +34,10 @@ function scansOf(db: Database, sql: string): readonly string[] {
 /** Calls every operation once at least, each branch that has a statement of its own. */
 function useEverything(store: Operations): void {
   const create = (id: string, changes = {}) => {
-    const spec = taskSpec(id, changes);
-    const args = { plan: planOf(spec), spec: encodeSpec(spec), inspection: JSON.stringify(INSPECTION), now: T0 };
-    store.createTask(args);
+    store.createTask(encodeCreateTask(taskSpec(id, changes), INSPECTION, T0));
   };
   const now = T0 + 100;
-  create("t", { retries: 1, repeats: 3, firstDueAt: T0 + 10, delayMs: 10 });
+  create("t", { retries: 1, require: { zone: "eu" }, repeats: 3, firstDueAt: T0 + 10, delayMs: 10 });
   store.promoteDue({ now, limit: 10 });
   const id = { task: taskId("t"), serial: 1, run: 1, attempt: 1 };
   const settle = { now, backoffJitter: 0, isBlameless: false, isSpecKnown: false };

@@ -17,9 +17,11 @@ export class SqliteHarness implements StoreHarness {
     this.#store = store;
   }
 
-  static async open(): Promise<SqliteHarness> {
+  /** `prepare` may make the file before it is opened. */
+  static async open(prepare: (path: string) => void = () => {}): Promise<SqliteHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-store-"));
     const path = join(folder, "capmesh.db");
+    prepare(path);
     return new SqliteHarness(folder, path, await SqliteStore.open({ path, log: silentLog }));
   }
 
