@@ -9,14 +9,19 @@ import type { ByteStream } from "../rpc/byte-stream.ts";
 import { Connection } from "../rpc/connection.ts";
 
 export interface AcceptInit {
-  readonly host: Host;
+  readonly host: Pick<Host, "onStream">;
   readonly gateway: Gateway;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Accepts until disposed, which says goodbye to all. */
-export async function acceptWorkers(init: AcceptInit): Promise<AsyncDisposable> {
+/** Disposing it accepts no more and says goodbye to all. */
+export interface AcceptedWorkers extends AsyncDisposable {
+  /** Those that are open. */
+  readonly connections: ReadonlySet<Connection>;
+}
+
+export async function acceptWorkers(init: AcceptInit): Promise<AcceptedWorkers> {
   const connections = new Set<Connection>();
   let isClosed = false;
   await init.host.onStream((stream, remote) => {
@@ -29,6 +34,7 @@ export async function acceptWorkers(init: AcceptInit): Promise<AsyncDisposable> 
     connection.ended.addEventListener("abort", () => connections.delete(connection), { once: true });
   });
   return {
+    connections,
     [Symbol.asyncDispose]: async () => {
       isClosed = true;
       await Promise.allSettled([...connections].map((connection) => connection.close()));

@@ -1,21 +1,18 @@
 /** A process that is a worker: dials a gateway, joins it, serves its session, and dials again when that ends. */
 import { join as joinPath } from "node:path";
-import type { PeerId } from "../base/ids.ts";
 import { WORKER_HAND_BACK_MS } from "../base/limits.ts";
 import { DataDirectory } from "../net/data-directory.ts";
-import { type DialedPeer, Dialer } from "../net/dialer.ts";
+import { Dialer } from "../net/dialer.ts";
 import { Discovery } from "../net/discovery.ts";
 import { Host } from "../net/host.ts";
 import { loadIdentity } from "../net/identity.ts";
 import { RunFolder } from "../net/run-file.ts";
 import { parseWhere } from "../net/where.ts";
-import { Connection } from "../rpc/connection.ts";
-import type { WorkerServer } from "../worker/worker-server.ts";
 import { announce } from "./announce.ts";
 import type { Powers, RunningApp } from "./app.ts";
 import type { Config } from "./config.ts";
-import { join } from "./join.ts";
 import { runningApp } from "./running.ts";
+import { serveGateway } from "./serve-gateway.ts";
 import { VERSION } from "./version.ts";
 import { openWorkerServer } from "./worker-parts.ts";
 
@@ -27,7 +24,7 @@ export async function runWorker(config: Config, powers: Powers): Promise<Running
   const data = stack.use(await openDataDirectory(config));
   const identity = await loadIdentity(data.path);
   const listen = config.listen ?? [];
-  const { namespace, mdns } = config;
+  const { namespace, mdns, secret } = config;
   const host = stack.use(await Host.start({ identity, namespace, role: "worker", listen, mdns, clock, random, log }));
   const worker = stack.use(await openWorkerServer({ config, powers, peerId: identity.peerId, folder: data.path }));
   const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace });
@@ -37,7 +34,7 @@ export async function runWorker(config: Config, powers: Powers): Promise<Running
       host,
       discovery,
       targets,
-      onConnected: (peer) => serveGateway(peer, worker, identity.peerId, config, powers),
+      onConnected: (peer) => serveGateway({ worker, workerId: identity.peerId, namespace, secret, powers }, peer),
       clock,
       random,
       log,
@@ -60,34 +57,4 @@ export async function runWorker(config: Config, powers: Powers): Promise<Running
 function openDataDirectory(config: Config): Promise<DataDirectory> {
   if (config.data !== undefined) return DataDirectory.open(config.data);
   return DataDirectory.openFirstFree(joinPath(config.dataHome, "worker"));
-}
-
-/** One connection: joins, serves the session until the connection ends, and says goodbye. */
-async function serveGateway(
-  peer: DialedPeer,
-  worker: WorkerServer,
-  workerId: PeerId,
-  config: Config,
-  powers: Powers,
-): Promise<void> {
-  const { clock } = powers;
-  const gateway = peer.remotePeerId;
-  const log = powers.log.child({ gateway });
-  await using connection = new Connection({ stream: peer.stream, clock, log });
-  const session = await join(
-    {
-      connection,
-      gateway,
-      worker: workerId,
-      namespace: config.namespace,
-      // What was given with the target itself counts most, what lies about on this machine least.
-      secret: peer.where.secret ?? config.secret ?? peer.secret,
-      state: () => worker.state(),
-      powers,
-    },
-    { signal: peer.signal },
-  );
-  log.info("joined the gateway");
-  await worker.serve(session, { signal: AbortSignal.any([peer.signal, connection.ended]) });
-  log.info("the session has ended");
 }

@@ -34,7 +34,7 @@ export interface DialedPeer {
 
 export interface DialerInit {
   readonly host: Pick<Host, "openStream">;
-  readonly discovery: Discovery;
+  readonly discovery: Pick<Discovery, "candidates" | "hunt" | "onNews" | "remember" | "secretOf">;
   /** At least one; earlier ones are preferred. */
   readonly targets: readonly Where[];
   /** Resolves when a connection that was good is over; rejects, with the reason, when the peer turned us away. */
