@@ -9,8 +9,11 @@
 # Cap'n Proto (a TCP or unix socket, for programs in any language) nobody is: there a peer has the name that its
 # credential gives, its id is "rpc:" followed by the name, and it may log in as a worker or as a client:
 #   unix socket           `none`: only the gateway's own user can open it, who may do both.
-#   TCP, on loopback      `token`: both. `join`: as a worker; as a client too where the gateway has no token, since its
-#                         HTTP API then is open to all on this machine. `none`: refused, also by an open gateway.
+#   TCP, on loopback      `token`: a client, whose session holds what the token can; a worker, if the token can `admin`.
+#                         `join`: as a worker; as a client too where the gateway has no token of its own, since its HTTP
+#                         API then is open to all on this machine. `none`: refused, also by an open gateway.
+# What a token's session gave out ends with the token, at once: calls fail with `failed` (codes `revoked`, `expired`), what
+# is pending included; a worker's connection is ended.
 # A peer barred by an operator is refused as a worker whatever it proves. A connection that has not logged in for 10 s is
 # ended, and so is, past 256 of them, the one that has waited longest; over plain Cap'n Proto it gets one refusal, and then
 # has to connect again.

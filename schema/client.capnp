@@ -3,6 +3,9 @@
 #
 # A client gets a `ClientSession` from `Bootstrap.loginClient`. It can neither offer workers nor receive offers.
 #
+# What a session can do is its grant's: `read` is to find tasks, `submit` to submit, to upload and to cancel tasks that were
+# found, `admin` all of it. Whoever submitted a task may do with it whatever `Task` has. The rest is refused: `forbidden`.
+#
 # Authority is a reference. A `Task` is the authority over that one task and may be given to somebody who holds nothing
 # else; it stands for the task as it was submitted, not for its name, which may be used again once the task is deleted.
 # Ordering: calls on one capability are begun in the order in which they were made.
@@ -26,6 +29,10 @@ interface ClientSession {
 
   upload @2 () -> (upload :Upload);
   # Begins a module that is too large for one message. At most 8 uploads are held at once.
+
+  narrow @3 (can :List(Text)) -> (session :ClientSession);
+  # A session that holds no more than `can`, of what this one holds: `read`, `submit`, `admin`. It ends when the token
+  # does by which this one was opened, and lives on when this one is dropped: hand it to somebody who may do less.
 }
 
 interface Upload {

@@ -2,15 +2,17 @@
 import { join } from "node:path";
 import { readFile } from "node:fs/promises";
 import type { Log } from "../base/log.ts";
+import { AuditLog } from "../gateway/audit.ts";
 import { Gateway } from "../gateway/gateway.ts";
 import { HttpServer } from "../gateway/http/http-server.ts";
 import type { PeerId } from "../base/ids.ts";
 import { DataDirectory } from "../net/data-directory.ts";
 import { Host } from "../net/host.ts";
 import { type Identity, loadIdentity } from "../net/identity.ts";
-import { isJoinProof, joinProof, loadSecret, makeNonce } from "../net/join-proof.ts";
+import { isJoinProof, joinProof, loadSecret, makeNonce, secretBytes } from "../net/join-proof.ts";
 import { RunFolder } from "../net/run-file.ts";
 import type { JoinVerifier } from "../gateway/admission.ts";
+import { Tokens } from "../gateway/tokens.ts";
 import { FileBlobStore } from "../store/file-blobs.ts";
 import { SqliteStore } from "../store/sqlite/sqlite-store.ts";
 import { loadAdminToken } from "./admin-token.ts";
@@ -70,12 +72,15 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   });
   stack.defer(() => gateway.close());
   stack.use(await acceptWorkers({ host, gateway, clock, log }));
-  const adminToken = await loadAdminToken(config, data.path, log);
+  const rootToken = await loadAdminToken(config, data.path, log);
+  const audit = new AuditLog({ store, clock, log });
+  stack.defer(() => audit.close());
+  const tokens = stack.use(await Tokens.open({ store, audit, rootToken, randomBytes: secretBytes, clock }));
   const gatewayPeerId = identity.peerId;
-  const plain = { gateway, gatewayPeerId, store, blobs, verifier, token: adminToken, clock, log };
+  const plain = { gateway, gatewayPeerId, store, blobs, verifier, tokens, audit, clock, log };
   const rpc = config.rpc === undefined ? undefined : await openRpcEndpoint({ ...plain, address: config.rpc });
   if (rpc !== undefined) stack.use(rpc);
-  const http = await openHttp({ config, powers, log, adminToken, store, blobs, gateway, host });
+  const http = await openHttp({ config, powers, log, tokens, audit, store, blobs, gateway, host });
   stack.use(http);
   const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace: config.namespace });
   const runFile = { peerId: identity.peerId, addrs: host.addrs(), secret };
@@ -93,7 +98,8 @@ interface HttpParts {
   readonly config: Config;
   readonly powers: Powers;
   readonly log: Log;
-  readonly adminToken: string | undefined;
+  readonly tokens: Tokens;
+  readonly audit: AuditLog;
   readonly store: SqliteStore;
   readonly blobs: FileBlobStore;
   readonly gateway: Gateway;
@@ -101,7 +107,7 @@ interface HttpParts {
 }
 
 async function openHttp(parts: HttpParts): Promise<HttpServer> {
-  const { config, powers, log, adminToken, store, blobs, gateway, host } = parts;
+  const { config, powers, log, tokens, audit, store, blobs, gateway, host } = parts;
   const tls = config.tls && {
     cert: await readFile(config.tls.cert, "utf8"),
     key: await readFile(config.tls.key, "utf8"),
@@ -119,7 +125,8 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     clock: powers.clock,
     log,
     allowHosts: config.allowHosts,
-    adminToken,
+    tokens,
+    audit,
     tls,
     version: VERSION,
   });

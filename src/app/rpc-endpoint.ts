@@ -3,7 +3,6 @@
  * workers and clients in any language. What they may do is decided by `gateway/plain-admission.ts`; here connections are
  * accepted and counted. Whatever a peer does costs its own connection, and one line of the log says why.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
 import { V7Generator } from "uuidv7";
 import type { Clock } from "../base/clock.ts";
 import { type ClusterError, disconnected, overloaded } from "../base/errors.ts";
@@ -11,9 +10,11 @@ import type { PeerId } from "../base/ids.ts";
 import { ANSWERS_UNFINISHED_MAX, RPC_CONNECTIONS_MAX, STRANGER_ANSWERS_UNFINISHED_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { JoinVerifier } from "../gateway/admission.ts";
+import type { AuditLog } from "../gateway/audit.ts";
 import { ClientSessions } from "../gateway/client-sessions.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { PlainAdmission } from "../gateway/plain-admission.ts";
+import type { Tokens } from "../gateway/tokens.ts";
 import { formatSocketAddress, listenSocket, parseSocketAddress } from "../net/socket-endpoint.ts";
 import type { ByteStream } from "../rpc/byte-stream.ts";
 import { Connection, type ConnectionStats } from "../rpc/connection.ts";
@@ -29,8 +30,9 @@ export interface RpcEndpointInit {
   readonly store: Store;
   readonly blobs: BlobStore;
   readonly verifier: JoinVerifier;
-  /** Of the HTTP API, where it has one. */
-  readonly token: string | undefined;
+  /** Those of the HTTP API. */
+  readonly tokens: Tokens;
+  readonly audit: AuditLog;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -45,7 +47,7 @@ export interface RpcEndpoint extends AsyncDisposable {
 
 /** Rejects with `failed`: code `invalid-address`, `not-loopback`, `address-in-use` or `cannot-listen`. */
 export async function openRpcEndpoint(init: RpcEndpointInit): Promise<RpcEndpoint> {
-  const { gateway, gatewayPeerId, token, clock, log } = init;
+  const { gateway, gatewayPeerId, clock, log } = init;
   const ids = new V7Generator();
   const address = parseSocketAddress(init.address);
   const isOwnUser = address.kind === "unix";
@@ -62,7 +64,6 @@ export async function openRpcEndpoint(init: RpcEndpointInit): Promise<RpcEndpoin
     sessions: gateway.sessions,
     clients,
     gateway: gatewayPeerId,
-    isToken: token === undefined ? undefined : tokenCheck(token),
   });
   const connections = new Set<Connection>();
   const accept = (stream: ByteStream): void => {
@@ -124,14 +125,4 @@ function open({ admission, isOwnUser, clock, log }: OpenInit, socket: ByteStream
     { once: true },
   );
   return connection;
-}
-
-function tokenCheck(token: string): (text: string) => boolean {
-  const expected = sha256(token);
-  // Digests have one length, so that the comparison tells nothing about the token's.
-  return (text) => timingSafeEqual(sha256(text), expected);
-}
-
-function sha256(text: string): Buffer {
-  return createHash("sha256").update(text).digest();
 }

@@ -1,5 +1,5 @@
 /**
- * Every limit of the system, in one place. Passing one is back-pressure or a refusal, never memory.
+ * Every limit of the system, in one place, which is why it is long. Passing one is back-pressure or a refusal, never memory.
  * Units are in the names: bytes, milliseconds, or a count.
  */
 
@@ -324,8 +324,6 @@ export const WASM_TABLE_ENTRIES_MAX = 100_000;
 export const GUEST_FILES_BYTES_MAX = 64 * MIB;
 export const GUEST_FILES_MAX = 10_000;
 export const GUEST_FDS_MAX = 1_024;
-/** Handles of its host's that a component holds: descriptors, streams, pollables. */
-export const GUEST_RESOURCES_MAX = 65_536;
 
 // Http.
 export const SSE_PING_EVERY_MS = 15_000;
@@ -385,6 +383,10 @@ export const GRACE_MS_DEFAULT = 30_000;
 export const TOKENS_MAX = 10_000;
 /** How long a token that has ended is still shown. */
 export const TOKEN_KEPT_AFTER_END_MS = 30 * 86_400_000;
+/** Powers that a request to narrow may name. */
+export const POWERS_NAMED_MAX = 16;
+/** Bytes of a request for a token. */
+export const TOKEN_REQUEST_BYTES_MAX = 16 * 1024;
 /** Characters of a token's label. */
 export const TOKEN_LABEL_LENGTH_MAX = 128;
 /** Entries of the audit log; the oldest go. */
@@ -393,6 +395,9 @@ export const AUDIT_ENTRIES_MAX = 1_000_000;
 export const AUDIT_PENDING_MAX = 50_000;
 /** Entries that go to the store at once. */
 export const AUDIT_BATCH_MAX = 1_000;
+/** Refusals that are written down, a second, over time; and how many at once. */
+export const AUDIT_REFUSALS_PER_SECOND = 5;
+export const AUDIT_REFUSALS_BURST = 100;
 /** Characters of an entry's detail. */
 export const AUDIT_DETAIL_LENGTH_MAX = 512;
 /** A limit per second allows this many seconds' worth at once. */

@@ -29,15 +29,16 @@ import type { RunResult } from "../model/outcome.ts";
 import type { TaskState } from "../model/task.ts";
 import {
   DIGEST_BYTES,
-  checkLength,
   decodeData,
   decodeMeasure,
   decodePairs,
   decodeText,
+  decodeTexts,
   decodeUint,
   encodeData,
   encodeDigest,
   encodePairs,
+  encodeTexts,
   invalidMessage,
 } from "./scalars.ts";
 
@@ -175,9 +176,9 @@ function decodeArguments(wire: WireSubmission, set: (field: string, text: string
     set("input", wire.arguments.run.input);
     set("difficulty", wire.arguments.run.difficulty);
   } else if (!wire.arguments._isNone) throw invalidMessage("arguments that this version does not know");
-  const args = decodeTexts(wire.args, ARGS_MAX, "arguments");
+  const args = decodeTexts(wire.args, ARGS_MAX, FIELD_BYTES_MAX, "arguments");
   if (args.length > 0) set("args", JSON.stringify(args));
-  const retryOn = decodeTexts(wire.retryOn, LABELS_MAX, "outcomes to retry on");
+  const retryOn = decodeTexts(wire.retryOn, LABELS_MAX, FIELD_BYTES_MAX, "outcomes to retry on");
   if (retryOn.length > 0) set("retryOn", JSON.stringify(retryOn));
   const env = decodePairs(wire.env, ENV_MAX, FIELD_BYTES_MAX, "environment variables");
   if (Object.keys(env).length > 0) set("env", JSON.stringify(env));
@@ -291,20 +292,4 @@ function decodeOutputLimit(limit: OutputLimit): "truncate" | "fail" {
   if (limit === OutputLimit.FAIL) return "fail";
   if (limit === OutputLimit.TRUNCATE) return "truncate";
   throw invalidMessage("an output limit that this version does not know");
-}
-
-interface TextList {
-  readonly length: number;
-  get(index: number): string;
-  set(index: number, text: string): void;
-}
-
-function encodeTexts(init: (length: number) => TextList, texts: readonly string[]): void {
-  const list = init(texts.length);
-  texts.forEach((text, index) => list.set(index, text));
-}
-
-function decodeTexts(list: TextList & Parameters<typeof checkLength>[0], lengthMax: number, name: string): string[] {
-  const length = checkLength(list, lengthMax, name);
-  return Array.from({ length }, (_, index) => decodeText(list.get(index), FIELD_BYTES_MAX, name));
 }

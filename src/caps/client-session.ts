@@ -1,5 +1,5 @@
 /** `ClientSession`, `Upload` and `Task`: what a client that was admitted holds. */
-import { CHUNK_BYTES_MAX, LABEL_LENGTH_MAX } from "../base/limits.ts";
+import { CHUNK_BYTES_MAX, LABEL_LENGTH_MAX, POWERS_NAMED_MAX } from "../base/limits.ts";
 import type { Digest } from "../base/ids.ts";
 import { ClientSession$Client, Task$Client, Upload$Client } from "../generated/client.ts";
 import { type CallOptions, type Capability, getCapability, setCapability } from "../rpc/capability.ts";
@@ -18,18 +18,21 @@ import {
   decodeData,
   decodeDigest,
   decodeText,
+  decodeTexts,
   encodeData,
   encodeDigest,
+  encodeTexts,
   invalidMessage,
 } from "./scalars.ts";
 
-const [SUBMIT, FIND, UPLOAD] = ClientSession$Client.methods;
+const [SUBMIT, FIND, UPLOAD, NARROW] = ClientSession$Client.methods;
 const [WRITE, FINISH] = Upload$Client.methods;
 const [OUTCOME, STATUS, CANCEL] = Task$Client.methods;
 /** Pointer indexes of interface fields, as `schema/client.capnp` lays them out. */
 const SUBMIT_RESULTS_TASK = 0;
 const FIND_RESULTS_TASK = 0;
 const UPLOAD_RESULTS_UPLOAD = 0;
+const NARROW_RESULTS_SESSION = 0;
 
 export interface ClientSessionTarget extends Partial<Disposable> {
   /** Resolves when the task is durable. The capability to it becomes the caller's. */
@@ -38,6 +41,8 @@ export interface ClientSessionTarget extends Partial<Disposable> {
   find(id: string): Promise<Capability>;
   /** The capability becomes the caller's. */
   upload(): Promise<Capability>;
+  /** A session with no more than the powers of these names. The capability becomes the caller's. */
+  narrow(powers: readonly string[]): Promise<Capability>;
 }
 
 export interface UploadTarget extends Partial<Disposable> {
@@ -95,6 +100,18 @@ export class ClientSessionClient implements Disposable {
     const upload = getCapability(await answer.result(), UPLOAD_RESULTS_UPLOAD);
     if (upload === undefined) throw invalidMessage("no upload");
     return new UploadClient(upload);
+  }
+
+  /** A session that can do no more than this: `read`, `submit`, `admin`. It is the caller's. */
+  async narrow(powers: readonly string[], options: CallOptions = {}): Promise<ClientSessionClient> {
+    using answer = this.capability.call(
+      NARROW,
+      (params) => encodeTexts((length) => params._initCan(length), powers),
+      options,
+    );
+    const session = getCapability(await answer.result(), NARROW_RESULTS_SESSION);
+    if (session === undefined) throw invalidMessage("no session");
+    return new ClientSessionClient(session);
   }
 
   [Symbol.dispose](): void {
@@ -171,6 +188,10 @@ export function serveClientSession(target: ClientSessionTarget): Capability {
     upload: async (_params, results) => {
       using upload = await target.upload();
       setCapability(results, UPLOAD_RESULTS_UPLOAD, upload);
+    },
+    narrow: async (params, results) => {
+      using session = await target.narrow(decodeTexts(params.can, POWERS_NAMED_MAX, LABEL_LENGTH_MAX, "powers"));
+      setCapability(results, NARROW_RESULTS_SESSION, session);
     },
     [Symbol.dispose]: () => target[Symbol.dispose]?.(),
   });

@@ -90,3 +90,24 @@ export function encodePairs(init: (length: number) => List<Pair>, record: Readon
     pair.value = value;
   });
 }
+
+interface TextList {
+  readonly length: number;
+  get(index: number): string;
+  set(index: number, text: string): void;
+}
+
+export function encodeTexts(init: (length: number) => TextList, texts: readonly string[]): void {
+  const list = init(texts.length);
+  texts.forEach((text, index) => list.set(index, text));
+}
+
+export function decodeTexts(
+  list: TextList & List<unknown>,
+  countMax: number,
+  lengthMax: number,
+  name: string,
+): string[] {
+  const length = checkLength(list, countMax, name);
+  return Array.from({ length }, (_, index) => decodeText(list.get(index), lengthMax, name));
+}

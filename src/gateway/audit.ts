@@ -3,11 +3,19 @@
  * in order, behind what they speak of; nobody waits for them.
  */
 import type { Clock } from "../base/clock.ts";
-import { AUDIT_BATCH_MAX, AUDIT_DETAIL_LENGTH_MAX, AUDIT_PENDING_MAX, CLOCK_CHECK_EVERY_MS } from "../base/limits.ts";
+import {
+  AUDIT_REFUSALS_BURST,
+  AUDIT_REFUSALS_PER_SECOND,
+  AUDIT_BATCH_MAX,
+  AUDIT_DETAIL_LENGTH_MAX,
+  AUDIT_PENDING_MAX,
+  CLOCK_CHECK_EVERY_MS,
+} from "../base/limits.ts";
 import { sleep } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { AuditEntry, StoredAuditEntry } from "../model/audit.ts";
 import type { CredentialStore } from "../store/credential-store.ts";
+import { Rate } from "./rate.ts";
 
 export interface AuditLogInit {
   readonly store: CredentialStore;
@@ -21,9 +29,18 @@ export class AuditLog {
   #lost = 0;
   #writing: Promise<void> | undefined;
   readonly #closing = new AbortController();
+  readonly #refusals: Rate;
 
   constructor(init: AuditLogInit) {
     this.#init = init;
+    const nowMs = init.clock.monotonicMs();
+    this.#refusals = new Rate({ perMs: AUDIT_REFUSALS_PER_SECOND / 1_000, burst: AUDIT_REFUSALS_BURST, nowMs });
+  }
+
+  /** As `record`, for what somebody was refused: a flood of these is not to drive out everything else. */
+  recordRefusal(actor: string, subject: string, detail: string): void {
+    const waitMs = this.#refusals.take(1, this.#init.clock.monotonicMs());
+    if (waitMs === 0) this.record({ actor, action: "refused", subject, detail });
   }
 
   record({

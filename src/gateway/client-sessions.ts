@@ -6,24 +6,23 @@
  * What is held of these keeps its connection from being a stranger's.
  */
 import type { Clock } from "../base/clock.ts";
-import { ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
+import { powerWords } from "../api/endpoints.ts";
+import { ClusterError, disconnected, failed, overloaded, toClusterError } from "../base/errors.ts";
 import { type Digest, type PeerId, parseTaskId } from "../base/ids.ts";
 import { INSPECTIONS_AT_ONCE_MAX, UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { SubmittedForm, TaskStatus } from "../caps/client-codec.ts";
-import {
-  type ClientSessionTarget,
-  type TaskTarget,
-  serveClientSession,
-  serveTask,
-  serveUpload,
-} from "../caps/client-session.ts";
+import { type TaskTarget, serveClientSession, serveTask, serveUpload } from "../caps/client-session.ts";
 import type { ModuleInspection } from "../model/module.ts";
+import { POWERS, type Power } from "../model/token.ts";
 import { type Task, completions, progress, totalRuns } from "../model/task.ts";
 import type { Capability } from "../rpc/capability.ts";
+import { revocable } from "../rpc/revoke.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
+import type { AuditLog } from "./audit.ts";
 import type { EventHub } from "./events.ts";
+import type { Grant } from "./grant.ts";
 import { Semaphore } from "./http/semaphore.ts";
 import { type SubmitContext, acceptForm } from "./http/submit.ts";
 import type { ModulePins } from "./module-pins.ts";
@@ -41,6 +40,7 @@ export interface ClientSessionsInit {
   readonly tasks: TaskService;
   readonly events: EventHub;
   readonly readiness: Readiness;
+  readonly audit: AuditLog;
   readonly clock: Clock;
   readonly log: Log;
   /** A new UUID, version 7, as text. */
@@ -49,8 +49,8 @@ export interface ClientSessionsInit {
 
 export interface ClientInit {
   readonly client: PeerId;
-  /** Whose its tasks are (`model/submitter.ts`). */
-  readonly submitter: string;
+  /** What its session holds, and what of it is taken back. */
+  readonly grant: Grant;
   readonly address: string;
   /** Of its connection. */
   readonly visit: Visit;
@@ -78,18 +78,13 @@ export class ClientSessions implements AsyncDisposable {
     this.#ends = new TaskEnds(init);
   }
 
-  /** A session of a client that was admitted. The capability becomes the caller's. */
-  open({ client, submitter, address, visit }: ClientInit): Capability {
+  /** A session of a client that was admitted, with what its grant allows. The capability becomes the caller's. */
+  open({ client, grant, address, visit }: ClientInit): Capability {
     if (this.#closing.signal.aborted) throw overloaded("the gateway is closing", { code: "not-ready" });
     this.#init.log.info("a client has logged in", { client, address });
-    const membership = visit.join();
-    const target: ClientSessionTarget = {
-      submit: (form) => this.#submit(form, submitter, visit),
-      find: (id) => this.#find(id, visit),
-      upload: () => this.#upload(visit),
-      [Symbol.dispose]: () => membership[Symbol.dispose](),
-    };
-    return serveClientSession(target);
+    const can = powerWords(grant.authority.can);
+    this.#init.audit.record({ actor: grant.actor, action: "session.opened", subject: client, detail: `can ${can}` });
+    return this.#serveSession(client, grant, visit);
   }
 
   /** Everybody who waits for an outcome is told so; resolves when ended uploads have left nothing behind. Idempotent. */
@@ -102,33 +97,77 @@ export class ClientSessions implements AsyncDisposable {
     return this.close();
   }
 
+  #serveSession(client: PeerId, grant: Grant, visit: Visit): Capability {
+    return lend(grant, (onDropped) => {
+      const membership = visit.join();
+      return serveClientSession({
+        submit: (form) => this.#submit(form, grant, visit),
+        find: (id) => this.#find(id, grant, visit),
+        upload: () => this.#upload(grant, visit),
+        narrow: (names) => this.#narrow(names, client, grant, visit),
+        [Symbol.dispose]: () => {
+          onDropped();
+          membership[Symbol.dispose]();
+        },
+      });
+    });
+  }
+
   #submit(
     form: SubmittedForm,
-    submitter: string,
+    grant: Grant,
     visit: Visit,
   ): Promise<{ readonly task: Capability; readonly id: string }> {
     return this.#answer(async () => {
+      this.#requirePower(grant, "submit", "submit");
       this.#requireReady();
+      grant.beginSubmit();
+      grant.spendBytes(form.moduleBytes?.length ?? 0);
       await using module = form.moduleBytes && (await this.#init.blobs.create());
       if (form.moduleBytes !== undefined) await module?.write(form.moduleBytes);
       const { texts, stdin } = form;
       const received = { texts, stdinFile: stdin, module, errors: [] };
-      const task = await acceptForm(this.#submitContext(submitter), received, this.#inspections);
-      return { task: this.#serveTask(task, visit), id: task.spec.id };
+      const task = await acceptForm(this.#submitContext(grant), received, this.#inspections);
+      const { id } = task.spec;
+      this.#init.audit.record({ actor: grant.actor, action: "task.submitted", subject: id });
+      // Whoever submits a task holds it, whatever else he may do.
+      return { task: this.#serveTask(task, grant, visit, { canCancel: true }), id };
     });
   }
 
-  #find(text: string, visit: Visit): Promise<Capability> {
+  #find(text: string, grant: Grant, visit: Visit): Promise<Capability> {
     return this.#answer(async () => {
+      this.#requirePower(grant, "read", "find");
       const id = parseTaskId(text);
       const task = id && (await this.#init.store.getTask(id));
       if (task === undefined) throw noSuchTask(text);
-      return this.#serveTask(task, visit);
+      return this.#serveTask(task, grant, visit, { canCancel: grant.can("submit") });
     });
   }
 
-  #upload(visit: Visit): Promise<Capability> {
+  #narrow(names: readonly string[], client: PeerId, grant: Grant, visit: Visit): Promise<Capability> {
     return this.#answer(async () => {
+      grant.ended.throwIfAborted();
+      const unknown = names.find((name) => !POWERS.some((power) => power === name));
+      if (unknown !== undefined) {
+        const shown = JSON.stringify(unknown.slice(0, 40));
+        throw failed(`${shown} is no power; there are ${POWERS.join(", ")}`, { code: "invalid-field" });
+      }
+      const narrower = grant.narrow(POWERS.filter((power) => names.includes(power)));
+      const can = powerWords(narrower.authority.can);
+      this.#init.audit.record({
+        actor: grant.actor,
+        action: "session.narrowed",
+        subject: client,
+        detail: `can ${can}`,
+      });
+      return this.#serveSession(client, narrower, visit);
+    });
+  }
+
+  #upload(grant: Grant, visit: Visit): Promise<Capability> {
+    return this.#answer(async () => {
+      this.#requirePower(grant, "submit", "upload");
       this.#requireReady();
       const count = this.#uploads.get(visit) ?? 0;
       if (count >= UPLOADS_PER_CLIENT_MAX) {
@@ -140,33 +179,43 @@ export class ClientSessions implements AsyncDisposable {
         release();
         throw error;
       });
-      const membership = visit.join();
       const upload = new ModuleUpload({
         ...this.#init,
         writer,
         inspections: this.#inspections,
         hold: (digest, inspection) => this.#hold(digest, inspection),
       });
-      return serveUpload({
-        write: (bytes) => this.#answer(() => upload.write(bytes)),
-        finish: () => this.#answer(() => upload.finish()),
-        [Symbol.dispose]: () => {
-          membership[Symbol.dispose]();
-          this.#leave(upload[Symbol.asyncDispose]().finally(release));
-        },
+      return lend(grant, (onDropped) => {
+        const membership = visit.join();
+        return serveUpload({
+          write: (bytes) => {
+            grant.spendBytes(bytes.length);
+            return this.#answer(() => upload.write(bytes));
+          },
+          finish: () => this.#answer(() => upload.finish()),
+          [Symbol.dispose]: () => {
+            onDropped();
+            membership[Symbol.dispose]();
+            this.#leave(upload[Symbol.asyncDispose]().finally(release));
+          },
+        });
       });
     });
   }
 
-  #serveTask({ spec: { id }, serial }: Task, visit: Visit): Capability {
-    const membership = visit.join();
+  #serveTask(
+    { spec: { id }, serial }: Task,
+    grant: Grant,
+    visit: Visit,
+    { canCancel }: { readonly canCancel: boolean },
+  ): Capability {
     const current = async (): Promise<Task> => {
       const task = await this.#init.store.getTask(id);
       // The name may be another task's by now.
       if (task?.serial !== serial) throw noSuchTask(id);
       return task;
     };
-    const target: TaskTarget = {
+    const target: Omit<TaskTarget, typeof Symbol.dispose> = {
       status: () => this.#answer(async () => this.#statusOf(await current())),
       outcome: ({ signal }) =>
         this.#answer(async () => {
@@ -177,15 +226,27 @@ export class ClientSessions implements AsyncDisposable {
         }),
       cancel: () =>
         this.#answer(async () => {
+          if (!canCancel) this.#requirePower(grant, "submit", id);
           await current();
           const result = await this.#init.tasks.cancel(id, "cancelled by request");
           if (result.kind === "no-such-task") throw noSuchTask(id);
-          if (result.kind === "cancelled") return this.#statusOf(result.task);
+          if (result.kind === "cancelled") {
+            this.#init.audit.record({ actor: grant.actor, action: "task.cancelled", subject: id });
+            return this.#statusOf(result.task);
+          }
           throw failed(`the task ${id} has finished (${result.task.state})`, { code: "already-finished" });
         }),
-      [Symbol.dispose]: () => membership[Symbol.dispose](),
     };
-    return serveTask(target);
+    return lend(grant, (onDropped) => {
+      const membership = visit.join();
+      return serveTask({
+        ...target,
+        [Symbol.dispose]: () => {
+          onDropped();
+          membership[Symbol.dispose]();
+        },
+      });
+    });
   }
 
   #statusOf(task: Task): TaskStatus {
@@ -207,8 +268,8 @@ export class ClientSessions implements AsyncDisposable {
     };
   }
 
-  #submitContext(submitter: string): SubmitContext {
-    return { ...this.#init, submitter, pinned: (digest) => this.#modules.get(digest)?.inspection };
+  #submitContext(grant: Grant): SubmitContext {
+    return { ...this.#init, grant, pinned: (digest) => this.#modules.get(digest)?.inspection };
   }
 
   /** The module may be named by submissions until this is disposed. */
@@ -231,6 +292,11 @@ export class ClientSessions implements AsyncDisposable {
     this.#leftOvers.add(done);
   }
 
+  #requirePower(grant: Grant, power: Power, subject: string): void {
+    if (!grant.can(power)) this.#init.audit.recordRefusal(grant.actor, subject, `needs ${power}`);
+    grant.require(power);
+  }
+
   #requireReady(): void {
     const reason = this.#init.readiness.notReadyBecause();
     if (reason !== undefined) throw overloaded(`the gateway takes no work now: ${reason}`, { code: "not-ready" });
@@ -247,6 +313,20 @@ export class ClientSessions implements AsyncDisposable {
       throw failed("something went wrong in the gateway; its log says what", { code: "internal" });
     }
   }
+}
+
+/**
+ * A capability that is taken back as soon as the grant ends. `make` gets what to call when nobody holds the capability
+ * any more.
+ */
+function lend(grant: Grant, make: (onDropped: () => void) => Capability): Capability {
+  if (grant.token === undefined) return make(() => {});
+  grant.ended.throwIfAborted();
+  const onEnded = (): void => lent.revoke(toClusterError(grant.ended.reason));
+  using own = make(() => grant.ended.removeEventListener("abort", onEnded));
+  const lent = revocable(own);
+  grant.ended.addEventListener("abort", onEnded, { once: true });
+  return lent.capability;
 }
 
 const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed"]);

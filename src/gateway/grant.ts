@@ -48,12 +48,18 @@ export class Grant {
     if (!this.can(power)) throw forbidden(this.authority.can, power);
   }
 
-  /** Counts one submission, of so many bytes. Throws `overloaded`, code `rate-limited`, with when to come back. */
-  takeSubmit(bytes: number): void {
+  /** Counts one submission. Throws `overloaded`, code `rate-limited`, with when to come back. */
+  beginSubmit(): void {
     const nowMs = this.#clock.monotonicMs();
-    const { submits, bytes: byBytes } = this.#rates;
-    const waitMs = Math.max(submits?.take(1, nowMs) ?? 0, byBytes?.take(bytes, nowMs) ?? 0);
+    const { submits, bytes } = this.#rates;
+    // Of bytes it is known only afterwards how many there were: whoever has spent too many waits with the next.
+    const waitMs = Math.max(bytes?.take(0, nowMs) ?? 0, submits?.take(1, nowMs) ?? 0);
     if (waitMs > 0) throw rateLimited(waitMs);
+  }
+
+  /** Counts what a submission or an upload has brought. */
+  spendBytes(count: number): void {
+    this.#rates.bytes?.spend(count, this.#clock.monotonicMs());
   }
 
   /** The same authority without what `can` leaves out, within the same limits. It ends with this one. */

@@ -7,7 +7,7 @@
  * and nothing is written about them.
  */
 import type { Clock } from "../base/clock.ts";
-import { disconnected, failed } from "../base/errors.ts";
+import { disconnected, failed, toClusterError } from "../base/errors.ts";
 import { type PeerId, parseRpcName } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import {
@@ -17,14 +17,15 @@ import {
   type Verdict,
   serveBootstrap,
 } from "../caps/bootstrap.ts";
-import { ADMIN_TOKEN_SUBMITTER } from "../model/submitter.ts";
 import type { WorkerState } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { Store } from "../store/store.ts";
 import { type JoinVerifier, barredMessage, openSession } from "./admission.ts";
 import type { ClientSessions } from "./client-sessions.ts";
+import { Grant } from "./grant.ts";
 import { storeTrouble } from "./store-trouble.ts";
 import { type Newcomer, Strangers, type Visit } from "./strangers.ts";
+import type { Tokens } from "./tokens.ts";
 import type { WorkerSessions } from "./worker-sessions.ts";
 
 export interface PlainAdmissionInit {
@@ -34,8 +35,7 @@ export interface PlainAdmissionInit {
   readonly verifier: JoinVerifier;
   /** This gateway, as its proofs name it. */
   readonly gateway: PeerId;
-  /** Whether a text is the API's token, decided in a time that does not tell how much of it is right. Undefined: there is none. */
-  readonly isToken?: ((text: string) => boolean) | undefined;
+  readonly tokens: Tokens;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -51,7 +51,7 @@ export interface PlainStranger extends Newcomer {
 type Role = "worker" | "client";
 
 type Check =
-  | { readonly isAdmitted: true; readonly id: PeerId; readonly proof: Uint8Array }
+  | { readonly isAdmitted: true; readonly id: PeerId; readonly proof: Uint8Array; readonly grant: Grant }
   | { readonly isAdmitted: false; readonly reason: string };
 
 const NO_PROOF = new Uint8Array(0);
@@ -112,6 +112,7 @@ class Lobby implements BootstrapTarget {
       return { kind: "refused", reason: this.#refuse("worker", credential, barredMessage(id)) };
     }
     const session = openSession(sessions, { peer: { id, address }, state, ended, visit: this.#visit });
+    this.#endWith(check.grant);
     this.#stranger.onAdmitted();
     return { kind: "admitted", session, proof };
   }
@@ -121,11 +122,9 @@ class Lobby implements BootstrapTarget {
     if (!check.isAdmitted) {
       throw failed(this.#refuse("client", credential, check.reason), { code: "refused" });
     }
-    const { id, proof } = check;
-    // A token is known to the gateway; without one there is only the name that the client has given itself.
-    const submitter = credential.kind === "token" ? ADMIN_TOKEN_SUBMITTER : id;
+    const { id, proof, grant } = check;
     const { address } = this.#stranger;
-    const session = this.#init.clients.open({ client: id, submitter, address, visit: this.#visit });
+    const session = this.#init.clients.open({ client: id, grant, address, visit: this.#visit });
     this.#stranger.onAdmitted();
     return { session, proof };
   }
@@ -139,6 +138,15 @@ class Lobby implements BootstrapTarget {
     return reason;
   }
 
+  /** A worker's session is its connection's: it has no capabilities that could be taken back one by one. */
+  #endWith(grant: Grant): void {
+    if (grant.token === undefined) return;
+    const onEnded = (): void => this.#stranger.abort(toClusterError(grant.ended.reason));
+    grant.ended.addEventListener("abort", onEnded, { once: true });
+    const { ended } = this.#stranger;
+    ended.addEventListener("abort", () => grant.ended.removeEventListener("abort", onEnded), { once: true });
+  }
+
   /** Takes the nonce, whatever comes of it. */
   #check(role: Role, credential: Credential): Check {
     const gatewayNonce = this.#nonce;
@@ -150,21 +158,32 @@ class Lobby implements BootstrapTarget {
     }
     switch (credential.kind) {
       case "none":
-        if (this.#stranger.isOwnUser) return { isAdmitted: true, id, proof: NO_PROOF };
+        if (this.#stranger.isOwnUser) return { isAdmitted: true, id, proof: NO_PROOF, grant: this.#ownGrant(id) };
         return refused("over TCP a peer proves the join secret or sends a token; over a unix socket it needs neither");
       case "token":
-        if (this.#init.isToken === undefined) {
-          return refused("this gateway has no token: start it with CAPMESH_ADMIN_TOKEN, or prove the join secret");
-        }
-        return this.#init.isToken(credential.token)
-          ? { isAdmitted: true, id, proof: NO_PROOF }
-          : refused("the token is not valid here");
+        return this.#checkToken(role, id, credential.token);
       case "join":
-        if (role === "client" && this.#init.isToken !== undefined) {
+        if (role === "client" && this.#init.tokens.hasRoot) {
           return refused("the join secret admits workers only, since this gateway has a token for clients");
         }
         return this.#checkProof(role, id, credential, gatewayNonce);
     }
+  }
+
+  /** Of somebody who needs no token, and whom nobody can take it from. */
+  #ownGrant(id: PeerId): Grant {
+    return new Grant({ actor: id, can: ["admin"], limits: {} }, this.#init.clock);
+  }
+
+  #checkToken(role: Role, id: PeerId, text: string): Check {
+    const recognition = this.#init.tokens.recognise(text);
+    if (recognition.kind === "ended") return refused(`the token is ${recognition.state}`);
+    if (recognition.kind === "unknown") return refused("the token is not valid here");
+    const { grant } = recognition;
+    if (role === "worker" && !grant.can("admin")) {
+      return refused("a worker needs a token that can admin, or proves the join secret");
+    }
+    return { isAdmitted: true, id, proof: NO_PROOF, grant };
   }
 
   #checkProof(
@@ -175,7 +194,7 @@ class Lobby implements BootstrapTarget {
   ): Check {
     if (gatewayNonce === undefined) return refused("a proof is for a nonce: call challenge before each login");
     const own = this.#init.verifier.verify({ role, worker: id, gatewayNonce, workerNonce, proof });
-    if (own !== undefined) return { isAdmitted: true, id, proof: own };
+    if (own !== undefined) return { isAdmitted: true, id, proof: own, grant: this.#ownGrant(id) };
     return refused("wrong join secret, or a proof not made as schema/bootstrap.capnp says");
   }
 }

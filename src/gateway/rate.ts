@@ -23,17 +23,24 @@ export class Rate {
   }
 
   /**
-   * Draws `amount`; returns 0. If there is not that much, draws nothing and returns the milliseconds until there will
-   * be. More than the bucket can hold is let through when it is full, and then paid for in advance.
+   * Draws `amount`, at most the burst; returns 0. If there is not that much, draws nothing and returns the milliseconds
+   * until there will be.
    */
   take(amount: number, nowMs: number): number {
+    this.#fill(nowMs);
+    if (this.#level < amount) return Math.ceil((amount - this.#level) / this.#perMs);
+    this.#level -= amount;
+    return 0;
+  }
+
+  /** Draws `amount`, whatever is there: what is missing has to flow in before anything else can be taken. */
+  spend(amount: number, nowMs: number): void {
+    this.#fill(nowMs);
+    this.#level -= amount;
+  }
+
+  #fill(nowMs: number): void {
     this.#level = Math.min(this.#burst, this.#level + Math.max(0, nowMs - this.#atMs) * this.#perMs);
     this.#atMs = nowMs;
-    const needed = Math.min(amount, this.#burst);
-    if (this.#level >= needed) {
-      this.#level -= amount;
-      return 0;
-    }
-    return Math.ceil((needed - this.#level) / this.#perMs);
   }
 }

@@ -8,7 +8,6 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { Clock, Timer } from "../base/clock.ts";
 import { type ClusterError, failed, overloaded } from "../base/errors.ts";
 import { CLOCK_CHECK_EVERY_MS, TOKENS_MAX, TOKEN_KEPT_AFTER_END_MS } from "../base/limits.ts";
-import type { Log } from "../base/log.ts";
 import {
   type Authority,
   type Excess,
@@ -33,11 +32,12 @@ export interface TokensInit {
   /** Unguessable. */
   readonly randomBytes: (length: number) => Uint8Array;
   readonly clock: Clock;
-  readonly log: Log;
 }
 
-export interface MintInit extends Authority {
+export interface MintInit extends Omit<Authority, "expiresAt"> {
   readonly label: string;
+  /** Undefined: as long as the token that it is made with. */
+  readonly lifetimeMs?: number | undefined;
 }
 
 export type MintResult =
@@ -110,14 +110,16 @@ export class Tokens implements Disposable {
 
   /** Oldest first; ended ones for a while too. */
   list(): readonly Token[] {
-    return Array.from(this.#held.values(), ({ token: { secretHash: _, ...token } }) => token);
+    return Array.from(this.#held.values(), ({ token }) => withoutSecret(token));
   }
 
   /**
    * Makes a token that is no wider than `by`. Durable when it resolves. Rejects as the store does, or with `overloaded`,
    * code `too-many-tokens`.
    */
-  async mint(by: Grant, { label, can, limits, expiresAt }: MintInit): Promise<MintResult> {
+  async mint(by: Grant, { label, can, limits, lifetimeMs }: MintInit): Promise<MintResult> {
+    const createdAt = this.#init.clock.now();
+    const expiresAt = lifetimeMs === undefined ? by.authority.expiresAt : createdAt + lifetimeMs;
     const excess = excessOf({ can, limits, expiresAt }, by.authority);
     if (excess.length > 0) return { kind: "too-wide", excess };
     if (this.#held.size >= TOKENS_MAX) {
@@ -128,7 +130,6 @@ export class Tokens implements Disposable {
     const { store, audit, clock, randomBytes } = this.#init;
     const id = this.#makeId();
     const secret = Buffer.from(randomBytes(SECRET_BYTES)).toString("base64url");
-    const createdAt = clock.now();
     const token: Token = { id, label, can, limits, createdAt, expiresAt, createdBy: by.actor, parent: by.token };
     const stored = { ...token, secretHash: sha256(secret) };
     await store.createToken(stored);
@@ -214,6 +215,10 @@ export class Tokens implements Disposable {
       if (id !== undefined && !this.#held.has(id)) return id;
     }
   }
+}
+
+function withoutSecret({ secretHash: _hidden, ...token }: StoredToken): Token {
+  return token;
 }
 
 function sha256(text: string): Buffer {

@@ -135,6 +135,58 @@ export class ClientSession_Upload$Results$Promise {
         return await this.pipeline.struct();
     }
 }
+export class ClientSession_Narrow$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "narrow$Params",
+        id: "9c22a25e34708d5c",
+        size: new $.ObjectSize(0, 1),
+    };
+    _adoptCan(value: $.Orphan<$.List<string>>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownCan(): $.Orphan<$.List<string>> {
+        return $.utils.disown(this.can);
+    }
+    get can(): $.List<string> {
+        return $.utils.getList(0, $.TextList, this);
+    }
+    _hasCan(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initCan(length: number): $.List<string> {
+        return $.utils.initList(0, $.TextList, length, this);
+    }
+    set can(value: $.List<string>) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    toString(): string { return "ClientSession_Narrow$Params_" + super.toString(); }
+}
+export class ClientSession_Narrow$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "narrow$Results",
+        id: "e3bee0528469e7c2",
+        size: new $.ObjectSize(0, 1),
+    };
+    get session(): ClientSession$Client {
+        return new ClientSession$Client($.utils.getInterfaceClientOrNullAt(0, this));
+    }
+    set session(value: ClientSession$Client) {
+        $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+    }
+    toString(): string { return "ClientSession_Narrow$Results_" + super.toString(); }
+}
+export class ClientSession_Narrow$Results$Promise {
+    pipeline: $.Pipeline<any, any, ClientSession_Narrow$Results>;
+    constructor(pipeline: $.Pipeline<any, any, ClientSession_Narrow$Results>) {
+        this.pipeline = pipeline;
+    }
+    getSession(): ClientSession$Client {
+        return new ClientSession$Client(this.pipeline.getPipeline(ClientSession, 0).client());
+    }
+    async promise(): Promise<ClientSession_Narrow$Results> {
+        return await this.pipeline.struct();
+    }
+}
 export class ClientSession$Client {
     client: $.Client;
     static readonly interfaceId: bigint = 0xa14ee9fffb24ac99n;
@@ -144,7 +196,8 @@ export class ClientSession$Client {
     static readonly methods: [
         $.Method<ClientSession_Submit$Params, ClientSession_Submit$Results>,
         $.Method<ClientSession_Find$Params, ClientSession_Find$Results>,
-        $.Method<ClientSession_Upload$Params, ClientSession_Upload$Results>
+        $.Method<ClientSession_Upload$Params, ClientSession_Upload$Results>,
+        $.Method<ClientSession_Narrow$Params, ClientSession_Narrow$Results>
     ] = [
         {
             ParamsClass: ClientSession_Submit$Params,
@@ -169,6 +222,14 @@ export class ClientSession$Client {
             methodId: 2,
             interfaceName: "client.capnp:ClientSession",
             methodName: "upload"
+        },
+        {
+            ParamsClass: ClientSession_Narrow$Params,
+            ResultsClass: ClientSession_Narrow$Results,
+            interfaceId: ClientSession$Client.interfaceId,
+            methodId: 3,
+            interfaceName: "client.capnp:ClientSession",
+            methodName: "narrow"
         }
     ];
     /**
@@ -208,12 +269,26 @@ export class ClientSession$Client {
         const pipeline = new $.Pipeline(ClientSession_Upload$Results, answer);
         return new ClientSession_Upload$Results$Promise(pipeline);
     }
+    /**
+* A session that holds no more than `can`, of what this one holds: `read`, `submit`, `admin`. It ends when the token
+* does by which this one was opened, and lives on when this one is dropped: hand it to somebody who may do less.
+*
+*/
+    narrow(paramsFunc?: (params: ClientSession_Narrow$Params) => void): ClientSession_Narrow$Results$Promise {
+        const answer = this.client.call({
+            method: ClientSession$Client.methods[3],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(ClientSession_Narrow$Results, answer);
+        return new ClientSession_Narrow$Results$Promise(pipeline);
+    }
 }
 $.Registry.register(ClientSession$Client.interfaceId, ClientSession$Client);
 export interface ClientSession$Server$Target {
     submit(params: ClientSession_Submit$Params, results: ClientSession_Submit$Results): Promise<void>;
     find(params: ClientSession_Find$Params, results: ClientSession_Find$Results): Promise<void>;
     upload(params: ClientSession_Upload$Params, results: ClientSession_Upload$Results): Promise<void>;
+    narrow(params: ClientSession_Narrow$Params, results: ClientSession_Narrow$Results): Promise<void>;
 }
 export class ClientSession$Server extends $.Server {
     readonly target: ClientSession$Server$Target;
@@ -230,6 +305,10 @@ export class ClientSession$Server extends $.Server {
             {
                 ...ClientSession$Client.methods[2],
                 impl: target.upload
+            },
+            {
+                ...ClientSession$Client.methods[3],
+                impl: target.narrow
             }
         ]);
         this.target = target;

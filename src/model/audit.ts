@@ -11,6 +11,7 @@ export const AUDIT_ACTIONS = [
   "task.cancelled",
   "task.deleted",
   "task.retried",
+  "module.stored",
   "worker.admitted",
   "worker.barred",
   "worker.drained",

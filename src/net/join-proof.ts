@@ -33,6 +33,11 @@ const CONTEXT: Readonly<Record<JoinRole, string>> = {
   gateway: "capmesh/join/1/gateway",
 };
 
+/** Bytes that nobody can guess. */
+export function secretBytes(length: number): Uint8Array {
+  return randomBytes(length);
+}
+
 export function makeNonce(): Uint8Array {
   return randomBytes(NONCE_BYTES);
 }

@@ -8,7 +8,7 @@ import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { SqliteHarness } from "../store/sqlite/sqlite-harness.ts";
 
-const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
 const READER: MintInit = { label: "reader", can: ["read"], limits: {} };
 
 class TokensHarness implements AsyncDisposable {
@@ -43,7 +43,6 @@ class TokensHarness implements AsyncDisposable {
       rootToken,
       randomBytes,
       clock,
-      log: silentLog,
     });
     return this.tokens;
   }
@@ -85,7 +84,7 @@ test("recognises a token that it made, over a restart too, and no other", async 
   expect(grantOf(tokens, text)).toMatchObject({ actor: `token:${token.id}`, authority: { can: ["read"] } });
   const wrong = `${text.slice(0, -1)}${text.endsWith("A") ? "B" : "A"}`;
   for (const other of [wrong, "", "cm_", token.id, text.slice(0, -1), `${text}A`]) {
-    expect(tokens.recognise(other), other).toEqual({ kind: "unknown" });
+    expect([other, tokens.recognise(other)]).toEqual([other, { kind: "unknown" }]);
   }
 });
 
@@ -109,22 +108,23 @@ test("the gateway's own token can do everything, and is not listed", async () =>
 test("a token makes only narrower ones", async () => {
   await using harness = await TokensHarness.open();
   const tokens = await harness.start();
-  const now = harness.clock.now();
   const limits = { submitsPerSecond: 5 };
-  const { text } = await mint(tokens, tokens.local, { can: ["submit"], limits, expiresAt: now + DAY_MS });
+  const { text } = await mint(tokens, tokens.local, { can: ["submit"], limits, lifetimeMs: HOUR_MS });
   const parent = grantOf(tokens, text);
   const wide = await tokens.mint(parent, {
     label: "",
     can: ["submit", "admin"],
     limits: {},
-    expiresAt: now + DAY_MS + 1,
+    lifetimeMs: HOUR_MS + 1,
   });
   expect(wide.kind === "too-wide" && wide.excess.map(({ field }) => field)).toEqual(["can", "for", "submitsPerSecond"]);
   const narrow = await mint(tokens, parent, {
     can: ["submit"],
     limits: { submitsPerSecond: 1 },
-    expiresAt: now + 1_000,
+    lifetimeMs: 1_000,
   });
+  const unsaid = await mint(tokens, parent, { can: ["submit"], limits });
+  expect(unsaid.token.expiresAt).toBe(parent.authority.expiresAt);
   expect(narrow.token).toMatchObject({ createdBy: parent.actor, parent: parent.token });
 });
 
@@ -155,9 +155,9 @@ test("revoking a token ends it and all that came of it at once, and for good", a
 test("a token expires by the wall clock, though nobody asks for it, and ends what was given out on it", async () => {
   await using harness = await TokensHarness.open();
   const tokens = await harness.start();
-  const { text, token } = await mint(tokens, tokens.local, { expiresAt: harness.clock.now() + DAY_MS });
+  const { text, token } = await mint(tokens, tokens.local, { lifetimeMs: HOUR_MS });
   const grant = grantOf(tokens, text);
-  harness.clock.advance(DAY_MS - 1);
+  harness.clock.advance(HOUR_MS - 1);
   expect(grant.ended.aborted).toBe(false);
   harness.clock.advance(1);
   expect(grant.ended.reason).toMatchObject({ code: "expired" });
@@ -183,11 +183,23 @@ test("a grant holds its rates, together with those that it was narrowed to", asy
   const grant = grantOf(tokens, text);
   const narrower = grant.narrow(["submit", "admin"]);
   expect(narrower.can("admin")).toBe(false);
-  grant.takeSubmit(0);
-  narrower.takeSubmit(0);
-  expect(() => grant.takeSubmit(0)).toThrowError(
+  grant.beginSubmit();
+  narrower.beginSubmit();
+  expect(() => grant.beginSubmit()).toThrow(
     expect.objectContaining({ type: "overloaded", code: "rate-limited", retryAfterMs: 5_000 }),
   );
   harness.clock.advance(5_000);
-  grant.takeSubmit(0);
+  grant.beginSubmit();
+});
+
+test("who has brought too many bytes waits until the time allows them", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const { text } = await mint(tokens, tokens.local, { can: ["submit"], limits: { bytesPerHour: 3_600 } });
+  const grant = grantOf(tokens, text);
+  grant.beginSubmit();
+  grant.spendBytes(3_610);
+  expect(() => grant.beginSubmit()).toThrow(expect.objectContaining({ retryAfterMs: 10_000 }));
+  harness.clock.advance(10_000);
+  grant.beginSubmit();
 });

@@ -19,6 +19,7 @@ import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { Member, WorkerView } from "../../src/model/worker.ts";
 import { FileBlobStore } from "../../src/store/file-blobs.ts";
+import { TestAccess } from "./test-access.ts";
 import { SqliteStore } from "../../src/store/sqlite/sqlite-store.ts";
 import type { OutputStream } from "../../src/model/output.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -26,12 +27,11 @@ import type { Store } from "../../src/store/store.ts";
 export const WORKER = requirePeer("12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2");
 
 export interface ApiGatewayInit extends Partial<
-  Pick<
-    HttpServerInit,
-    "address" | "adminToken" | "allowHosts" | "moduleBytesMax" | "uploadsBytesHeldMax" | "readiness" | "tls"
-  >
+  Pick<HttpServerInit, "address" | "allowHosts" | "moduleBytesMax" | "uploadsBytesHeldMax" | "readiness" | "tls">
 > {
   readonly clock?: Clock;
+  /** The gateway's own token. */
+  readonly adminToken?: string | undefined;
   /** Of the HTTP server. */
   readonly log?: Log;
 }
@@ -49,6 +49,7 @@ export class ApiGateway implements AsyncDisposable {
   readonly #folder: string;
   readonly #init: ApiGatewayInit;
   #server: HttpServer | undefined;
+  #access: TestAccess | undefined;
 
   static async open(init: ApiGatewayInit = {}): Promise<ApiGateway> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-api-"));
@@ -85,6 +86,8 @@ export class ApiGateway implements AsyncDisposable {
 
   /** Opens the server; again on the port it had. */
   async listen(port = 0): Promise<void> {
+    const clock = this.#init.clock ?? systemClock;
+    this.#access = await TestAccess.open({ store: this.store, clock, rootToken: this.#init.adminToken });
     this.#server = await HttpServer.open({
       address: this.#init.address ?? { host: "127.0.0.1", port },
       store: this.store,
@@ -100,11 +103,12 @@ export class ApiGateway implements AsyncDisposable {
       members: { members: () => this.members },
       events: this.events,
       readiness: this.#init.readiness ?? { notReadyBecause: () => undefined },
-      clock: this.#init.clock ?? systemClock,
+      clock,
       log: this.#init.log ?? silentLog,
       version: "0.0.0-test",
       allowHosts: this.#init.allowHosts,
-      adminToken: this.#init.adminToken,
+      tokens: this.#access.tokens,
+      audit: this.#access.audit,
       tls: this.#init.tls,
       moduleBytesMax: this.#init.moduleBytesMax,
       uploadsBytesHeldMax: this.#init.uploadsBytesHeldMax,
@@ -113,6 +117,7 @@ export class ApiGateway implements AsyncDisposable {
 
   async stop(): Promise<void> {
     await this.#server?.close();
+    await this.#access?.[Symbol.asyncDispose]();
     this.#server = undefined;
   }
 

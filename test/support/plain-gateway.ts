@@ -27,6 +27,7 @@ import { type JoinRole, isJoinProof, joinProof, makeNonce } from "../../src/net/
 import { type SocketAddress, connectSocket, parseSocketAddress } from "../../src/net/socket-endpoint.ts";
 import { Connection } from "../../src/rpc/connection.ts";
 import { FileBlobStore } from "../../src/store/file-blobs.ts";
+import { TestAccess } from "./test-access.ts";
 import { SqliteStore } from "../../src/store/sqlite/sqlite-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { T0, peerId } from "../store/store-samples.ts";
@@ -57,6 +58,7 @@ export interface LogLine {
 
 export class PlainGateway implements AsyncDisposable {
   readonly gateway: Gateway;
+  readonly access: TestAccess;
   readonly endpoint: RpcEndpoint;
   readonly store: Store;
   readonly lines: LogLine[];
@@ -81,18 +83,21 @@ export class PlainGateway implements AsyncDisposable {
       policy: "random",
       random: new SeededRandom(1),
     });
+    const access = await TestAccess.open({ store, clock, rootToken: init.token });
     const endpoint = await openRpcEndpoint({
       ...common,
       address: init.kind === "tcp" ? "tcp:127.0.0.1:0" : `unix:${join(folder, "rpc.sock")}`,
       gateway,
       gatewayPeerId: PLAIN_GATEWAY,
-      token: init.token,
+      tokens: access.tokens,
+      audit: access.audit,
     });
-    return new PlainGateway({ gateway, endpoint, store, lines, clock, manual, folder });
+    return new PlainGateway({ gateway, access, endpoint, store, lines, clock, manual, folder });
   }
 
   private constructor(parts: {
     gateway: Gateway;
+    access: TestAccess;
     endpoint: RpcEndpoint;
     store: Store;
     lines: LogLine[];
@@ -101,6 +106,7 @@ export class PlainGateway implements AsyncDisposable {
     folder: string;
   }) {
     this.gateway = parts.gateway;
+    this.access = parts.access;
     this.endpoint = parts.endpoint;
     this.store = parts.store;
     this.lines = parts.lines;
@@ -174,6 +180,7 @@ export class PlainGateway implements AsyncDisposable {
         return this.endpoint.connections().length === 0;
       });
       await this.endpoint[Symbol.asyncDispose]();
+      await this.access[Symbol.asyncDispose]();
       await this.gateway.close();
       for (const blob of await this.blobs()) expect(await this.store.isModuleUsed(decodeDigestName(blob))).toBe(true);
       if (this.#manual !== undefined) {

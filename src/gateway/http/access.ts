@@ -1,63 +1,117 @@
 /**
- * Who may use the API. With a token: whoever sends it. Without one, which only a loopback address may be: whoever is on
- * this machine, but no web page from elsewhere. Such a page could reach a loopback server in two ways: by a request
- * across sites, which names its origin, or by a name of its own that it lets point here, which the Host header shows.
+ * Who asks, and whether he may. A request acts by a grant: that of the token it brings; without one, and where the gateway
+ * has no token of its own (which only a loopback address may be), that of whoever is on this machine, but of no web page
+ * from elsewhere. Such a page could reach a loopback server in two ways: by a request across sites, which names its
+ * origin, or by a name of its own that it lets point here, which the Host header shows.
+ *
+ * What a grant gave ends with it: when a token is revoked, what it asked for and is still under way is cut off.
  */
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import type { IncomingMessage } from "node:http";
-import { createHash, timingSafeEqual } from "node:crypto";
+import { findEndpoint, powerWords } from "../../api/endpoints.ts";
 import { bareHost } from "../../base/loopback.ts";
-import { ADMIN_TOKEN_SUBMITTER, LOCAL_SUBMITTER } from "../../model/submitter.ts";
+import type { AuditLog } from "../audit.ts";
+import type { Grant } from "../grant.ts";
+import type { Tokens } from "../tokens.ts";
 import { Refusal } from "./problem.ts";
 
 export interface AccessInit {
-  /** Undefined: loopback without a token. */
-  readonly adminToken?: string | undefined;
+  readonly tokens: Tokens;
+  readonly audit: AuditLog;
   /** Names besides the loopback ones that a tokenless API answers to. */
   readonly allowHosts: readonly string[];
   /** What the server listens on. */
   readonly host: string;
-  /** Says of each request that passed whose it is. */
-  readonly submitters: WeakMap<IncomingMessage, string>;
+  /** Says of each request that passed by what it acts. */
+  readonly grants: WeakMap<IncomingMessage, Grant>;
 }
 
 /** Say only whether the gateway lives, and are asked by programs that have neither token nor name for it. */
 const OPEN_TO_ALL: ReadonlySet<string> = new Set(["/livez", "/readyz"]);
-/** Hold nothing but the page itself, which asks for the token. */
-const PAGE_PATHS: ReadonlySet<string> = new Set(["/", "/page.js", "/page.css"]);
 
 export function access(init: AccessInit): RequestHandler {
-  const { adminToken, submitters } = init;
-  // Who a request's tasks belong to follows from the credential that let it pass.
-  const submitter = adminToken === undefined ? LOCAL_SUBMITTER : ADMIN_TOKEN_SUBMITTER;
-  const check = adminToken === undefined ? checkSource(init) : checkToken(adminToken);
-  return (request: Request, _response: Response, next: NextFunction) => {
-    if (!OPEN_TO_ALL.has(request.path)) {
-      check(request);
-      submitters.set(request, submitter);
+  const { tokens, audit, grants } = init;
+  const checkSource = sourceCheck(init);
+  return (request: Request, response: Response, next: NextFunction) => {
+    const match = findEndpoint(request.method, request.path);
+    const isOpen = match.kind === "found" && match.endpoint.power === "none";
+    const text = bearerToken(request);
+    // Pages of other sites have no token; whoever sends one need not come from here.
+    if (text === undefined && !tokens.hasRoot && !OPEN_TO_ALL.has(request.path)) checkSource(request);
+    if (!isOpen) {
+      const grant = text === undefined ? localGrant(tokens) : recognise(tokens, text);
+      if (match.kind === "found" && match.endpoint.power !== "none" && !grant.can(match.endpoint.power)) {
+        const { power } = match.endpoint;
+        audit.recordRefusal(grant.actor, request.path, `${request.method} needs ${power}`);
+        throw new Refusal(
+          "forbidden",
+          `This needs a token that can ${power}; yours can only ${powerWords(grant.authority.can)}. Ask for another: capmesh token create --can ${power}.`,
+        );
+      }
+      grants.set(request, grant);
+      endWith(grant, response);
     }
-    next();
+    if (match.kind === "found") next();
+    else throw refusalOf(request, match);
   };
 }
 
-function checkToken(token: string): (request: Request) => void {
-  const expected = sha256(token);
-  return (request) => {
-    if (PAGE_PATHS.has(request.path)) return;
-    const given = /^bearer +(\S+) *$/i.exec(request.headers.authorization ?? "")?.[1];
-    // Digests have one length, so that the comparison tells nothing about the token's.
-    if (given !== undefined && timingSafeEqual(sha256(given), expected)) return;
-    throw new Refusal(
-      "unauthenticated",
-      given === undefined
-        ? "This gateway needs a token: send it as `Authorization: Bearer <token>` (CAPMESH_TOKEN, --token)."
-        : "The token is not valid here: see admin-token in the gateway's data directory.",
-      { headers: { "www-authenticate": 'Bearer realm="capmesh"' } },
-    );
-  };
+function refusalOf(request: Request, match: Exclude<ReturnType<typeof findEndpoint>, { kind: "found" }>): Refusal {
+  if (match.kind === "not-found") return notFound();
+  return new Refusal("method-not-allowed", `This address takes ${match.allow}, and not ${request.method}.`, {
+    headers: { allow: match.allow },
+  });
 }
 
-function checkSource({ allowHosts, host }: AccessInit): (request: Request) => void {
+export function notFound(): Refusal {
+  return new Refusal("not-found", "There is nothing at this address: see the README for the API's routes.");
+}
+
+function localGrant(tokens: Tokens): Grant {
+  if (!tokens.hasRoot) return tokens.local;
+  throw unauthenticated(
+    "This gateway needs a token: send it as `Authorization: Bearer <token>` (CAPMESH_TOKEN, --token).",
+  );
+}
+
+function recognise(tokens: Tokens, text: string): Grant {
+  const recognition = tokens.recognise(text);
+  switch (recognition.kind) {
+    case "known":
+      return recognition.grant;
+    case "ended":
+      throw unauthenticated(
+        recognition.state === "expired"
+          ? "The token has expired: ask whoever made it for another."
+          : "The token was revoked: ask whoever made it for another.",
+      );
+    case "unknown":
+      throw unauthenticated(
+        "The token is not valid here: capmesh token create makes one; admin-token is in the gateway's data directory.",
+      );
+  }
+}
+
+function unauthenticated(detail: string): Refusal {
+  return new Refusal("unauthenticated", detail, { headers: { "www-authenticate": 'Bearer realm="capmesh"' } });
+}
+
+function bearerToken(request: Request): string | undefined {
+  const { authorization } = request.headers;
+  if (authorization === undefined) return undefined;
+  // What is no bearer token is a wrong one: it is not to count as none.
+  return /^bearer +(\S+) *$/i.exec(authorization)?.[1] ?? "";
+}
+
+/** Cuts the answer off when the grant ends before it does. */
+function endWith(grant: Grant, response: Response): void {
+  if (grant.token === undefined) return;
+  const cut = (): void => void response.destroy();
+  grant.ended.addEventListener("abort", cut, { once: true });
+  response.once("close", () => grant.ended.removeEventListener("abort", cut));
+}
+
+function sourceCheck({ allowHosts, host }: AccessInit): (request: Request) => void {
   const names = new Set(["localhost", "127.0.0.1", "::1", bareHost(host), ...allowHosts.map(bareHost)]);
   return (request) => {
     const named = request.headers.host ?? "";
@@ -88,8 +142,4 @@ function splitHost(host: string): { readonly name: string; readonly port: string
 
 function defaultPort(protocol: string): string {
   return protocol === "https:" ? "443" : "80";
-}
-
-function sha256(text: string): Buffer {
-  return createHash("sha256").update(text).digest();
 }

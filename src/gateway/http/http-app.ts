@@ -1,7 +1,8 @@
 /** The API as one request listener: what every request passes, the resources, and the refusals at the end. */
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from "express";
 import { messageOf } from "../../base/errors.ts";
-import { access, type AccessInit } from "./access.ts";
+import { access, type AccessInit, notFound } from "./access.ts";
+import { audited } from "./audited.ts";
 import type { EventHistory } from "./event-history.ts";
 import { eventsRouter } from "./event-stream.ts";
 import { healthRouter } from "./health.ts";
@@ -9,9 +10,10 @@ import type { HttpContext } from "./http-context.ts";
 import { logsRouter } from "./logs.ts";
 import type { HttpMetrics } from "./metrics.ts";
 import { modulesRouter } from "./modules.ts";
-import { ClientGone, Refusal, sendRefusal, toRefusal } from "./problem.ts";
+import { ClientGone, sendRefusal, toRefusal } from "./problem.ts";
 import { runsRouter } from "./runs.ts";
 import { tasksRouter } from "./tasks.ts";
+import { tokensRouter } from "./tokens.ts";
 import { workersRouter } from "./workers.ts";
 
 export interface HttpAppInit {
@@ -44,6 +46,7 @@ export function httpApp(init: HttpAppInit): Express {
   app.use(metrics.observe(context));
   app.use(requestHead(context));
   app.use(access(init.access));
+  app.use(audited(context, context.audit));
   app.use(init.page);
   app.use(healthRouter(context));
   app.use(metrics.router());
@@ -52,8 +55,11 @@ export function httpApp(init: HttpAppInit): Express {
   app.use(logsRouter(context));
   app.use(modulesRouter(context));
   app.use(workersRouter(context));
+  app.use(tokensRouter(context));
   app.use(eventsRouter(context, init.history));
-  app.use(refuseRest);
+  app.use(() => {
+    throw notFound();
+  });
   app.use(answerError(context));
   return app;
 }
@@ -67,27 +73,6 @@ function requestHead({ newId }: HttpContext): RequestHandler {
     next();
   };
 }
-
-/** Addresses that exist, and the methods they take. */
-const METHODS: readonly { readonly path: RegExp; readonly allow: string }[] = [
-  { path: /^\/tasks\/?$/, allow: "GET, HEAD, POST" },
-  { path: /^\/tasks\/[^/]+\/?$/, allow: "GET, HEAD, DELETE" },
-  { path: /^\/tasks\/[^/]+\/cancel\/?$/, allow: "POST" },
-  { path: /^\/workers\/[^/]+\/?$/, allow: "GET, HEAD, DELETE" },
-  { path: /^\/workers\/[^/]+\/admit\/?$/, allow: "POST" },
-  { path: /^\/tasks\/[^/]+\/(runs(\/[^/]+)?|logs)\/?$/, allow: "GET, HEAD" },
-  { path: /^\/(modules\/[^/]+|workers|cluster|events|livez|readyz|metrics)?\/?$/, allow: "GET, HEAD" },
-];
-
-const refuseRest: RequestHandler = (request) => {
-  const known = METHODS.find(({ path }) => path.test(request.path));
-  if (known === undefined) {
-    throw new Refusal("not-found", "There is nothing at this address: see the README for the API's routes.");
-  }
-  throw new Refusal("method-not-allowed", `This address takes ${known.allow}, and not ${request.method}.`, {
-    headers: { allow: known.allow },
-  });
-};
 
 function answerError({ clock, log, heldBack }: HttpContext): ErrorRequestHandler {
   // Express tells an error handler by its four parameters.

@@ -3,9 +3,12 @@ import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { BlobStore } from "../../store/blobs.ts";
 import type { Store } from "../../store/store.ts";
+import type { AuditLog } from "../audit.ts";
 import type { EventHub } from "../events.ts";
+import type { Grant } from "../grant.ts";
 import type { ModulePins } from "../module-pins.ts";
 import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
+import type { Tokens } from "../tokens.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { SseStreams } from "./sse-stream.ts";
 import type { IncomingMessage } from "node:http";
@@ -30,8 +33,10 @@ export interface HttpContext {
   readonly closing: AbortSignal;
   /** A new UUID, version 7, as text. */
   readonly newId: () => string;
-  /** Whose each request is, once `access` has let it pass. */
-  readonly submitters: WeakMap<IncomingMessage, string>;
+  /** By what each request acts, once `access` has let it pass. */
+  readonly grants: WeakMap<IncomingMessage, Grant>;
+  readonly tokens: Tokens;
+  readonly audit: AuditLog;
   /** Requests whose clients wait for `100 Continue` before they send their body. */
   readonly heldBack: WeakSet<IncomingMessage>;
 }

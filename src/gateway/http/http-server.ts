@@ -23,9 +23,12 @@ import type { Log } from "../../base/log.ts";
 import { isLoopback } from "../../base/loopback.ts";
 import type { BlobStore } from "../../store/blobs.ts";
 import type { Store } from "../../store/store.ts";
+import type { AuditLog } from "../audit.ts";
 import type { EventHub } from "../events.ts";
+import type { Grant } from "../grant.ts";
 import { ModulePins } from "../module-pins.ts";
 import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
+import type { Tokens } from "../tokens.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import { EventHistory } from "./event-history.ts";
 import { httpApp } from "./http-app.ts";
@@ -52,8 +55,9 @@ export interface HttpServerInit {
   readonly version: string;
   /** Names besides the loopback ones that a tokenless API answers to. */
   readonly allowHosts?: readonly string[] | undefined;
-  /** Needed for an address that is not loopback; where it is given, every request needs it. */
-  readonly adminToken?: string | undefined;
+  /** One with a token of the gateway's own is needed for an address that is not loopback; then every request needs one. */
+  readonly tokens: Tokens;
+  readonly audit: AuditLog;
   /** PEM. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly moduleBytesMax?: number | undefined;
@@ -74,7 +78,7 @@ export class HttpServer implements AsyncDisposable {
   /** Resolves when connections are accepted. Rejects with `failed`: code `token-needed`, or `cannot-listen`. */
   static async open(init: HttpServerInit): Promise<HttpServer> {
     const { host } = init.address;
-    if (init.adminToken === undefined && !isLoopback(host)) {
+    if (!init.tokens.hasRoot && !isLoopback(host)) {
       throw failed(`the API would be open to everyone who reaches ${host}: give it a token, or bind 127.0.0.1`, {
         code: "token-needed",
       });
@@ -88,10 +92,11 @@ export class HttpServer implements AsyncDisposable {
     const app = httpApp({
       context,
       access: {
-        adminToken: init.adminToken,
+        tokens: init.tokens,
+        audit: init.audit,
         allowHosts: init.allowHosts ?? [],
         host,
-        submitters: context.submitters,
+        grants: context.grants,
       },
       history,
       metrics,
@@ -177,7 +182,9 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     streams,
     closing,
     newId: () => ids.generateOrResetWithTs(Math.trunc(clock.now())).toString(),
-    submitters: new WeakMap<IncomingMessage, string>(),
+    grants: new WeakMap<IncomingMessage, Grant>(),
+    tokens: init.tokens,
+    audit: init.audit,
     heldBack: new WeakSet<IncomingMessage>(),
   };
 }

@@ -19,6 +19,9 @@ const RETRY_AFTER_SECONDS = 2;
 
 const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed"]);
 
+/** Of grants that have ended. */
+const ENDED_CODES: ReadonlySet<string> = new Set(["revoked", "expired"]);
+
 export interface RefusalOptions {
   readonly errors?: readonly FieldError[] | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
@@ -66,6 +69,19 @@ export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonl
       const detail = "Too many tasks are unfinished: wait until some are, then send this again.";
       return { refusal: new Refusal("queue-full", detail, { headers }), isUnexpected: false };
     }
+    if (thrown.code === "rate-limited") {
+      const seconds = Math.ceil((thrown.retryAfterMs ?? 1_000) / 1_000);
+      const limited = new Refusal("rate-limited", `${capitalised(thrown.message)}.`, {
+        headers: { "retry-after": String(seconds) },
+      });
+      return { refusal: limited, isUnexpected: false };
+    }
+    if (ENDED_CODES.has(thrown.code)) {
+      return { refusal: new Refusal("unauthenticated", `${capitalised(thrown.message)}.`), isUnexpected: false };
+    }
+    if (thrown.code === "forbidden") {
+      return { refusal: new Refusal("forbidden", `${capitalised(thrown.message)}.`), isUnexpected: false };
+    }
     if (thrown.code === "invalid-cursor") {
       const errors = [{ field: "cursor", message: "is not what a page before gave: begin without it" }];
       return { refusal: invalidFields(errors), isUnexpected: false };
@@ -83,6 +99,10 @@ export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonl
   }
   const detail = "Something went wrong in the gateway; its log says what, under this request id.";
   return { refusal: new Refusal("internal", detail), isUnexpected: true };
+}
+
+function capitalised(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** The router's error for a path that cannot be decoded. */

@@ -22,6 +22,7 @@ import type { Task } from "../../model/task.ts";
 import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
 import { type ReceivedForm, receiveForm, tooLarge, tooManyUploads } from "./form-upload.ts";
+import type { Grant } from "../grant.ts";
 import type { HttpContext } from "./http-context.ts";
 import { ClientGone, Refusal, hasBody, invalidFields } from "./problem.ts";
 import { Semaphore } from "./semaphore.ts";
@@ -35,7 +36,11 @@ export function submitTask(context: HttpContext): RequestHandler {
   const inspections = new Semaphore(INSPECTIONS_AT_ONCE_MAX);
   let uploads = 0;
   return async (request: Request, response: Response) => {
+    const grant = context.grants.get(request);
+    assert(grant !== undefined, "only requests that passed come here");
     checkHead(request, context);
+    const before = request.socket.bytesRead;
+    grant.beginSubmit();
     if (uploads >= UPLOADS_MAX) {
       throw tooManyUploads();
     }
@@ -45,12 +50,11 @@ export function submitTask(context: HttpContext): RequestHandler {
     try {
       if (context.heldBack.delete(request)) response.writeContinue();
       await using form = await receiveForm(request, uploadOptions(context));
-      const submitter = context.submitters.get(request);
-      assert(submitter !== undefined, "only requests that passed come here");
-      const task = await acceptForm({ ...context, submitter }, form, inspections, { signal: gone.signal });
+      const task = await acceptForm({ ...context, grant }, form, inspections, { signal: gone.signal });
       response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
     } finally {
       uploads--;
+      grant.spendBytes(request.socket.bytesRead - before);
     }
   };
 }
@@ -89,8 +93,8 @@ export interface SubmitContext extends Pick<
   HttpContext,
   "store" | "blobs" | "pins" | "tasks" | "clock" | "log" | "newId"
 > {
-  /** Whose the submission is (`model/submitter.ts`). */
-  readonly submitter: string;
+  /** What the submission is made by, and whose it is. */
+  readonly grant: Grant;
   /** A module whose bytes the caller has pinned, and which no task may have used yet. */
   readonly pinned?: ((digest: Digest) => ModuleInspection | undefined) | undefined;
 }
@@ -180,7 +184,10 @@ async function createTask(context: SubmitContext, submission: Submission, module
   const id = submission.id ?? parseTaskId(context.newId());
   assert(id !== undefined, "a UUID is a task id");
   const now = context.clock.now();
-  const { submitter } = context;
+  const { grant } = context;
+  // It may have ended while the form came in.
+  grant.require("submit");
+  const submitter = grant.actor;
   const spec = taskSpec(submission, { id, submitter, module: digest, kind: inspection.kind, entry, now });
   const result = await context.tasks.submit(spec, inspection, now);
   if (result.kind === "id-taken") throw idTaken(id);

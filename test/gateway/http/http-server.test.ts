@@ -171,7 +171,7 @@ describe("every answer", () => {
       return [problemSchema.parse(await response.json()).code, response.headers.get("allow")];
     };
     expect(await codeOf("GET", "/nowhere")).toEqual(["not-found", null]);
-    expect(await codeOf("POST", "/tasks/a/retry")).toEqual(["not-found", null]);
+    expect(await codeOf("POST", "/tasks/a/b")).toEqual(["not-found", null]);
     expect(await codeOf("PUT", "/tasks")).toEqual(["method-not-allowed", "GET, HEAD, POST"]);
     expect(await codeOf("POST", "/tasks/a")).toEqual(["method-not-allowed", "GET, HEAD, DELETE"]);
     expect(await codeOf("GET", "/tasks/a/cancel")).toEqual(["method-not-allowed", "POST"]);

@@ -1,7 +1,6 @@
 /** `wasi:filesystem/types` over a guest's private files. Nothing here waits, and nothing reaches the machine's files. */
 import { GUEST_FDS_MAX } from "../../../../base/limits.ts";
 import { ERRNO, refuse } from "../files/errno.ts";
-import type { Errno } from "../files/errno.ts";
 import type { DirectoryInode, FileInode, FileTree, Inode } from "../files/file-tree.ts";
 import {
   createDirectory,
@@ -14,16 +13,15 @@ import {
   renamePath,
   unlinkFile,
 } from "../files/path-operations.ts";
+import type { GuestPowers } from "../files/powers.ts";
 import { asFileCall } from "./failure.ts";
-import { Resource } from "./resource.ts";
-import type { ResourceCount } from "./resource.ts";
 import { InputStream, OutputStream } from "./streams.ts";
 
 const READ_BYTES_MAX = 1_048_576;
 
 export interface FileWorld {
   readonly tree: FileTree;
-  readonly count: ResourceCount;
+  readonly powers: GuestPowers;
   /** Descriptors that the guest has opened and not dropped. */
   open: number;
 }
@@ -62,18 +60,17 @@ interface Stat {
   readonly statusChangeTimestamp: Datetime;
 }
 
-const encoder = new TextEncoder();
 const NS_PER_SECOND = 1_000_000_000n;
 const TYPE_NAMES = { file: "regular-file", directory: "directory", symlink: "symbolic-link" } as const;
 
-export class Descriptor extends Resource {
+export class Descriptor {
   readonly #world: FileWorld;
   readonly #inode: FileInode | DirectoryInode;
   readonly #flags: DescriptorFlags;
+  #isDropped = false;
 
   constructor(world: FileWorld, inode: FileInode | DirectoryInode, flags: DescriptorFlags) {
     if (world.open >= GUEST_FDS_MAX) refuse(ERRNO.MFILE);
-    super(world.count);
     this.#world = world;
     this.#inode = inode;
     this.#flags = flags;
@@ -81,7 +78,9 @@ export class Descriptor extends Resource {
     if (inode.kind === "file") world.tree.hold(inode);
   }
 
-  protected override release(): void {
+  [Symbol.dispose](): void {
+    if (this.#isDropped) return;
+    this.#isDropped = true;
     this.#world.open--;
     if (this.#inode.kind === "file") this.#world.tree.drop(this.#inode);
   }
@@ -89,7 +88,7 @@ export class Descriptor extends Resource {
   readViaStream(offset: bigint): InputStream {
     const file = this.#readable();
     let at = Number(offset);
-    return new InputStream(this.count, (length) => {
+    return new InputStream(this.#world.powers, (length) => {
       const bytes = this.#readAt(file, at, length);
       at += bytes.length;
       return bytes;
@@ -99,7 +98,7 @@ export class Descriptor extends Resource {
   writeViaStream(offset: bigint): OutputStream {
     const file = this.#writable();
     let at = Number(offset);
-    return new OutputStream(this.count, (bytes) => {
+    return new OutputStream(this.#world.powers, (bytes) => {
       this.#world.tree.write(file, at, bytes);
       at += bytes.length;
     });
@@ -107,12 +106,10 @@ export class Descriptor extends Resource {
 
   appendViaStream(): OutputStream {
     const file = this.#writable();
-    return new OutputStream(this.count, (bytes) => this.#world.tree.write(file, file.size, bytes));
+    return new OutputStream(this.#world.powers, (bytes) => this.#world.tree.write(file, file.size, bytes));
   }
 
-  advise(): void {
-    this.#file(ERRNO.BADF);
-  }
+  advise(): void {}
 
   syncData(): void {}
 
@@ -127,11 +124,7 @@ export class Descriptor extends Resource {
   }
 
   setSize(size: bigint): void {
-    const file = this.#file(ERRNO.BADF);
-    asFileCall(() => {
-      if (this.#flags.write !== true) refuse(ERRNO.INVAL);
-      this.#world.tree.resize(file, Number(size));
-    });
+    asFileCall(() => this.#world.tree.resize(this.#writable(), Number(size)));
   }
 
   setTimes(accessed: NewTimestamp, modified: NewTimestamp): void {
@@ -150,10 +143,7 @@ export class Descriptor extends Resource {
   }
 
   readDirectory(): DirectoryEntryStream {
-    return new DirectoryEntryStream(
-      this.count,
-      asFileCall(() => this.#directory()),
-    );
+    return asFileCall(() => new DirectoryEntryStream(this.#directory()));
   }
 
   createDirectoryAt(path: string): void {
@@ -230,17 +220,17 @@ export class Descriptor extends Resource {
   }
 
   #readable(): FileInode {
-    const file = this.#file(ERRNO.ISDIR);
-    return asFileCall(() => (this.#flags.read === true ? file : refuse(ERRNO.BADF)));
+    return asFileCall(() => {
+      if (this.#inode.kind === "directory") refuse(ERRNO.ISDIR);
+      return this.#flags.read === true ? this.#inode : refuse(ERRNO.BADF);
+    });
   }
 
   #writable(): FileInode {
-    const file = this.#file(ERRNO.ISDIR);
-    return asFileCall(() => (this.#flags.write === true ? file : refuse(ERRNO.BADF)));
-  }
-
-  #file(otherwise: Errno): FileInode {
-    return asFileCall(() => (this.#inode.kind === "file" ? this.#inode : refuse(otherwise)));
+    return asFileCall(() => {
+      if (this.#inode.kind === "directory") refuse(ERRNO.ISDIR);
+      return this.#flags.write === true ? this.#inode : refuse(ERRNO.BADF);
+    });
   }
 
   /** All of a guest's directories may be changed, whatever flags they were opened with: they are its own. */
@@ -256,18 +246,17 @@ export class Descriptor extends Resource {
   }
 
   #setTimes(inode: Inode, accessed: NewTimestamp, modified: NewTimestamp): void {
-    const nowNs = this.powers.realtimeNs();
+    const nowNs = this.#world.powers.realtimeNs();
     inode.accessedNs = newTime(inode.accessedNs, accessed, nowNs);
     inode.modifiedNs = newTime(inode.modifiedNs, modified, nowNs);
     inode.changedNs = nowNs;
   }
 }
 
-export class DirectoryEntryStream extends Resource {
+export class DirectoryEntryStream {
   readonly #entries: Iterator<[string, Inode]>;
 
-  constructor(count: ResourceCount, directory: DirectoryInode) {
-    super(count);
+  constructor(directory: DirectoryInode) {
     this.#entries = [...directory.entries].values();
   }
 
@@ -280,7 +269,7 @@ export class DirectoryEntryStream extends Resource {
 }
 
 function statOf(inode: Inode): Stat {
-  const size = inode.kind === "file" ? inode.size : inode.kind === "symlink" ? encoder.encode(inode.target).length : 0;
+  const size = inode.kind === "file" ? inode.size : inode.kind === "symlink" ? inode.target.length : 0;
   return {
     type: TYPE_NAMES[inode.kind],
     linkCount: BigInt(inode.links),

@@ -3,9 +3,8 @@
  * from the start and its output goes to a pipe that blocks by itself; only clocks make it wait.
  */
 import { WasiFailure } from "../files/errno.ts";
+import type { GuestPowers } from "../files/powers.ts";
 import { CallFailure, errorCodeOf } from "./failure.ts";
-import { Resource } from "./resource.ts";
-import type { ResourceCount } from "./resource.ts";
 
 /** Bytes handed over in one call, however many are asked for. */
 const READ_BYTES_MAX = 1_048_576n;
@@ -26,21 +25,24 @@ export class IoError {
   }
 }
 
-/** `wasi:io/poll`. Ready when the monotonic clock has reached `dueNs`; undefined: always, as streams are. */
-export class Pollable extends Resource {
+/** `wasi:io/poll`. Ready when the monotonic clock has reached `dueNs`; undefined: always. */
+export class Pollable {
   readonly dueNs: bigint | undefined;
+  readonly #powers: GuestPowers;
 
-  constructor(count: ResourceCount, dueNs: bigint | undefined, of?: Resource) {
-    super(count, of);
+  constructor(powers: GuestPowers, dueNs?: bigint) {
+    this.#powers = powers;
     this.dueNs = dueNs;
   }
 
   ready(): boolean {
-    return this.dueNs === undefined || this.dueNs <= this.powers.monotonicNs();
+    return this.dueNs === undefined || this.dueNs <= this.#powers.monotonicNs();
   }
 
   block(): void {
-    while (!this.ready()) this.powers.sleep(Number((this.dueNs ?? 0n) - this.powers.monotonicNs()) / 1e6);
+    while (!this.ready()) {
+      this.#powers.sleep(Number((this.dueNs ?? 0n) - this.#powers.monotonicNs()) / 1e6);
+    }
   }
 }
 
@@ -63,11 +65,12 @@ export type Sink = (bytes: Uint8Array) => void;
 
 const closed = { tag: "closed" };
 
-export class InputStream extends Resource {
+export class InputStream {
+  readonly #powers: GuestPowers;
   readonly #source: Source;
 
-  constructor(count: ResourceCount, source: Source) {
-    super(count);
+  constructor(powers: GuestPowers, source: Source) {
+    this.#powers = powers;
     this.#source = source;
   }
 
@@ -92,46 +95,34 @@ export class InputStream extends Resource {
   }
 
   subscribe(): Pollable {
-    return new Pollable(this.count, undefined, this);
+    return new Pollable(this.#powers);
   }
 }
 
-export class OutputStream extends Resource {
+export class OutputStream {
+  readonly #powers: GuestPowers;
   readonly #sink: Sink;
-  /** After a write that failed every other is answered `closed`. */
-  #hasFailed = false;
 
-  constructor(count: ResourceCount, sink: Sink) {
-    super(count);
+  constructor(powers: GuestPowers, sink: Sink) {
+    this.#powers = powers;
     this.#sink = sink;
   }
 
   checkWrite(): bigint {
-    this.#checkOpen();
     return WRITE_BYTES_MAX;
   }
 
   write(bytes: Uint8Array): void {
-    this.#checkOpen();
-    try {
-      asStreamCall(() => this.#sink(bytes));
-    } catch (thrown) {
-      this.#hasFailed = true;
-      throw thrown;
-    }
+    asStreamCall(() => this.#sink(bytes));
   }
 
   blockingWriteAndFlush(bytes: Uint8Array): void {
     this.write(bytes);
   }
 
-  flush(): void {
-    this.#checkOpen();
-  }
+  flush(): void {}
 
-  blockingFlush(): void {
-    this.#checkOpen();
-  }
+  blockingFlush(): void {}
 
   writeZeroes(length: bigint): void {
     if (length > WRITE_BYTES_MAX) throw new Error("more zeroes than check-write allowed");
@@ -143,7 +134,6 @@ export class OutputStream extends Resource {
   }
 
   splice(source: InputStream, length: bigint): bigint {
-    this.#checkOpen();
     const bytes = source.read(length);
     this.write(bytes);
     return BigInt(bytes.length);
@@ -154,11 +144,7 @@ export class OutputStream extends Resource {
   }
 
   subscribe(): Pollable {
-    return new Pollable(this.count, undefined, this);
-  }
-
-  #checkOpen(): void {
-    if (this.#hasFailed) throw new CallFailure(closed);
+    return new Pollable(this.#powers);
   }
 }
 

@@ -1,0 +1,98 @@
+/** Tokens over RPC: a session holds what its token can, and all that came of it ends with the token. */
+import { expect, test } from "vitest";
+import type { TokenId } from "../../src/model/token.ts";
+import type { MintInit } from "../../src/gateway/tokens.ts";
+import type { ClientSessionClient } from "../../src/caps/client-session.ts";
+import { PlainGateway } from "../support/plain-gateway.ts";
+import { guestBytes } from "../support/guests.ts";
+
+async function mint(plain: PlainGateway, init: Partial<MintInit> = {}): Promise<{ id: TokenId; text: string }> {
+  const { tokens } = plain.access;
+  const made = await tokens.mint(tokens.local, { label: "", can: ["read", "submit"], limits: {}, ...init });
+  if (made.kind !== "made") throw new Error("the token is too wide");
+  return { id: made.token.id, text: made.text };
+}
+
+async function login(plain: PlainGateway, token: string): Promise<ClientSessionClient> {
+  const peer = await plain.connect();
+  return (await peer.bootstrap.loginClient({ kind: "token", token, name: "client" })).session;
+}
+
+const SUBMISSION = { module: guestBytes("hash"), start: 3_600_000 } as const;
+const FORBIDDEN = { code: "forbidden" };
+const REVOKED = { type: "failed", message: expect.stringContaining("revoked") };
+
+test("a session holds what its token can, and nothing else", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  using writer = await login(plain, (await mint(plain, { can: ["submit"] })).text);
+  using reader = await login(plain, (await mint(plain, { can: ["read"] })).text);
+  const { task, accepted } = writer.submit(SUBMISSION);
+  using own = task;
+  const id = await accepted;
+  expect((await own.status()).id).toBe(id);
+  using found = await reader.find(id);
+  expect((await found.status()).id).toBe(id);
+  await expect(found.cancel()).rejects.toMatchObject(FORBIDDEN);
+  await expect(writer.find(id)).rejects.toMatchObject(FORBIDDEN);
+  await expect(reader.upload()).rejects.toMatchObject(FORBIDDEN);
+  const refused = reader.submit(SUBMISSION);
+  using nothing = refused.task;
+  await expect(refused.accepted).rejects.toMatchObject(FORBIDDEN);
+  await expect(nothing.status()).rejects.toMatchObject(FORBIDDEN);
+  expect((await own.cancel()).state).toBe("cancelled");
+});
+
+test("a session can be narrowed, and never widened", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  using session = await login(plain, (await mint(plain)).text);
+  using reader = await session.narrow(["read", "admin"]);
+  using again = await reader.narrow(["submit"]);
+  for (const narrower of [reader, again]) {
+    const refused = narrower.submit(SUBMISSION);
+    using nothing = refused.task;
+    await expect(refused.accepted).rejects.toMatchObject(FORBIDDEN);
+    await expect(nothing.status()).rejects.toMatchObject(FORBIDDEN);
+  }
+  await expect(reader.find("no-such")).rejects.toMatchObject({ code: "no-such-task" });
+  await expect(again.find("no-such")).rejects.toMatchObject(FORBIDDEN);
+  await expect(session.narrow(["fly"])).rejects.toMatchObject({ code: "invalid-field" });
+});
+
+test("revoking a token fails all that came of it at once, what is pending included", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  const token = await mint(plain);
+  using session = await login(plain, token.text);
+  using other = await login(plain, (await mint(plain)).text);
+  using narrower = await session.narrow(["read"]);
+  using upload = await session.upload();
+  const { task, accepted } = session.submit(SUBMISSION);
+  using held = task;
+  const id = await accepted;
+  using found = await narrower.find(id);
+  const pending = held.outcome().catch((error: unknown) => error);
+  await plain.access.tokens.revoke(plain.access.tokens.local, token.id);
+  expect(await pending).toMatchObject(REVOKED);
+  await Promise.all(
+    [session.find(id), narrower.find(id), held.status(), found.status(), upload.finish(), session.narrow([])].map(
+      (call) => expect(call).rejects.toMatchObject(REVOKED),
+    ),
+  );
+  using kept = await other.find(id);
+  expect((await kept.status()).state).toBe("scheduled");
+  await expect(login(plain, token.text)).rejects.toThrow("the token is revoked");
+});
+
+test("a worker needs a token that can admin, and its connection ends with it", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  const state = { slots: 1, busy: 0, weight: 1, labels: {}, version: "0", cachedModules: [] };
+  const narrow = await plain.connect();
+  const reader = { kind: "token", token: (await mint(plain)).text, name: "narrow" } as const;
+  expect(await narrow.bootstrap.login(reader, state)).toMatchObject({ kind: "refused" });
+  const token = await mint(plain, { can: ["admin"] });
+  const peer = await plain.connect();
+  const verdict = await peer.bootstrap.login({ kind: "token", token: token.text, name: "worker" }, state);
+  if (verdict.kind !== "admitted") throw new Error(verdict.reason);
+  using session = verdict.session;
+  await plain.access.tokens.revoke(plain.access.tokens.local, token.id);
+  await expect(session.drain()).rejects.toThrow();
+});

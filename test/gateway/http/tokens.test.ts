@@ -1,0 +1,180 @@
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { type ProblemJson, problemSchema } from "../../../src/api/problem.ts";
+import {
+  type MadeTokenJson,
+  type TokenRequest,
+  auditEntrySchema,
+  madeTokenSchema,
+  tokenSchema,
+} from "../../../src/api/token-json.ts";
+import { ApiGateway } from "../../support/api-gateway.ts";
+import { guestBytes } from "../../support/guests.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
+
+interface Asked {
+  readonly method?: string;
+  readonly token?: string;
+  readonly json?: unknown;
+  readonly body?: FormData;
+}
+
+function ask(gateway: ApiGateway, path: string, { method = "GET", token, json, body }: Asked = {}): Promise<Response> {
+  return fetch(`${gateway.url}${path}`, {
+    method,
+    headers: {
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(json === undefined ? {} : { "content-type": "application/json" }),
+    },
+    ...(json === undefined ? (body === undefined ? {} : { body }) : { body: JSON.stringify(json) }),
+  });
+}
+
+async function make(gateway: ApiGateway, json: TokenRequest, token?: string): Promise<MadeTokenJson> {
+  const response = await ask(gateway, "/tokens", { method: "POST", json, ...(token === undefined ? {} : { token }) });
+  expect(response.status).toBe(201);
+  const made = madeTokenSchema.parse(await response.json());
+  expect(response.headers.get("location")).toBe(`/tokens/${made.id}`);
+  return made;
+}
+
+async function problemOf(asked: Promise<Response>): Promise<ProblemJson> {
+  const response = await asked;
+  const problem = problemSchema.parse(await response.json());
+  expect(problem.status).toBe(response.status);
+  return problem;
+}
+
+async function submit(gateway: ApiGateway, token?: string): Promise<Response> {
+  const body = new FormData();
+  body.set("wasm", new Blob([guestBytes("hash")]), "hash.wasm");
+  return ask(gateway, "/tasks", { method: "POST", body, ...(token === undefined ? {} : { token }) });
+}
+
+test("a token does what it can and is refused the rest, which the audit log tells", async () => {
+  await using gateway = await ApiGateway.open({ adminToken: "the-admin-token" });
+  const admin = { token: "the-admin-token" };
+  const reader = await make(gateway, { can: ["read"], label: "colleague" }, admin.token);
+  const writer = await make(gateway, { can: ["submit"] }, admin.token);
+  expect((await ask(gateway, "/tasks", reader)).status).toBe(200);
+  expect((await ask(gateway, "/metrics", reader)).status).toBe(200);
+  const refused = await problemOf(submit(gateway, reader.token));
+  expect(refused).toMatchObject({ status: 403, code: "forbidden" });
+  expect(refused.detail).toContain("can only read");
+  const accepted = await submit(gateway, writer.token);
+  expect(accepted.status).toBe(201);
+  const { id } = z.object({ id: z.string() }).parse(await accepted.json());
+  expect(await problemOf(ask(gateway, "/tasks", writer))).toMatchObject({ status: 403 });
+  for (const [method, path] of [
+    ["GET", "/tokens"],
+    ["POST", "/tokens"],
+    ["GET", "/audit"],
+    ["DELETE", `/tokens/${writer.id}`],
+    ["DELETE", "/workers/x"],
+  ] as const) {
+    const refusal = await problemOf(ask(gateway, path, { method, token: writer.token }));
+    expect([path, refusal.status]).toEqual([path, 403]);
+  }
+  const audit = z.array(auditEntrySchema).parse(await (await ask(gateway, "/audit", admin)).json());
+  const told = audit.map(({ actor, action, subject }) => `${actor} ${action} ${subject}`);
+  expect(told).toContain(`token:admin token.created ${reader.id}`);
+  expect(told).toContain(`token:${writer.id} task.submitted ${id}`);
+  expect(told).toContain(`token:${reader.id} refused /tasks`);
+});
+
+test("a token's text is shown once, and neither lists nor the audit log have it", async () => {
+  await using gateway = await ApiGateway.open();
+  const made = await make(gateway, { can: ["read"], for: "30d", label: "ci" });
+  const listed = await (await ask(gateway, "/tokens")).text();
+  const [token] = z.array(tokenSchema).parse(JSON.parse(listed));
+  expect(token).toMatchObject({ id: made.id, label: "ci", can: ["read"], state: "active", createdBy: "local" });
+  expect(Date.parse(token?.expiresAt ?? "") - Date.parse(token?.createdAt ?? "")).toBe(30 * 86_400_000);
+  const audit = await (await ask(gateway, "/audit")).text();
+  expect(listed + audit).not.toContain(made.token.slice(-43));
+});
+
+test("where none is needed, a token that is sent still narrows, and a wrong one is refused", async () => {
+  await using gateway = await ApiGateway.open();
+  const reader = await make(gateway, { can: ["read"] });
+  expect(await problemOf(submit(gateway, reader.token))).toMatchObject({ status: 403 });
+  expect(await problemOf(ask(gateway, "/tasks", { token: `${reader.token}x` }))).toMatchObject({ status: 401 });
+  const basic = fetch(`${gateway.url}/tasks`, { headers: { authorization: "Basic YTpi" } });
+  expect(await problemOf(basic)).toMatchObject({ status: 401 });
+  expect((await submit(gateway)).status).toBe(201);
+});
+
+test("a token makes only narrower ones", async () => {
+  await using gateway = await ApiGateway.open();
+  const admin = await make(gateway, { can: ["admin"], for: 60, limits: { queuedTasks: 5 } });
+  const wide = await problemOf(
+    ask(gateway, "/tokens", { method: "POST", token: admin.token, json: { can: ["admin"], for: 61 } }),
+  );
+  expect(wide).toMatchObject({ status: 403, code: "forbidden" });
+  expect(wide.errors?.map(({ field }) => field)).toEqual(["for", "queuedTasks"]);
+  const narrow = await make(gateway, { can: ["read"], for: 30, limits: { queuedTasks: 5 } }, admin.token);
+  expect(narrow).toMatchObject({ parent: admin.id, createdBy: `token:${admin.id}` });
+});
+
+test.each([
+  [{}, "can"],
+  [{ can: [] }, "can"],
+  [{ can: ["read", "write"] }, "can.1"],
+  [{ can: ["read"], for: "soon" }, "for"],
+  [{ can: ["read"], for: 0 }, "for"],
+  [{ can: ["read"], for: "9999d" }, "for"],
+  [{ can: ["read"], label: "x".repeat(129) }, "label"],
+  [{ can: ["read"], limits: { queuedTasks: 0.5 } }, "limits.queuedTasks"],
+  [{ can: ["read"], limits: { queued: 1 } }, "limits"],
+  [{ can: ["read"], forever: true }, "body"],
+  [[], "body"],
+])("%j is refused as a token, by its field %s", async (json, field) => {
+  await using gateway = await ApiGateway.open();
+  const refused = await problemOf(ask(gateway, "/tokens", { method: "POST", json }));
+  expect(refused).toMatchObject({ status: 400, code: "invalid-field" });
+  expect(refused.errors?.map((error) => error.field)).toContain(field);
+});
+
+test("revoking a token refuses it, and cuts off what it asked for and is under way", async () => {
+  await using gateway = await ApiGateway.open();
+  const reader = await make(gateway, { can: ["read"] });
+  const stream = await ask(gateway, "/events", reader);
+  const read = stream.text().catch((error: unknown) => error);
+  expect((await ask(gateway, `/tokens/${reader.id}`, { method: "DELETE" })).status).toBe(204);
+  expect(await read).toBeInstanceOf(Error);
+  const refused = await problemOf(ask(gateway, "/tasks", reader));
+  expect(refused).toMatchObject({ status: 401, code: "unauthenticated" });
+  expect(refused.detail).toContain("revoked");
+  expect((await ask(gateway, `/tokens/${reader.id}`, { method: "DELETE" })).status).toBe(204);
+  for (const id of ["aaaaaaaaaaaa", "admin", "x"]) {
+    const missing = problemOf(ask(gateway, `/tokens/${id}`, { method: "DELETE" }));
+    expect(await missing).toMatchObject({ status: 404, code: "no-such-token" });
+  }
+});
+
+test("an expired token is refused, and so is one beyond its rate, with when to come back", async () => {
+  const clock = new ManualClock({ now: Date.now() });
+  await using gateway = await ApiGateway.open({ clock });
+  const brief = await make(gateway, { can: ["read"], for: 10 });
+  const slow = await make(gateway, { can: ["submit"], limits: { submitsPerSecond: 0.1 } });
+  expect((await submit(gateway, slow.token)).status).toBe(201);
+  const limited = await submit(gateway, slow.token);
+  expect([limited.status, limited.headers.get("retry-after")]).toEqual([429, "10"]);
+  clock.advance(10_000);
+  expect((await submit(gateway, slow.token)).status).toBe(201);
+  expect((await problemOf(ask(gateway, "/tasks", brief))).detail).toContain("expired");
+});
+
+test("the audit log is read page by page", async () => {
+  await using gateway = await ApiGateway.open();
+  for (let count = 0; count < 5; count++) await make(gateway, { can: ["read"] });
+  const first = await ask(gateway, "/audit?limit=3");
+  expect(z.array(auditEntrySchema).parse(await first.json())).toHaveLength(3);
+  const next = /<([^>]+)>; rel="next"/.exec(first.headers.get("link") ?? "")?.[1] ?? "";
+  const second = await fetch(new URL(next, gateway.url));
+  expect(
+    z
+      .array(auditEntrySchema)
+      .parse(await second.json())
+      .map(({ seq }) => seq),
+  ).toEqual([2, 1]);
+});
