@@ -19,6 +19,22 @@ export function closestName(name: string, names: readonly string[]): string | un
   return closest;
 }
 
+/** The time zone that was probably meant: named without its region (`berlin`), or with a slip in one of the two. */
+export function closestTimezone(name: string, zones: readonly string[]): string | undefined {
+  const spaced = name.trim().replaceAll(" ", "_");
+  const city = cityOf(spaced).toLowerCase();
+  const inSomeRegion = zones.find((zone) => cityOf(zone).toLowerCase() === city);
+  if (inSomeRegion !== undefined) return inSomeRegion;
+  const closest = closestName(spaced, zones);
+  if (closest !== undefined) return closest;
+  const closestCity = closestName(city, zones.map(cityOf));
+  return zones.find((zone) => cityOf(zone) === closestCity);
+}
+
+function cityOf(zone: string): string {
+  return zone.slice(zone.lastIndexOf("/") + 1);
+}
+
 /** Letters to add, drop or change (Levenshtein). */
 function editDistance(from: string, to: string): number {
   let above = Array.from({ length: to.length + 1 }, (_, column) => column);

@@ -42,7 +42,8 @@ export const runSchema = z.object({
   /** From 1. */
   index: z.number(),
   state: z.enum(RUN_STATES),
-  dueAt: z.string(),
+  /** Null: not known yet, as a run before it, or what it waits for, decides that. */
+  dueAt: z.string().nullable(),
   attempts: z.array(attemptSchema),
   outcome: outcomeSchema.nullable(),
   result: resultSchema.nullable(),

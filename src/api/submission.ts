@@ -21,8 +21,11 @@ import {
   TIMEOUT_MS_DEFAULT,
 } from "../base/limits.ts";
 import type { EntryKind, ModuleKind } from "../model/module.ts";
+import { parseCron } from "../model/cron.ts";
+import { CATCHUPS, type Catchup, OVERLAPS } from "../model/schedule.ts";
 import { RETRYABLE_KINDS, type RetryableKind, type TaskSpec, totalRuns } from "../model/task.ts";
-import { closestName } from "./closest.ts";
+import { parseTimezone, timezoneNames } from "../model/timezone.ts";
+import { closestName, closestTimezone } from "./closest.ts";
 import { parseDuration, secondsOf } from "./duration.ts";
 import { FormFields, type FormTexts, INT32, shown } from "./form-fields.ts";
 import type { FieldError } from "./problem.ts";
@@ -39,7 +42,10 @@ export const SUBMISSION_FIELDS = [
   "start",
   "delay",
   "repeats",
+  "cron",
+  "timezone",
   "overlap",
+  "catchup",
   "input",
   "difficulty",
   "entry",
@@ -59,7 +65,7 @@ export const SUBMISSION_FIELDS = [
 ] as const;
 
 /** Fields of the contract that this version refuses rather than ignores. */
-const LATER_FIELDS: readonly string[] = ["cron", "timezone", "catchup", "files", "outputs", "after"];
+const LATER_FIELDS: readonly string[] = ["files", "outputs", "after"];
 
 const ENTRIES: readonly EntryKind[] = ["command", "run", "component"];
 const OUTPUT_LIMITS: readonly TaskSpec["outputLimit"][] = ["truncate", "fail"];
@@ -203,21 +209,57 @@ function parseDescription(fields: FormFields): string {
   return text;
 }
 
-function parseSchedule(
-  fields: FormFields,
-  now: number,
-): Pick<Submission, "start" | "delayMs" | "repeats" | "durationMs"> {
-  const overlap = fields.filled("overlap");
-  if (overlap !== undefined && overlap !== "allow") {
-    fields.refuse("overlap", `is ${shown(overlap)}, and this version supports only allow yet`);
-  }
+type Schedule = Pick<
+  Submission,
+  "start" | "delayMs" | "repeats" | "durationMs" | "cron" | "timezone" | "overlap" | "catchup"
+>;
+
+function parseSchedule(fields: FormFields, now: number): Schedule {
+  const cron = fields.filled("cron")?.trim();
   const start = parseStart(fields);
   const delayMs = fields.durationMs("delay") ?? 0;
-  const repeats = fields.integer("repeats", { min: 0, max: REPEATS_MAX }) ?? 1;
-  if (firstDueAt(start, now) + (totalRuns({ repeats }) - 1) * delayMs > TIME_MAX) {
+  const repeats = fields.integer("repeats", { min: 0, max: REPEATS_MAX }) ?? (cron === undefined ? 1 : 0);
+  const timezone = parseZone(fields);
+  const catchup = fields.choice("catchup", CATCHUPS) ?? "latest";
+  if (cron !== undefined) checkCron(fields, cron, timezone, now);
+  else refuseCronFields(fields, timezone, catchup);
+  if (cron === undefined && firstDueAt(start, now) + (totalRuns({ repeats }) - 1) * delayMs > TIME_MAX) {
     fields.refuse("repeats", "times delay ends after the year 9999: ask for fewer runs, or a shorter delay");
   }
-  return { start, delayMs, repeats, durationMs: fields.durationMs("duration") ?? 0 };
+  const overlap = fields.choice("overlap", OVERLAPS) ?? "allow";
+  return { start, delayMs, repeats, durationMs: fields.durationMs("duration") ?? 0, cron, timezone, overlap, catchup };
+}
+
+function parseZone(fields: FormFields): string {
+  const name = fields.filled("timezone");
+  if (name === undefined) return "UTC";
+  const timezone = parseTimezone(name);
+  if (timezone !== undefined) return timezone;
+  const closest = closestTimezone(name, timezoneNames());
+  const hint =
+    closest === undefined
+      ? "a name of the IANA time zone database like Europe/Berlin or UTC is expected"
+      : `there is no such time zone: did you mean ${closest}?`;
+  fields.refuse("timezone", `is ${shown(name)}, and ${hint}`);
+  return "UTC";
+}
+
+function checkCron(fields: FormFields, cron: string, timezone: string, now: number): void {
+  for (const field of ["start", "delay"]) {
+    if (fields.all(field).length > 0)
+      fields.refuse(field, "is given beside cron, which says when runs are due: leave one out");
+  }
+  const result = parseCron(cron, timezone);
+  if (!result.ok) fields.refuse("cron", result.reason);
+  else if (result.schedule.next(now) === undefined) {
+    fields.refuse("cron", `is ${shown(cron)}, which no day ever matches: such a task would never run`);
+  }
+}
+
+/** Refused rather than ignored, where they say something else than what holds anyhow. */
+function refuseCronFields(fields: FormFields, timezone: string, catchup: Catchup): void {
+  if (timezone !== "UTC") fields.refuse("timezone", "is for cron, which is not given: leave it out, or give cron");
+  if (catchup !== "latest") fields.refuse("catchup", "is for cron, which is not given: leave it out, or give cron");
 }
 
 function parseStart(fields: FormFields): Start {

@@ -1,10 +1,12 @@
 /** A task as JSON: the submission's fields in their own units, and how far the task has come. */
 import { z } from "zod";
 import { RESULT_TEXT_BYTES_MAX } from "../base/limits.ts";
+import { CATCHUPS, OVERLAPS } from "../model/schedule.ts";
 import {
   RETRYABLE_KINDS,
   TASK_STATES,
   type Task,
+  type TaskSpec,
   completions,
   isFinished,
   progress,
@@ -45,7 +47,11 @@ export const taskSchema = z.object({
   start: z.union([z.number(), z.string()]),
   delay: z.number(),
   repeats: z.number(),
-  overlap: z.literal("allow"),
+  /** Null: runs are due by `start` and `delay`. */
+  cron: z.string().nullable(),
+  timezone: z.string(),
+  overlap: z.enum(OVERLAPS),
+  catchup: z.enum(CATCHUPS),
   input: z.number().nullable(),
   difficulty: z.number().nullable(),
   args: z.array(z.string()),
@@ -88,7 +94,7 @@ export function taskJson(task: Task, now: number): TaskJson {
     state: task.state,
     complete: counter,
     completions: counter,
-    runs: totalRuns(spec),
+    runs: totalOrNull(spec),
     progress: progress(task, now),
     nextRunAt: formatOptionalTime(task.nextRunAt),
     createdAt: formatTime(task.createdAt),
@@ -99,7 +105,10 @@ export function taskJson(task: Task, now: number): TaskJson {
     start: spec.start,
     delay: secondsOf(spec.delayMs),
     repeats: spec.repeats,
-    overlap: "allow",
+    cron: spec.cron ?? null,
+    timezone: spec.timezone,
+    overlap: spec.overlap,
+    catchup: spec.catchup,
     input: spec.input ?? null,
     difficulty: spec.difficulty ?? null,
     args: [...spec.args],
@@ -117,6 +126,11 @@ export function taskJson(task: Task, now: number): TaskJson {
     priority: spec.priority,
     require: { ...spec.require },
   };
+}
+
+function totalOrNull(spec: TaskSpec): number | null {
+  const total = totalRuns(spec);
+  return total === Infinity ? null : total;
 }
 
 /** No run of it will start any more. */

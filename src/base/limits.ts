@@ -229,11 +229,15 @@ export const CRON_LENGTH_MAX = 256;
 export const CRON_SCHEDULES_MAX = 4_096;
 /** Slots that `catchup=all` makes up for in one go, the latest. */
 export const CATCHUP_RUNS_MAX = 1_000;
+/** How many other runs making one ready counts for that has all its task's missed slots counted. */
+export const CATCHUP_PROMOTE_WEIGHT = 100;
 /** A cron slot counts as missed when nobody was there this long after it; and, with somebody there, this much later. */
 export const SLOT_LATE_MS_MAX = 1_000;
 export const SLOT_STALL_MS_MAX = 10_000;
 /** How often the wall clock is looked at while a run waits for its time: it may jump. */
 export const CLOCK_CHECK_EVERY_MS = 1_000;
+/** The wall clock was set if it is off by this much, compared with the monotonic one, since it was looked at last. */
+export const CLOCK_JUMP_MS_MIN = 500;
 /** Runs made ready in one transaction. */
 export const PROMOTE_BATCH = 500;
 /** Ready runs that are looked at in one go for the offers that wait: first, and at most while none of them fits. */

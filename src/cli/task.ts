@@ -88,7 +88,7 @@ async function printTask({ client, output }: CommandContext, task: TaskJson): Pr
     [
       { heading: "RUN", value: (run) => String(run.index) },
       { heading: "STATE", value: (run) => run.state },
-      { heading: "DUE", value: (run) => run.dueAt },
+      { heading: "DUE", value: (run) => run.dueAt ?? "-" },
       { heading: "ATTEMPTS", value: (run) => String(run.attempts.length) },
       { heading: "WORKER", value: (run) => shortPeer(run.attempts.at(-1)?.worker) },
       { heading: "OUTCOME", value: (run) => outcomeText(run), isFlexible: true },

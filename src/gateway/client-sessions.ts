@@ -256,7 +256,7 @@ export class ClientSessions implements AsyncDisposable {
       state,
       reason,
       completions: completions(task),
-      runs: totalRuns(spec),
+      runs: totalRuns(spec) === Infinity ? 0 : totalRuns(spec),
       succeeded: counts.succeeded,
       failed: counts.failed,
       cancelled: counts.cancelled,

@@ -3,10 +3,19 @@
  *
  * The wait is cut into short pieces and compared with the wall clock after each, so that a clock that jumps makes runs
  * due when it says so.
+ *
+ * It also knows since when somebody has been there to serve slots of cron tasks: not before it began, not where the wall
+ * clock was jumped over, and not while this process stood still.
  */
 import { Backoff } from "../base/backoff.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { CLOCK_CHECK_EVERY_MS, PROMOTE_BATCH } from "../base/limits.ts";
+import {
+  CLOCK_CHECK_EVERY_MS,
+  CLOCK_JUMP_MS_MIN,
+  PROMOTE_BATCH,
+  SLOT_LATE_MS_MAX,
+  SLOT_STALL_MS_MAX,
+} from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { Store } from "../store/store.ts";
@@ -29,9 +38,15 @@ export class Scheduler {
   #isPromoting = false;
   #isClosed = false;
   readonly #backoff: Backoff;
+  /** By the wall clock: since when somebody has been there without a break. */
+  #servingSince: number;
+  /** The wall clock's lead over the monotonic one when it was looked at last. It changes when the wall clock is set. */
+  #leadMs: number;
 
   constructor(init: SchedulerInit) {
     this.#init = init;
+    this.#servingSince = init.clock.now();
+    this.#leadMs = init.clock.now() - init.clock.monotonicMs();
     this.#backoff = new Backoff({ firstMs: 100, maxMs: 5_000, random: init.random });
   }
 
@@ -51,6 +66,7 @@ export class Scheduler {
     this.#timer?.[Symbol.dispose]();
     if (this.#isClosed || this.#isPromoting || this.#nextAt === undefined) return;
     const { clock } = this.#init;
+    this.#noticeJump();
     const waitMs = Math.min(CLOCK_CHECK_EVERY_MS, Math.max(0, this.#nextAt - clock.now()));
     this.#timer = clock.setTimer(waitMs, () => {
       if (this.#nextAt !== undefined && this.#nextAt <= clock.now()) void this.#promote();
@@ -58,13 +74,31 @@ export class Scheduler {
     });
   }
 
+  /** A wall clock that was put forward has passed slots that nobody saw. */
+  #noticeJump(): void {
+    const { clock } = this.#init;
+    const leadMs = clock.now() - clock.monotonicMs();
+    if (Math.abs(leadMs - this.#leadMs) > CLOCK_JUMP_MS_MIN) this.#servingSince = clock.now();
+    this.#leadMs = leadMs;
+  }
+
+  /** Slots of cron tasks before this were missed. */
+  #missedBefore(): number {
+    return Math.max(this.#servingSince - SLOT_LATE_MS_MAX, this.#init.clock.now() - SLOT_STALL_MS_MAX);
+  }
+
   async #promote(): Promise<void> {
     const { store, events, clock, log, onReady } = this.#init;
     this.#isPromoting = true;
+    this.#noticeJump();
     this.#nextAt = undefined;
     let nextAt: number | undefined;
     try {
-      const { promoted, changedTasks, nextDueAt } = await store.promoteDue(clock.now(), PROMOTE_BATCH);
+      const { promoted, changedTasks, nextDueAt } = await store.promoteDue(
+        clock.now(),
+        PROMOTE_BATCH,
+        this.#missedBefore(),
+      );
       if (this.#isClosed) return;
       this.#backoff.reset();
       nextAt = nextDueAt;

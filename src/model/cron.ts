@@ -31,7 +31,7 @@ export type CronResult =
   /** Ends a sentence that the expression begins. */
   | { readonly ok: false; readonly reason: string };
 
-/** Reads an expression. The zone has to be one that `canonicalTimezone` knows. */
+/** Reads an expression. The zone has to be one that `parseTimezone` knows. */
 export function parseCron(expression: string, timezone: string): CronResult {
   if (expression.length > CRON_LENGTH_MAX) {
     return refused(`is ${expression.length} characters long, and ${CRON_LENGTH_MAX} are the most`);

@@ -7,6 +7,7 @@
 import type { Digest, TaskId } from "../base/ids.ts";
 import type { EntryKind, ModuleKind } from "./module.ts";
 import type { OutcomeKind, RunResult } from "./outcome.ts";
+import type { Catchup, Overlap } from "./schedule.ts";
 
 /** What was asked for, after validation, with every default filled in. Never changes. */
 export interface TaskSpec {
@@ -32,8 +33,16 @@ export interface TaskSpec {
   /** `start` as it was given, to be echoed. */
   readonly start: number | string;
   readonly delayMs: number;
-  /** Runs in total, as submitted: 0 and 1 both mean one. */
+  /** Runs in total, as submitted. 0 and 1 both mean one; with `cron`, 0 means: until the task is cancelled. */
   readonly repeats: number;
+  /** Runs are due at the slots of this expression (`cron.ts`), instead of by `start` and `delay`. */
+  readonly cron?: string | undefined;
+  /** Of `cron`: an IANA name. */
+  readonly timezone: string;
+  /** `forbid`: a run is ready when the one before it has ended, no sooner. */
+  readonly overlap: Overlap;
+  /** What becomes of slots of `cron` that nobody served. */
+  readonly catchup: Catchup;
   readonly timeoutMs: number;
   readonly cpuMs: number;
   readonly memoryBytes: number;
@@ -85,12 +94,23 @@ export interface Task {
   readonly runningSince: readonly number[];
 }
 
-/** Runs in total. */
-export function totalRuns(spec: Pick<TaskSpec, "repeats">): number {
+/** Runs in total; Infinity for a task without end. */
+export function totalRuns(spec: Pick<TaskSpec, "repeats" | "cron">): number {
+  if (spec.cron !== undefined && spec.repeats === 0) return Infinity;
   return Math.max(1, spec.repeats);
 }
 
-/** When run `index` (from 1) is due: nominal, whatever the runs before it took. */
+/** Runs that can be looked at, the first so many: all there will be; of a task without end those made so far, or the first. */
+export function knownRuns({ spec, counts }: Pick<Task, "spec" | "counts">): number {
+  const total = totalRuns(spec);
+  return total < Infinity ? total : Math.max(1, madeRuns(counts));
+}
+
+function madeRuns(counts: RunCounts): number {
+  return counts.scheduled + counts.ready + counts.running + settledRuns(counts);
+}
+
+/** When run `index` (from 1) of a task without cron is due: nominal, whatever the runs before it took. */
 export function dueAt(spec: Pick<TaskSpec, "firstDueAt" | "delayMs">, index: number): number {
   return spec.firstDueAt + (index - 1) * spec.delayMs;
 }
@@ -121,14 +141,16 @@ export function completions(task: Task): number {
 /** A run that is under way counts for at most this much until it is settled. */
 const RUNNING_PROGRESS_MAX = 0.95;
 
-/** 0 to 1: settled runs, plus for each running one its share of the expected duration, over all runs. */
+/**
+ * 0 to 1: settled runs, plus for each running one its share of the expected duration, over all runs. Of a task without end,
+ * the share of the run that is under way; of several, the one that began last.
+ */
 export function progress(task: Task, now: number): number {
   const { durationMs } = task.spec;
-  let done = settledRuns(task.counts);
-  if (durationMs > 0) {
-    for (const startedAt of task.runningSince) {
-      done += Math.min(RUNNING_PROGRESS_MAX, Math.max(0, now - startedAt) / durationMs);
-    }
-  }
-  return Math.min(1, done / totalRuns(task.spec));
+  const shares = task.runningSince.map((startedAt) =>
+    durationMs > 0 ? Math.min(RUNNING_PROGRESS_MAX, Math.max(0, now - startedAt) / durationMs) : 0,
+  );
+  const total = totalRuns(task.spec);
+  if (total === Infinity) return shares.at(-1) ?? 0;
+  return Math.min(1, (settledRuns(task.counts) + shares.reduce((sum, share) => sum + share, 0)) / total);
 }

@@ -13,7 +13,8 @@
  *   `store-unavailable`: disk full, file broken).
  *
  * Rows of runs are made lazily: a task has rows for the runs that were due, and for the next one that is not. At most
- * OPEN_RUNS_PER_TASK_MAX of a task's runs are open (scheduled, ready or running); more are made as these settle.
+ * OPEN_RUNS_PER_TASK_MAX of a task's runs are open (scheduled, ready or running), and one at most where the task forbids
+ * overlap; more are made as these settle. Slots of cron that have come by then, while there was no room, were missed.
  */
 import type { Digest, PeerId, TaskId } from "../base/ids.ts";
 import type { ModuleInspection, StoredModule } from "../model/module.ts";
@@ -52,8 +53,11 @@ export interface Store extends AsyncDisposable {
   /**
    * Makes ready up to `limit` runs that are due at `now`, and makes the rows that follow them. `nextDueAt` is when to
    * call again: at once (`now`) if the limit was reached; undefined if nothing is waiting for its time.
+   *
+   * Nobody served the slots of cron tasks that lie before `missedBefore` (default: there are none): the tasks' `catchup`
+   * says what becomes of them (`model/schedule.ts`). A run may be put off by it.
    */
-  promoteDue(now: number, limit: number): Promise<PromoteResult>;
+  promoteDue(now: number, limit: number, missedBefore?: number): Promise<PromoteResult>;
   /**
    * Ready runs that may be leased at `now`: by priority, highest first, then by due time, then by age; with `after`, those
    * that come behind that one, be it ready still or not; with `except`, those of other requirements only, which costs

@@ -26,10 +26,10 @@ test("runs a scheduled task on another process's worker, at its nominal times", 
     [worker.peerId],
   ]);
   const createdAt = Date.parse(task.createdAt);
-  expect(runs.map((run) => Date.parse(run.dueAt) - createdAt)).toEqual([1_000, 3_000, 5_000]);
+  expect(runs.map((run) => Date.parse(run.dueAt ?? "") - createdAt)).toEqual([1_000, 3_000, 5_000]);
   for (const run of runs) {
     const startedAt = Date.parse(run.attempts[0]?.startedAt ?? "");
-    expect(startedAt).toBeGreaterThanOrEqual(Date.parse(run.dueAt));
+    expect(startedAt).toBeGreaterThanOrEqual(Date.parse(run.dueAt ?? ""));
   }
 });
 

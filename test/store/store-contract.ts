@@ -3,6 +3,7 @@
  * of how one keeps its rows. The parts are in files of their own, by what they are about.
  */
 import { describe } from "vitest";
+import { describeCron } from "./store-contract-cron.ts";
 import { describeLeases } from "./store-contract-leases.ts";
 import { describeOutput } from "./store-contract-output.ts";
 import { describeSchedule } from "./store-contract-schedule.ts";
@@ -17,6 +18,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("schedule", () => {
       describeSchedule(open);
+    });
+    describe("cron and overlap", () => {
+      describeCron(open);
     });
     describe("leases", () => {
       describeLeases(open);

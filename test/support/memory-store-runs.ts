@@ -14,6 +14,8 @@ import {
   type RunCursor,
   transition,
 } from "../../src/model/run.ts";
+import { type CronSchedule, CronSchedules } from "../../src/model/cron.ts";
+import { type SlotCursor, type SlotMoment, nextSlot } from "../../src/model/schedule.ts";
 import { type TaskState, dueAt, totalRuns } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import { failureReason } from "../../src/store/failure-reason.ts";
@@ -42,34 +44,36 @@ import {
 
 const NEW_RUN: RunCursor = { state: "scheduled", attempt: 0, retried: 0, lost: 0 };
 
+const SCHEDULES = new CronSchedules();
+
 /**
- * Makes the task's next runs: those due at `now` as ready, at most `readyMax`, then the next one as scheduled. `ready` are
- * the indexes of those that are ready. The caller saves the task.
+ * Makes the task's next runs: those due as ready, at most `readyMax`, then the next one as scheduled. `ready` are the
+ * indexes of those that are ready. The caller saves the task.
  */
 export function makeRuns(
   task: TaskRow,
-  now: number,
+  moment: SlotMoment,
   readyMax: number,
 ): { readonly task: TaskRow; readonly ready: readonly number[] } {
   const runs = [...task.runs];
   const ready: number[] = [];
   const counts = countsOf(task);
+  const openMax = task.spec.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
+  let { slots } = task;
   let hasScheduled = counts.scheduled > 0;
-  while (
-    !task.isCancelled &&
-    runs.length < totalRuns(task.spec) &&
-    !hasScheduled &&
-    counts.ready + counts.running + ready.length < OPEN_RUNS_PER_TASK_MAX
-  ) {
+  const mayMakeMore = () => !task.isCancelled && runs.length < totalRuns(task.spec) && !hasScheduled;
+  while (mayMakeMore() && counts.ready + counts.running + ready.length < openMax) {
     const index = runs.length + 1;
-    const due = dueAt(task.spec, index);
-    const isReady = due <= now && ready.length < readyMax;
+    const next = nextDue({ ...task, slots }, index, moment);
+    if (next === undefined) break;
+    ({ slots } = next);
+    const isReady = next.due <= moment.now && ready.length < readyMax;
     if (isReady) ready.push(index);
     else hasScheduled = true;
     runs.push({
       index,
       cursor: isReady ? { ...NEW_RUN, state: "ready" } : NEW_RUN,
-      dueAt: due,
+      dueAt: next.due,
       notBefore: 0,
       startedAt: 0,
       leaseUntil: 0,
@@ -79,29 +83,66 @@ export function makeRuns(
       outputTruncated: false,
     });
   }
-  return { task: { ...task, runs }, ready };
+  const isHeldBack = task.spec.overlap === "forbid" && mayMakeMore();
+  const heldBackUntil = isHeldBack ? dueAfterNow({ ...task, slots }, runs.length + 1) : undefined;
+  return { task: { ...task, runs, slots, heldBackUntil }, ready };
 }
 
-export function promoteDue(tx: Transaction, now: number, limit: number): PromoteResult {
+function scheduleOf({ spec }: TaskRow): CronSchedule | undefined {
+  return spec.cron === undefined ? undefined : SCHEDULES.get(spec.cron, spec.timezone);
+}
+
+function nextDue(
+  task: TaskRow,
+  index: number,
+  moment: SlotMoment,
+): { readonly due: number; readonly slots: SlotCursor } | undefined {
+  const schedule = scheduleOf(task);
+  if (schedule === undefined) return { due: dueAt(task.spec, index), slots: task.slots };
+  const choice = nextSlot(schedule, task.spec.catchup, task.slots, moment);
+  return choice && { due: choice.slot, slots: { takenUntil: choice.slot, owedUntil: choice.owedUntil } };
+}
+
+function dueAfterNow(task: TaskRow, index: number): number | undefined {
+  const schedule = scheduleOf(task);
+  return schedule === undefined ? dueAt(task.spec, index) : schedule.next(task.slots.takenUntil);
+}
+
+export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): PromoteResult {
+  const { now } = moment;
   endBackoffs(tx, now);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
   const due = [...tx.runs((run) => run.cursor.state === "scheduled" && run.dueAt <= now)];
-  for (const { task, run } of due.toSorted((a, b) => a.run.dueAt - b.run.dueAt)) {
+  for (const { task: found, run } of due.toSorted((a, b) => a.run.dueAt - b.run.dueAt)) {
     if (promoted.length >= limit) break;
+    const { task, due: slot } = retakeSlot(found, run, moment);
+    if (slot > now) {
+      tx.saveTask(withRun(task, { ...run, dueAt: slot }), now);
+      continue;
+    }
     const change = transition(run.cursor, { kind: "due" }, task.spec);
     assert(change.kind === "changed", "a scheduled run can become ready");
-    const made = makeRuns(withRun(task, { ...run, cursor: change.next }), now, limit - promoted.length - 1);
+    const ready = withRun(task, { ...run, dueAt: slot, cursor: change.next });
+    const made = makeRuns(ready, moment, limit - promoted.length - 1);
     tx.saveTask(made.task, now);
     for (const index of [run.index, ...made.ready]) {
       promoted.push({ task: task.spec.id, serial: task.serial, index });
     }
     const state = stateOf(made.task);
-    if (state !== stateOf(task)) changedTasks.push({ task: task.spec.id, state });
+    if (state !== stateOf(found)) changedTasks.push({ task: task.spec.id, state });
   }
   if (promoted.length >= limit) return { promoted, changedTasks, nextDueAt: now };
   const waiting = [...tx.runs((run) => run.cursor.state === "scheduled")].map(({ run }) => run.dueAt);
   return { promoted, changedTasks, nextDueAt: smallest(waiting) };
+}
+
+/** The slot that a scheduled run takes whose slot has come: another one, where it was missed. */
+function retakeSlot(task: TaskRow, run: RunRow, moment: SlotMoment): { readonly task: TaskRow; readonly due: number } {
+  if (task.spec.cron === undefined) return { task, due: run.dueAt };
+  const slots = { takenUntil: run.dueAt - 1, owedUntil: task.slots.owedUntil };
+  const next = nextDue({ ...task, slots }, run.index, moment);
+  return next === undefined ? { task, due: run.dueAt } : { task: { ...task, slots: next.slots }, due: next.due };
 }
 
 /** What has backed off long enough is ready for good, even if the clock then goes back. */
@@ -247,7 +288,7 @@ export function settle(tx: Transaction, id: AttemptId, end: AttemptEnd, options:
   const made =
     outcome === undefined
       ? { task: withRun(task, tryAgain(ended, change, options)), ready: [] }
-      : makeRuns(endRun(task, ended, outcome, end), now, Infinity);
+      : makeRuns(endRun(task, ended, outcome, end), { now, missedBefore: now }, Infinity);
   const saved = tx.saveTask(made.task, now);
   return { kind: "settled", task: taskView(saved), run: runView(saved, runOf(saved, run.index)), ready: made.ready };
 }

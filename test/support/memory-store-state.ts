@@ -10,6 +10,7 @@ import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import type { StoredModule } from "../../src/model/module.ts";
 import type { Outcome, RunResult, Usage } from "../../src/model/outcome.ts";
 import type { Attempt, AttemptId, Run, RunCursor } from "../../src/model/run.ts";
+import type { SlotCursor } from "../../src/model/schedule.ts";
 import {
   type RunCounts,
   type Task,
@@ -64,6 +65,10 @@ export interface TaskRow {
   /** Those that were made: run n is the n-th. */
   readonly runs: readonly RunRow[];
   readonly isCancelled: boolean;
+  /** Of a task with cron. */
+  readonly slots: SlotCursor;
+  /** When the run is due that waits for the one before it to end. */
+  readonly heldBackUntil?: number | undefined;
   readonly finishedAt?: number | undefined;
   readonly reason?: string | undefined;
   /** The run that gave the task's result, and the one whose latest attempt started last. */
@@ -182,7 +187,7 @@ export function taskView(task: TaskRow): Task {
     counts: countsOf(task),
     isCancelled: task.isCancelled,
     state: stateOf(task),
-    nextRunAt: task.runs.find((run) => run.cursor.state === "scheduled")?.dueAt,
+    nextRunAt: task.runs.find((run) => run.cursor.state === "scheduled")?.dueAt ?? task.heldBackUntil,
     finishedAt: task.finishedAt,
     result: task.resultRun === undefined ? undefined : runOf(task, task.resultRun).result,
     // Failures of runs are noted as they come, and told when the task has ended.

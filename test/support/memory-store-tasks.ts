@@ -35,7 +35,9 @@ export function createTask(
   }
   const required = requirementKey(spec.require);
   if (!requirements.has(required)) tx.set({ requirements: new Map(requirements).set(required, requirements.size) });
-  const { task, ready } = makeRuns({ spec, serial, createdAt: now, runs: [], isCancelled: false }, now, Infinity);
+  const slots = { takenUntil: now, owedUntil: 0 };
+  const empty = { spec, serial, createdAt: now, runs: [], isCancelled: false, slots };
+  const { task, ready } = makeRuns(empty, { now, missedBefore: now }, Infinity);
   return { kind: "created", task: taskView(tx.saveTask(task, now)), ready };
 }
 
@@ -107,7 +109,7 @@ export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: num
   if (found === undefined) return { kind: "no-such-task" };
   if (found.finishedAt !== undefined) return { kind: "already-finished", task: taskView(found) };
   const open = found.runs.filter(isOpen);
-  let task: TaskRow = { ...found, isCancelled: true, reason };
+  let task: TaskRow = { ...found, isCancelled: true, reason, heldBackUntil: undefined };
   const running: AttemptId[] = [];
   for (const run of open) {
     const change = transition(run.cursor, { kind: "cancel", reason }, found.spec);

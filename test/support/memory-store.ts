@@ -123,8 +123,8 @@ export class MemoryStore implements Store {
     return this.#write((tx) => tasks.deleteTask(tx, id));
   }
 
-  promoteDue(now: number, limit: number) {
-    return this.#write((tx) => runs.promoteDue(tx, now, limit));
+  promoteDue(now: number, limit: number, missedBefore = -Infinity) {
+    return this.#write((tx) => runs.promoteDue(tx, { now, missedBefore }, limit));
   }
 
   listReady(now: number, limit: number, options?: ListReadyOptions) {

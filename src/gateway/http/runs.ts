@@ -7,7 +7,7 @@ import { type RunJson, runJson } from "../../api/run-json.ts";
 import { formatTime } from "../../api/time.ts";
 import type { TaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_MAX, REPEATS_MAX } from "../../base/limits.ts";
-import { type Task, dueAt, totalRuns } from "../../model/task.ts";
+import { type Task, dueAt, knownRuns, totalRuns } from "../../model/task.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal, noSuchTask } from "./problem.ts";
 import { Query, nextPageLink } from "./query.ts";
@@ -22,7 +22,7 @@ export function runsRouter({ store }: HttpContext): Router {
     const first = query.integer("cursor", { min: 1, max: REPEATS_MAX }) ?? 1;
     const task = await store.getTask(id);
     if (task === undefined) throw noSuchTask(id);
-    const last = Math.min(totalRuns(task.spec), first + limit - 1);
+    const last = Math.min(knownRuns(task), first + limit - 1);
     const runs: RunJson[] = [];
     // A page of the store may be shorter than was asked for; only an empty one says that there are no more rows.
     while (first + runs.length <= last) {
@@ -32,7 +32,7 @@ export function runsRouter({ store }: HttpContext): Router {
       runs.push(...page.map(runJson));
     }
     for (let index = first + runs.length; index <= last; index++) runs.push(futureRun(task, index));
-    if (last < totalRuns(task.spec)) response.setHeader("link", nextPageLink(request, String(last + 1)));
+    if (last < knownRuns(task)) response.setHeader("link", nextPageLink(request, String(last + 1)));
     response.json(runs);
   });
   router.get("/tasks/:id/runs/:index", async (request, response) => {
@@ -51,12 +51,13 @@ export function runsRouter({ store }: HttpContext): Router {
 /** From 1 to the task's number of runs. */
 export function parseRunIndex(text: string, task: Task): number | undefined {
   const index = /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
-  return index !== undefined && index <= totalRuns(task.spec) ? index : undefined;
+  return index !== undefined && index <= knownRuns(task) ? index : undefined;
 }
 
 export function noSuchRun(id: TaskId, text: string, task: Task): Refusal {
-  const total = totalRuns(task.spec);
-  const known = total === 1 ? "it has run 1 only" : `its runs are 1 to ${total}`;
+  const count = knownRuns(task);
+  const soFar = totalRuns(task.spec) === Infinity ? " so far" : "";
+  const known = count === 1 ? `it has run 1 only${soFar}` : `its runs are 1 to ${count}${soFar}`;
   return new Refusal("no-such-run", `The task ${id} has no run ${JSON.stringify(text.slice(0, 32))}: ${known}.`);
 }
 
@@ -65,7 +66,7 @@ function futureRun(task: Task, index: number): RunJson {
     task: task.spec.id,
     index,
     state: task.isCancelled ? "cancelled" : "scheduled",
-    dueAt: formatTime(dueAt(task.spec, index)),
+    dueAt: task.spec.cron === undefined ? formatTime(dueAt(task.spec, index)) : null,
     attempts: [],
     outcome: null,
     result: null,

@@ -8,6 +8,7 @@ import { closeSync, openSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from "node:sqlite";
 import { failed } from "../../base/errors.ts";
 import { STORE_BUSY_TIMEOUT_MS } from "../../base/limits.ts";
+import { CronSchedules } from "../../model/cron.ts";
 import { MIGRATIONS, type Migration } from "./migrations.ts";
 import { toStoreError } from "./sqlite-errors.ts";
 
@@ -15,6 +16,8 @@ export type Row = Readonly<Record<string, SQLOutputValue>>;
 
 export class Database implements Disposable {
   readonly path: string;
+  /** Of cron expressions, read once as statements are. */
+  readonly schedules = new CronSchedules();
   readonly #file: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #writes = 0;

@@ -11,6 +11,7 @@ import type { AuditEntry, StoredAuditEntry } from "../../model/audit.ts";
 import type { AttemptId, AttemptState, RunState } from "../../model/run.ts";
 import type { AttemptEnd, Usage } from "../../model/outcome.ts";
 import type { OutputStream } from "../../model/output.ts";
+import type { Catchup, Overlap } from "../../model/schedule.ts";
 import type { RunCounts, Task, TaskState } from "../../model/task.ts";
 import type { TokenId } from "../../model/token.ts";
 import type { StoredToken } from "../credential-store.ts";
@@ -77,7 +78,12 @@ export interface TaskPlan {
   readonly module: Digest;
   readonly firstDueAt: number;
   readonly delayMs: number;
+  /** Infinity for a task without end. */
   readonly total: number;
+  readonly cron: string | undefined;
+  readonly timezone: string;
+  readonly overlap: Overlap;
+  readonly catchup: Catchup;
   readonly priority: number;
   readonly retries: number;
   readonly backoffMs: number;
@@ -188,7 +194,7 @@ export interface OperationTypes {
     | { readonly kind: "deleted"; readonly module: Digest; readonly running: readonly AttemptId[] }
     | { readonly kind: "no-such-task" }
   >;
-  promoteDue: Operation<{ readonly now: number; readonly limit: number }, PromoteResult>;
+  promoteDue: Operation<{ readonly now: number; readonly limit: number; readonly missedBefore: number }, PromoteResult>;
   listReady: Operation<
     ListReadyArgs,
     {

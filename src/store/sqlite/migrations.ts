@@ -210,6 +210,19 @@ const V6 = `
   CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
 `;
 
+/**
+ * Cron and overlap. `total` is 0 for a task without end; `taken_until` and `owed_until` are a cron task's SlotCursor
+ * (`model/schedule.ts`).
+ */
+const V7 = `
+  ALTER TABLE tasks ADD COLUMN cron TEXT;
+  ALTER TABLE tasks ADD COLUMN timezone TEXT NOT NULL DEFAULT 'UTC';
+  ALTER TABLE tasks ADD COLUMN overlap TEXT NOT NULL DEFAULT 'allow';
+  ALTER TABLE tasks ADD COLUMN catchup TEXT NOT NULL DEFAULT 'latest';
+  ALTER TABLE tasks ADD COLUMN taken_until REAL NOT NULL DEFAULT 0;
+  ALTER TABLE tasks ADD COLUMN owed_until REAL NOT NULL DEFAULT 0;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -217,4 +230,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 4, sql: V4 },
   { version: 5, sql: V5 },
   { version: 6, sql: V6 },
+  { version: 7, sql: V7 },
 ];

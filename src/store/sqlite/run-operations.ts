@@ -1,8 +1,10 @@
 /** Operations that move runs: due, lease, settle. Each runs inside a transaction of the store's thread. */
 import { assert } from "../../base/errors.ts";
+import { CATCHUP_PROMOTE_WEIGHT } from "../../base/limits.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { RunResult, Usage } from "../../model/outcome.ts";
 import type { AttemptId, RunChange } from "../../model/run.ts";
+import type { SlotMoment } from "../../model/schedule.ts";
 import type { TaskState } from "../../model/task.ts";
 import { failureReason } from "../failure-reason.ts";
 import type { RunRef, RunningAttempt } from "../store.ts";
@@ -20,6 +22,7 @@ import {
   makeRuns,
   moveRun,
   readAttempts,
+  retakeSlot,
 } from "./run-rows.ts";
 import { type TaskRecord, loadTask, readTaskWire, saveTask } from "./task-rows.ts";
 
@@ -28,39 +31,51 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
   endBackoffs(db, now, limit);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
-  while (promoted.length < limit) {
+  let work = 0;
+  while (work < limit) {
     // A task has one scheduled run at most, so each row is of another task, and what is made meanwhile is none of them.
     const due = db.all(
       "SELECT task, idx FROM runs WHERE state = 'scheduled' AND due_at <= ? ORDER BY due_at LIMIT ?",
       now,
-      limit - promoted.length,
+      limit - work,
     );
     if (due.length === 0) break;
     for (const row of due) {
-      if (promoted.length >= limit) break;
+      if (work >= limit) break;
       const serial = decodeNumber(row.task);
       const task = loadTask(db, serial);
       assert(task !== undefined, "a run that was not settled has a task");
-      const before = task.savedState;
-      const ready = promote(db, task, decodeNumber(row.idx), now, limit - promoted.length);
+      const { savedState: before, slots } = task;
+      const ready = promote(db, task, decodeNumber(row.idx), args, limit - work);
+      work += Math.max(1, ready.length, task.slots.owedUntil === slots.owedUntil ? 0 : CATCHUP_PROMOTE_WEIGHT);
       for (const index of ready) promoted.push({ task: task.plan.id, serial, index });
       if (task.savedState !== before) changedTasks.push({ task: task.plan.id, state: task.savedState });
     }
   }
-  if (promoted.length >= limit) return { promoted, changedTasks, nextDueAt: now };
+  if (work >= limit) return { promoted, changedTasks, nextDueAt: now };
   const next = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
   return { promoted, changedTasks, nextDueAt: decodeOptionalNumber(next?.due_at) };
 }
 
-/** Makes a scheduled run ready, and after it those that are due too; at most `limit` in all. Returns their indexes. */
-function promote(db: Database, task: TaskRecord, index: number, now: number, limit: number): readonly number[] {
+/**
+ * Makes a scheduled run ready, and after it those that are due too; at most `limit` in all. Returns their indexes. A run
+ * whose slot was missed may be put off to one that is still to come: then there are none.
+ */
+function promote(db: Database, task: TaskRecord, index: number, moment: SlotMoment, limit: number): readonly number[] {
   const run = loadRun(db, task.serial, index);
   assert(run !== undefined, "a run that was just found is there");
+  const due = retakeSlot(db, task, run, moment);
+  if (due > moment.now) {
+    db.run("UPDATE runs SET due_at = ? WHERE task = ? AND idx = ?", due, run.serial, run.index);
+    task.nextDueAt = due;
+    saveTask(db, task, moment.now);
+    return [];
+  }
   const change = decide(task, run, { kind: "due" });
   assert(change.kind === "changed", "a scheduled run can become ready");
-  moveRun(db, task, run, change.next, { set: "not_before = 0", values: [] });
-  const made = makeRuns(db, task, now, limit - 1);
-  saveTask(db, task, now);
+  moveRun(db, task, run, change.next, { set: "not_before = 0, due_at = ?", values: [due] });
+  const made = makeRuns(db, task, moment, limit - 1);
+  saveTask(db, task, moment.now);
   return [index, ...made];
 }
 
@@ -163,7 +178,7 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
     change.outcome === undefined
       ? tryAgain(db, task, run, change, args)
       : endRun(db, task, run, { ...change, outcome: change.outcome }, args);
-  const ready = change.outcome === undefined ? [] : makeRuns(db, task, now, Infinity);
+  const ready = change.outcome === undefined ? [] : makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);
   return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown, told), run: told, ready };
 }

@@ -16,8 +16,10 @@ import {
   type RunCursor,
   type RunEvent,
   type RunRetryPolicy,
+  type RunState,
   transition,
 } from "../../model/run.ts";
+import { type SlotCursor, type SlotMoment, nextSlot } from "../../model/schedule.ts";
 import { RETRYABLE_KINDS, dueAt } from "../../model/task.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
@@ -70,22 +72,20 @@ export function decide(task: TaskRecord, run: RunRecord, event: RunEvent): RunCh
 const NEW_RUN: RunCursor = { state: "scheduled", attempt: 0, retried: 0, lost: 0 };
 
 /**
- * Makes the task's next runs: those due at `now` as ready, at most `readyMax`, then the next one as scheduled. Returns
- * the indexes of those that are ready. The caller saves the task.
+ * Makes the task's next runs: those due as ready, at most `readyMax`, then the next one as scheduled. Returns the indexes
+ * of those that are ready. The caller saves the task.
  */
-export function makeRuns(db: Database, task: TaskRecord, now: number, readyMax: number): readonly number[] {
+export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, readyMax: number): readonly number[] {
   const ready: number[] = [];
   const { plan, counts } = task;
-  while (
-    !task.isCancelled &&
-    task.made < plan.total &&
-    counts.scheduled === 0 &&
-    openRuns(task) < OPEN_RUNS_PER_TASK_MAX
-  ) {
+  const openMax = plan.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
+  if (counts.scheduled === 0) task.nextDueAt = undefined;
+  while (mayMakeMore(task) && counts.scheduled === 0 && openRuns(task) < openMax) {
+    const due = takeDueTime(db, task, moment);
+    if (due === undefined) break;
     const index = task.made + 1;
-    const due = dueAt(plan, index);
     let state = NEW_RUN.state;
-    if (due <= now && ready.length < readyMax) {
+    if (due <= moment.now && ready.length < readyMax) {
       const change = transition(NEW_RUN, { kind: "due" }, planPolicy(plan));
       assert(change.kind === "changed", "a new run can become ready");
       state = change.next.state;
@@ -93,21 +93,59 @@ export function makeRuns(db: Database, task: TaskRecord, now: number, readyMax: 
     } else {
       task.nextDueAt = due;
     }
-    db.run(
-      `INSERT INTO runs (task, idx, state, due_at, priority, requirement, not_before, attempt, retried, lost, output_bytes,
-         attempt_offset, output_truncated)
-       VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
-      task.serial,
-      index,
-      state,
-      due,
-      plan.priority,
-      task.requirement,
-    );
+    insertRun(db, task, index, state, due);
     task.made = index;
     countRun(task, undefined, state);
   }
+  if (plan.overlap === "forbid" && counts.scheduled === 0 && mayMakeMore(task)) task.nextDueAt = dueAfterNow(db, task);
   return ready;
+}
+
+function mayMakeMore(task: TaskRecord): boolean {
+  return !task.isCancelled && task.made < task.plan.total;
+}
+
+/** When the task's next run is due; a cron task has then taken that slot. Undefined: there are no more slots. */
+function takeDueTime(db: Database, task: TaskRecord, moment: SlotMoment): number | undefined {
+  const { plan } = task;
+  if (plan.cron === undefined) return dueAt(plan, task.made + 1);
+  const choice = nextSlot(db.schedules.get(plan.cron, plan.timezone), plan.catchup, task.slots, moment);
+  if (choice !== undefined) task.slots = { takenUntil: choice.slot, owedUntil: choice.owedUntil };
+  return choice?.slot;
+}
+
+/** Of the run that waits for the one before it, as far as is known now. */
+function dueAfterNow(db: Database, { plan, made, slots }: TaskRecord): number | undefined {
+  if (plan.cron === undefined) return dueAt(plan, made + 1);
+  return db.schedules.get(plan.cron, plan.timezone).next(slots.takenUntil);
+}
+
+/**
+ * The slot that a scheduled run is to take whose slot has come: another one, where it was missed. It may be one that is
+ * still to come.
+ */
+export function retakeSlot(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMoment): number {
+  const { plan } = task;
+  if (plan.cron === undefined) return run.dueAt;
+  const cursor: SlotCursor = { takenUntil: run.dueAt - 1, owedUntil: task.slots.owedUntil };
+  const choice = nextSlot(db.schedules.get(plan.cron, plan.timezone), plan.catchup, cursor, moment);
+  if (choice === undefined) return run.dueAt;
+  task.slots = { takenUntil: choice.slot, owedUntil: choice.owedUntil };
+  return choice.slot;
+}
+
+function insertRun(db: Database, task: TaskRecord, index: number, state: RunState, due: number): void {
+  db.run(
+    `INSERT INTO runs (task, idx, state, due_at, priority, requirement, not_before, attempt, retried, lost, output_bytes,
+       attempt_offset, output_truncated)
+     VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
+    task.serial,
+    index,
+    state,
+    due,
+    task.plan.priority,
+    task.requirement,
+  );
 }
 
 /** Writes a run's next cursor if it still stands where it was read. `extra` sets more columns. */

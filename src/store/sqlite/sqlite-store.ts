@@ -120,8 +120,8 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.call("deleteTask", { id });
   }
 
-  promoteDue(now: number, limit: number): Promise<PromoteResult> {
-    return this.#thread.call("promoteDue", { now, limit });
+  promoteDue(now: number, limit: number, missedBefore = -Infinity): Promise<PromoteResult> {
+    return this.#thread.call("promoteDue", { now, limit, missedBefore });
   }
 
   async listReady(now: number, limit: number, options: ListReadyOptions = {}): Promise<readonly ReadyRun[]> {

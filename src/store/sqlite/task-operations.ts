@@ -29,7 +29,7 @@ export function createTask(db: Database, args: CreateTaskArgs): Answer<"createTa
     args.inspection,
     args.now,
   );
-  const ready = makeRuns(db, task, args.now, Infinity);
+  const ready = makeRuns(db, task, { now: args.now, missedBefore: args.now }, Infinity);
   saveTask(db, task, args.now);
   return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };
 }

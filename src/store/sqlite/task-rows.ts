@@ -5,6 +5,7 @@
 import type { SQLInputValue } from "node:sqlite";
 import type { TaskId } from "../../base/ids.ts";
 import type { RunState } from "../../model/run.ts";
+import type { SlotCursor } from "../../model/schedule.ts";
 import { type RunCounts, type TaskState, isFinished, taskState } from "../../model/task.ts";
 import {
   decodeBranded,
@@ -30,8 +31,10 @@ export interface TaskRecord {
   readonly counts: { -readonly [State in keyof RunCounts]: RunCounts[State] };
   /** Rows of runs that were made: the runs 1 to `made`. */
   made: number;
-  /** Of the one run that is scheduled. */
+  /** Of the one run that is scheduled; where a run waits for the one before it to end, of that. */
   nextDueAt: number | undefined;
+  /** Of a task with cron. */
+  slots: SlotCursor;
   finishedAt: number | undefined;
   reason: string | undefined;
   /** The run that gave the task's result. */
@@ -40,21 +43,28 @@ export interface TaskRecord {
   latestRun: number | undefined;
 }
 
+/** In `total`: the task has no end. */
+const ENDLESS = 0;
+
 /** Inserts the task. The caller saves it once its runs are made. Undefined: the id is taken. */
 export function insertTask(db: Database, args: CreateTaskArgs): TaskRecord | undefined {
   const { plan, spec, now } = args;
   if (db.get("SELECT 1 FROM tasks WHERE id = ?", plan.id) !== undefined) return undefined;
   const requirement = numberRequirement(db, args.requirement);
   const serial = db.insert(
-    `INSERT INTO tasks (id, module, first_due_at, delay_ms, total, priority, retries, backoff_ms, retry_on,
-       output_bytes_max, requirement, created_at, state, is_cancelled, scheduled, ready, running, succeeded, failed,
-       cancelled, made)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
+    `INSERT INTO tasks (id, module, first_due_at, delay_ms, total, cron, timezone, overlap, catchup, priority, retries,
+       backoff_ms, retry_on, output_bytes_max, requirement, created_at, state, is_cancelled, scheduled, ready, running,
+       succeeded, failed, cancelled, made)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
     plan.id,
     plan.module,
     plan.firstDueAt,
     plan.delayMs,
-    plan.total,
+    plan.total === Infinity ? ENDLESS : plan.total,
+    plan.cron ?? null,
+    plan.timezone,
+    plan.overlap,
+    plan.catchup,
     plan.priority,
     plan.retries,
     plan.backoffMs,
@@ -81,6 +91,7 @@ export function insertTask(db: Database, args: CreateTaskArgs): TaskRecord | und
     counts: { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 },
     made: 0,
     nextDueAt: undefined,
+    slots: { takenUntil: now, owedUntil: 0 },
     finishedAt: undefined,
     reason: undefined,
     resultRun: undefined,
@@ -130,6 +141,7 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
   const state = taskState(task.plan.total, task.counts, task.isCancelled);
   if (isFinished(state) && task.finishedAt === undefined) {
     task.finishedAt = now;
+    task.nextDueAt = undefined;
     db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
   }
   const { counts } = task;
@@ -143,6 +155,8 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
     counts.cancelled,
     task.made,
     task.nextDueAt ?? null,
+    task.slots.takenUntil,
+    task.slots.owedUntil,
     task.finishedAt ?? null,
     task.reason === undefined ? null : JSON.stringify(task.reason),
     task.resultRun ?? null,
@@ -155,7 +169,7 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
 }
 
 const CHANGING = `is_cancelled = ?, scheduled = ?, ready = ?, running = ?, succeeded = ?, failed = ?, cancelled = ?,
-  made = ?, next_due_at = ?, finished_at = ?, reason = ?, result_run = ?, latest_run = ?`;
+  made = ?, next_due_at = ?, taken_until = ?, owed_until = ?, finished_at = ?, reason = ?, result_run = ?, latest_run = ?`;
 
 /** A task as it is told. It has just been loaded or saved. */
 export function taskWire(task: TaskRecord, parts: Pick<TaskWire, "spec" | "result" | "runningSince">): TaskWire {
@@ -231,7 +245,11 @@ export function decodeTaskRecord(row: Row): TaskRecord {
       module: decodeBranded(row.module),
       firstDueAt: decodeNumber(row.first_due_at),
       delayMs: decodeNumber(row.delay_ms),
-      total: decodeNumber(row.total),
+      total: decodeNumber(row.total) === ENDLESS ? Infinity : decodeNumber(row.total),
+      cron: decodeOptionalText(row.cron),
+      timezone: decodeText(row.timezone),
+      overlap: decodeBranded(row.overlap),
+      catchup: decodeBranded(row.catchup),
       priority: decodeNumber(row.priority),
       retries: decodeNumber(row.retries),
       backoffMs: decodeNumber(row.backoff_ms),
@@ -252,6 +270,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
     },
     made: decodeNumber(row.made),
     nextDueAt: decodeOptionalNumber(row.next_due_at),
+    slots: { takenUntil: decodeNumber(row.taken_until), owedUntil: decodeNumber(row.owed_until) },
     finishedAt: decodeOptionalNumber(row.finished_at),
     reason: reason === undefined ? undefined : decodeReason(reason),
     resultRun: decodeOptionalNumber(row.result_run),

@@ -31,6 +31,10 @@ function planOf(spec: TaskSpec): TaskPlan {
     firstDueAt: spec.firstDueAt,
     delayMs: spec.delayMs,
     total: totalRuns(spec),
+    cron: spec.cron,
+    timezone: spec.timezone,
+    overlap: spec.overlap,
+    catchup: spec.catchup,
     priority: spec.priority,
     retries: spec.retries,
     backoffMs: spec.backoffMs,
@@ -46,8 +50,11 @@ export function copyBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 
 export function decodeSpec(wire: SpecWire): TaskSpec {
   const { text, ...columns } = wire;
-  return { ...(JSON.parse(text) as Omit<TaskSpec, keyof typeof columns>), ...columns };
+  return { ...EARLIER_SPEC, ...(JSON.parse(text) as Omit<TaskSpec, keyof typeof columns>), ...columns };
 }
+
+/** Of a spec that an earlier version has kept: what it did not know of. */
+const EARLIER_SPEC = { timezone: "UTC", overlap: "allow", catchup: "latest" } as const;
 
 /** `spec` is the one that the wire form has, or that the caller knew. */
 export function decodeTask(wire: TaskWire, spec: TaskSpec): Task {

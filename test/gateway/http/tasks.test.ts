@@ -152,7 +152,7 @@ describe("the runs of a task", () => {
       [1, 2, 3].map((index) => ({ index, state: "scheduled", attempts: [] })),
     );
     const first = Date.parse(runs[0]?.dueAt ?? "");
-    expect(runs.map(({ dueAt }) => Date.parse(dueAt) - first)).toEqual([0, 2_000, 4_000]);
+    expect(runs.map(({ dueAt }) => Date.parse(dueAt ?? "") - first)).toEqual([0, 2_000, 4_000]);
     expect(first).toBe(Date.parse(task.createdAt) + 3_600_000);
     expect(await get(gateway, "/tasks/a/runs/3", runSchema)).toEqual(runs[2]);
   });

@@ -38,7 +38,7 @@ function useEverything(store: Operations): void {
   };
   const now = T0 + 100;
   create("t", { retries: 1, require: { zone: "eu" }, repeats: 3, firstDueAt: T0 + 10, delayMs: 10 });
-  store.promoteDue({ now, limit: 10 });
+  store.promoteDue({ now, limit: 10, missedBefore: now });
   const id = { task: taskId("t"), serial: 1, run: 1, attempt: 1 };
   const settle = { now, backoffJitter: 0, isBlameless: false, isSpecKnown: false };
   store.lease({ id, worker: WORKER_A, now, leaseUntil: now });
