@@ -38,7 +38,7 @@ class RunnerProcess {
   readonly #reader = new ControlReader(ORDERS_FD);
   readonly #writer = new ControlWriter(REPLIES_FD);
   readonly #exit = new GuestExit();
-  readonly #output = new GuestOutput(this.#writer, this.#exit);
+  readonly #output = new GuestOutput(this.#writer, this.#exit, () => performance.now());
   readonly #modules = new Map<number, LoadedModule>();
   readonly #powers: GuestPowers;
   readonly #cpuMicros: () => number;
@@ -54,11 +54,20 @@ class RunnerProcess {
       return user + system;
     };
     this.#powers = {
-      realtimeNs: () => BigInt(Date.now()) * 1_000_000n,
-      monotonicNs: () => BigInt(Math.round(performance.now() * 1e6)),
+      realtimeNs: () => {
+        this.#output.flush();
+        return BigInt(Date.now()) * 1_000_000n;
+      },
+      monotonicNs: () => {
+        this.#output.flush();
+        return BigInt(Math.round(performance.now() * 1e6));
+      },
       cpuNs: () => BigInt(this.#cpuMicros()) * 1000n,
       fillRandom: (bytes) => void randomFillSync(bytes),
-      sleep: (durationMs) => void Atomics.wait(sleeper, 0, 0, Math.min(durationMs, SLEEP_MS_MAX)),
+      sleep: (durationMs) => {
+        this.#output.flush();
+        Atomics.wait(sleeper, 0, 0, Math.min(durationMs, SLEEP_MS_MAX));
+      },
       writeOutput: (stream, bytes) => this.#output.write(stream, bytes),
     };
   }
@@ -92,6 +101,7 @@ class RunnerProcess {
     this.#output.reset(order.outputBytesMax, order.outputLimit);
     this.#exit.reset();
     const result = await this.#run(order);
+    this.#output.flush();
     const cpuMicros = this.#cpuMicros();
     const report: RunReport = {
       end: result.end,
