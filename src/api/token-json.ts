@@ -2,8 +2,10 @@
 import { z } from "zod";
 import { TOKEN_LABEL_LENGTH_MAX } from "../base/limits.ts";
 import type { StoredAuditEntry } from "../model/audit.ts";
-import { POWERS, type Token, tokenState } from "../model/token.ts";
+import { POWERS, type Power, type Token, tokenState } from "../model/token.ts";
 import { formatOptionalTime, formatTime } from "./time.ts";
+
+export { POWERS, type Power };
 
 const powerSchema = z.enum(POWERS);
 const limitsSchema = z.object({

@@ -18,7 +18,11 @@ export function processSettings(): readonly SettingKey[] {
   return settingKeys().filter((key) => key !== "url");
 }
 
+/** The settings among a command's flags: it may have a flag of its own that is named as some other setting is. */
+const SETTINGS_OF = new WeakMap<Command, ReadonlySet<SettingKey>>();
+
 export function defineSettings(command: Command, keys: readonly SettingKey[]): Command {
+  SETTINGS_OF.set(command, new Set(keys));
   for (const key of keys) {
     const setting = settingOf(key);
     if (setting.hasNoFlag) continue;
@@ -62,7 +66,7 @@ export function contextOf(command: Command): CommandContext {
 function settingFlags(command: Command): Partial<Record<SettingKey, FlagValue>> {
   const flags: Partial<Record<SettingKey, FlagValue>> = {};
   for (let at: Command | null = command; at !== null; at = at.parent) {
-    for (const key of settingKeys()) {
+    for (const key of SETTINGS_OF.get(at) ?? []) {
       const name = key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
       if (at.getOptionValueSource(name) !== "cli" || flags[key] !== undefined) continue;
       const value = parseFlagValue(at.getOptionValue(name));

@@ -78,7 +78,8 @@ function describeRefusal(error: ApiError): string {
   if (error.errors.length > 0) {
     return error.errors.map(({ field, message }) => `${flagOfField(field)}: ${message}`).join("\n");
   }
-  if (error.status === 401) return `${error.message}\ngive a token with --token or CAPMESH_TOKEN`;
+  if (error.status === 401)
+    return `${error.message}\ngive a token with --token or CAPMESH_TOKEN; the gateway's own is in the file admin-token of its data directory`;
   return error.message;
 }
 

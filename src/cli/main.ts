@@ -11,6 +11,7 @@ import { Output } from "./output.ts";
 import { defineRun } from "./run.ts";
 import { startRole } from "./start.ts";
 import { defineTask } from "./task.ts";
+import { defineAudit, defineToken } from "./token.ts";
 import { defineWorker } from "./worker.ts";
 
 function makeProgram(): Command {
@@ -40,6 +41,8 @@ function makeProgram(): Command {
   defineTask(program);
   defineWorker(program);
   defineCluster(program);
+  defineToken(program);
+  defineAudit(program);
   defineConfig(program);
   defineDemo(program);
   return program;

@@ -9,6 +9,15 @@ import { z } from "zod";
 import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
 import { type TaskJson, hasFinished, taskSchema } from "../api/task-json.ts";
+import {
+  type AuditEntryJson,
+  type MadeTokenJson,
+  type TokenJson,
+  type TokenRequest,
+  auditEntrySchema,
+  madeTokenSchema,
+  tokenSchema,
+} from "../api/token-json.ts";
 import { type MemberJson, type WorkerJson, memberSchema, workerSchema } from "../api/worker-json.ts";
 import { Backoff } from "../base/backoff.ts";
 import { type Clock, sleep } from "../base/clock.ts";
@@ -134,6 +143,29 @@ export class CapmeshClient {
   /** Ends the worker's session and bars it. */
   forget(id: string, { signal }: CallOptions = {}): Promise<void> {
     return this.#command(ROUTES.worker(id), "DELETE", signal);
+  }
+
+  /** Ended ones too, for a while. */
+  tokens({ signal }: CallOptions = {}): Promise<TokenJson[]> {
+    return this.#exchange.json(ROUTES.tokens, z.array(tokenSchema), { signal });
+  }
+
+  /** `token` of the answer is the text to send; it is shown this once. */
+  createToken(request: TokenRequest, { signal }: CallOptions = {}): Promise<MadeTokenJson> {
+    return this.#exchange.json(ROUTES.tokens, madeTokenSchema, { method: "POST", json: request, signal });
+  }
+
+  /** Ends the token, those that were made with it, and all that is under way on them. */
+  revokeToken(id: string, { signal }: CallOptions = {}): Promise<void> {
+    return this.#command(ROUTES.token(id), "DELETE", signal);
+  }
+
+  /** Who did what by which authority, newest first, page by page as entries are asked for. */
+  audit({ limit = Infinity, signal }: CallOptions & { readonly limit?: number | undefined } = {}): AsyncGenerator<
+    AuditEntryJson,
+    void
+  > {
+    return this.#pages(ROUTES.audit, auditEntrySchema, {}, limit, signal);
   }
 
   cluster({ signal }: CallOptions = {}): Promise<MemberJson[]> {

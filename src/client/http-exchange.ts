@@ -16,6 +16,8 @@ export interface ExchangeOptions {
   readonly query?: Readonly<Record<string, string | number | undefined>> | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly body?: FormData | undefined;
+  /** Sent as JSON, in place of `body`. */
+  readonly json?: unknown;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -71,6 +73,10 @@ export class HttpExchange {
     if (this.#token !== undefined) headers.set("authorization", `Bearer ${this.#token}`);
     const init: RequestInit = { method: options.method ?? "GET", headers, redirect: "error" };
     if (options.body !== undefined) init.body = options.body;
+    if (options.json !== undefined) {
+      headers.set("content-type", "application/json");
+      init.body = JSON.stringify(options.json);
+    }
     if (options.signal !== undefined) init.signal = options.signal;
     const response = await this.#guard(this.#fetch(url, init), options.signal);
     if (!response.ok) throw await this.#refusal(response, options.signal);
