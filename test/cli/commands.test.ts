@@ -4,46 +4,26 @@ import { text as readText } from "node:stream/consumers";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { type TaskJson, taskJson } from "../../src/api/task-json.ts";
 import { CommandLine } from "../support/command-line.ts";
+import { T0, taskSpec } from "../store/store-samples.ts";
 
-const TASK = {
-  id: "t1",
-  wasm: null,
-  module: "a".repeat(64),
-  kind: "core",
-  entry: "command",
+const TASK: TaskJson = {
+  ...taskJson(
+    {
+      spec: taskSpec("t1"),
+      serial: 1,
+      createdAt: T0,
+      counts: { scheduled: 0, ready: 0, running: 0, succeeded: 1, failed: 0, cancelled: 0 },
+      isCancelled: false,
+      state: "succeeded",
+      finishedAt: T0,
+      result: { stdout: "out\n", stderr: "", exitCode: 0 },
+      runningSince: [],
+    },
+    T0,
+  ),
   description: "a \u001b[31mred\u001b[0m one",
-  state: "succeeded",
-  complete: 1,
-  completions: 1,
-  runs: 1,
-  progress: 1,
-  nextRunAt: null,
-  createdAt: "2026-01-01T00:00:00.000Z",
-  finishedAt: "2026-01-01T00:00:01.000Z",
-  result: { stdout: "out\n", stderr: "", exitCode: 0 },
-  reason: null,
-  duration: null,
-  start: 0,
-  delay: 0,
-  repeats: 1,
-  overlap: "allow",
-  input: null,
-  difficulty: null,
-  args: [],
-  env: {},
-  stdin: "",
-  stdinBytes: 0,
-  timeout: 300,
-  cpu: 300,
-  memory: 256,
-  outputMax: 1_048_576,
-  outputLimit: "truncate",
-  retries: 0,
-  backoff: 1,
-  retryOn: [],
-  priority: 0,
-  require: {},
 };
 
 const RUN = {
