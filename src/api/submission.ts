@@ -114,6 +114,8 @@ export function parseSubmission(parts: SubmissionParts): SubmissionResult {
     ...parseSchedule(fields, parts.now),
     ...parseArguments(fields, parts.stdinFile),
     ...parseLimits(fields),
+    files: [],
+    outputs: [],
     description: parseDescription(fields),
     complete: fields.integer("complete", { min: 0, max: COMPLETE_MAX }) ?? 0,
     priority: fields.integer("priority", { min: -PRIORITY_MAX, max: PRIORITY_MAX }) ?? 0,

@@ -218,6 +218,8 @@ export const STORE_SPEC_CACHE_BYTES_MAX = 16 * MIB;
 export const STORE_PURGE_ROWS_MAX = 512;
 /** Runs whose back-off has ended that one look at the ready runs takes in. */
 export const STORE_ENDED_BACKOFFS_MAX = 4_096;
+/** Blobs that one operation says it has let go of; what is beyond is found by going through all blobs. */
+export const STORE_FREED_BLOBS_MAX = 4_096;
 /** Attempts of a run that are remembered, the latest. */
 export const ATTEMPTS_KEPT_PER_RUN_MAX = 100;
 /** Small writes to a log are put together in rows of up to this many bytes. */
@@ -253,6 +255,8 @@ export const WORKER_REST_FIRST_MS = 100;
 export const WORKER_REST_MAX_MS = 10_000;
 /** Workers that have failed of late which are remembered. */
 export const WORKER_RESTS_MAX = 4_096;
+/** Blobs that are deleted at once. */
+export const RETIREMENTS_AT_ONCE_MAX = 16;
 /** Modules whose size the dispatcher remembers. */
 export const MODULE_SIZES_MAX = 4_096;
 /** An outcome that the store does not take is offered again: the first wait, and the longest. */

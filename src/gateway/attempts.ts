@@ -24,11 +24,13 @@ import type { Capability } from "../rpc/capability.ts";
 import { revocable } from "../rpc/revoke.ts";
 import type { Store } from "../store/store.ts";
 import { outputOf } from "./attempt-output.ts";
+import type { BlobPins } from "./blob-pins.ts";
 import { type EventHub, publishReady } from "./events.ts";
 import type { WorkerRests } from "./worker-rests.ts";
 
 export interface AttemptsInit {
   readonly store: Store;
+  readonly pins: Pick<BlobPins, "retireFreed">;
   readonly events: EventHub;
   readonly rests: WorkerRests;
   readonly clock: Clock;
@@ -207,7 +209,7 @@ export class Attempts {
 
   /** Commits an end and tells of it. Keeps trying while the store is out of order and the end is still `meant`. */
   async #settle(id: AttemptId, end: AttemptEnd, isBlameless: boolean, isMeant: () => boolean): Promise<void> {
-    const { store, clock, random, log, events, onReady } = this.#init;
+    const { store, pins, clock, random, log, events, onReady } = this.#init;
     const backoff = new Backoff({ firstMs: SETTLE_RETRY_FIRST_MS, maxMs: SETTLE_RETRY_MAX_MS, random });
     while (!this.#closed.signal.aborted && isMeant()) {
       try {
@@ -216,12 +218,13 @@ export class Attempts {
           log.debug("a late result was refused", { ...id, outcome: end.outcome.kind });
           return;
         }
-        const { run, task, ready } = result;
+        const { run, task, ready, freed } = result;
         if (end.outcome.kind === "lost") log.warn("an attempt was lost", { ...id, reason: end.outcome.reason });
         events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: run.state });
         publishReady(events, id.task, ready);
         events.publish({ type: "task", task: id.task, state: task.state });
         if (task.counts.ready > 0 || task.nextRunAt !== undefined) onReady(task.nextRunAt);
+        void pins.retireFreed(freed);
         return;
       } catch (error) {
         if (this.#closed.signal.aborted) return;

@@ -25,7 +25,7 @@ import type { EventHub } from "./events.ts";
 import type { Grant } from "./grant.ts";
 import { Semaphore } from "./http/semaphore.ts";
 import { type SubmitContext, acceptForm } from "./http/submit.ts";
-import type { ModulePins } from "./module-pins.ts";
+import type { BlobPins } from "./blob-pins.ts";
 import { ModuleUpload } from "./module-upload.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { storeTrouble } from "./store-trouble.ts";
@@ -36,7 +36,7 @@ export interface ClientSessionsInit {
   readonly store: Store;
   readonly blobs: BlobStore;
   /** Shared with whoever deletes modules. */
-  readonly pins: ModulePins;
+  readonly pins: BlobPins;
   readonly tasks: TaskService;
   readonly events: EventHub;
   readonly readiness: Readiness;

@@ -17,7 +17,7 @@ import { Attempts } from "./attempts.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventHub } from "./events.ts";
 import { Leases } from "./leases.ts";
-import { ModulePins } from "./module-pins.ts";
+import { BlobPins } from "./blob-pins.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { StoreTaskService } from "./task-service.ts";
@@ -38,7 +38,7 @@ export interface GatewayInit {
 
 export class Gateway implements Readiness {
   readonly events = new EventHub();
-  readonly pins: ModulePins;
+  readonly pins: BlobPins;
   readonly tasks: TaskService;
   readonly sessions: WorkerSessions;
   readonly admission: Admission;
@@ -47,19 +47,18 @@ export class Gateway implements Readiness {
   readonly #dispatcher: Dispatcher;
   readonly #scheduler: Scheduler;
   readonly #leases: Leases;
-  readonly #sweepEnd = new AbortController();
-  #sweep: Promise<void> = Promise.resolve();
   #state: "starting" | "ready" | "draining" | "closed" = "starting";
 
   private constructor(init: GatewayInit) {
     const { store, blobs, clock, random, log } = init;
     const { events } = this;
     const wake = () => this.#dispatcher.wake();
-    this.pins = new ModulePins({ store, blobs, log });
+    this.pins = new BlobPins({ store, blobs, log });
     this.#channel = new OfferChannel();
     const rests = new WorkerRests({ clock, random });
     this.#attempts = new Attempts({
       store,
+      pins: this.pins,
       events,
       rests,
       clock,
@@ -106,7 +105,7 @@ export class Gateway implements Readiness {
     await gateway.#leases.start();
     gateway.#scheduler.wake(init.clock.now());
     gateway.#dispatcher.wake();
-    gateway.#sweep = gateway.pins.sweep({ signal: gateway.#sweepEnd.signal });
+    void gateway.pins.sweep();
     gateway.#state = "ready";
     return gateway;
   }
@@ -144,8 +143,7 @@ export class Gateway implements Readiness {
     this.#attempts.close();
     this.sessions.close();
     this.#channel[Symbol.dispose]();
-    this.#sweepEnd.abort();
-    await this.#sweep;
+    await this.pins.close();
   }
 
   #onReady(nextAt: number | undefined): void {

@@ -15,14 +15,14 @@ import type { BlobStore, BlobWriter } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import type { Semaphore } from "./http/semaphore.ts";
 import { inspectFile } from "./http/submit.ts";
-import type { ModulePins } from "./module-pins.ts";
+import type { BlobPins } from "./blob-pins.ts";
 
 export interface ModuleUploadInit {
   /** Taken over. */
   readonly writer: BlobWriter;
   readonly store: Store;
   readonly blobs: BlobStore;
-  readonly pins: ModulePins;
+  readonly pins: BlobPins;
   readonly inspections: Semaphore;
   readonly log: Log;
   /** Submissions may name the module until what this returns is disposed. */

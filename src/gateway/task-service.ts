@@ -8,12 +8,12 @@ import type { TaskSpec } from "../model/task.ts";
 import type { CancelTaskResult, CreateTaskResult, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
 import { type EventHub, publishReady } from "./events.ts";
-import type { ModulePins } from "./module-pins.ts";
+import type { BlobPins } from "./blob-pins.ts";
 import type { TaskService } from "./services.ts";
 
 export interface StoreTaskServiceInit {
   readonly store: Store;
-  readonly pins: ModulePins;
+  readonly pins: BlobPins;
   readonly attempts: Attempts;
   readonly events: EventHub;
   readonly clock: Clock;
@@ -44,7 +44,7 @@ export class StoreTaskService implements TaskService {
   }
 
   async cancel(id: TaskId, reason: string): Promise<CancelTaskResult> {
-    const { store, attempts, events, clock } = this.#init;
+    const { store, attempts, events, clock, pins } = this.#init;
     const result = await store.cancelTask(id, reason, clock.now());
     if (result.kind === "cancelled") {
       attempts.cancel(result.running);
@@ -52,6 +52,7 @@ export class StoreTaskService implements TaskService {
         events.publish({ type: "run", task: id, run: index, attempt, state: "cancelled" });
       }
       events.publish({ type: "task", task: id, state: "cancelled" });
+      await pins.retireFreed(result.freed);
     }
     return result;
   }
@@ -62,8 +63,8 @@ export class StoreTaskService implements TaskService {
     if (result.kind === "no-such-task") return false;
     attempts.cancel(result.running);
     events.publish({ type: "task", task: id, state: "deleted" });
-    // The module's bytes go with the last task that uses them.
-    await pins.retireUnused(result.module);
+    // The bytes of modules and files go with the last task that uses them.
+    await pins.retireFreed(result.freed);
     return true;
   }
 }

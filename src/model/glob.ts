@@ -71,7 +71,7 @@ export function matcherOf(globs: readonly string[]): GlobMatcher {
 
 /** Appends the steps of one part. Returns what is wrong with it. */
 function pushPart(steps: Step[], part: string): string | undefined {
-  const chars = [...part];
+  const chars = Array.from(part);
   for (let at = 0; at < chars.length; at++) {
     const char = chars[at] ?? "";
     if (char === "*") {

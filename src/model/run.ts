@@ -14,6 +14,7 @@ import { type AttemptEnd, type Outcome, hasSucceeded } from "./outcome.ts";
 import type { PeerId, TaskId } from "../base/ids.ts";
 import type { RetryableKind } from "./task.ts";
 import type { RunResult, Usage } from "./outcome.ts";
+import type { FileContent } from "./task-file.ts";
 
 export type RunState = "scheduled" | "ready" | "running" | "succeeded" | "failed" | "cancelled";
 
@@ -59,6 +60,8 @@ export interface Run {
   /** Bytes of its log so far, over all attempts. */
   readonly outputBytes: number;
   readonly outputTruncated: boolean;
+  /** Files kept of it, by path. It has some only when it is over, and its last attempt's guest has exited. */
+  readonly files: readonly FileContent[];
 }
 
 /** What `transition` looks at. */

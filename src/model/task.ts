@@ -8,6 +8,7 @@ import type { Digest, TaskId } from "../base/ids.ts";
 import type { EntryKind, ModuleKind } from "./module.ts";
 import type { OutcomeKind, RunResult } from "./outcome.ts";
 import type { Catchup, Overlap } from "./schedule.ts";
+import type { InputFile } from "./task-file.ts";
 
 /** What was asked for, after validation, with every default filled in. Never changes. */
 export interface TaskSpec {
@@ -24,6 +25,10 @@ export interface TaskSpec {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: Uint8Array;
+  /** What its guests find in their `/`. */
+  readonly files: readonly InputFile[];
+  /** Globs (`glob.ts`): which of a guest's files are kept when it has exited. */
+  readonly outputs: readonly string[];
   /** Where the completion counter starts. */
   readonly complete: number;
   /** How long a run is expected to take; 0: not said. Feeds progress, limits nothing. */

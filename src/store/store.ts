@@ -21,6 +21,7 @@ import type { ModuleInspection, StoredModule } from "../model/module.ts";
 import type { AttemptEnd } from "../model/outcome.ts";
 import type { OutputStream } from "../model/output.ts";
 import type { AttemptId, Run } from "../model/run.ts";
+import type { FileContent } from "../model/task-file.ts";
 import type { Task, TaskSpec, TaskState } from "../model/task.ts";
 
 export interface Store extends AsyncDisposable {
@@ -100,12 +101,24 @@ export interface Store extends AsyncDisposable {
    */
   readOutput(id: TaskId, run: number, options: ReadOutputOptions): Promise<OutputPage | undefined>;
 
+  // Files. Their bytes are in the blob store.
+
+  /**
+   * Notes a file to keep of the attempt under way. They arrive here, and are kept with the settlement if the guest has
+   * exited and the run is over with it; otherwise they are forgotten. `hasBytes`: the caller has seen to it that the blob
+   * store has the content, and pins it until this resolves. Without that the file is noted only where the attempt has
+   * the content anyhow, as one of its task's input files or as a file that has arrived. Idempotent.
+   */
+  keepFile(id: AttemptId, file: FileContent, options: { readonly hasBytes: boolean }): Promise<KeepFileResult>;
+  /** A file kept of a run; of the latest that has one under this path, if none is named. */
+  findKeptFile(task: TaskId, path: string, run?: number): Promise<KeptFile | undefined>;
+  /** Whether a task refers to the blob: as its module, as an input file, or as a file that was kept or has arrived. */
+  isBlobUsed(digest: Digest): Promise<boolean>;
+
   // Modules. Their bytes are in the blob store. What was found out about one stays when its last task is deleted, and when
   // its blob is: it is as true as ever, but says nothing about whether the bytes are there.
 
   getModule(digest: Digest): Promise<StoredModule | undefined>;
-  /** Whether a task refers to the module. */
-  isModuleUsed(digest: Digest): Promise<boolean>;
 
   // Admission of workers without the secret.
 
@@ -140,13 +153,22 @@ export type CancelTaskResult =
       readonly running: readonly AttemptId[];
       /** Every run that this ended, with the number of its latest attempt, or 0. */
       readonly runs: readonly { readonly index: number; readonly attempt: number }[];
+      readonly freed: FreedBlobs;
     }
   | { readonly kind: "already-finished"; readonly task: Task }
   | { readonly kind: "no-such-task" };
 
 export type DeleteTaskResult =
-  | { readonly kind: "deleted"; readonly module: Digest; readonly running: readonly AttemptId[] }
+  | { readonly kind: "deleted"; readonly running: readonly AttemptId[]; readonly freed: FreedBlobs }
   | { readonly kind: "no-such-task" };
+
+/** Blobs that something referred to and does no longer: whoever holds the blob store looks whether anything still does. */
+export interface FreedBlobs {
+  /** At most STORE_FREED_BLOBS_MAX. */
+  readonly digests: readonly Digest[];
+  /** There are more. */
+  readonly hasMore: boolean;
+}
 
 export interface ListReadyOptions {
   readonly after?: ReadyRun | undefined;
@@ -203,7 +225,13 @@ export interface SettleOptions {
 
 export type SettleResult =
   /** `run.state` is `ready` when it will be tried again. `ready` are the indexes of runs that were made, and are ready. */
-  | { readonly kind: "settled"; readonly task: Task; readonly run: Run; readonly ready: readonly number[] }
+  | {
+      readonly kind: "settled";
+      readonly task: Task;
+      readonly run: Run;
+      readonly ready: readonly number[];
+      readonly freed: FreedBlobs;
+    }
   | { readonly kind: "stale" };
 
 export type AppendResult =
@@ -211,6 +239,20 @@ export type AppendResult =
   | { readonly kind: "appended"; readonly durableOffset: number; readonly runOffset: number }
   | { readonly kind: "gap"; readonly durableOffset: number }
   | { readonly kind: "stale" };
+
+export type KeepFileResult =
+  | "kept"
+  /** Come again with the bytes. */
+  | "needs-bytes"
+  /** More files, or bytes, than are kept of a run: KEPT_FILES_MAX, KEPT_FILES_BYTES_MAX. */
+  | "too-many"
+  /** Another file has arrived under this path. */
+  | "conflict"
+  | "stale";
+
+export interface KeptFile extends FileContent {
+  readonly run: number;
+}
 
 export interface ReadOutputOptions {
   readonly stream?: OutputStream | undefined;

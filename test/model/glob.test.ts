@@ -18,7 +18,7 @@ function naive(glob: readonly string[], path: readonly string[]): boolean {
     return path.some((_, skipped) => naive(others, path.slice(skipped)));
   }
   const [name, ...names] = path;
-  return name !== undefined && naiveName([...part], [...name]) && naive(others, names);
+  return name !== undefined && naiveName(Array.from(part), Array.from(name)) && naive(others, names);
 }
 
 function naiveName(glob: readonly string[], name: readonly string[]): boolean {
@@ -103,7 +103,9 @@ describe("a glob", () => {
   test("matches exactly its own text when every character is escaped", () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[a*?[\]\\!-]{1,8}$/), fc.stringMatching(/^[a*?[\]\\!-]{1,8}$/), (text, other) => {
-        const glob = [...text].map((char) => `\\${char}`).join("");
+        const glob = Array.from(text)
+          .map((char) => `\\${char}`)
+          .join("");
         expect(matches(glob, text)).toBe(true);
         expect(matches(glob, other)).toBe(text === other);
       }),

@@ -213,7 +213,11 @@ export function describeTasks(open: OpenStore): void {
     const { store } = harness;
     const { task, attempt } = await createRunning(store, taskSpec("again", { repeats: 3, delayMs: 10 }));
     await store.appendOutput(attempt, 0, "stdout", bytesOf("old"));
-    expect(await store.deleteTask(task.spec.id)).toEqual({ kind: "deleted", module: digest(), running: [attempt] });
+    expect(await store.deleteTask(task.spec.id)).toEqual({
+      kind: "deleted",
+      running: [attempt],
+      freed: { digests: [digest()], hasMore: false },
+    });
     expect(await store.getTask(task.spec.id)).toBeUndefined();
     expect(await store.listRunning()).toEqual([]);
     const second = await create(store, taskSpec("again"));
@@ -265,13 +269,13 @@ export function describeTasks(open: OpenStore): void {
   test("knows whether a task refers to a module", async () => {
     await using harness = await open();
     const { store } = harness;
-    const used = [await store.isModuleUsed(digest())];
+    const used = [await store.isBlobUsed(digest())];
     await create(store, taskSpec("a"));
     await create(store, taskSpec("b"));
     await store.deleteTask(taskId("a"));
-    used.push(await store.isModuleUsed(digest()));
+    used.push(await store.isBlobUsed(digest()));
     await store.deleteTask(taskId("b"));
-    used.push(await store.isModuleUsed(digest()));
+    used.push(await store.isBlobUsed(digest()));
     expect(used).toEqual([false, true, false]);
   });
 

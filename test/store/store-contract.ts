@@ -4,6 +4,7 @@
  */
 import { describe } from "vitest";
 import { describeCron } from "./store-contract-cron.ts";
+import { describeFiles } from "./store-contract-files.ts";
 import { describeLeases } from "./store-contract-leases.ts";
 import { describeOutput } from "./store-contract-output.ts";
 import { describeSchedule } from "./store-contract-schedule.ts";
@@ -27,6 +28,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("settling", () => {
       describeSettling(open);
+    });
+    describe("files", () => {
+      describeFiles(open);
     });
     describe("output", () => {
       describeOutput(open);

@@ -54,6 +54,8 @@ export function taskSpec(id: string, changes: Partial<TaskSpec> = {}): TaskSpec 
     args: [],
     env: {},
     stdin: new Uint8Array(),
+    files: [],
+    outputs: [],
     complete: 0,
     durationMs: 0,
     firstDueAt: T0,

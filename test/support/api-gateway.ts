@@ -13,7 +13,7 @@ import { systemClock } from "../../src/base/system-clock.ts";
 import { overloaded } from "../../src/base/errors.ts";
 import { EventHub } from "../../src/gateway/events.ts";
 import { HttpServer, type HttpServerInit } from "../../src/gateway/http/http-server.ts";
-import { ModulePins } from "../../src/gateway/module-pins.ts";
+import { BlobPins } from "../../src/gateway/blob-pins.ts";
 import type { TaskService } from "../../src/gateway/services.ts";
 import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
 import type { AttemptId } from "../../src/model/run.ts";
@@ -38,7 +38,7 @@ export interface ApiGatewayInit extends Partial<
 
 export class ApiGateway implements AsyncDisposable {
   readonly events = new EventHub();
-  readonly pins: ModulePins;
+  readonly pins: BlobPins;
   readonly workers: WorkerView[] = [];
   readonly members: Member[] = [];
   /** What was asked of the worker directory. */
@@ -63,7 +63,7 @@ export class ApiGateway implements AsyncDisposable {
     this.#folder = folder;
     this.store = store;
     this.blobs = blobs;
-    this.pins = new ModulePins({ store, blobs, log: silentLog });
+    this.pins = new BlobPins({ store, blobs, log: silentLog });
     this.#init = init;
   }
 
@@ -207,7 +207,7 @@ export class ApiGateway implements AsyncDisposable {
         const result = await store.deleteTask(id);
         if (result.kind !== "deleted") return false;
         events.publish({ type: "task", task: id, state: "deleted" });
-        await pins.retireUnused(result.module);
+        await pins.retireFreed(result.freed);
         return true;
       },
     };

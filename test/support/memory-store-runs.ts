@@ -28,6 +28,7 @@ import type {
   SettleOptions,
   SettleResult,
 } from "../../src/store/store.ts";
+import { settleFiles } from "./memory-store-files.ts";
 import { emptyLog, resultTexts } from "./memory-store-log.ts";
 import {
   type RunRow,
@@ -81,6 +82,8 @@ export function makeRuns(
       log: emptyLog(),
       attemptOffset: 0,
       outputTruncated: false,
+      arrivedFiles: [],
+      keptFiles: [],
     });
   }
   const isHeldBack = task.spec.overlap === "forbid" && mayMakeMore();
@@ -285,12 +288,14 @@ export function settle(tx: Transaction, id: AttemptId, end: AttemptEnd, options:
     outputTruncated: run.outputTruncated || end.outputTruncated,
   };
   const { outcome } = change;
+  const { settled, freed } = settleFiles(ended, outcome);
   const made =
     outcome === undefined
-      ? { task: withRun(task, tryAgain(ended, change, options)), ready: [] }
-      : makeRuns(endRun(task, ended, outcome, end), { now, missedBefore: now }, Infinity);
+      ? { task: withRun(task, tryAgain(settled, change, options)), ready: [] }
+      : makeRuns(endRun(task, settled, outcome, end), { now, missedBefore: now }, Infinity);
   const saved = tx.saveTask(made.task, now);
-  return { kind: "settled", task: taskView(saved), run: runView(saved, runOf(saved, run.index)), ready: made.ready };
+  const told = runView(saved, runOf(saved, run.index));
+  return { kind: "settled", task: taskView(saved), run: told, ready: made.ready, freed };
 }
 
 /** Back to ready; after a failure of its own, not before its back-off is over. */

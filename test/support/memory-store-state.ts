@@ -20,6 +20,7 @@ import {
   taskState,
   totalRuns,
 } from "../../src/model/task.ts";
+import type { FileContent } from "../../src/model/task-file.ts";
 import type { OutputStream } from "../../src/model/output.ts";
 
 /** Bytes that were written in one go. */
@@ -53,6 +54,9 @@ export interface RunRow {
   /** Where in the log the latest attempt's begins. */
   readonly attemptOffset: number;
   readonly outputTruncated: boolean;
+  /** Of the attempt under way, and of the run that is over. */
+  readonly arrivedFiles: readonly FileContent[];
+  readonly keptFiles: readonly FileContent[];
   readonly outcome?: Outcome | undefined;
   readonly result?: RunResult | undefined;
   readonly usage?: Usage | undefined;
@@ -210,5 +214,6 @@ export function runView(task: TaskRow, run: RunRow): Run {
     usage: run.usage,
     outputBytes: run.log.bytes,
     outputTruncated: run.outputTruncated,
+    files: run.keptFiles,
   };
 }

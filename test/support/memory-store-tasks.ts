@@ -7,6 +7,7 @@ import { type AttemptId, type Run, transition } from "../../src/model/run.ts";
 import type { Task, TaskSpec } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import type { CancelTaskResult, CreateTaskResult, DeleteTaskResult, ListTasksOptions } from "../../src/store/store.ts";
+import { freedOf } from "./memory-store-files.ts";
 import { endAttempt, makeRuns } from "./memory-store-runs.ts";
 import {
   type TaskRow,
@@ -111,16 +112,18 @@ export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: num
   const open = found.runs.filter(isOpen);
   let task: TaskRow = { ...found, isCancelled: true, reason, heldBackUntil: undefined };
   const running: AttemptId[] = [];
+  const freed: Digest[] = [];
   for (const run of open) {
     const change = transition(run.cursor, { kind: "cancel", reason }, found.spec);
     assert(change.kind === "changed" && change.outcome !== undefined, "an open run can be cancelled");
     const { next: cursor, outcome, attemptState } = change;
     if (attemptState !== undefined) running.push(attemptId(found, run));
     const attempts = attemptState === undefined ? run.attempts : endAttempt(run, attemptState, outcome, now);
-    task = withRun(task, { ...run, cursor, attempts, outcome, worker: undefined, notBefore: 0 });
+    freed.push(...run.arrivedFiles.map(({ digest }) => digest));
+    task = withRun(task, { ...run, cursor, attempts, outcome, worker: undefined, notBefore: 0, arrivedFiles: [] });
   }
   const runs = open.map(({ index, cursor }) => ({ index, attempt: cursor.attempt }));
-  return { kind: "cancelled", task: taskView(tx.saveTask(task, now)), running, runs };
+  return { kind: "cancelled", task: taskView(tx.saveTask(task, now)), running, runs, freed: freedOf(freed) };
 }
 
 export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {
@@ -128,11 +131,16 @@ export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {
   if (task === undefined) return { kind: "no-such-task" };
   tx.removeTask(id);
   const running = task.runs.filter((run) => run.cursor.state === "running").map((run) => attemptId(task, run));
-  return { kind: "deleted", module: task.spec.module, running };
+  return { kind: "deleted", running, freed: freedOf([...blobsOf(task)]) };
 }
 
-export function isModuleUsed(tx: Transaction, digest: Digest): boolean {
-  return [...tx.state.tasks.values()].some((task) => task.spec.module === digest);
+export function isBlobUsed(tx: Transaction, digest: Digest): boolean {
+  return tx.state.tasks.values().some((task) => blobsOf(task).has(digest));
+}
+
+function blobsOf({ spec, runs }: TaskRow): ReadonlySet<Digest> {
+  const files = [...spec.files, ...runs.flatMap((run) => [...run.arrivedFiles, ...run.keptFiles])];
+  return new Set([spec.module, ...files.flatMap(({ digest }) => digest ?? [])]);
 }
 
 export function setAdmission(tx: Transaction, peer: PeerId, admission: "admitted" | "barred"): void {

@@ -7,7 +7,7 @@
  * when its commit is over. Until then a crash may come: of the group's transactions any number, the first so many, may
  * turn out to be durable; what only waited never is.
  *
- * To add an operation: its function on a Transaction goes into `memory-store-tasks.ts`, `-runs.ts` or `-log.ts`, one line
+ * To add an operation: its function on a Transaction goes into `memory-store-tasks.ts`, `-runs.ts`, `-files.ts` or `-log.ts`, one line
  * here hands it on by `#read` or `#write`, and the conformance suite says whether it is right.
  */
 import type { Clock, Timer } from "../../src/base/clock.ts";
@@ -18,6 +18,7 @@ import type { ModuleInspection } from "../../src/model/module.ts";
 import type { AttemptEnd } from "../../src/model/outcome.ts";
 import type { OutputStream } from "../../src/model/output.ts";
 import type { AttemptId } from "../../src/model/run.ts";
+import type { FileContent } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
 import type {
   ListReadyOptions,
@@ -26,6 +27,7 @@ import type {
   SettleOptions,
   Store,
 } from "../../src/store/store.ts";
+import * as files from "./memory-store-files.ts";
 import * as logs from "./memory-store-log.ts";
 import * as runs from "./memory-store-runs.ts";
 import { EMPTY_STATE, type StoreState, Transaction } from "./memory-store-state.ts";
@@ -172,8 +174,16 @@ export class MemoryStore implements Store {
     return this.#read((tx) => tx.state.modules.get(digest));
   }
 
-  isModuleUsed(digest: Digest) {
-    return this.#read((tx) => tasks.isModuleUsed(tx, digest));
+  keepFile(id: AttemptId, file: FileContent, { hasBytes }: { readonly hasBytes: boolean }) {
+    return this.#write((tx) => files.keepFile(tx, id, file, hasBytes));
+  }
+
+  findKeptFile(id: TaskId, path: string, run?: number) {
+    return this.#read((tx) => files.findKeptFile(tx, id, path, run));
+  }
+
+  isBlobUsed(digest: Digest) {
+    return this.#read((tx) => tasks.isBlobUsed(tx, digest));
   }
 
   getAdmission(peer: PeerId) {

@@ -182,7 +182,7 @@ export class PlainGateway implements AsyncDisposable {
       await this.endpoint[Symbol.asyncDispose]();
       await this.access[Symbol.asyncDispose]();
       await this.gateway.close();
-      for (const blob of await this.blobs()) expect(await this.store.isModuleUsed(decodeDigestName(blob))).toBe(true);
+      for (const blob of await this.blobs()) expect(await this.store.isBlobUsed(decodeDigestName(blob))).toBe(true);
       if (this.#manual !== undefined) {
         // Sockets that linger for the other side to end.
         this.#manual.advance(60_000);
@@ -195,8 +195,8 @@ export class PlainGateway implements AsyncDisposable {
   }
 }
 
-function decodeDigestName(name: string): Parameters<Store["isModuleUsed"]>[0] {
-  return name as Parameters<Store["isModuleUsed"]>[0];
+function decodeDigestName(name: string): Parameters<Store["isBlobUsed"]>[0] {
+  return name as Parameters<Store["isBlobUsed"]>[0];
 }
 
 /** One connection of a program that is no libp2p peer. */

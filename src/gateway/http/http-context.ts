@@ -6,7 +6,7 @@ import type { Store } from "../../store/store.ts";
 import type { AuditLog } from "../audit.ts";
 import type { EventHub } from "../events.ts";
 import type { Grant } from "../grant.ts";
-import type { ModulePins } from "../module-pins.ts";
+import type { BlobPins } from "../blob-pins.ts";
 import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
 import type { Tokens } from "../tokens.ts";
 import type { ByteBudget } from "./byte-budget.ts";
@@ -16,7 +16,7 @@ import type { IncomingMessage } from "node:http";
 export interface HttpContext {
   readonly store: Store;
   readonly blobs: BlobStore;
-  readonly pins: ModulePins;
+  readonly pins: BlobPins;
   readonly tasks: TaskService;
   readonly workers: WorkerDirectory;
   readonly members: MemberSource;

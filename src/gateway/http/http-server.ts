@@ -26,7 +26,7 @@ import type { Store } from "../../store/store.ts";
 import type { AuditLog } from "../audit.ts";
 import type { EventHub } from "../events.ts";
 import type { Grant } from "../grant.ts";
-import { ModulePins } from "../module-pins.ts";
+import { BlobPins } from "../blob-pins.ts";
 import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
 import type { Tokens } from "../tokens.ts";
 import { ByteBudget } from "./byte-budget.ts";
@@ -43,7 +43,7 @@ export interface HttpServerInit {
   readonly store: Store;
   readonly blobs: BlobStore;
   /** Shared with whoever deletes modules. Default: one of its own. */
-  readonly pins?: ModulePins | undefined;
+  readonly pins?: BlobPins | undefined;
   readonly tasks: TaskService;
   readonly workers: WorkerDirectory;
   readonly members: MemberSource;
@@ -168,7 +168,7 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
   return {
     store,
     blobs,
-    pins: init.pins ?? new ModulePins(init),
+    pins: init.pins ?? new BlobPins(init),
     tasks,
     workers,
     members,

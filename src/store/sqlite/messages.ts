@@ -12,12 +12,16 @@ import type { AttemptId, AttemptState, RunState } from "../../model/run.ts";
 import type { AttemptEnd, Usage } from "../../model/outcome.ts";
 import type { OutputStream } from "../../model/output.ts";
 import type { Catchup, Overlap } from "../../model/schedule.ts";
+import type { FileContent } from "../../model/task-file.ts";
 import type { RunCounts, Task, TaskState } from "../../model/task.ts";
 import type { TokenId } from "../../model/token.ts";
 import type { StoredToken } from "../credential-store.ts";
 import type {
   AppendResult,
   CancelTaskResult,
+  DeleteTaskResult,
+  KeepFileResult,
+  KeptFile,
   OutputPage,
   PromoteResult,
   RunningAttempt,
@@ -70,6 +74,7 @@ export interface RunWire {
   readonly usage: Usage | undefined;
   readonly outputBytes: number;
   readonly outputTruncated: boolean;
+  readonly files: readonly FileContent[];
 }
 
 /** The parts of a spec that the thread decides by. */
@@ -116,6 +121,8 @@ export interface CreateTaskArgs {
   /** `requirementKey` of the required labels. */
   readonly requirement: string;
   readonly spec: SpecWire;
+  /** Of its input files, as far as they are known. */
+  readonly inputDigests: readonly Digest[];
   /** JSON. */
   readonly inspection: string;
   readonly now: number;
@@ -189,11 +196,7 @@ export interface OperationTypes {
     | { readonly kind: "already-finished"; readonly task: TaskWire }
     | { readonly kind: "no-such-task" }
   >;
-  deleteTask: Operation<
-    { readonly id: TaskId },
-    | { readonly kind: "deleted"; readonly module: Digest; readonly running: readonly AttemptId[] }
-    | { readonly kind: "no-such-task" }
-  >;
+  deleteTask: Operation<{ readonly id: TaskId }, DeleteTaskResult>;
   promoteDue: Operation<{ readonly now: number; readonly limit: number; readonly missedBefore: number }, PromoteResult>;
   listReady: Operation<
     ListReadyArgs,
@@ -220,11 +223,19 @@ export interface OperationTypes {
   >;
   appendOutput: Operation<AppendOutputArgs, AppendResult>;
   readOutput: Operation<ReadOutputArgs, OutputPage | undefined>;
+  keepFile: Operation<
+    { readonly id: AttemptId; readonly file: FileContent; readonly hasBytes: boolean },
+    KeepFileResult
+  >;
+  findKeptFile: Operation<
+    { readonly task: TaskId; readonly path: string; readonly run: number | undefined },
+    KeptFile | undefined
+  >;
+  isBlobUsed: Operation<{ readonly digest: Digest }, boolean>;
   getModule: Operation<
     { readonly digest: Digest },
     { readonly inspection: string; readonly createdAt: number } | undefined
   >;
-  isModuleUsed: Operation<{ readonly digest: Digest }, boolean>;
   getAdmission: Operation<{ readonly peer: PeerId }, "admitted" | "barred" | undefined>;
   setAdmission: Operation<
     { readonly peer: PeerId; readonly admission: "admitted" | "barred"; readonly now: number },
@@ -299,7 +310,8 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "listExpired",
   "readOutput",
   "getModule",
-  "isModuleUsed",
+  "findKeptFile",
+  "isBlobUsed",
   "getAdmission",
   "listTokens",
   "listAudit",

@@ -223,6 +223,44 @@ const V7 = `
   ALTER TABLE tasks ADD COLUMN owed_until REAL NOT NULL DEFAULT 0;
 `;
 
+/**
+ * Files. What a task is given stands in its spec; `input_files` says only which blobs it needs. What attempts under way
+ * want to keep has arrived, each row with the sums up to it, and moves on to what is kept when they are settled. Rows of a deleted task count for nothing
+ * and are removed in pieces.
+ */
+const V8 = `
+  CREATE TABLE input_files (
+    task INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (task, digest)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX input_files_by_digest ON input_files (digest);
+
+  CREATE TABLE arrived_files (
+    task INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    files_so_far INTEGER NOT NULL,
+    bytes_so_far INTEGER NOT NULL,
+    PRIMARY KEY (task, run, path)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX arrived_files_in_order ON arrived_files (task, run, files_so_far, bytes_so_far);
+  CREATE INDEX arrived_files_by_digest ON arrived_files (digest);
+
+  CREATE TABLE kept_files (
+    task INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (task, run, path)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX kept_files_by_digest ON kept_files (digest);
+  CREATE INDEX kept_files_by_path ON kept_files (task, path, run);
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -231,4 +269,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 5, sql: V5 },
   { version: 6, sql: V6 },
   { version: 7, sql: V7 },
+  { version: 8, sql: V8 },
 ];

@@ -2,6 +2,7 @@
 import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
 import * as credentials from "./credential-rows.ts";
 import type { Database } from "./database.ts";
+import * as files from "./file-operations.ts";
 import type { Answer, Args, Operations } from "./messages.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
 import { listReady } from "./ready-runs.ts";
@@ -29,8 +30,10 @@ export function operationsOn(db: Database): Operations {
     settle: (args) => runs.settle(db, args),
     appendOutput: (args) => appendOutput(db, args),
     readOutput: (args) => readOutput(db, args),
+    keepFile: (args) => files.keepFile(db, args),
+    findKeptFile: (args) => files.findKeptFile(db, args),
+    isBlobUsed: (args) => files.isBlobUsed(db, args),
     getModule: (args) => getModule(db, args),
-    isModuleUsed: (args) => db.get("SELECT 1 FROM tasks WHERE module = ? LIMIT 1", args.digest) !== undefined,
     getAdmission: (args) => getAdmission(db, args),
     setAdmission: (args) => setAdmission(db, args),
     createToken: (args) => credentials.createToken(db, args),

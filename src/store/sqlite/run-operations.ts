@@ -5,11 +5,13 @@ import type { TaskId } from "../../base/ids.ts";
 import type { RunResult, Usage } from "../../model/outcome.ts";
 import type { AttemptId, RunChange } from "../../model/run.ts";
 import type { SlotMoment } from "../../model/schedule.ts";
+import type { FileContent } from "../../model/task-file.ts";
 import type { TaskState } from "../../model/task.ts";
 import { failureReason } from "../failure-reason.ts";
 import type { RunRef, RunningAttempt } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
+import { forgetArrived, keepArrived } from "./file-rows.ts";
 import type { Answer, Args, RunWire, SettleArgs } from "./messages.ts";
 import { readResultTexts } from "./output-rows.ts";
 import {
@@ -174,13 +176,15 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
   if (change.kind === "refused") return { kind: "stale" };
   assert(change.attemptState !== undefined, "what is settled was under way");
   finishAttempt(db, run, change.attemptState, end.outcome, now);
+  const { files, freed } =
+    change.outcome?.kind === "exited" ? keepArrived(db, run) : { files: [], freed: forgetArrived(db, run) };
   const told =
     change.outcome === undefined
       ? tryAgain(db, task, run, change, args)
-      : endRun(db, task, run, { ...change, outcome: change.outcome }, args);
+      : endRun(db, task, run, { ...change, outcome: change.outcome }, { ...args, files });
   const ready = change.outcome === undefined ? [] : makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);
-  return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown, told), run: told, ready };
+  return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown, told), run: told, ready, freed };
 }
 
 type Changed = Extract<RunChange, { kind: "changed" }>;
@@ -194,7 +198,7 @@ function tryAgain(db: Database, task: TaskRecord, run: RunRecord, change: Change
     set: "worker = NULL, lease_until = NULL, not_before = ?, output_truncated = ?",
     values: [notBefore, Number(outputTruncated)],
   });
-  return settledRunWire(db, task, run, change, { outputTruncated });
+  return settledRunWire(db, task, run, change, { outputTruncated, files: [] });
 }
 
 function endRun(
@@ -202,9 +206,9 @@ function endRun(
   task: TaskRecord,
   run: RunRecord,
   change: Changed & Required<Pick<Changed, "outcome">>,
-  args: SettleArgs,
+  args: SettleArgs & { readonly files: readonly FileContent[] },
 ): RunWire {
-  const { end } = args;
+  const { end, files } = args;
   const result: RunResult = {
     value: end.value,
     ...readResultTexts(db, run),
@@ -219,7 +223,7 @@ function endRun(
   finishRun(db, task, run, change.next, ended);
   task.resultRun = run.index;
   task.reason = failureReason(change.outcome, run.index, task.plan.total) ?? task.reason;
-  return settledRunWire(db, task, run, change, ended);
+  return settledRunWire(db, task, run, change, { ...ended, files });
 }
 
 /** The run as it is told, from what was just written of it. */
@@ -233,6 +237,7 @@ function settledRunWire(
     readonly result?: string;
     readonly usage?: Usage;
     readonly outputTruncated: boolean;
+    readonly files: readonly FileContent[];
   },
 ): RunWire {
   return {
@@ -247,5 +252,6 @@ function settledRunWire(
     usage: ended.usage,
     outputBytes: run.outputBytes,
     outputTruncated: ended.outputTruncated,
+    files: ended.files,
   };
 }

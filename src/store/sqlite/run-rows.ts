@@ -20,9 +20,11 @@ import {
   transition,
 } from "../../model/run.ts";
 import { type SlotCursor, type SlotMoment, nextSlot } from "../../model/schedule.ts";
+import type { FileContent } from "../../model/task-file.ts";
 import { RETRYABLE_KINDS, dueAt } from "../../model/task.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
+import { readKeptFiles } from "./file-rows.ts";
 import type { AttemptWire, RunWire, TaskPlan } from "./messages.ts";
 import { type TaskRecord, countRun, openRuns } from "./task-rows.ts";
 
@@ -255,8 +257,12 @@ export function readRunWires(
     if (rows.length > 0 && bytes > range.bytesMax) break;
     rows.push(row);
   }
-  const attempts = readAttempts(db, task.serial, range.fromIndex, range.fromIndex + rows.length - 1);
-  return rows.map((row) => decodeRunWire(task, row, attempts.get(decodeNumber(row.idx)) ?? []));
+  const kept = readKeptFiles(db, task.serial, range.fromIndex, range.fromIndex + rows.length - 1);
+  const attempts = readAttempts(db, task.serial, range.fromIndex, kept.toIndex);
+  return rows.slice(0, kept.toIndex - range.fromIndex + 1).map((row) => {
+    const index = decodeNumber(row.idx);
+    return decodeRunWire(task, row, attempts.get(index) ?? [], kept.files.get(index) ?? []);
+  });
 }
 
 /** Attempts of the runs `fromIndex` to `toIndex`, by run. */
@@ -299,7 +305,12 @@ function decodeRunRecord(row: Row): RunRecord {
   };
 }
 
-function decodeRunWire(task: TaskRecord, row: Row, attempts: readonly AttemptWire[]): RunWire {
+function decodeRunWire(
+  task: TaskRecord,
+  row: Row,
+  attempts: readonly AttemptWire[],
+  files: readonly FileContent[],
+): RunWire {
   const wallMs = decodeOptionalNumber(row.wall_ms);
   return {
     task: task.plan.id,
@@ -316,6 +327,7 @@ function decodeRunWire(task: TaskRecord, row: Row, attempts: readonly AttemptWir
         : { wallMs, cpuMs: decodeNumber(row.cpu_ms), memoryBytes: decodeNumber(row.memory_bytes) },
     outputBytes: decodeNumber(row.output_bytes),
     outputTruncated: decodeNumber(row.output_truncated) !== 0,
+    files,
   };
 }
 

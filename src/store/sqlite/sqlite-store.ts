@@ -11,6 +11,7 @@ import type { AttemptEnd } from "../../model/outcome.ts";
 import type { OutputStream } from "../../model/output.ts";
 import type { AttemptId, Run } from "../../model/run.ts";
 import type { AuditEntry, StoredAuditEntry } from "../../model/audit.ts";
+import type { FileContent } from "../../model/task-file.ts";
 import type { Task, TaskSpec } from "../../model/task.ts";
 import type { TokenId } from "../../model/token.ts";
 import type { CredentialStore, StoredToken } from "../credential-store.ts";
@@ -20,6 +21,8 @@ import type {
   CreateTaskResult,
   DeleteTaskResult,
   ListReadyOptions,
+  KeepFileResult,
+  KeptFile,
   ListTasksOptions,
   OutputPage,
   PromoteResult,
@@ -189,14 +192,22 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.call("readOutput", { task: id, run, stream, offset, bytesMax });
   }
 
+  keepFile(id: AttemptId, file: FileContent, options: { readonly hasBytes: boolean }): Promise<KeepFileResult> {
+    return this.#thread.call("keepFile", { id, file, hasBytes: options.hasBytes });
+  }
+
+  findKeptFile(task: TaskId, path: string, run?: number): Promise<KeptFile | undefined> {
+    return this.#thread.call("findKeptFile", { task, path, run });
+  }
+
+  isBlobUsed(digest: Digest): Promise<boolean> {
+    return this.#thread.call("isBlobUsed", { digest });
+  }
+
   async getModule(digest: Digest): Promise<StoredModule | undefined> {
     const wire = await this.#thread.call("getModule", { digest });
     if (wire === undefined) return undefined;
     return { digest, inspection: decodeInspection(wire.inspection), createdAt: wire.createdAt };
-  }
-
-  isModuleUsed(digest: Digest): Promise<boolean> {
-    return this.#thread.call("isModuleUsed", { digest });
   }
 
   getAdmission(peer: PeerId): Promise<"admitted" | "barred" | undefined> {

@@ -3,8 +3,10 @@ import { assert } from "../../base/errors.ts";
 import { STORE_PAGE_BYTES_MAX, STORE_PURGE_ROWS_MAX } from "../../base/limits.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { AttemptId } from "../../model/run.ts";
+import type { FreedBlobs } from "../store.ts";
 import { decodeNumber, decodeOptionalText } from "./columns.ts";
 import type { Database } from "./database.ts";
+import { blobsOfTask, forgetArrived, insertInputFiles, joinFreed } from "./file-rows.ts";
 import type { Answer, CreateTaskArgs, ListTasksArgs, SpecWire } from "./messages.ts";
 import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, makeRuns, readRunWires } from "./run-rows.ts";
 import {
@@ -29,6 +31,7 @@ export function createTask(db: Database, args: CreateTaskArgs): Answer<"createTa
     args.inspection,
     args.now,
   );
+  insertInputFiles(db, task.serial, args.inputDigests);
   const ready = makeRuns(db, task, { now: args.now, missedBefore: args.now }, Infinity);
   saveTask(db, task, args.now);
   return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };
@@ -94,6 +97,7 @@ export function cancelTask(
   if (task === undefined) return { kind: "no-such-task" };
   if (task.finishedAt !== undefined) return { kind: "already-finished", task: readTaskWire(db, task, false) };
   const running: AttemptId[] = [];
+  const freed: FreedBlobs[] = [];
   const open = loadOpenRuns(db, task);
   for (const run of open) {
     const change = decide(task, run, { kind: "cancel", reason: args.reason });
@@ -101,6 +105,7 @@ export function cancelTask(
     if (change.attemptState !== undefined) {
       running.push(attemptId(task, run));
       finishAttempt(db, run, change.attemptState, change.outcome, args.now);
+      freed.push(forgetArrived(db, run));
     }
     finishRun(db, task, run, change.next, {
       outcome: JSON.stringify(change.outcome),
@@ -111,7 +116,7 @@ export function cancelTask(
   task.reason = args.reason;
   saveTask(db, task, args.now);
   const runs = open.map(({ index, cursor }) => ({ index, attempt: cursor.attempt }));
-  return { kind: "cancelled", task: readTaskWire(db, task, false), running, runs };
+  return { kind: "cancelled", task: readTaskWire(db, task, false), running, runs, freed: joinFreed(freed) };
 }
 
 /** What the task has that is not small is removed later, in pieces: nothing refers to it any more. */
@@ -121,6 +126,7 @@ export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<
   const running = loadOpenRuns(db, task)
     .filter((run) => run.cursor.state === "running")
     .map((run) => attemptId(task, run));
+  const freed = blobsOfTask(db, task.serial, task.plan.module);
   // These are found by their state, so they cannot stay.
   db.run("DELETE FROM runs INDEXED BY runs_open WHERE task = ? AND outcome IS NULL", task.serial);
   db.run("DELETE FROM tasks WHERE serial = ?", task.serial);
@@ -128,7 +134,7 @@ export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<
   if (task.finishedAt === undefined) db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
   db.run("INSERT INTO graves (serial) VALUES (?)", task.serial);
   purge(db);
-  return { kind: "deleted", module: task.plan.module, running };
+  return { kind: "deleted", running, freed };
 }
 
 /** Removes rows of tasks that were deleted, a bounded number. False: none are left. */
@@ -147,6 +153,12 @@ export function purge(db: Database): boolean {
 }
 
 const PURGES: readonly string[] = [
+  `DELETE FROM kept_files WHERE task = ?1 AND (run, path) IN
+     (SELECT run, path FROM kept_files WHERE task = ?1 ORDER BY run, path LIMIT ?2)`,
+  `DELETE FROM arrived_files WHERE task = ?1 AND (run, path) IN
+     (SELECT run, path FROM arrived_files WHERE task = ?1 ORDER BY run, path LIMIT ?2)`,
+  `DELETE FROM input_files WHERE task = ?1 AND digest IN
+     (SELECT digest FROM input_files WHERE task = ?1 ORDER BY digest LIMIT ?2)`,
   "DELETE FROM output WHERE row IN (SELECT row FROM output WHERE task = ?1 LIMIT ?2)",
   `DELETE FROM attempts WHERE task = ?1 AND (run, number) IN
      (SELECT run, number FROM attempts WHERE task = ?1 ORDER BY run, number LIMIT ?2)`,

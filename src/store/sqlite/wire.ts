@@ -19,6 +19,7 @@ export function encodeCreateTask(spec: TaskSpec, inspection: ModuleInspection, n
     plan: planOf(spec),
     requirement: requirementKey(spec.require),
     spec: encodeSpec(spec),
+    inputDigests: spec.files.flatMap(({ digest }) => digest ?? []),
     inspection: JSON.stringify(inspection),
     now,
   };
@@ -54,7 +55,7 @@ export function decodeSpec(wire: SpecWire): TaskSpec {
 }
 
 /** Of a spec that an earlier version has kept: what it did not know of. */
-const EARLIER_SPEC = { timezone: "UTC", overlap: "allow", catchup: "latest" } as const;
+const EARLIER_SPEC = { timezone: "UTC", overlap: "allow", catchup: "latest", files: [], outputs: [] } as const;
 
 /** `spec` is the one that the wire form has, or that the caller knew. */
 export function decodeTask(wire: TaskWire, spec: TaskSpec): Task {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { failed } from "../../src/base/errors.ts";
 import type { Digest } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { ModulePins } from "../../src/gateway/module-pins.ts";
+import { BlobPins } from "../../src/gateway/blob-pins.ts";
 import { digest } from "../store/store-samples.ts";
 
 const ONE = digest("1");
@@ -18,12 +18,12 @@ class Shelf {
   gate: Promise<void> = Promise.resolve();
   underway = 0;
   mostUnderway = 0;
-  readonly pins: ModulePins;
+  readonly pins: BlobPins;
 
   constructor(...modules: readonly Digest[]) {
     for (const module of modules) this.modules.add(module);
-    this.pins = new ModulePins({
-      store: { isModuleUsed: async (module) => this.used.has(module) },
+    this.pins = new BlobPins({
+      store: { isBlobUsed: async (module) => this.used.has(module) },
       blobs: { delete: (module) => this.#delete(module), list: () => this.#list() },
       log: silentLog,
     });
@@ -46,7 +46,7 @@ class Shelf {
   }
 }
 
-describe("a pinned module", () => {
+describe("a pinned blob", () => {
   test("is not retired, and another one is", async () => {
     const shelf = new Shelf(ONE, OTHER);
     using _ = await shelf.pins.pin(ONE);
@@ -70,7 +70,7 @@ describe("a pinned module", () => {
 });
 
 describe("a retirement", () => {
-  test("leaves a module that a task uses", async () => {
+  test("leaves a blob that something refers to", async () => {
     const shelf = new Shelf(ONE);
     shelf.used.add(ONE);
     await shelf.pins.retireUnused(ONE);
@@ -114,15 +114,31 @@ describe("a sweep", () => {
     const shelf = new Shelf(ONE, OTHER, used);
     shelf.used.add(used);
     using _ = await shelf.pins.pin(ONE);
-    await shelf.pins.sweep({ signal: new AbortController().signal });
+    await shelf.pins.sweep();
     expect([...shelf.modules]).toEqual([ONE, used]);
   });
 
-  test("ends when it is told to, and when the disk fails", async () => {
+  test("goes on where the list of what was freed ends", async () => {
     const shelf = new Shelf(ONE, OTHER);
-    await shelf.pins.sweep({ signal: AbortSignal.abort() });
+    await shelf.pins.retireFreed({ digests: [ONE], hasMore: true });
+    await shelf.pins.sweep();
+    expect(shelf.modules.size).toBe(0);
+  });
+
+  test("ends when the disk fails, and can be tried again", async () => {
+    const shelf = new Shelf(ONE, OTHER);
     shelf.isBroken = true;
-    await shelf.pins.sweep({ signal: new AbortController().signal });
+    await shelf.pins.sweep();
     expect(shelf.modules.size).toBe(2);
+    shelf.isBroken = false;
+    await shelf.pins.sweep();
+    expect(shelf.modules.size).toBe(0);
+  });
+
+  test("does nothing once it is closed", async () => {
+    const shelf = new Shelf(ONE);
+    await shelf.pins.close();
+    await shelf.pins.sweep();
+    expect(shelf.modules.size).toBe(1);
   });
 });
