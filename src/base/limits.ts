@@ -298,9 +298,14 @@ export const MODULE_PLANS_MAX = 512;
 export const MODULES_PER_RUNNER_MAX = 16;
 /**
  * Bytes of code up to which a module is compiled by the optimizing compiler at once. Its first run then takes a few
- * milliseconds more, and its hot loops run at full speed from the start; above it the wait would be felt.
+ * milliseconds more, a few hundred at most, and its hot loops run at full speed from the start.
  */
 export const SMALL_CODE_BYTES_MAX = 512 * KIB;
+/** What compiling a byte of code well takes of CPU time; a third of it to all of it was seen. */
+export const OPTIMIZING_NS_PER_CODE_BYTE = 600;
+/** Large modules of which a worker remembers what their runs showed, and the file that keeps it. */
+export const TIER_MEMORY_MAX = 1_024;
+export const TIER_MEMORY_BYTES_MAX = 1 * MIB;
 /** JavaScript heap of a runner, in MiB. Guests' linear memories and files lie outside it. */
 export const RUNNER_HEAP_MIB_MAX = 512;
 /** Length of what is kept of a runner's stderr, its end, to explain its death. */

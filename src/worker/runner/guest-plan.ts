@@ -1,11 +1,11 @@
 /**
- * What the pool knows of a module: whether it may run, on which kind of runner, and the bytes to send for a cap. Making
+ * What the pool knows of a module: whether it may run, and the bytes to send for a cap. Making
  * a plan reads the module once; running it again needs only the plan.
  */
 import { readFile } from "node:fs/promises";
 import { failed } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
-import { CORE_MEMORIES_MAX, CORE_TABLES_MAX, SMALL_CODE_BYTES_MAX } from "../../base/limits.ts";
+import { CORE_MEMORIES_MAX, CORE_TABLES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
 import type { GuestSpec } from "../guest.ts";
@@ -13,7 +13,7 @@ import type { Outcome } from "../../model/outcome.ts";
 import type { ComponentParts } from "./component-parts.ts";
 import type { ComponentTranspiler } from "./component-transpiler.ts";
 import { operateOnModule, WASM_PAGE_BYTES } from "./module-surgery.ts";
-import type { ModuleParts, RunnerTier } from "./runner-process.ts";
+import type { ModuleParts } from "./runner-process.ts";
 import type { OrderedEntry } from "./wire.ts";
 
 /** A core module, or one of a component's. */
@@ -29,7 +29,6 @@ export type GuestPlan =
       readonly ok: true;
       readonly digest: Digest;
       readonly inspection: ModuleInspection;
-      readonly tier: RunnerTier;
       readonly cores: readonly CorePlan[];
       /** Core modules only: where the memory and the start function will be found. */
       readonly layout:
@@ -56,13 +55,12 @@ export async function planGuest(spec: GuestSpec, transpiler: ComponentTranspiler
   const { inspection } = inspected;
   const [unknown] = unknownImports(inspection);
   if (unknown !== undefined) return { ok: false, reason: `no host grants its import ${unknown}` };
-  const tier = inspection.codeBytes <= SMALL_CODE_BYTES_MAX ? "optimized" : "baseline";
   if (inspection.kind === "core") {
     const core = planCore("module", inspection);
     if (typeof core === "string") return { ok: false, reason: core };
     const { memoryExport, startExport } = operateOnModule(bytes, core.memory?.minPages ?? 0);
     const layout = { memoryExport, startExport };
-    return { ok: true, digest: spec.digest, inspection, tier, cores: [core], layout };
+    return { ok: true, digest: spec.digest, inspection, cores: [core], layout };
   }
   const transpiled = await transpiler.transpile(spec.digest, bytes);
   if (!transpiled.ok) return transpiled;
@@ -74,7 +72,7 @@ export async function planGuest(spec: GuestSpec, transpiler: ComponentTranspiler
     if (typeof core === "string") return { ok: false, reason: core };
     cores.push(core);
   }
-  return { ok: true, digest: spec.digest, inspection, tier, cores, layout: undefined };
+  return { ok: true, digest: spec.digest, inspection, cores, layout: undefined };
 }
 
 /** Holds a plan against a task's entry and limits: what to order from a runner, or the outcome without one. */

@@ -7,7 +7,8 @@
  *
  * Who decides: limits on memory and output are held inside the runner and checked again here; time is held here alone.
  */
-import { mkdir } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { unlessAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, overloaded } from "../../base/errors.ts";
@@ -27,6 +28,7 @@ import { prepareRunnerCode, removeOldCode } from "./runner-code.ts";
 import type { RunnerProcess } from "./runner-process.ts";
 import { RunnerShelf } from "./runner-shelf.ts";
 import { SlotQueue } from "./slot-queue.ts";
+import { TierMemory } from "./tier-memory.ts";
 
 export interface RunnerPoolInit {
   /** Guests at once. */
@@ -66,6 +68,7 @@ export class RunnerPool implements Executor {
   readonly #slots: SlotQueue;
   /** Also those that are being made, so that many runs of one module read it once. Oldest first. */
   readonly #plans = new Map<Digest, GuestPlan | Promise<GuestPlan>>();
+  readonly #tiers: TierMemory;
   readonly #deadlines: Deadlines;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
@@ -74,10 +77,11 @@ export class RunnerPool implements Executor {
   #finished = 0;
   #closed: Promise<void> | undefined;
 
-  private constructor(init: RunnerPoolInit, shelf: RunnerShelf, watch: OwnerWatch) {
+  private constructor(init: RunnerPoolInit, shelf: RunnerShelf, watch: OwnerWatch, tiers: TierMemory) {
     this.#init = init;
     this.#shelf = shelf;
     this.#watch = watch;
+    this.#tiers = tiers;
     this.#slots = new SlotQueue(init.slots);
     this.#deadlines = new Deadlines(init.clock);
     this.#transpiler = new ComponentTranspiler({ scratchFolder: init.scratchFolder, clock: init.clock });
@@ -104,7 +108,8 @@ export class RunnerPool implements Executor {
       clock,
       log,
     });
-    const pool = new RunnerPool(init, shelf, watch);
+    const tiers = await TierMemory.open({ path: join(init.scratchFolder, "tiers.json"), log });
+    const pool = new RunnerPool(init, shelf, watch, tiers);
     try {
       await shelf.open();
     } catch (error) {
@@ -155,6 +160,7 @@ export class RunnerPool implements Executor {
     this.#deadlines[Symbol.dispose]();
     await this.#shelf.close();
     await this.#watch.close();
+    await this.#tiers[Symbol.asyncDispose]();
   }
 
   async #run(spec: GuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
@@ -189,6 +195,7 @@ export class RunnerPool implements Executor {
   #plan(spec: GuestSpec): Promise<GuestPlan> {
     const oldest = this.#plans.keys().next().value;
     if (this.#plans.size >= MODULE_PLANS_MAX && oldest !== undefined) this.#plans.delete(oldest);
+    void this.#prepareRunner(spec);
     const planning = planGuest(spec, this.#transpiler).then(
       (plan) => {
         this.#plans.set(spec.digest, plan);
@@ -203,6 +210,16 @@ export class RunnerPool implements Executor {
     return planning;
   }
 
+  /** What is large may want a runner of the kind that is not kept warm: it starts while the module is read. */
+  async #prepareRunner({ modulePath, digest, submitter }: GuestSpec): Promise<void> {
+    const fileBytes = await stat(modulePath).then(
+      ({ size }) => size,
+      () => 0,
+    );
+    const tier = this.#tiers.tierFor(digest, fileBytes);
+    if (tier === "baseline") this.#shelf.prepare({ submitter, tier, moduleKey: "", component: undefined });
+  }
+
   async #attempt(
     spec: GuestSpec,
     plan: GoodPlan,
@@ -210,18 +227,24 @@ export class RunnerPool implements Executor {
     io: GuestIo,
     signal: AbortSignal,
   ): Promise<AttemptEnd> {
-    const component = plan.inspection.kind === "component" ? plan.digest : undefined;
+    const { digest } = plan;
+    const { codeBytes, kind } = plan.inspection;
+    const component = kind === "component" ? digest : undefined;
+    const tier = this.#tiers.tierFor(digest, codeBytes);
     let runner: RunnerProcess;
     try {
       const { submitter } = spec;
-      runner = await this.#shelf.take({ submitter, tier: plan.tier, moduleKey: admission.moduleKey, component });
+      runner = await this.#shelf.take({ submitter, tier, moduleKey: admission.moduleKey, component });
     } catch (error) {
       return endWithoutRun({ kind: "lost", reason: messageOf(error) });
     }
     try {
       const unwanted = this.#unwanted(signal);
       if (unwanted !== undefined) return endWithoutRun(unwanted);
-      return await this.#runOn(runner, spec, plan, admission, io, signal);
+      const wasCompiled = runner.holds(admission.moduleKey);
+      const end = await this.#runOn(runner, spec, plan, admission, io, signal);
+      this.#tiers.remember(digest, codeBytes, { tier, cpuMs: end.usage.cpuMs, wasCompiled });
+      return end;
     } catch (error) {
       return endWithoutRun({ kind: "lost", reason: messageOf(error) });
     } finally {

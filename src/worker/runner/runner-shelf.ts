@@ -98,6 +98,12 @@ export class RunnerShelf {
     }
   }
 
+  /** Has a process for that wish started, if none waits and there is room: the wish is about to be made. */
+  prepare(wish: RunnerWish): void {
+    if (this.#isClosed || this.#shelved.size >= this.#init.max || this.#find(wish) !== undefined) return;
+    this.#start(wish.tier);
+  }
+
   /** Takes a process back. One that has ended, or served long enough, is replaced. */
   giveBack(runner: RunnerProcess): void {
     const shelved = this.#shelved.get(runner);

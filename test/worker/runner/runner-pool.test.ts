@@ -15,7 +15,7 @@ import { prepareRunnerCode } from "../../../src/worker/runner/runner-code.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
-import { buildWasm, SPIN } from "../../support/wasm-builder.ts";
+import { buildWasm, I32, i32, local, SPIN } from "../../support/wasm-builder.ts";
 import { exiting, noop, printing, sleeping, spinning } from "./guest-modules.ts";
 import { digestOf, isAlive, PoolHarness } from "./pool-harness.ts";
 
@@ -115,6 +115,25 @@ describe("a pool of runners", () => {
       ["optimized", 0],
       ["baseline", 1],
     ]);
+  });
+
+  test("runs large code on a runner that optimizes it once it has been seen to take long", async () => {
+    await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
+    const padding = Array.from({ length: SMALL_CODE_BYTES_MAX }, () => 0x01);
+    // Counts down from its first argument: loop; local0 -= 1; br_if 0
+    const count = [0x03, 0x40, ...local(0), ...i32(1), 0x6b, 0x22, 0x00, 0x0d, 0x00, 0x0b, ...i32(7)];
+    const large = buildWasm({
+      functions: [{ export: "run", parameters: [I32, I32], results: [I32], body: count }, { body: padding }],
+    });
+    const tierOf = async (input: number): Promise<string | undefined> => {
+      const before = new Map(harness.pool.stats().runners.map(({ pid, runs }) => [pid, runs]));
+      const { value } = await harness.run(large, { entry: { kind: "run", input, difficulty: 0 } });
+      expect(value).toBe("7");
+      return harness.pool.stats().runners.find(({ pid, runs }) => runs > (before.get(pid) ?? 0))?.tier;
+    };
+    expect(await tierOf(1)).toBe("baseline");
+    expect(await tierOf(2_100_000_000)).toBe("baseline");
+    expect(await tierOf(1)).toBe("optimized");
   });
 
   test("keeps the number of its processes within bounds, whatever it runs", async () => {
