@@ -4,6 +4,7 @@
  */
 import { type Digest, type TaskId, parseDigest, parseTaskId } from "../base/ids.ts";
 import {
+  AFTER_MAX,
   ARGS_MAX,
   DESCRIPTION_LENGTH_MAX,
   DURATION_MS_MAX,
@@ -46,6 +47,7 @@ export const SUBMISSION_FIELDS = [
   "timezone",
   "overlap",
   "catchup",
+  "after",
   "input",
   "difficulty",
   "entry",
@@ -65,7 +67,7 @@ export const SUBMISSION_FIELDS = [
 ] as const;
 
 /** Fields of the contract that this version refuses rather than ignores. */
-const LATER_FIELDS: readonly string[] = ["files", "outputs", "after"];
+const LATER_FIELDS: readonly string[] = ["files", "outputs"];
 
 const ENTRIES: readonly EntryKind[] = ["command", "run", "component"];
 const OUTPUT_LIMITS: readonly TaskSpec["outputLimit"][] = ["truncate", "fail"];
@@ -120,6 +122,7 @@ export function parseSubmission(parts: SubmissionParts): SubmissionResult {
     complete: fields.integer("complete", { min: 0, max: COMPLETE_MAX }) ?? 0,
     priority: fields.integer("priority", { min: -PRIORITY_MAX, max: PRIORITY_MAX }) ?? 0,
     require: parseRequire(fields),
+    after: parseAfter(fields),
   };
   return fields.errors.length === 0 ? { ok: true, submission } : { ok: false, errors: fields.errors };
 }
@@ -352,6 +355,20 @@ function parseRequire(fields: FormFields): Readonly<Record<string, string>> {
   const count = Object.keys(labels).length;
   if (count > LABELS_MAX) fields.refuse("require", `names ${count} labels, and ${LABELS_MAX} are the most`);
   return labels;
+}
+
+function parseAfter(fields: FormFields): readonly TaskId[] {
+  const texts = fields.list("after");
+  if (texts.length > AFTER_MAX) fields.refuse("after", `names ${texts.length} tasks, and ${AFTER_MAX} are the most`);
+  const ids = new Set<TaskId>();
+  for (const text of texts.slice(0, AFTER_MAX)) {
+    const id = parseTaskId(text);
+    if (id === undefined) fields.refuse("after", `has ${shown(text)}, and a task's id is expected`);
+    else if (ids.has(id)) fields.refuse("after", `has ${shown(text)} twice: name each task once`);
+    else if (text === fields.all("id")[0]) fields.refuse("after", "names the task itself, which would wait for ever");
+    else ids.add(id);
+  }
+  return Array.from(ids);
 }
 
 const encoder = new TextEncoder();

@@ -52,6 +52,8 @@ export const taskSchema = z.object({
   timezone: z.string(),
   overlap: z.enum(OVERLAPS),
   catchup: z.enum(CATCHUPS),
+  /** Tasks that have to succeed first. */
+  after: z.array(z.string()),
   input: z.number().nullable(),
   difficulty: z.number().nullable(),
   args: z.array(z.string()),
@@ -109,6 +111,7 @@ export function taskJson(task: Task, now: number): TaskJson {
     timezone: spec.timezone,
     overlap: spec.overlap,
     catchup: spec.catchup,
+    after: [...spec.after],
     input: spec.input ?? null,
     difficulty: spec.difficulty ?? null,
     args: [...spec.args],

@@ -233,6 +233,10 @@ export const CRON_SCHEDULES_MAX = 4_096;
 export const CATCHUP_RUNS_MAX = 1_000;
 /** How many other runs making one ready counts for that has all its task's missed slots counted. */
 export const CATCHUP_PROMOTE_WEIGHT = 100;
+/** Tasks that one task may run after. */
+export const AFTER_MAX = 1_000;
+/** Length of the reason of a task that is cancelled because of another one; longer ones lose their middle. */
+export const DEPENDENCY_REASON_LENGTH_MAX = 1_000;
 /** A cron slot counts as missed when nobody was there this long after it; and, with somebody there, this much later. */
 export const SLOT_LATE_MS_MAX = 1_000;
 export const SLOT_STALL_MS_MAX = 10_000;

@@ -17,6 +17,11 @@ export interface SubmitOptions {
   readonly start?: string;
   readonly delay?: string;
   readonly repeats?: string;
+  readonly cron?: string;
+  readonly timezone?: string;
+  readonly overlap?: string;
+  readonly catchup?: string;
+  readonly after?: readonly string[];
   readonly duration?: string;
   readonly complete?: string;
   readonly env?: readonly string[];
@@ -43,6 +48,14 @@ export function defineSubmitOptions(command: Command): Command {
     .option("--start <when>", "before the first run: seconds, 500ms, 2s, 5m, 1h, 1d, or an RFC 3339 time")
     .option("--delay <duration>", "between due times of runs")
     .option("--repeats <n>", "runs in total")
+    .option(
+      "--cron <expression>",
+      "instead of --start and --delay: 5 or 6 fields, such as '30 2 * * *'; goes on until it is cancelled, or for --repeats",
+    )
+    .option("--timezone <name>", "of --cron: Europe/Berlin, America/New_York… (default: UTC)")
+    .option("--overlap <what>", "may a run start while one is under way: allow or forbid")
+    .option("--catchup <what>", "of --cron, what becomes of missed slots: latest, all or none")
+    .option("--after <id>", "a task that has to succeed first; repeatable", collect)
     .option("--duration <duration>", "how long a run is expected to take, for the progress shown")
     .option("--complete <n>", "where the completion counter starts")
     .option("--env <key=value>", "environment variable of the guest; repeatable", collect)

@@ -14,6 +14,14 @@ export interface SubmitFields {
   readonly start?: number | string | undefined;
   readonly delay?: number | string | undefined;
   readonly repeats?: number | string | undefined;
+  /** Instead of `start` and `delay`: a cron expression of 5 or 6 fields. Then without `repeats`: until it is cancelled. */
+  readonly cron?: string | undefined;
+  /** Of `cron`: an IANA name. */
+  readonly timezone?: string | undefined;
+  readonly overlap?: string | undefined;
+  readonly catchup?: string | undefined;
+  /** Ids of tasks that have to succeed first. */
+  readonly after?: readonly string[] | undefined;
   readonly input?: number | string | undefined;
   readonly difficulty?: number | string | undefined;
   readonly entry?: string | undefined;
@@ -43,6 +51,10 @@ const PLAIN_FIELDS = [
   "start",
   "delay",
   "repeats",
+  "cron",
+  "timezone",
+  "overlap",
+  "catchup",
   "input",
   "difficulty",
   "entry",
@@ -66,6 +78,7 @@ export function submitForm(fields: SubmitFields): FormData {
   // As JSON: an argument's line ends would be changed as a form's text.
   if (fields.args !== undefined) form.append("args", JSON.stringify(fields.args));
   if (fields.env !== undefined) form.append("env", JSON.stringify(fields.env));
+  for (const id of fields.after ?? []) form.append("after", id);
   for (const kind of fields.retryOn ?? []) form.append("retryOn", kind);
   for (const [key, value] of Object.entries(fields.require ?? {})) form.append("require", `${key}=${value}`);
   if (fields.stdin !== undefined) form.append("stdin", blobOf(fields.stdin), "stdin");

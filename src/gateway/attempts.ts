@@ -218,12 +218,13 @@ export class Attempts {
           log.debug("a late result was refused", { ...id, outcome: end.outcome.kind });
           return;
         }
-        const { run, task, ready, freed } = result;
+        const { run, task, ready, hasDependents, freed } = result;
         if (end.outcome.kind === "lost") log.warn("an attempt was lost", { ...id, reason: end.outcome.reason });
         events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: run.state });
         publishReady(events, id.task, ready);
         events.publish({ type: "task", task: id.task, state: task.state });
-        if (task.counts.ready > 0 || task.nextRunAt !== undefined) onReady(task.nextRunAt);
+        const nextAt = hasDependents ? clock.now() : task.nextRunAt;
+        if (task.counts.ready > 0 || nextAt !== undefined) onReady(nextAt);
         void pins.retireFreed(freed);
         return;
       } catch (error) {

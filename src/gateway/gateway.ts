@@ -92,8 +92,8 @@ export class Gateway implements Readiness {
       attempts: this.#attempts,
       events,
       clock,
-      onSubmitted: ({ isReady, nextRunAt }) => {
-        if (nextRunAt !== undefined) this.#scheduler.wake(nextRunAt);
+      onChanged: ({ isReady, dueAt }) => {
+        if (dueAt !== undefined) this.#scheduler.wake(dueAt);
         if (isReady) wake();
       },
     });

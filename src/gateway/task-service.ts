@@ -17,8 +17,8 @@ export interface StoreTaskServiceInit {
   readonly attempts: Attempts;
   readonly events: EventHub;
   readonly clock: Clock;
-  /** A task's run is ready, or will be due at this time. */
-  readonly onSubmitted: (next: { readonly isReady: boolean; readonly nextRunAt: number | undefined }) => void;
+  /** A run is ready, or something will be due at this time. */
+  readonly onChanged: (next: { readonly isReady: boolean; readonly dueAt: number | undefined }) => void;
 }
 
 export class StoreTaskService implements TaskService {
@@ -29,7 +29,7 @@ export class StoreTaskService implements TaskService {
   }
 
   async submit(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult> {
-    const { store, events, onSubmitted } = this.#init;
+    const { store, events, onChanged } = this.#init;
     if ((await store.countUnfinishedTasks()) >= QUEUED_TASKS_MAX) {
       throw overloaded(`${QUEUED_TASKS_MAX} tasks are unfinished already; submit again later`, { code: "queue-full" });
     }
@@ -38,13 +38,13 @@ export class StoreTaskService implements TaskService {
       const { task, ready } = result;
       events.publish({ type: "task", task: spec.id, state: task.state });
       publishReady(events, spec.id, ready);
-      onSubmitted({ isReady: task.counts.ready > 0, nextRunAt: task.nextRunAt });
+      onChanged({ isReady: task.counts.ready > 0, dueAt: task.nextRunAt });
     }
     return result;
   }
 
   async cancel(id: TaskId, reason: string): Promise<CancelTaskResult> {
-    const { store, attempts, events, clock, pins } = this.#init;
+    const { store, attempts, events, clock, pins, onChanged } = this.#init;
     const result = await store.cancelTask(id, reason, clock.now());
     if (result.kind === "cancelled") {
       attempts.cancel(result.running);
@@ -52,17 +52,19 @@ export class StoreTaskService implements TaskService {
         events.publish({ type: "run", task: id, run: index, attempt, state: "cancelled" });
       }
       events.publish({ type: "task", task: id, state: "cancelled" });
+      if (result.hasDependents) onChanged({ isReady: false, dueAt: clock.now() });
       await pins.retireFreed(result.freed);
     }
     return result;
   }
 
   async delete(id: TaskId): Promise<boolean> {
-    const { store, attempts, events, pins } = this.#init;
+    const { store, attempts, events, pins, clock, onChanged } = this.#init;
     const result = await store.deleteTask(id);
     if (result.kind === "no-such-task") return false;
     attempts.cancel(result.running);
     events.publish({ type: "task", task: id, state: "deleted" });
+    if (result.hasDependents) onChanged({ isReady: false, dueAt: clock.now() });
     // The bytes of modules and files go with the last task that uses them.
     await pins.retireFreed(result.freed);
     return true;

@@ -33,7 +33,7 @@ export interface TaskSpec {
   readonly complete: number;
   /** How long a run is expected to take; 0: not said. Feeds progress, limits nothing. */
   readonly durationMs: number;
-  /** When the first run is due: createdAt plus `start`, or the time that was given. */
+  /** When the first run is due, if it waits for nothing: createdAt plus `start`, or the time that was given. */
   readonly firstDueAt: number;
   /** `start` as it was given, to be echoed. */
   readonly start: number | string;
@@ -48,6 +48,8 @@ export interface TaskSpec {
   readonly overlap: Overlap;
   /** What becomes of slots of `cron` that nobody served. */
   readonly catchup: Catchup;
+  /** Tasks that have to succeed before this one counts its start: `dependency.ts`. Each is named once. */
+  readonly after: readonly TaskId[];
   readonly timeoutMs: number;
   readonly cpuMs: number;
   readonly memoryBytes: number;
@@ -85,6 +87,8 @@ export interface Task {
   /** Of the task in its store; never used twice, unlike the id. */
   readonly serial: number;
   readonly createdAt: number;
+  /** When the first run of a task without cron is due. Undefined while it waits for other tasks, whose ends decide it. */
+  readonly firstDueAt?: number | undefined;
   readonly counts: RunCounts;
   readonly isCancelled: boolean;
   readonly state: TaskState;
@@ -134,7 +138,10 @@ export function taskState(total: number, counts: RunCounts, isCancelled: boolean
   return counts.cancelled > 0 ? "cancelled" : "succeeded";
 }
 
-export function isFinished(state: TaskState): boolean {
+/** States that a task does not leave by itself. */
+export type FinishedState = Extract<TaskState, "succeeded" | "failed" | "cancelled">;
+
+export function isFinished(state: TaskState): state is FinishedState {
   return state === "succeeded" || state === "failed" || state === "cancelled";
 }
 

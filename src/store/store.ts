@@ -27,7 +27,10 @@ import type { Task, TaskSpec, TaskState } from "../model/task.ts";
 export interface Store extends AsyncDisposable {
   // Tasks.
 
-  /** Stores the task, its module's inspection and its first runs (those due at `now`, and the next). */
+  /**
+   * Stores the task, its module's inspection and its first runs (those due at `now`, and the next). One that waits for
+   * others has no runs before these have succeeded; it is cancelled if one of them has ended otherwise already.
+   */
   createTask(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult>;
   getTask(id: TaskId): Promise<Task | undefined>;
   /** Newest first. A page of large tasks may be shorter than `limit`; the last one is that without a cursor. */
@@ -53,7 +56,8 @@ export interface Store extends AsyncDisposable {
 
   /**
    * Makes ready up to `limit` runs that are due at `now`, and makes the rows that follow them. `nextDueAt` is when to
-   * call again: at once (`now`) if the limit was reached; undefined if nothing is waiting for its time.
+   * call again: at once (`now`) if the limit was reached; undefined if nothing is waiting for its time. Before that, tasks
+   * that waited for others which have ended get their first runs, or are cancelled; each counts as a run does.
    *
    * Nobody served the slots of cron tasks that lie before `missedBefore` (default: there are none): the tasks' `catchup`
    * says what becomes of them (`model/schedule.ts`). A run may be put off by it.
@@ -137,7 +141,10 @@ export interface Store extends AsyncDisposable {
 
 export type CreateTaskResult =
   /** `ready` are the indexes of its runs that are ready. */
-  { readonly kind: "created"; readonly task: Task; readonly ready: readonly number[] } | { readonly kind: "id-taken" };
+  | { readonly kind: "created"; readonly task: Task; readonly ready: readonly number[] }
+  | { readonly kind: "id-taken" }
+  /** Tasks of `after` that there are not, or that never succeed, as they have no end. */
+  | { readonly kind: "bad-dependencies"; readonly unknown: readonly TaskId[]; readonly endless: readonly TaskId[] };
 
 export interface ListTasksOptions {
   readonly state?: TaskState | undefined;
@@ -154,12 +161,18 @@ export type CancelTaskResult =
       /** Every run that this ended, with the number of its latest attempt, or 0. */
       readonly runs: readonly { readonly index: number; readonly attempt: number }[];
       readonly freed: FreedBlobs;
+      readonly hasDependents: boolean;
     }
   | { readonly kind: "already-finished"; readonly task: Task }
   | { readonly kind: "no-such-task" };
 
 export type DeleteTaskResult =
-  | { readonly kind: "deleted"; readonly running: readonly AttemptId[]; readonly freed: FreedBlobs }
+  | {
+      readonly kind: "deleted";
+      readonly running: readonly AttemptId[];
+      readonly hasDependents: boolean;
+      readonly freed: FreedBlobs;
+    }
   | { readonly kind: "no-such-task" };
 
 /** Blobs that something referred to and does no longer: whoever holds the blob store looks whether anything still does. */
@@ -231,6 +244,8 @@ export type SettleResult =
       readonly run: Run;
       readonly ready: readonly number[];
       readonly freed: FreedBlobs;
+      /** The task has ended and others wait for that: `promoteDue` sees to them, and is to be called. */
+      readonly hasDependents: boolean;
     }
   | { readonly kind: "stale" };
 

@@ -5,6 +5,7 @@
 import { describe } from "vitest";
 import { describeCron } from "./store-contract-cron.ts";
 import { describeFiles } from "./store-contract-files.ts";
+import { describeDependencies } from "./store-contract-dependencies.ts";
 import { describeLeases } from "./store-contract-leases.ts";
 import { describeOutput } from "./store-contract-output.ts";
 import { describeSchedule } from "./store-contract-schedule.ts";
@@ -22,6 +23,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("cron and overlap", () => {
       describeCron(open);
+    });
+    describe("dependencies", () => {
+      describeDependencies(open);
     });
     describe("leases", () => {
       describeLeases(open);

@@ -65,6 +65,7 @@ export function taskSpec(id: string, changes: Partial<TaskSpec> = {}): TaskSpec 
     timezone: "UTC",
     overlap: "allow",
     catchup: "latest",
+    after: [],
     timeoutMs: 300_000,
     cpuMs: 300_000,
     memoryBytes: 256 * 1024 * 1024,
@@ -93,6 +94,7 @@ export function attemptEnd(
 }
 
 export const LOST: AttemptEnd = attemptEnd({ kind: "lost", reason: "the connection closed" });
+export const FAILED: AttemptEnd = attemptEnd({ kind: "exited", code: 3 });
 
 export function attemptOf(task: Task, run = 1, attempt = 1): AttemptId {
   return { task: task.spec.id, serial: task.serial, run, attempt };

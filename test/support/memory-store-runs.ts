@@ -29,6 +29,7 @@ import type {
   SettleResult,
 } from "../../src/store/store.ts";
 import { settleFiles } from "./memory-store-files.ts";
+import { seeToOneEnd } from "./memory-store-dependencies.ts";
 import { emptyLog, resultTexts } from "./memory-store-log.ts";
 import {
   type RunRow,
@@ -62,7 +63,7 @@ export function makeRuns(
   const openMax = task.spec.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
   let { slots } = task;
   let hasScheduled = counts.scheduled > 0;
-  const mayMakeMore = () => !task.isCancelled && runs.length < totalRuns(task.spec) && !hasScheduled;
+  const mayMakeMore = () => !task.isCancelled && !task.isWaiting && runs.length < totalRuns(task.spec) && !hasScheduled;
   while (mayMakeMore() && counts.ready + counts.running + ready.length < openMax) {
     const index = runs.length + 1;
     const next = nextDue({ ...task, slots }, index, moment);
@@ -101,14 +102,17 @@ function nextDue(
   moment: SlotMoment,
 ): { readonly due: number; readonly slots: SlotCursor } | undefined {
   const schedule = scheduleOf(task);
-  if (schedule === undefined) return { due: dueAt(task.spec, index), slots: task.slots };
+  if (schedule === undefined)
+    return { due: dueAt({ firstDueAt: task.firstDueAt, delayMs: task.spec.delayMs }, index), slots: task.slots };
   const choice = nextSlot(schedule, task.spec.catchup, task.slots, moment);
   return choice && { due: choice.slot, slots: { takenUntil: choice.slot, owedUntil: choice.owedUntil } };
 }
 
 function dueAfterNow(task: TaskRow, index: number): number | undefined {
   const schedule = scheduleOf(task);
-  return schedule === undefined ? dueAt(task.spec, index) : schedule.next(task.slots.takenUntil);
+  return schedule === undefined
+    ? dueAt({ firstDueAt: task.firstDueAt, delayMs: task.spec.delayMs }, index)
+    : schedule.next(task.slots.takenUntil);
 }
 
 export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): PromoteResult {
@@ -116,6 +120,20 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
   endBackoffs(tx, now);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
+  let work = 0;
+  while (work < limit) {
+    const seen = seeToOneEnd(tx, moment);
+    if (seen === undefined) break;
+    work += 1;
+    if (seen.task === undefined) continue;
+    const made = makeRuns(seen.task, moment, limit - promoted.length);
+    const { spec, serial } = tx.saveTask(made.task, now);
+    for (const index of made.ready) promoted.push({ task: spec.id, serial, index });
+    work = Math.max(work, promoted.length);
+    const state = stateOf(made.task);
+    if (state !== stateOf(seen.before)) changedTasks.push({ task: spec.id, state });
+  }
+  if (work >= limit) return { promoted, changedTasks, nextDueAt: now };
   const due = [...tx.runs((run) => run.cursor.state === "scheduled" && run.dueAt <= now)];
   for (const { task: found, run } of due.toSorted((a, b) => a.run.dueAt - b.run.dueAt)) {
     if (promoted.length >= limit) break;
@@ -295,7 +313,14 @@ export function settle(tx: Transaction, id: AttemptId, end: AttemptEnd, options:
       : makeRuns(endRun(task, settled, outcome, end), { now, missedBefore: now }, Infinity);
   const saved = tx.saveTask(made.task, now);
   const told = runView(saved, runOf(saved, run.index));
-  return { kind: "settled", task: taskView(saved), run: told, ready: made.ready, freed };
+  return {
+    kind: "settled",
+    task: taskView(saved),
+    run: told,
+    ready: made.ready,
+    hasDependents: tx.hasDependents(saved),
+    freed,
+  };
 }
 
 /** Back to ready; after a failure of its own, not before its back-off is over. */

@@ -7,6 +7,7 @@
  */
 import { assert } from "../../src/base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
+import type { DependencyEnd, DependencyState } from "../../src/model/dependency.ts";
 import type { StoredModule } from "../../src/model/module.ts";
 import type { Outcome, RunResult, Usage } from "../../src/model/outcome.ts";
 import type { Attempt, AttemptId, Run, RunCursor } from "../../src/model/run.ts";
@@ -62,6 +63,22 @@ export interface RunRow {
   readonly usage?: Usage | undefined;
 }
 
+export interface Dependency {
+  readonly serial: number;
+  readonly id: TaskId;
+  readonly state: DependencyState;
+  readonly endedAt?: number | undefined;
+}
+
+/** The end of a task that others wait for, which have not all been seen to. */
+export interface TaskEnd {
+  readonly serial: number;
+  readonly id: TaskId;
+  readonly ended: DependencyEnd;
+  readonly endedAt?: number | undefined;
+  readonly reason?: string | undefined;
+}
+
 export interface TaskRow {
   readonly spec: TaskSpec;
   readonly serial: number;
@@ -69,6 +86,10 @@ export interface TaskRow {
   /** Those that were made: run n is the n-th. */
   readonly runs: readonly RunRow[];
   readonly isCancelled: boolean;
+  /** Tasks that it runs after, and whether it still waits for them. */
+  readonly dependencies: readonly Dependency[];
+  readonly isWaiting: boolean;
+  readonly firstDueAt: number;
   /** Of a task with cron. */
   readonly slots: SlotCursor;
   /** When the run is due that waits for the one before it to end. */
@@ -90,6 +111,7 @@ export interface StoreState {
   readonly modules: ReadonlyMap<Digest, StoredModule>;
   readonly admissions: ReadonlyMap<PeerId, "admitted" | "barred">;
   readonly drained: ReadonlySet<PeerId>;
+  readonly ends: readonly TaskEnd[];
 }
 
 export const EMPTY_STATE: StoreState = {
@@ -99,6 +121,7 @@ export const EMPTY_STATE: StoreState = {
   modules: new Map(),
   admissions: new Map(),
   drained: new Set(),
+  ends: [],
 };
 
 /** The state as one operation sees and changes it. It is dropped when the operation throws. */
@@ -141,16 +164,41 @@ export class Transaction {
 
   /** Writes a task. `now` becomes its end, if it has just finished. */
   saveTask(task: TaskRow, now: number): TaskRow {
-    const saved = task.finishedAt === undefined && isFinished(stateOf(task)) ? { ...task, finishedAt: now } : task;
+    const state = stateOf(task);
+    const hasEnded = task.finishedAt === undefined && isFinished(state);
+    const saved = hasEnded ? { ...task, finishedAt: now } : task;
     this.set({ tasks: new Map(this.#state.tasks).set(task.spec.id, saved) });
+    if (hasEnded) this.#noteEnd({ ...idOf(task), ended: state, endedAt: now, reason: task.reason });
     return saved;
   }
 
-  removeTask(id: TaskId): void {
-    const tasks = new Map(this.#state.tasks);
-    tasks.delete(id);
-    this.set({ tasks });
+  /** Others wait for the end of this task, which has come. */
+  hasDependents({ serial }: TaskRow): boolean {
+    return this.#state.ends.some((end) => end.serial === serial);
   }
+
+  stateOf(task: TaskRow): TaskState {
+    return stateOf(task);
+  }
+
+  #noteEnd(end: TaskEnd): void {
+    if (this.#state.ends.some(({ serial }) => serial === end.serial)) return;
+    const isWaitedFor = [...this.#state.tasks.values()].some(({ dependencies }) =>
+      dependencies.some(({ serial, state }) => serial === end.serial && state === "waiting"),
+    );
+    if (isWaitedFor) this.set({ ends: [...this.#state.ends, end] });
+  }
+
+  removeTask(task: TaskRow): void {
+    const tasks = new Map(this.#state.tasks);
+    tasks.delete(task.spec.id);
+    this.set({ tasks });
+    this.#noteEnd({ ...idOf(task), ended: "deleted" });
+  }
+}
+
+function idOf(task: TaskRow): { readonly serial: number; readonly id: TaskId } {
+  return { serial: task.serial, id: task.spec.id };
 }
 
 export function withRun(task: TaskRow, run: RunRow): TaskRow {
@@ -189,6 +237,7 @@ export function taskView(task: TaskRow): Task {
     serial: task.serial,
     createdAt: task.createdAt,
     counts: countsOf(task),
+    firstDueAt: task.isWaiting ? undefined : task.firstDueAt,
     isCancelled: task.isCancelled,
     state: stateOf(task),
     nextRunAt: task.runs.find((run) => run.cursor.state === "scheduled")?.dueAt ?? task.heldBackUntil,

@@ -8,6 +8,7 @@ import type { Task, TaskSpec } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import type { CancelTaskResult, CreateTaskResult, DeleteTaskResult, ListTasksOptions } from "../../src/store/store.ts";
 import { freedOf } from "./memory-store-files.ts";
+import { bound, findDependencies } from "./memory-store-dependencies.ts";
 import { endAttempt, makeRuns } from "./memory-store-runs.ts";
 import {
   type TaskRow,
@@ -28,6 +29,8 @@ export function createTask(
   now: number,
 ): CreateTaskResult {
   if (tx.task(spec.id) !== undefined) return { kind: "id-taken" };
+  const { tasks: dependencies, unknown, endless } = findDependencies(tx, spec.after);
+  if (unknown.length > 0 || endless.length > 0) return { kind: "bad-dependencies", unknown, endless };
   const { nextSerial: serial, modules, requirements } = tx.state;
   tx.set({ nextSerial: serial + 1 });
   if (!modules.has(spec.module)) {
@@ -37,8 +40,10 @@ export function createTask(
   const required = requirementKey(spec.require);
   if (!requirements.has(required)) tx.set({ requirements: new Map(requirements).set(required, requirements.size) });
   const slots = { takenUntil: now, owedUntil: 0 };
-  const empty = { spec, serial, createdAt: now, runs: [], isCancelled: false, slots };
-  const { task, ready } = makeRuns(empty, { now, missedBefore: now }, Infinity);
+  const { firstDueAt } = spec;
+  const waits = { dependencies: [], isWaiting: false };
+  const empty = { spec, serial, createdAt: now, firstDueAt, runs: [], isCancelled: false, slots, ...waits };
+  const { task, ready } = makeRuns(bound(tx, empty, dependencies), { now, missedBefore: now }, Infinity);
   return { kind: "created", task: taskView(tx.saveTask(task, now)), ready };
 }
 
@@ -123,15 +128,18 @@ export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: num
     task = withRun(task, { ...run, cursor, attempts, outcome, worker: undefined, notBefore: 0, arrivedFiles: [] });
   }
   const runs = open.map(({ index, cursor }) => ({ index, attempt: cursor.attempt }));
-  return { kind: "cancelled", task: taskView(tx.saveTask(task, now)), running, runs, freed: freedOf(freed) };
+  const saved = tx.saveTask(task, now);
+  const hasDependents = tx.hasDependents(saved);
+  return { kind: "cancelled", task: taskView(saved), running, runs, hasDependents, freed: freedOf(freed) };
 }
 
 export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {
   const task = tx.task(id);
   if (task === undefined) return { kind: "no-such-task" };
-  tx.removeTask(id);
+  tx.removeTask(task);
   const running = task.runs.filter((run) => run.cursor.state === "running").map((run) => attemptId(task, run));
-  return { kind: "deleted", running, freed: freedOf([...blobsOf(task)]) };
+  const hasDependents = tx.hasDependents(task);
+  return { kind: "deleted", running, hasDependents, freed: freedOf([...blobsOf(task)]) };
 }
 
 export function isBlobUsed(tx: Transaction, digest: Digest): boolean {

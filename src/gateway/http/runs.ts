@@ -4,7 +4,7 @@
  */
 import { Router } from "express";
 import { type RunJson, runJson } from "../../api/run-json.ts";
-import { formatTime } from "../../api/time.ts";
+import { formatOptionalTime } from "../../api/time.ts";
 import type { TaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_MAX, REPEATS_MAX } from "../../base/limits.ts";
 import { type Task, dueAt, knownRuns, totalRuns } from "../../model/task.ts";
@@ -61,12 +61,17 @@ export function noSuchRun(id: TaskId, text: string, task: Task): Refusal {
   return new Refusal("no-such-run", `The task ${id} has no run ${JSON.stringify(text.slice(0, 32))}: ${known}.`);
 }
 
+function nominalDueAt({ spec, firstDueAt }: Task, index: number): number | undefined {
+  const { cron, delayMs } = spec;
+  return cron === undefined && firstDueAt !== undefined ? dueAt({ firstDueAt, delayMs }, index) : undefined;
+}
+
 function futureRun(task: Task, index: number): RunJson {
   return {
     task: task.spec.id,
     index,
     state: task.isCancelled ? "cancelled" : "scheduled",
-    dueAt: task.spec.cron === undefined ? formatTime(dueAt(task.spec, index)) : null,
+    dueAt: formatOptionalTime(nominalDueAt(task, index)),
     attempts: [],
     outcome: null,
     result: null,

@@ -20,6 +20,7 @@ import {
 import type { EntryKind, ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
 import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
+import type { CreateTaskResult } from "../../store/store.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
 import { type ReceivedForm, receiveForm, tooLarge, tooManyUploads } from "./form-upload.ts";
 import type { Grant } from "../grant.ts";
@@ -191,6 +192,7 @@ async function createTask(context: SubmitContext, submission: Submission, module
   const spec = taskSpec(submission, { id, submitter, module: digest, kind: inspection.kind, entry, now });
   const result = await context.tasks.submit(spec, inspection, now);
   if (result.kind === "id-taken") throw idTaken(id);
+  if (result.kind === "bad-dependencies") throw badDependencies(result);
   return result.task;
 }
 
@@ -229,6 +231,20 @@ function rejected(field: string, reason: string): Refusal {
 function idTaken(id: TaskId): Refusal {
   const message = `${JSON.stringify(id)} is taken: choose another id, leave it out, or delete that task first`;
   return new Refusal("id-taken", `The id ${message}.`, { errors: [{ field: "id", message }] });
+}
+
+function badDependencies(result: Extract<CreateTaskResult, { readonly kind: "bad-dependencies" }>): Refusal {
+  const { unknown, endless } = result;
+  return invalidFields([
+    ...unknown.map((id) => ({
+      field: "after",
+      message: `names ${id}, and there is no such task: submit that one first`,
+    })),
+    ...endless.map((id) => ({
+      field: "after",
+      message: `names ${id}, which runs until it is cancelled and so never succeeds: give it repeats, or leave it out`,
+    })),
+  ]);
 }
 
 function queueFull(): Refusal {

@@ -19,6 +19,7 @@ import type { StoredToken } from "../credential-store.ts";
 import type {
   AppendResult,
   CancelTaskResult,
+  CreateTaskResult,
   DeleteTaskResult,
   KeepFileResult,
   KeptFile,
@@ -40,6 +41,7 @@ export interface TaskWire {
   readonly spec: SpecWire | undefined;
   readonly serial: number;
   readonly createdAt: number;
+  readonly firstDueAt: number | undefined;
   readonly counts: RunCounts;
   readonly isCancelled: boolean;
   readonly state: TaskState;
@@ -82,6 +84,8 @@ export interface TaskPlan {
   readonly id: TaskId;
   readonly module: Digest;
   readonly firstDueAt: number;
+  /** From when the task counts; undefined: `firstDueAt` is a time that was given. */
+  readonly startAfterMs: number | undefined;
   readonly delayMs: number;
   /** Infinity for a task without end. */
   readonly total: number;
@@ -120,6 +124,8 @@ export interface CreateTaskArgs {
   readonly plan: TaskPlan;
   /** `requirementKey` of the required labels. */
   readonly requirement: string;
+  /** Tasks that it runs after. */
+  readonly after: readonly TaskId[];
   readonly spec: SpecWire;
   /** Of its input files, as far as they are known. */
   readonly inputDigests: readonly Digest[];
@@ -179,8 +185,8 @@ interface Operation<Args, Answer> {
 export interface OperationTypes {
   createTask: Operation<
     CreateTaskArgs,
-    | { readonly kind: "created"; readonly task: TaskWire; readonly ready: readonly number[] }
-    | { readonly kind: "id-taken" }
+    | Wire<Extract<CreateTaskResult, { readonly kind: "created" }>>
+    | Exclude<CreateTaskResult, { readonly kind: "created" }>
   >;
   getTask: Operation<{ readonly id: TaskId }, TaskWire | undefined>;
   listTasks: Operation<ListTasksArgs, { readonly tasks: readonly TaskWire[]; readonly hasMore: boolean }>;

@@ -261,6 +261,30 @@ const V8 = `
   CREATE INDEX kept_files_by_path ON kept_files (task, path, run);
 `;
 
+/** Tasks that run after others (`model/dependency.ts`), and the ends that have not been seen to. */
+const V9 = `
+  ALTER TABLE tasks ADD COLUMN is_waiting INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE tasks ADD COLUMN start_after_ms REAL;
+
+  CREATE TABLE dependencies (
+    dependency INTEGER NOT NULL,
+    dependent INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    ended_at REAL,
+    PRIMARY KEY (dependency, dependent)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX dependencies_waiting ON dependencies (dependency, dependent) WHERE state = 'waiting';
+  CREATE INDEX dependencies_by_dependent ON dependencies (dependent, state, ended_at);
+
+  CREATE TABLE dependency_ends (
+    serial INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    ended TEXT NOT NULL,
+    ended_at REAL,
+    reason TEXT
+  ) STRICT;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -270,4 +294,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 6, sql: V6 },
   { version: 7, sql: V7 },
   { version: 8, sql: V8 },
+  { version: 9, sql: V9 },
 ];

@@ -12,6 +12,7 @@ import type { RunRef, RunningAttempt } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import { forgetArrived, keepArrived } from "./file-rows.ts";
+import { seeToEnds } from "./dependency-rows.ts";
 import type { Answer, Args, RunWire, SettleArgs } from "./messages.ts";
 import { readResultTexts } from "./output-rows.ts";
 import {
@@ -33,7 +34,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
   endBackoffs(db, now, limit);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
-  let work = 0;
+  let work = seeToEnds(db, args, limit, { promoted, changedTasks });
   while (work < limit) {
     // A task has one scheduled run at most, so each row is of another task, and what is made meanwhile is none of them.
     const due = db.all(
@@ -184,7 +185,15 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
       : endRun(db, task, run, { ...change, outcome: change.outcome }, { ...args, files });
   const ready = change.outcome === undefined ? [] : makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);
-  return { kind: "settled", task: readTaskWire(db, task, args.isSpecKnown, told), run: told, ready, freed };
+  const { hasDependents } = task;
+  return {
+    kind: "settled",
+    task: readTaskWire(db, task, args.isSpecKnown, told),
+    run: told,
+    ready,
+    hasDependents,
+    freed,
+  };
 }
 
 type Changed = Extract<RunChange, { kind: "changed" }>;

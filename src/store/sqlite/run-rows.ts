@@ -104,7 +104,7 @@ export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, rea
 }
 
 function mayMakeMore(task: TaskRecord): boolean {
-  return !task.isCancelled && task.made < task.plan.total;
+  return !task.isCancelled && !task.isWaiting && task.made < task.plan.total;
 }
 
 /** When the task's next run is due; a cron task has then taken that slot. Undefined: there are no more slots. */

@@ -7,6 +7,8 @@ import type { FreedBlobs } from "../store.ts";
 import { decodeNumber, decodeOptionalText } from "./columns.ts";
 import type { Database } from "./database.ts";
 import { blobsOfTask, forgetArrived, insertInputFiles, joinFreed } from "./file-rows.ts";
+import { noteEnd } from "./dependency-ends.ts";
+import { bindDependencies, findDependencies } from "./dependency-rows.ts";
 import type { Answer, CreateTaskArgs, ListTasksArgs, SpecWire } from "./messages.ts";
 import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, makeRuns, readRunWires } from "./run-rows.ts";
 import {
@@ -23,6 +25,9 @@ import {
 } from "./task-rows.ts";
 
 export function createTask(db: Database, args: CreateTaskArgs): Answer<"createTask"> {
+  const { unknown, endless, tasks: dependencies } = findDependencies(db, args.after);
+  const isBad = unknown.length > 0 || endless.length > 0;
+  if (isBad && loadTaskById(db, args.plan.id) === undefined) return { kind: "bad-dependencies", unknown, endless };
   const task = insertTask(db, args);
   if (task === undefined) return { kind: "id-taken" };
   db.run(
@@ -32,6 +37,7 @@ export function createTask(db: Database, args: CreateTaskArgs): Answer<"createTa
     args.now,
   );
   insertInputFiles(db, task.serial, args.inputDigests);
+  bindDependencies(db, task, dependencies);
   const ready = makeRuns(db, task, { now: args.now, missedBefore: args.now }, Infinity);
   saveTask(db, task, args.now);
   return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };
@@ -116,7 +122,15 @@ export function cancelTask(
   task.reason = args.reason;
   saveTask(db, task, args.now);
   const runs = open.map(({ index, cursor }) => ({ index, attempt: cursor.attempt }));
-  return { kind: "cancelled", task: readTaskWire(db, task, false), running, runs, freed: joinFreed(freed) };
+  const { hasDependents } = task;
+  return {
+    kind: "cancelled",
+    task: readTaskWire(db, task, false),
+    running,
+    runs,
+    hasDependents,
+    freed: joinFreed(freed),
+  };
 }
 
 /** What the task has that is not small is removed later, in pieces: nothing refers to it any more. */
@@ -130,11 +144,12 @@ export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<
   // These are found by their state, so they cannot stay.
   db.run("DELETE FROM runs INDEXED BY runs_open WHERE task = ? AND outcome IS NULL", task.serial);
   db.run("DELETE FROM tasks WHERE serial = ?", task.serial);
+  const hasDependents = noteEnd(db, { serial: task.serial, id: task.plan.id, end: "deleted" });
   dropRequirement(db, task);
   if (task.finishedAt === undefined) db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
   db.run("INSERT INTO graves (serial) VALUES (?)", task.serial);
   purge(db);
-  return { kind: "deleted", running, freed };
+  return { kind: "deleted", running, hasDependents, freed };
 }
 
 /** Removes rows of tasks that were deleted, a bounded number. False: none are left. */
@@ -163,4 +178,6 @@ const PURGES: readonly string[] = [
   `DELETE FROM attempts WHERE task = ?1 AND (run, number) IN
      (SELECT run, number FROM attempts WHERE task = ?1 ORDER BY run, number LIMIT ?2)`,
   "DELETE FROM runs WHERE task = ?1 AND idx IN (SELECT idx FROM runs WHERE task = ?1 ORDER BY idx LIMIT ?2)",
+  `DELETE FROM dependencies WHERE dependent = ?1 AND dependency IN
+     (SELECT dependency FROM dependencies WHERE dependent = ?1 LIMIT ?2)`,
 ];

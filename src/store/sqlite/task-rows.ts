@@ -16,18 +16,23 @@ import {
   decodeText,
 } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
+import { noteEnd } from "./dependency-ends.ts";
 import type { CreateTaskArgs, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
 /** A task as its row has it. Operations change it, then `saveTask`. */
 export interface TaskRecord {
   readonly serial: number;
-  readonly plan: TaskPlan;
+  plan: TaskPlan;
   /** Its number in `requirements`; 0: it requires nothing. */
   readonly requirement: number;
   readonly createdAt: number;
   /** As it was saved last. */
   savedState: TaskState;
   isCancelled: boolean;
+  /** It has no runs before the tasks that it runs after have succeeded. */
+  isWaiting: boolean;
+  /** It has just ended, and others wait for that. */
+  hasDependents: boolean;
   readonly counts: { -readonly [State in keyof RunCounts]: RunCounts[State] };
   /** Rows of runs that were made: the runs 1 to `made`. */
   made: number;
@@ -52,13 +57,14 @@ export function insertTask(db: Database, args: CreateTaskArgs): TaskRecord | und
   if (db.get("SELECT 1 FROM tasks WHERE id = ?", plan.id) !== undefined) return undefined;
   const requirement = numberRequirement(db, args.requirement);
   const serial = db.insert(
-    `INSERT INTO tasks (id, module, first_due_at, delay_ms, total, cron, timezone, overlap, catchup, priority, retries,
+    `INSERT INTO tasks (id, module, first_due_at, start_after_ms, delay_ms, total, cron, timezone, overlap, catchup, priority, retries,
        backoff_ms, retry_on, output_bytes_max, requirement, created_at, state, is_cancelled, scheduled, ready, running,
        succeeded, failed, cancelled, made)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
     plan.id,
     plan.module,
     plan.firstDueAt,
+    plan.startAfterMs ?? null,
     plan.delayMs,
     plan.total === Infinity ? ENDLESS : plan.total,
     plan.cron ?? null,
@@ -88,6 +94,8 @@ export function insertTask(db: Database, args: CreateTaskArgs): TaskRecord | und
     createdAt: now,
     savedState: "scheduled",
     isCancelled: false,
+    isWaiting: false,
+    hasDependents: false,
     counts: { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 },
     made: 0,
     nextDueAt: undefined,
@@ -142,6 +150,13 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
   if (isFinished(state) && task.finishedAt === undefined) {
     task.finishedAt = now;
     task.nextDueAt = undefined;
+    task.hasDependents = noteEnd(db, {
+      serial: task.serial,
+      id: task.plan.id,
+      end: state,
+      endedAt: now,
+      reason: encodeReason(task.reason) ?? undefined,
+    });
     db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
   }
   const { counts } = task;
@@ -158,7 +173,7 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
     task.slots.takenUntil,
     task.slots.owedUntil,
     task.finishedAt ?? null,
-    task.reason === undefined ? null : JSON.stringify(task.reason),
+    encodeReason(task.reason),
     task.resultRun ?? null,
     task.latestRun ?? null,
   ];
@@ -178,6 +193,7 @@ export function taskWire(task: TaskRecord, parts: Pick<TaskWire, "spec" | "resul
     serial: task.serial,
     createdAt: task.createdAt,
     counts: task.counts,
+    firstDueAt: task.isWaiting ? undefined : task.plan.firstDueAt,
     isCancelled: task.isCancelled,
     state: task.savedState,
     nextRunAt: task.nextDueAt,
@@ -244,6 +260,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
       id: decodeBranded(row.id),
       module: decodeBranded(row.module),
       firstDueAt: decodeNumber(row.first_due_at),
+      startAfterMs: decodeOptionalNumber(row.start_after_ms),
       delayMs: decodeNumber(row.delay_ms),
       total: decodeNumber(row.total) === ENDLESS ? Infinity : decodeNumber(row.total),
       cron: decodeOptionalText(row.cron),
@@ -260,6 +277,8 @@ export function decodeTaskRecord(row: Row): TaskRecord {
     createdAt: decodeNumber(row.created_at),
     savedState: decodeBranded(row.state),
     isCancelled: decodeNumber(row.is_cancelled) !== 0,
+    isWaiting: decodeNumber(row.is_waiting) !== 0,
+    hasDependents: false,
     counts: {
       scheduled: decodeNumber(row.scheduled),
       ready: decodeNumber(row.ready),
@@ -279,6 +298,10 @@ export function decodeTaskRecord(row: Row): TaskRecord {
 }
 
 /** Reasons are kept as JSON: plain text would be cut at a NUL. */
-function decodeReason(json: string): string {
+function encodeReason(reason: string | undefined): string | null {
+  return reason === undefined ? null : JSON.stringify(reason);
+}
+
+export function decodeReason(json: string): string {
   return JSON.parse(json) as string;
 }

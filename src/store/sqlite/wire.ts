@@ -18,6 +18,7 @@ export function encodeCreateTask(spec: TaskSpec, inspection: ModuleInspection, n
   return {
     plan: planOf(spec),
     requirement: requirementKey(spec.require),
+    after: spec.after,
     spec: encodeSpec(spec),
     inputDigests: spec.files.flatMap(({ digest }) => digest ?? []),
     inspection: JSON.stringify(inspection),
@@ -30,6 +31,7 @@ function planOf(spec: TaskSpec): TaskPlan {
     id: spec.id,
     module: spec.module,
     firstDueAt: spec.firstDueAt,
+    startAfterMs: typeof spec.start === "number" ? Math.round(spec.start * 1_000) : undefined,
     delayMs: spec.delayMs,
     total: totalRuns(spec),
     cron: spec.cron,
@@ -55,7 +57,14 @@ export function decodeSpec(wire: SpecWire): TaskSpec {
 }
 
 /** Of a spec that an earlier version has kept: what it did not know of. */
-const EARLIER_SPEC = { timezone: "UTC", overlap: "allow", catchup: "latest", files: [], outputs: [] } as const;
+const EARLIER_SPEC = {
+  timezone: "UTC",
+  overlap: "allow",
+  catchup: "latest",
+  after: [],
+  files: [],
+  outputs: [],
+} as const;
 
 /** `spec` is the one that the wire form has, or that the caller knew. */
 export function decodeTask(wire: TaskWire, spec: TaskSpec): Task {

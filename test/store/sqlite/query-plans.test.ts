@@ -39,6 +39,17 @@ function useEverything(store: Operations): void {
   const now = T0 + 100;
   create("t", { retries: 1, require: { zone: "eu" }, repeats: 3, firstDueAt: T0 + 10, delayMs: 10 });
   store.promoteDue({ now, limit: 10, missedBefore: now });
+  create("dependency");
+  create("dependent", { after: [taskId("dependency")] });
+  store.deleteTask({ id: taskId("dependency") });
+  store.promoteDue({ now, limit: 10, missedBefore: now });
+  create("x", { firstDueAt: T0 + 1_000_000 });
+  create("y", { after: [taskId("x")] });
+  store.cancelTask({ id: taskId("x"), reason: "enough", now });
+  store.promoteDue({ now, limit: 10, missedBefore: now });
+  store.deleteTask({ id: taskId("y") });
+  create("cron", { cron: "* * * * * *", repeats: 0, catchup: "none" });
+  store.promoteDue({ now: now + 5_000, limit: 10, missedBefore: now + 5_000 });
   const id = { task: taskId("t"), serial: 1, run: 1, attempt: 1 };
   const settle = { now, backoffJitter: 0, isBlameless: false, isSpecKnown: false };
   store.lease({ id, worker: WORKER_A, now, leaseUntil: now });
