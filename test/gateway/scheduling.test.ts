@@ -1,0 +1,174 @@
+/** Slots of cron and dependencies at a gateway: on a real store, with a clock that a test moves, sets and breaks. */
+import { describe, expect, test } from "vitest";
+import type { ClusterEvent } from "../../src/gateway/events.ts";
+import { T0, taskId } from "../store/store-samples.ts";
+import { GatewayCluster } from "../support/gateway-cluster.ts";
+
+const SECOND = 1_000;
+const MINUTE = 60_000;
+const EVERY_MINUTE = { cron: "* * * * *", repeats: 0 };
+
+/** When the runs that were made are due, in units of time after T0, with their states. */
+async function slots(
+  cluster: GatewayCluster,
+  id: string,
+  unit: number,
+): Promise<readonly (readonly [number, string])[]> {
+  const runs = (await cluster.store.listRuns(taskId(id), { fromIndex: 1, limit: 1_000 })) ?? [];
+  return runs.map((run) => [(run.dueAt - T0) / unit, run.state] as const);
+}
+
+describe("a slot is served once", () => {
+  test("while time goes by", async () => {
+    await using cluster = await GatewayCluster.open();
+    await cluster.submit("t", EVERY_MINUTE);
+    await cluster.pass(3 * MINUTE, 10 * SECOND);
+    expect(await slots(cluster, "t", MINUTE)).toEqual([
+      [1, "ready"],
+      [2, "ready"],
+      [3, "ready"],
+      [4, "scheduled"],
+    ]);
+  });
+
+  test("by the gateway that is there at its time, however often it restarts", async () => {
+    await using cluster = await GatewayCluster.open();
+    await cluster.submit("t", { ...EVERY_MINUTE, catchup: "none" });
+    for (let restart = 0; restart < 8; restart++) {
+      await cluster.pass(25 * SECOND, 5 * SECOND);
+      await cluster.stop();
+      await cluster.start();
+      await cluster.quiet();
+    }
+    expect((await slots(cluster, "t", MINUTE)).map(([slot]) => slot)).toEqual([1, 2, 3, 4]);
+  });
+
+  test.each([
+    ["latest", [10, 11]],
+    ["all", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]],
+    ["none", [11]],
+  ] as const)("after a gateway was away for ten minutes, with catchup=%s", async (catchup, expected) => {
+    await using cluster = await GatewayCluster.open();
+    await cluster.submit("t", { ...EVERY_MINUTE, catchup });
+    await cluster.stop();
+    cluster.clock.advance(10.5 * MINUTE);
+    await cluster.start();
+    await cluster.pass(SECOND);
+    expect((await slots(cluster, "t", MINUTE)).map(([slot]) => slot)).toEqual(expected);
+  });
+
+  test.each([
+    ["latest", [60, 61]],
+    ["none", [61]],
+  ] as const)("when the clock is put forward by an hour, with catchup=%s", async (catchup, expected) => {
+    await using cluster = await GatewayCluster.open();
+    await cluster.submit("t", { ...EVERY_MINUTE, catchup });
+    await cluster.pass(SECOND);
+    cluster.clock.jump(60 * MINUTE);
+    await cluster.pass(2 * SECOND);
+    expect((await slots(cluster, "t", MINUTE)).map(([slot]) => slot)).toEqual(expected);
+  });
+
+  test("when the clock is put back, and lives through the same minutes again", async () => {
+    await using cluster = await GatewayCluster.open();
+    await cluster.submit("t", { ...EVERY_MINUTE, catchup: "all" });
+    await cluster.pass(3.5 * MINUTE, 10 * SECOND);
+    cluster.clock.jump(-3 * MINUTE);
+    await cluster.pass(2 * MINUTE, 10 * SECOND);
+    await cluster.stop();
+    await cluster.start();
+    await cluster.pass(2 * MINUTE, 10 * SECOND);
+    expect((await slots(cluster, "t", MINUTE)).map(([slot]) => slot)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test("though the process stood still for a while", async () => {
+    await using cluster = await GatewayCluster.open();
+    await cluster.submit("t", { cron: "* * * * * *", repeats: 0 });
+    // Both clocks go on, and no timer fires before the end.
+    cluster.clock.advance(0);
+    const release = cluster.trouble.holdAnswers("promoteDue");
+    await cluster.pass(SECOND);
+    cluster.clock.advance(30 * SECOND);
+    release();
+    await cluster.quiet();
+    await cluster.pass(10);
+    expect((await slots(cluster, "t", SECOND)).map(([slot]) => slot)).toEqual([1, 31, 32]);
+  });
+
+  test("by a task that forbids overlap, when the run before has ended", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    worker.offer(3);
+    await cluster.submit("t", { ...EVERY_MINUTE, overlap: "forbid", repeats: 2 });
+    await cluster.pass(MINUTE, 10 * SECOND);
+    const first = await worker.nextRun();
+    await cluster.passRenewing(150 * SECOND, worker, [first]);
+    expect(worker.runs).toHaveLength(0);
+    first.end();
+    const second = await worker.nextRun();
+    expect(await slots(cluster, "t", MINUTE)).toEqual([
+      [1, "succeeded"],
+      [3, "running"],
+    ]);
+    second.end();
+    await cluster.hasState("t", "succeeded");
+  });
+});
+
+describe("a task after others", () => {
+  test("is run when they have succeeded, at once, and told of", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    worker.offer(3);
+    await cluster.submit("a");
+    await cluster.submit("b", { after: [taskId("a")] });
+    const events: ClusterEvent[] = [];
+    using _subscription = cluster.gateway.events.subscribeTask(taskId("b"), (event) => events.push(event));
+    const first = await worker.nextRun();
+    expect(first.id.task).toBe("a");
+    await cluster.quiet();
+    expect(worker.runs).toHaveLength(0);
+    first.end();
+    await cluster.until("the end of a has been seen to", async () => {
+      await cluster.pass(1);
+      return worker.runs.length > 0;
+    });
+    (await worker.nextRun()).end();
+    await cluster.hasState("b", "succeeded");
+    expect(events.slice(0, 2)).toMatchObject([
+      { type: "run", run: 1, attempt: 0, state: "ready" },
+      { type: "task", state: "ready" },
+    ]);
+  });
+
+  test.each(["fails", "is cancelled", "is deleted"])("is cancelled when one %s", async (how) => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    await cluster.submit("a");
+    await cluster.submit("b", { after: [taskId("a")] });
+    await cluster.submit("c", { after: [taskId("b")] });
+    if (how === "fails") (await worker.take()).end({ kind: "exited", code: 3 });
+    else if (how === "is cancelled") await cluster.cancel("a");
+    else await cluster.forget("a");
+    await cluster.until("c is cancelled", async () => {
+      await cluster.pass(1);
+      return (await cluster.task("c")).state === "cancelled";
+    });
+    expect((await cluster.task("c")).reason).toMatch(/^it runs after b, which was cancelled: it runs after a, which/);
+  });
+
+  test("is seen to by the next gateway, where one ended first", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    await cluster.submit("a");
+    await cluster.submit("b", { after: [taskId("a")] });
+    cluster.trouble.broken.add("promoteDue");
+    (await worker.take()).end();
+    await cluster.hasState("a", "succeeded");
+    await cluster.stop();
+    cluster.trouble.broken.clear();
+    await cluster.start();
+    await cluster.pass(1);
+    expect(await cluster.task("b")).toMatchObject({ state: "ready" });
+  });
+});
