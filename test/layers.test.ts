@@ -16,24 +16,33 @@ import {
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
   cli: ["base", "api", "client", "app"],
   sdk: ["client", "app", "caps", "net", "rpc"],
-  app: ["base", "model", "generated", "api", "rpc", "caps", "channel", "net", "store", "worker", "gateway"],
+  app: ["base", "model", "generated", "api", "rpc", "caps", "channel", "net", "store", "sandbox", "worker", "gateway"],
   dashboard: ["api", "client"],
   client: ["base", "api"],
   gateway: ["base", "model", "api", "rpc", "caps", "channel", "store"],
-  worker: ["base", "model", "rpc", "caps"],
+  worker: ["base", "model", "rpc", "caps", "sandbox"],
   store: ["base", "model"],
   net: ["base", "rpc"],
   channel: ["base", "rpc", "caps"],
   caps: ["base", "model", "rpc", "generated"],
   rpc: ["base", "generated"],
   api: ["base", "model"],
+  sandbox: ["base"],
   model: ["base"],
   generated: [],
   base: [],
 };
 
 /** Files, sockets, processes. */
-const POWERFUL_FOLDERS = ["src/net/", "src/store/", "src/worker/", "src/gateway/http/", "src/app/", "src/cli/"];
+const POWERFUL_FOLDERS = [
+  "src/net/",
+  "src/store/",
+  "src/sandbox/",
+  "src/worker/",
+  "src/gateway/http/",
+  "src/app/",
+  "src/cli/",
+];
 
 /** Environment, time, chance and console, besides `app/` and `cli/`. */
 const AMBIENT_FOLDERS = [

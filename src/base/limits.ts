@@ -270,6 +270,21 @@ export const SETTLE_RETRY_MAX_MS = 5_000;
 export const DISPATCH_RETRY_FIRST_MS = 50;
 export const DISPATCH_RETRY_MAX_MS = 5_000;
 
+// Sandbox.
+/** How long one try at a wall may take. */
+export const WALL_PROBE_MS_MAX = 10_000;
+/** Length of what a program that builds a wall is heard to say. */
+export const WALL_REASON_LENGTH_MAX = 300;
+/** Bytes of an executable that are read for how it is loaded. */
+export const ELF_HEADERS_BYTES_MAX = 4 * KIB;
+/** Writable memory of one runner: a guest's largest linear memory, the engine's heap, and what V8 sets aside for code. */
+export const RUNNER_DATA_BYTES_MAX = 6_144 * MIB;
+export const RUNNER_DESCRIPTORS_MAX = 64;
+/** The same of the process that transpiles, and the processor time of all its threads. */
+export const TRANSPILER_DATA_BYTES_MAX = 4_096 * MIB;
+export const TRANSPILER_DESCRIPTORS_MAX = 256;
+export const TRANSPILER_CPU_SECONDS_MAX = 240;
+
 // Worker.
 /** How long a stopping worker waits for the gateway to take back the attempts it could not finish. */
 export const WORKER_HAND_BACK_MS = 1_500;

@@ -2,7 +2,6 @@
  * Components to parts a runner can load, each once: transpiled in a process of its own, kept as a file by the
  * component's digest. The files are a cache: one that does not read well is made again.
  */
-import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
@@ -18,13 +17,16 @@ import {
   TRANSPILE_MS_MAX,
   TRANSPILED_BYTES_MAX,
   TRANSPILED_CACHE_BYTES_MAX,
+  TRANSPILER_CPU_SECONDS_MAX,
+  TRANSPILER_DATA_BYTES_MAX,
+  TRANSPILER_DESCRIPTORS_MAX,
   TRANSPILER_HEAP_MIB_MAX,
   TRANSPILER_STDERR_LENGTH_MAX,
 } from "../../base/limits.ts";
+import type { Cell, CellPlan } from "../../sandbox/cell.ts";
+import type { Sandbox } from "../../sandbox/sandbox.ts";
 import { decodeComponentParts } from "./component-parts.ts";
 import type { ComponentParts } from "./component-parts.ts";
-import { prepareRunnerCode } from "./runner-code.ts";
-import type { RunnerCode } from "./runner-code.ts";
 
 /** Exit code of the transpiling process for a component that jco refuses. */
 const REFUSED = 2;
@@ -36,6 +38,7 @@ export type TranspileResult =
   | { readonly ok: false; readonly reason: string };
 
 export interface ComponentTranspilerInit {
+  readonly sandbox: Sandbox;
   readonly scratchFolder: string;
   readonly clock: Clock;
   /** Bytes of transpiled components kept on disk; default `TRANSPILED_CACHE_BYTES_MAX`. */
@@ -47,12 +50,17 @@ export class ComponentTranspiler {
   readonly #bytesMax: number;
   readonly #underWay = new Map<Digest, Promise<TranspileResult>>();
   readonly #children = new Set<() => void>();
-  #code: Promise<RunnerCode> | undefined;
-  #place: TranspilerPlace | undefined;
+  readonly #place = locateTranspiler();
+  #cell: Promise<Cell> | undefined;
 
   constructor(init: ComponentTranspilerInit) {
     this.#init = init;
     this.#bytesMax = init.cacheBytesMax ?? TRANSPILED_CACHE_BYTES_MAX;
+  }
+
+  /** What its processes are, to a sandbox. */
+  get cell(): CellPlan {
+    return { entry: "worker/runner/child/transpile", reads: [this.#place.packages] };
   }
 
   /**
@@ -73,8 +81,7 @@ export class ComponentTranspiler {
   }
 
   async #find(digest: Digest, component: Uint8Array): Promise<TranspileResult> {
-    this.#place ??= locateTranspiler();
-    const { transpiler, packages, version } = this.#place;
+    const { transpiler, version } = this.#place;
     const folder = join(this.#init.scratchFolder, "components");
     const path = join(folder, `${digest}-${version}`);
     const cached = await readFile(path).then(
@@ -85,11 +92,11 @@ export class ComponentTranspiler {
       await this.#touch(path);
       return { ok: true, parts: cached };
     }
-    this.#code ??= prepareRunnerCode(this.#init.scratchFolder, "transpile").catch((error: unknown) => {
-      this.#code = undefined;
+    this.#cell ??= this.#init.sandbox.openCell(this.cell).catch((error: unknown) => {
+      this.#cell = undefined;
       throw error;
     });
-    const made = await this.#spawn(await this.#code, transpiler, packages, component);
+    const made = await this.#spawn(await this.#cell, transpiler, component);
     if (typeof made === "string") return { ok: false, reason: made };
     const parts = decodeComponentParts(made);
     if (parts === undefined) throw failed("the transpiler's answer cannot be read", { code: "transpiler" });
@@ -124,24 +131,16 @@ export class ComponentTranspiler {
   }
 
   /** Answers the encoded parts, or why the component is refused. */
-  async #spawn(
-    code: RunnerCode,
-    transpiler: string,
-    packages: string,
-    component: Uint8Array,
-  ): Promise<Uint8Array | string> {
-    const flags = [
-      "--permission",
-      `--allow-fs-read=${code.folder}/`,
-      `--allow-fs-read=${packages}`,
-      `--max-old-space-size=${TRANSPILER_HEAP_MIB_MAX}`,
-      "--no-warnings",
-    ];
-    const child = spawn(process.execPath, [...flags, code.entryPath, pathToFileURL(transpiler).href], {
-      env: {},
-      cwd: "/",
-      detached: true,
+  async #spawn(cell: Cell, transpiler: string, component: Uint8Array): Promise<Uint8Array | string> {
+    const child = cell.spawn({
+      flags: [`--max-old-space-size=${TRANSPILER_HEAP_MIB_MAX}`, "--no-warnings"],
+      args: [pathToFileURL(transpiler).href],
       stdio: ["pipe", "ignore", "pipe", "pipe"],
+      limits: {
+        dataBytes: TRANSPILER_DATA_BYTES_MAX,
+        descriptors: TRANSPILER_DESCRIPTORS_MAX,
+        cpuSeconds: TRANSPILER_CPU_SECONDS_MAX,
+      },
     });
     const kill = (): void => void child.kill("SIGKILL");
     this.#children.add(kill);

@@ -62,7 +62,7 @@ export class GuestWatch implements Disposable {
     if (this.#stopped !== undefined || this.#isDisposed) return;
     const { runner } = this.#init;
     this.#stopped = outcome;
-    if (runner.pid !== undefined) this.#see(readCpuMsNow(runner.pid));
+    if (runner.guestPid !== undefined) this.#see(readCpuMsNow(runner.guestPid));
     runner.kill();
   }
 
@@ -72,7 +72,7 @@ export class GuestWatch implements Disposable {
 
   async #checkCpu(): Promise<void> {
     const { runner, spec } = this.#init;
-    if (runner.pid !== undefined) this.#see(await readCpuMs(runner.pid));
+    if (runner.guestPid !== undefined) this.#see(await readCpuMs(runner.guestPid));
     if (this.#isDisposed || this.#stopped !== undefined) return;
     if (this.#cpuMs >= spec.cpuMs) {
       this.stop({ kind: "timed-out", reason: `it took more than ${seconds(spec.cpuMs)} of CPU time` });

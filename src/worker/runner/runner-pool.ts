@@ -7,7 +7,7 @@
  *
  * Who decides: limits on memory and output are held inside the runner and checked again here; time is held here alone.
  */
-import { mkdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { unlessAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -16,6 +16,8 @@ import type { Digest } from "../../base/ids.ts";
 import { MODULE_PLANS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
+import { OwnerWatch } from "../../sandbox/owner-watch.ts";
+import { Sandbox } from "../../sandbox/sandbox.ts";
 import type { Executor, GuestIo, GuestSpec } from "../guest.ts";
 import { ComponentTranspiler } from "./component-transpiler.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -23,8 +25,7 @@ import { endWithoutRun, judgeEnd } from "./guest-outcome.ts";
 import { admitGuest, loadParts, planGuest } from "./guest-plan.ts";
 import type { GoodPlan, GuestAdmission, GuestPlan } from "./guest-plan.ts";
 import { cancelledBy, GuestWatch } from "./guest-watch.ts";
-import { OwnerWatch } from "./owner-watch.ts";
-import { prepareRunnerCode, removeOldCode } from "./runner-code.ts";
+import { RUNNER_CELL } from "./runner-cell.ts";
 import type { RunnerProcess } from "./runner-process.ts";
 import { RunnerShelf } from "./runner-shelf.ts";
 import { SlotQueue } from "./slot-queue.ts";
@@ -39,6 +40,8 @@ export interface RunnerPoolInit {
   readonly runsPerRunner?: number | undefined;
   /** This program's alone; its pools may share it. Caches only. Made if missing. */
   readonly scratchFolder: string;
+  /** Where runners are kept; default: one of its own in the scratch folder. */
+  readonly sandbox?: Sandbox | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -53,11 +56,20 @@ export interface RunnerPoolStats {
   /** Runner processes that were started, ever. */
   readonly started: number;
   readonly runners: readonly {
+    /** The process to kill, and the one that runs guests, whose use of the machine counts; often the same. */
     readonly pid: number | undefined;
+    readonly guestPid: number | undefined;
     readonly state: string;
     readonly tier: string;
     readonly runs: number;
   }[];
+}
+
+interface PoolParts {
+  readonly shelf: RunnerShelf;
+  readonly watch: OwnerWatch;
+  readonly transpiler: ComponentTranspiler;
+  readonly tiers: TierMemory;
 }
 
 export class RunnerPool implements Executor {
@@ -77,29 +89,30 @@ export class RunnerPool implements Executor {
   #finished = 0;
   #closed: Promise<void> | undefined;
 
-  private constructor(init: RunnerPoolInit, shelf: RunnerShelf, watch: OwnerWatch, tiers: TierMemory) {
+  private constructor(init: RunnerPoolInit, { shelf, watch, transpiler, tiers }: PoolParts) {
     this.#init = init;
     this.#shelf = shelf;
     this.#watch = watch;
     this.#tiers = tiers;
     this.#slots = new SlotQueue(init.slots);
     this.#deadlines = new Deadlines(init.clock);
-    this.#transpiler = new ComponentTranspiler({ scratchFolder: init.scratchFolder, clock: init.clock });
+    this.#transpiler = transpiler;
   }
 
   /** Starts the processes. Rejects, and leaves none, when they do not come up. */
   static async open(init: RunnerPoolInit): Promise<RunnerPool> {
-    const { clock, log, slots } = init;
-    await mkdir(init.scratchFolder, { recursive: true });
-    const code = await prepareRunnerCode(init.scratchFolder, "main");
-    await removeOldCode(init.scratchFolder).catch((error: unknown) => {
+    const { clock, log, slots, scratchFolder } = init;
+    const sandbox = init.sandbox ?? (await Sandbox.open({ scratchFolder, log }));
+    const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock });
+    const cell = await sandbox.openCell(RUNNER_CELL);
+    await sandbox.removeOldCells([RUNNER_CELL, transpiler.cell]).catch((error: unknown) => {
       log.warn("the code of older versions could not be removed", { error });
     });
     const watch = new OwnerWatch({ clock, log });
     const spares = init.spares ?? 1;
     const warm = slots + spares;
     const shelf = new RunnerShelf({
-      code,
+      cell,
       warm,
       spares,
       max: warm + slots,
@@ -108,8 +121,8 @@ export class RunnerPool implements Executor {
       clock,
       log,
     });
-    const tiers = await TierMemory.open({ path: join(init.scratchFolder, "tiers.json"), log });
-    const pool = new RunnerPool(init, shelf, watch, tiers);
+    const tiers = await TierMemory.open({ path: join(scratchFolder, "tiers.json"), log });
+    const pool = new RunnerPool(init, { shelf, watch, transpiler, tiers });
     try {
       await shelf.open();
     } catch (error) {
@@ -120,7 +133,9 @@ export class RunnerPool implements Executor {
   }
 
   stats(): RunnerPoolStats {
-    const runners = this.#shelf.runners().map(({ pid, state, tier, runs }) => ({ pid, state, tier, runs }));
+    const runners = this.#shelf
+      .runners()
+      .map(({ pid, guestPid, state, tier, runs }) => ({ pid, guestPid, state, tier, runs }));
     return {
       slots: this.#init.slots,
       busy: this.#slots.busy,

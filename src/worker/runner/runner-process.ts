@@ -6,10 +6,9 @@
  *                                                     ending --> ended
  *
  * A guest whose report had been read when its process was killed has ended as it says; the process takes no other.
- * The process is sandboxed (see `runnerArguments`) and not trusted: whatever it sends is checked, and nonsense ends it.
+ * The process is sandboxed (see `runner-cell.ts` and `sandbox/`) and not trusted: whatever it sends is checked, and nonsense ends it.
  * Output passes through with back-pressure: while the receiver is slow the pipe is not read, and the guest blocks.
  */
-import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { PassThrough } from "node:stream";
 import type { Readable, Writable } from "node:stream";
@@ -17,16 +16,15 @@ import { assert, failed, messageOf } from "../../base/errors.ts";
 import {
   MODULES_PER_RUNNER_MAX,
   RUNNER_END_FRAME_BYTES_MAX,
-  RUNNER_HEAP_MIB_MAX,
   RUNNER_OUTPUT_FRAME_BYTES_MAX,
   RUNNER_OUTPUT_QUEUE_BYTES_MAX,
   RUNNER_STDERR_LENGTH_MAX,
-  WASM_MEMORY_PAGES_MAX,
-  WASM_TABLE_ENTRIES_MAX,
 } from "../../base/limits.ts";
 import type { OutputStream } from "../../model/output.ts";
+import type { Cell } from "../../sandbox/cell.ts";
 import type { GuestIo } from "../guest.ts";
-import type { RunnerCode } from "./runner-code.ts";
+import { spawnRunner } from "./runner-cell.ts";
+import type { RunnerTier } from "./runner-cell.ts";
 import {
   encodeFrameHeader,
   encodeRunOrder,
@@ -37,9 +35,6 @@ import {
   REQUEST,
 } from "./wire.ts";
 import type { RunOrder, RunReport } from "./wire.ts";
-
-/** `optimized`: hot loops reach full speed on the first call, and compiling costs more; see `SMALL_CODE_BYTES_MAX`. */
-export type RunnerTier = "optimized" | "baseline";
 
 export type RunnerState = "starting" | "idle" | "busy" | "ending" | "ended";
 
@@ -112,18 +107,12 @@ export class RunnerProcess {
   #cpuMs = 0;
   #stderr = "";
   #deathReason: string | undefined;
+  #guestPid: number | undefined;
 
-  constructor(code: RunnerCode, tier: RunnerTier) {
+  /** Starts it. Throws where that fails at once: without a descriptor left, or a process. */
+  constructor(cell: Cell, tier: RunnerTier) {
     this.tier = tier;
-    // The shell only sets a limit that Node cannot: no core dumps, which would be as large as the guest's memory.
-    const command = [process.execPath, ...runnerArguments(code, tier)];
-    const child = spawn("/bin/sh", ["-c", 'ulimit -c 0; unset PWD OLDPWD; exec "$@"', "sh", ...command], {
-      env: {},
-      cwd: "/",
-      // A session of its own: signals that a terminal sends to its owner's group are not for guests.
-      detached: true,
-      stdio: ["ignore", "ignore", "pipe", "pipe", "pipe"],
-    });
+    const child = spawnRunner(cell, tier);
     this.#child = child;
     this.#ready.promise.catch(() => {});
     const { orders, replies, stderr } = parseStdio(child);
@@ -142,8 +131,14 @@ export class RunnerProcess {
     );
   }
 
+  /** The process to watch over and to kill: with it ends the one that runs guests. */
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** The process that runs guests: what it uses is theirs. Behind walls it is not the one that was started. */
+  get guestPid(): number | undefined {
+    return this.#guestPid ?? this.#child.pid;
   }
 
   get state(): RunnerState {
@@ -281,7 +276,10 @@ export class RunnerProcess {
     // It was killed before it could say so.
     if (kind === REPLY.ready && this.#state === "ending") return;
     if (kind === REPLY.ready && this.#state === "starting" && payload.length === READY_FRAME_BYTES) {
-      this.#cpuMs = new DataView(payload.buffer, payload.byteOffset).getFloat64(0, true);
+      const view = new DataView(payload.buffer, payload.byteOffset);
+      this.#cpuMs = view.getFloat64(0, true);
+      const guestPid = view.getUint32(8, true);
+      if (guestPid > 0) this.#guestPid = guestPid;
       this.#state = "idle";
       this.#ready.resolve();
     } else if ((kind === REPLY.stdout || kind === REPLY.stderr) && run !== undefined && run.report === undefined) {
@@ -354,23 +352,6 @@ export class RunnerProcess {
     const run = this.#run;
     if (run !== undefined && !run.isPumping) void this.#pump(run);
   }
-}
-
-/** The sandbox, as far as flags make it. Whatever else a process could do is dropped inside, by `dropPowers`. */
-function runnerArguments(code: RunnerCode, tier: RunnerTier): string[] {
-  return [
-    "--permission",
-    `--allow-fs-read=${code.folder}/`,
-    "--disallow-code-generation-from-strings",
-    "--no-addons",
-    "--unhandled-rejections=none",
-    "--no-warnings",
-    `--wasm-max-table-size=${WASM_TABLE_ENTRIES_MAX}`,
-    `--wasm-max-mem-pages=${WASM_MEMORY_PAGES_MAX}`,
-    `--max-old-space-size=${RUNNER_HEAP_MIB_MAX}`,
-    ...(tier === "optimized" ? ["--no-liftoff"] : []),
-    code.entryPath,
-  ];
 }
 
 /** Takes the first segment and those after it on the same stream, as one. */

@@ -14,13 +14,13 @@ import type { Clock } from "../../base/clock.ts";
 import type { Digest } from "../../base/ids.ts";
 import { RUNNER_RESTART_MS, RUNNER_START_MS_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
-import type { OwnerWatch } from "./owner-watch.ts";
-import type { RunnerCode } from "./runner-code.ts";
+import type { Cell } from "../../sandbox/cell.ts";
+import type { OwnerWatch } from "../../sandbox/owner-watch.ts";
 import { RunnerProcess } from "./runner-process.ts";
-import type { RunnerTier } from "./runner-process.ts";
+import type { RunnerTier } from "./runner-cell.ts";
 
 export interface RunnerShelfInit {
-  readonly code: RunnerCode;
+  readonly cell: Cell;
   /** Processes of the optimized tier to keep alive. */
   readonly warm: number;
   /** How many of those are to have had no guest yet. */
@@ -135,9 +135,9 @@ export class RunnerShelf {
   }
 
   #start(tier: RunnerTier): Shelved {
-    const { code, watch, clock, log } = this.#init;
+    const { cell, watch, clock, log } = this.#init;
     if (this.#shelved.size >= this.#init.max) this.#makeRoom();
-    const runner = new RunnerProcess(code, tier);
+    const runner = new RunnerProcess(cell, tier);
     this.#started++;
     const shelved: Shelved = { runner, submitter: undefined, component: undefined, isTaken: false };
     this.#shelved.set(runner, shelved);

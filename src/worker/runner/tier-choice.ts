@@ -13,7 +13,7 @@
  * again.
  */
 import { OPTIMIZING_NS_PER_CODE_BYTE, SMALL_CODE_BYTES_MAX } from "../../base/limits.ts";
-import type { RunnerTier } from "./runner-process.ts";
+import type { RunnerTier } from "./runner-cell.ts";
 
 /** What earlier runs of one module showed. */
 export interface ModuleHistory {

@@ -6,7 +6,7 @@ import { readFile, rename, writeFile } from "node:fs/promises";
 import { type Digest, parseDigest } from "../../base/ids.ts";
 import { TIER_MEMORY_BYTES_MAX, TIER_MEMORY_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
-import type { RunnerTier } from "./runner-process.ts";
+import type { RunnerTier } from "./runner-cell.ts";
 import { chooseTier, rememberRun } from "./tier-choice.ts";
 import type { FinishedRun, ModuleHistory } from "./tier-choice.ts";
 

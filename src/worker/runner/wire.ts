@@ -28,8 +28,11 @@ export const REQUEST = {
 /** Runner to pool. */
 export const REPLY = { ready: 1, stdout: 2, stderr: 3, end: 4, truncated: 5 } as const;
 
-/** `ready` says how much CPU time starting took, in milliseconds, as a little-endian f64. */
-export const READY_FRAME_BYTES = 8;
+/**
+ * `ready` says how much CPU time starting took, in milliseconds, as a little-endian f64, and as a u32 which process it
+ * is to those outside; 0: the one that was started. No guest has been near it yet.
+ */
+export const READY_FRAME_BYTES = 12;
 
 /** A name in a component's transpiled JavaScript for each of its core modules, by part. */
 export interface ComponentParts {

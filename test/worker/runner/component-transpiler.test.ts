@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TRANSPILE_MS_MAX } from "../../../src/base/limits.ts";
+import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
+import { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { ComponentTranspiler } from "../../../src/worker/runner/component-transpiler.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
@@ -13,9 +15,11 @@ const component = guestBytes("component");
 const digest = digestOf(component);
 
 let scratchFolder: string;
+let sandbox: Sandbox;
 
 beforeEach(async () => {
   scratchFolder = await mkdtemp(join(tmpdir(), "capmesh-transpile-"));
+  sandbox = await Sandbox.open({ scratchFolder, log: silentLog });
 });
 
 afterEach(async () => {
@@ -23,7 +27,7 @@ afterEach(async () => {
 });
 
 function open(cacheBytesMax?: number): ComponentTranspiler {
-  return new ComponentTranspiler({ scratchFolder, clock: systemClock, cacheBytesMax });
+  return new ComponentTranspiler({ sandbox, scratchFolder, clock: systemClock, cacheBytesMax });
 }
 
 const cachedFiles = (): Promise<string[]> => readdir(join(scratchFolder, "components"));
@@ -68,7 +72,7 @@ describe("transpiling a component", () => {
 
   test("that takes too long fails, and may be tried again", async () => {
     const clock = new ManualClock();
-    const transpiler = new ComponentTranspiler({ scratchFolder, clock });
+    const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock });
     const stopped = transpiler.transpile(digest, component);
     stopped.catch(() => {});
     await vi.waitUntil(() => clock.pendingTimers === 1, { timeout: 30_000, interval: 1 });
@@ -80,7 +84,7 @@ describe("transpiling a component", () => {
 
   test("fails when its process is killed", async () => {
     const clock = new ManualClock();
-    const transpiler = new ComponentTranspiler({ scratchFolder, clock });
+    const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock });
     const killed = transpiler.transpile(digest, component);
     killed.catch(() => {});
     await vi.waitUntil(() => clock.pendingTimers === 1, { timeout: 30_000, interval: 1 });

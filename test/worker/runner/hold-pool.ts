@@ -25,7 +25,8 @@ const running = pool.run(
   {
     async write() {
       // The guest runs, and spins from here on.
-      process.stdout.write(`${JSON.stringify(pool.stats().runners.map(({ pid }) => pid))}\n`);
+      const pids = new Set(pool.stats().runners.flatMap(({ pid, guestPid }) => [pid, guestPid]));
+      process.stdout.write(`${JSON.stringify([...pids])}\n`);
     },
   },
   { signal: new AbortController().signal },

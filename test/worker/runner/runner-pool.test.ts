@@ -11,7 +11,8 @@ import { SMALL_CODE_BYTES_MAX, TRANSPILE_MS_MAX } from "../../../src/base/limits
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
 import type { GuestSpec } from "../../../src/worker/guest.ts";
-import { prepareRunnerCode } from "../../../src/worker/runner/runner-code.ts";
+import { Sandbox } from "../../../src/sandbox/sandbox.ts";
+import { ComponentTranspiler } from "../../../src/worker/runner/component-transpiler.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
@@ -232,7 +233,7 @@ describe("the owner's sudden death", () => {
       });
       const [line] = await once(createInterface({ input: owner.stdout }), "line");
       const pids = parsePids(String(line));
-      expect(pids.length).toBe(2);
+      expect(pids.length).toBeGreaterThanOrEqual(2);
       expect(pids.filter(isAlive)).toEqual(pids);
       owner.kill("SIGKILL");
       await once(owner, "exit");
@@ -251,7 +252,8 @@ describe("the scratch folder", () => {
         await mkdir(join(folder, name));
         await writeFile(join(folder, name, "file"), "");
       }
-      await prepareRunnerCode(folder, "transpile");
+      const sandbox = await Sandbox.open({ scratchFolder: folder, log: silentLog, walls: [] });
+      await sandbox.openCell(new ComponentTranspiler({ sandbox, scratchFolder: folder, clock: systemClock }).cell);
       await openAndClose(folder);
       const names = await readdir(folder);
       expect(names).toContain("components");

@@ -7,9 +7,10 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
+import { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { operateOnModule } from "../../../src/worker/runner/module-surgery.ts";
-import { OwnerWatch } from "../../../src/worker/runner/owner-watch.ts";
-import { prepareRunnerCode } from "../../../src/worker/runner/runner-code.ts";
+import { OwnerWatch } from "../../../src/sandbox/owner-watch.ts";
+import { RUNNER_CELL } from "../../../src/worker/runner/runner-cell.ts";
 import type { GuestRequest, RunnerProcess } from "../../../src/worker/runner/runner-process.ts";
 import { RunnerShelf } from "../../../src/worker/runner/runner-shelf.ts";
 import { printing } from "./guest-modules.ts";
@@ -31,10 +32,11 @@ class ShelfHarness implements AsyncDisposable {
 
   static async open(sizes: { warm?: number; spares?: number; max?: number } = {}): Promise<ShelfHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-shelf-"));
-    const code = await prepareRunnerCode(folder, "main");
+    const sandbox = await Sandbox.open({ scratchFolder: folder, log: silentLog });
+    const cell = await sandbox.openCell(RUNNER_CELL);
     const watch = new OwnerWatch({ clock: systemClock, log: silentLog });
     const shelf = new RunnerShelf({
-      code,
+      cell,
       warm: 1,
       spares: 0,
       max: 2,

@@ -3,15 +3,19 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { prepareRunnerCode, type RunnerCode } from "../../../src/worker/runner/runner-code.ts";
+import { silentLog } from "../../../src/base/log.ts";
+import type { Cell } from "../../../src/sandbox/cell.ts";
+import { Sandbox } from "../../../src/sandbox/sandbox.ts";
+import { RUNNER_CELL } from "../../../src/worker/runner/runner-cell.ts";
 import { RunnerProcess, type RunnerVerdict } from "../../../src/worker/runner/runner-process.ts";
 
 let folder: string;
-let code: RunnerCode;
+let cell: Cell;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "capmesh-sandbox-"));
-  code = await prepareRunnerCode(folder, "main");
+  const sandbox = await Sandbox.open({ scratchFolder: folder, log: silentLog });
+  cell = await sandbox.openCell(RUNNER_CELL);
 });
 
 afterAll(async () => {
@@ -20,7 +24,7 @@ afterAll(async () => {
 
 /** Runs JavaScript in the place of a component; `attack` is the body of a function that returns a string. */
 async function runGlue(glue: string): Promise<RunnerVerdict> {
-  const runner = new RunnerProcess(code, "optimized");
+  const runner = new RunnerProcess(cell, "optimized");
   try {
     await runner.ready;
     return await runner.run({
@@ -80,8 +84,8 @@ describe("JavaScript in a runner", () => {
 
   test("cannot import files, packages or other data", async () => {
     for (const specifier of [
-      code.entryPath,
-      `file://${code.entryPath}`,
+      cell.entryPath,
+      `file://${cell.entryPath}`,
       "vitest",
       "data:text/javascript,export default 1",
     ]) {

@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -6,8 +5,10 @@ import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
+import { TRANSPILER_DATA_BYTES_MAX, TRANSPILER_DESCRIPTORS_MAX } from "../../../src/base/limits.ts";
+import { silentLog } from "../../../src/base/log.ts";
+import { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { decodeComponentParts } from "../../../src/worker/runner/component-parts.ts";
-import { prepareRunnerCode } from "../../../src/worker/runner/runner-code.ts";
 
 const REFUSED = 2;
 
@@ -33,13 +34,14 @@ interface Ended {
 async function transpileWith(source: string, pieces: readonly Uint8Array[]): Promise<Ended> {
   const folder = await mkdtemp(join(tmpdir(), "capmesh-transpile-process-"));
   try {
-    const code = await prepareRunnerCode(folder, "transpile");
-    const flags = ["--permission", `--allow-fs-read=${code.folder}/`, "--no-warnings"];
+    const sandbox = await Sandbox.open({ scratchFolder: folder, log: silentLog, walls: [] });
+    const cell = await sandbox.openCell({ entry: "worker/runner/child/transpile" });
     const transpiler = `data:text/javascript,${encodeURIComponent(source)}`;
-    const child = spawn(process.execPath, [...flags, code.entryPath, transpiler], {
-      env: {},
-      cwd: "/",
+    const child = cell.spawn({
+      flags: ["--no-warnings"],
+      args: [transpiler],
       stdio: ["pipe", "ignore", "pipe", "pipe"],
+      limits: { dataBytes: TRANSPILER_DATA_BYTES_MAX, descriptors: TRANSPILER_DESCRIPTORS_MAX },
     });
     const { stdin, stderr, parts } = parseStdio(child.stdio);
     stdin.on("error", () => {});

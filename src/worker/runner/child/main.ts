@@ -42,6 +42,7 @@ class RunnerProcess {
   readonly #modules = new Map<number, LoadedModule>();
   readonly #powers: GuestPowers;
   readonly #cpuMicros: () => number;
+  readonly #outerPid = Number(process.argv[2]);
   #stdin = NO_STDIN;
   /** CPU time that reports have told of. */
   #cpuToldMicros = 0;
@@ -76,7 +77,9 @@ class RunnerProcess {
   async serve(): Promise<void> {
     const ready = new Uint8Array(READY_FRAME_BYTES);
     this.#cpuToldMicros = this.#cpuMicros();
-    new DataView(ready.buffer).setFloat64(0, this.#cpuToldMicros / 1000, true);
+    const view = new DataView(ready.buffer);
+    view.setFloat64(0, this.#cpuToldMicros / 1000, true);
+    view.setUint32(8, this.#outerPid, true);
     this.#writer.send(REPLY.ready, ready);
     for (;;) {
       const frame = this.#reader.next();

@@ -8,9 +8,9 @@
  */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import type { Clock } from "../../base/clock.ts";
-import { OWNER_WATCH_RESTART_FIRST_MS, OWNER_WATCH_RESTART_MAX_MS } from "../../base/limits.ts";
-import type { Log } from "../../base/log.ts";
+import type { Clock } from "../base/clock.ts";
+import { OWNER_WATCH_RESTART_FIRST_MS, OWNER_WATCH_RESTART_MAX_MS } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
 
 const SCRIPT = `
 trap '' INT TERM HUP

@@ -4,10 +4,10 @@ import { mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
-import { OWNER_WATCH_RESTART_FIRST_MS, OWNER_WATCH_RESTART_MAX_MS } from "../../../src/base/limits.ts";
-import { silentLog } from "../../../src/base/log.ts";
-import { OwnerWatch } from "../../../src/worker/runner/owner-watch.ts";
-import { ManualClock } from "../../support/manual-clock.ts";
+import { OWNER_WATCH_RESTART_FIRST_MS, OWNER_WATCH_RESTART_MAX_MS } from "../../src/base/limits.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { OwnerWatch } from "../../src/sandbox/owner-watch.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 
 /** Kills the shell and waits until that is known. */
 async function killShell(watch: OwnerWatch, clock: ManualClock): Promise<void> {
