@@ -30,41 +30,11 @@ import { closestName, closestTimezone } from "./closest.ts";
 import { parseDuration, secondsOf } from "./duration.ts";
 import { FormFields, type FormTexts, INT32, shown } from "./form-fields.ts";
 import type { FieldError } from "./problem.ts";
+import { submissionFormSchema } from "./submission-form.ts";
 import { TIME_MAX, formatTime, parseTime } from "./time.ts";
 
 /** Fields of `POST /tasks`. */
-export const SUBMISSION_FIELDS = [
-  "wasm",
-  "module",
-  "id",
-  "description",
-  "complete",
-  "duration",
-  "start",
-  "delay",
-  "repeats",
-  "cron",
-  "timezone",
-  "overlap",
-  "catchup",
-  "after",
-  "input",
-  "difficulty",
-  "entry",
-  "args",
-  "env",
-  "stdin",
-  "timeout",
-  "cpu",
-  "memory",
-  "outputMax",
-  "outputLimit",
-  "retries",
-  "backoff",
-  "retryOn",
-  "priority",
-  "require",
-] as const;
+export const SUBMISSION_FIELDS: readonly string[] = Object.keys(submissionFormSchema.shape);
 
 /** Fields of the contract that this version refuses rather than ignores. */
 const LATER_FIELDS: readonly string[] = ["files", "outputs"];

@@ -10,7 +10,7 @@ export type PeerId = Branded<"PeerId">;
 /** A SHA-256 as 64 lower-case hex digits. */
 export type Digest = Branded<"Digest">;
 
-const TASK_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+export const TASK_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const PEER_ID = /^[1-9A-HJ-NP-Za-km-z]{40,70}$/;
 const RPC_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** No base58 text has a colon, so that no peer can be taken for one that was authenticated. */
@@ -18,7 +18,7 @@ const RPC_PREFIX = "rpc:";
 const DIGEST = /^[0-9a-f]{64}$/;
 
 export function parseTaskId(text: string): TaskId | undefined {
-  return TASK_ID.test(text) ? (text as TaskId) : undefined;
+  return TASK_ID_PATTERN.test(text) ? (text as TaskId) : undefined;
 }
 
 /** The id of the peer of the plain RPC endpoint that calls itself `name`: 1 to 64 of `[A-Za-z0-9._-]`, the first a letter or digit. */

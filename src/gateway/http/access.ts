@@ -64,7 +64,7 @@ function refusalOf(request: Request, match: Exclude<ReturnType<typeof findEndpoi
 }
 
 export function notFound(): Refusal {
-  return new Refusal("not-found", "There is nothing at this address: see the README for the API's routes.");
+  return new Refusal("not-found", "There is nothing at this address: GET /openapi.json lists what there is.");
 }
 
 function localGrant(tokens: Tokens): Grant {

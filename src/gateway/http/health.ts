@@ -1,5 +1,6 @@
 /** `/livez`: this process answers. `/readyz`: it takes work, and its store answers. */
 import { Router } from "express";
+import { openApiDocument } from "../../api/openapi.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal } from "./problem.ts";
@@ -8,6 +9,11 @@ export function healthRouter({ readiness, store, log, version }: HttpContext): R
   const router = Router();
   router.get("/livez", (_request, response) => {
     response.json({ status: "ok", version });
+  });
+  // It never changes while the program runs.
+  const document = JSON.stringify(openApiDocument(version));
+  router.get("/openapi.json", (_request, response) => {
+    response.type("application/json").send(document);
   });
   router.get("/readyz", async (_request, response) => {
     const reason = readiness.notReadyBecause();

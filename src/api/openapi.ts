@@ -1,0 +1,351 @@
+/**
+ * The API's description in OpenAPI 3.1, made from the table of its addresses (`endpoints.ts`) and from the schemas by
+ * which requests are checked and answers are read. An address that is not described here is an error of this program.
+ */
+import { z } from "zod";
+import { type ZodOpenApiObject, type ZodOpenApiOperationObject, createDocument } from "zod-openapi";
+import { assert } from "../base/errors.ts";
+import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
+import { eventSchema } from "./event-json.ts";
+import { logEndSchema, logTextSchema, logTruncatedSchema } from "./log-event.ts";
+import { moduleSchema } from "./module-json.ts";
+import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemCode, problemSchema } from "./problem.ts";
+import { runSchema } from "./run-json.ts";
+import { submissionFormSchema } from "./submission-form.ts";
+import { taskSchema } from "./task-json.ts";
+import { auditEntrySchema, madeTokenSchema, tokenRequestSchema, tokenSchema } from "./token-json.ts";
+import { memberSchema, workerSchema } from "./worker-json.ts";
+
+type Content = Readonly<Record<string, { readonly schema: z.ZodType; readonly example?: unknown }>>;
+type Operation = Omit<ZodOpenApiOperationObject, "responses" | "requestParams"> & {
+  readonly query?: z.ZodObject;
+  readonly answer: { readonly status: number; readonly description: string; readonly content?: Content };
+  /** The refusals that are its own; those that any request may meet are added. */
+  readonly refusals?: readonly ProblemCode[];
+};
+
+const TASK = taskSchema.meta({ id: "Task" });
+const RUN = runSchema.meta({ id: "Run" });
+const MODULE = moduleSchema.meta({ id: "Module" });
+const WORKER = workerSchema.meta({ id: "Worker" });
+const MEMBER = memberSchema.meta({ id: "Member" });
+const TOKEN = tokenSchema.meta({ id: "Token" });
+const MADE_TOKEN = madeTokenSchema.meta({ id: "MadeToken" });
+const AUDIT_ENTRY = auditEntrySchema.meta({ id: "AuditEntry" });
+const EVENT = eventSchema.meta({ id: "Event" });
+const PROBLEM = problemSchema.meta({ id: "Problem" });
+const LOG_EVENT = z.union([logTextSchema, logTruncatedSchema, logEndSchema]).meta({ id: "LogEvent" });
+
+const KEPT_FILE = z.object({ path: z.string(), bytes: z.number(), sha256: z.string() }).meta({ id: "KeptFile" });
+const EXPLANATION = z
+  .object({ state: z.string(), reasons: z.array(z.looseObject({ code: z.string(), message: z.string() })) })
+  .meta({ id: "Explanation" });
+const BATCH_LINE = z
+  .looseObject({ module: z.string() })
+  .meta({ id: "BatchLine", description: "The fields of a submission; numbers and lists may be JSON's own." });
+
+const json = (schema: z.ZodType, example?: unknown): Content => ({
+  "application/json": { schema, ...(example !== undefined && { example }) },
+});
+const plain = (media: string, description: string): Content => ({
+  [media]: { schema: z.string().meta({ description }) },
+});
+const limit = z.int().min(1).max(1000).optional().meta({ description: "How many at most.", example: 100 });
+const cursor = z.string().optional().meta({ description: "From the `Link` of the page before." });
+
+const OPERATIONS: Readonly<Record<string, Operation>> = {
+  "GET /": {
+    summary: "The dashboard",
+    answer: { status: 200, description: "A page.", content: plain("text/html", "") },
+  },
+  "GET /livez": {
+    summary: "Whether the process lives",
+    answer: {
+      status: 200,
+      description: "It does.",
+      content: json(z.object({ status: z.literal("ok"), version: z.string() })),
+    },
+  },
+  "GET /readyz": {
+    summary: "Whether it takes work",
+    answer: { status: 200, description: "It does.", content: json(z.object({ status: z.literal("ok") })) },
+    refusals: ["not-ready", "store-unavailable"],
+  },
+  "GET /openapi.json": {
+    summary: "This document",
+    answer: { status: 200, description: "OpenAPI 3.1.", content: json(z.looseObject({ openapi: z.string() })) },
+  },
+  "GET /metrics": {
+    summary: "Metrics for Prometheus",
+    answer: { status: 200, description: "Text format.", content: plain("text/plain", "Prometheus text format") },
+  },
+  "GET /tasks": {
+    summary: "Tasks, newest first",
+    query: z.object({ state: TASK.shape.state.optional(), limit, cursor }),
+    answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(TASK)) },
+  },
+  "POST /tasks": {
+    summary: "Submit a task",
+    description: "It is on disk, and will not be lost, when this is answered.",
+    requestBody: {
+      required: true,
+      content: { "multipart/form-data": { schema: submissionFormSchema.meta({ id: "Submission" }) } },
+    },
+    answer: { status: 201, description: "The task; `Location` has its address.", content: json(TASK) },
+    refusals: [
+      "invalid-field",
+      "id-taken",
+      "too-large",
+      "unsupported-media-type",
+      "module-rejected",
+      "queue-full",
+      "not-ready",
+    ],
+  },
+  "GET /tasks/{id}": {
+    summary: "One task",
+    query: z.object({
+      wait: z
+        .string()
+        .optional()
+        .meta({ description: "Answer once it has finished, or after this time.", example: "30s" }),
+    }),
+    answer: { status: 200, description: "The task.", content: json(TASK) },
+    refusals: ["no-such-task"],
+  },
+  "DELETE /tasks/{id}": {
+    summary: "Cancel and forget a task",
+    answer: { status: 204, description: "Its id is free again." },
+    refusals: ["no-such-task"],
+  },
+  "POST /tasks/{id}/cancel": {
+    summary: "Cancel a task",
+    answer: { status: 200, description: "The task.", content: json(TASK) },
+    refusals: ["no-such-task", "already-finished"],
+  },
+  "POST /tasks/batch": {
+    summary: "Submit many tasks in one transaction",
+    requestBody: {
+      required: true,
+      description: "One task a line, as the fields of `POST /tasks`, each with the `module` that it uses.",
+      content: { "application/x-ndjson": { schema: BATCH_LINE } },
+    },
+    answer: {
+      status: 200,
+      description: "The tasks, one a line, in the same order.",
+      content: { "application/x-ndjson": { schema: TASK } },
+    },
+    refusals: ["invalid-field", "id-taken", "too-large", "unsupported-media-type", "module-rejected", "queue-full"],
+  },
+  "POST /tasks/{id}/retry": {
+    summary: "Run its failed and cancelled runs again",
+    answer: { status: 200, description: "The task.", content: json(TASK) },
+    refusals: ["no-such-task"],
+  },
+  "GET /tasks/{id}/explain": {
+    summary: "Why it is where it is, in words and as data",
+    answer: { status: 200, description: "Its state, and the reasons.", content: json(EXPLANATION) },
+    refusals: ["no-such-task"],
+  },
+  "GET /tasks/{id}/runs/{n}/files": {
+    summary: "Files that were kept of a run",
+    answer: { status: 200, description: "All of them, by path.", content: json(z.array(KEPT_FILE)) },
+    refusals: ["no-such-task", "no-such-run"],
+  },
+  "GET /tasks/{id}/runs/{n}/files/{path*}": {
+    summary: "A file that was kept of a run",
+    answer: { status: 200, description: "Its bytes.", content: plain("application/octet-stream", "The file's bytes") },
+    refusals: ["no-such-task", "no-such-run"],
+  },
+  "GET /tasks/{id}/logs": {
+    summary: "Output of a run, as it is or live",
+    description: "With `follow=1`, or `Accept: text/event-stream`, events `stdout`, `stderr`, `truncated` and `end`.",
+    query: z.object({
+      run: z
+        .string()
+        .optional()
+        .meta({ description: "Its index, or `all`. Default: the run that started last.", example: "1" }),
+      stream: z.enum(["stdout", "stderr"]).optional(),
+      offset: z.int().min(0).optional().meta({ description: "The first byte, counted over both streams." }),
+      follow: z.enum(["0", "1"]).optional(),
+    }),
+    answer: {
+      status: 200,
+      description: "The bytes, or events whose `id` is where to resume (`Last-Event-ID`).",
+      content: { ...plain("text/plain", "The output's bytes"), "text/event-stream": { schema: LOG_EVENT } },
+    },
+    refusals: ["no-such-task", "no-such-run", "invalid-field", "too-many-streams"],
+  },
+  "GET /tasks/{id}/runs": {
+    summary: "Runs of a task, by index",
+    query: z.object({ limit, cursor }),
+    answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(RUN)) },
+    refusals: ["no-such-task"],
+  },
+  "GET /tasks/{id}/runs/{n}": {
+    summary: "One run, from 1",
+    answer: { status: 200, description: "The run, with its attempts.", content: json(RUN) },
+    refusals: ["no-such-task", "no-such-run"],
+  },
+  "GET /modules": {
+    summary: "Modules that the gateway has",
+    query: z.object({ limit, cursor }),
+    answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(MODULE)) },
+  },
+  "PUT /modules": {
+    summary: "Upload a module once, to be named by tasks",
+    requestBody: { required: true, content: plain("application/wasm", "The module's bytes") },
+    answer: { status: 201, description: "The module; `200` if it was there.", content: json(MODULE) },
+    refusals: ["too-large", "module-rejected"],
+  },
+  "GET /modules/{sha256}": {
+    summary: "What is known of a module",
+    answer: { status: 200, description: "The module.", content: json(MODULE) },
+    refusals: ["no-such-module"],
+  },
+  "GET /workers": {
+    summary: "Workers, those that wait to be admitted too",
+    answer: { status: 200, description: "All of them.", content: json(z.array(WORKER)) },
+  },
+  "GET /workers/{id}": {
+    summary: "One worker",
+    answer: { status: 200, description: "The worker.", content: json(WORKER) },
+    refusals: ["no-such-worker"],
+  },
+  "DELETE /workers/{id}": {
+    summary: "End a worker's session and bar it",
+    answer: { status: 204, description: "It is barred until it is admitted." },
+    refusals: ["no-such-worker"],
+  },
+  "POST /workers/{id}/admit": {
+    summary: "Let a worker join without the secret",
+    answer: { status: 204, description: "It may join." },
+    refusals: ["no-such-worker"],
+  },
+  "POST /workers/{id}/drain": {
+    summary: "Have a worker finish what it has and take nothing more",
+    answer: { status: 204, description: "It takes no more runs." },
+    refusals: ["no-such-worker"],
+  },
+  "GET /cluster": {
+    summary: "Members, as gossip shows them",
+    answer: { status: 200, description: "All that are seen.", content: json(z.array(MEMBER)) },
+  },
+  "GET /events": {
+    summary: "Every change of a task, a run or a worker, live",
+    answer: {
+      status: 200,
+      description: "Events; `Last-Event-ID` resumes. `reset`: some were missed, read everything anew.",
+      content: { "text/event-stream": { schema: EVENT } },
+    },
+    refusals: ["too-many-streams"],
+  },
+  "GET /tokens": {
+    summary: "Tokens, ended ones too for a while",
+    answer: { status: 200, description: "All of them, oldest first.", content: json(z.array(TOKEN)) },
+  },
+  "POST /tokens": {
+    summary: "Make a token that is no wider than one's own",
+    requestBody: {
+      required: true,
+      content: json(tokenRequestSchema.meta({ id: "TokenRequest" }), { can: ["read"], for: "30d", label: "anna" }),
+    },
+    answer: { status: 201, description: "The token, with its text, this once.", content: json(MADE_TOKEN) },
+    refusals: ["invalid-field", "invalid-request", "unsupported-media-type"],
+  },
+  "DELETE /tokens/{id}": {
+    summary: "Revoke a token, and those that were made with it",
+    answer: { status: 204, description: "It has ended, and all that is under way on it." },
+    refusals: ["no-such-token"],
+  },
+  "GET /audit": {
+    summary: "Who got, narrowed, used and took back which authority, newest first",
+    query: z.object({ limit, cursor }),
+    answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(AUDIT_ENTRY)) },
+  },
+};
+
+const PARAMETERS: Readonly<Record<string, z.ZodType>> = {
+  id: z.string().meta({ description: "A task's, a worker's or a token's.", example: "nightly-report" }),
+  n: z.int().min(1).meta({ description: "A run's index.", example: 1 }),
+  sha256: z.string().meta({ description: "SHA-256 of the module, 64 hex digits." }),
+  path: z.string().meta({ description: "Of the file, as the guest wrote it.", example: "out/report.csv" }),
+};
+
+/** Addresses of the page's own files: no part of the API. */
+const UNDESCRIBED: ReadonlySet<string> = new Set(["/page.js", "/page.css"]);
+
+/** The document, as JSON. */
+export function openApiDocument(version: string): ReturnType<typeof createDocument> {
+  const paths: Record<string, Record<string, ZodOpenApiOperationObject>> = {};
+  for (const endpoint of ENDPOINTS) {
+    if (UNDESCRIBED.has(endpoint.path)) continue;
+    const name = `${endpoint.method} ${endpoint.path}`;
+    const operation = OPERATIONS[name];
+    assert(operation !== undefined, `${name} is described`);
+    const path = endpoint.path.replace("*}", "}");
+    paths[path] = { ...paths[path], [endpoint.method.toLowerCase()]: operationObject(endpoint, operation) };
+  }
+  const document: ZodOpenApiObject = {
+    openapi: "3.1.0",
+    info: {
+      title: "Capmesh",
+      version,
+      description:
+        "Runs WebAssembly programs on a cluster of machines you own. Times are RFC 3339 in UTC, durations seconds. A refusal is a problem document (RFC 9457) with a stable `code`.",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/" }],
+    components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
+    paths,
+  };
+  return createDocument(document);
+}
+
+function operationObject(endpoint: Endpoint, operation: Operation): ZodOpenApiOperationObject {
+  const { query, answer, refusals = [], ...rest } = operation;
+  const names = Array.from(endpoint.path.matchAll(/\{(\w+)\*?\}/g), ([, name = ""]) => name);
+  const parameters = Object.fromEntries(
+    names.flatMap((name) => {
+      const schema = PARAMETERS[name];
+      return schema === undefined ? [] : [[name, schema]];
+    }),
+  );
+  return {
+    operationId: operationId(endpoint),
+    ...rest,
+    tags: [endpoint.path.split("/")[1] || "dashboard"],
+    security: endpoint.power === "none" ? [] : [{ token: [] }],
+    requestParams: {
+      ...(names.length > 0 && { path: z.object(parameters) }),
+      ...(query !== undefined && { query }),
+    },
+    responses: {
+      [answer.status]: { description: answer.description, ...(answer.content && { content: answer.content }) },
+      ...refusalObjects(endpoint, refusals),
+    },
+  };
+}
+
+/** One entry a status: codes that share one are named in it. */
+function refusalObjects(endpoint: Endpoint, own: readonly ProblemCode[]): ZodOpenApiOperationObject["responses"] {
+  const common: readonly ProblemCode[] =
+    endpoint.power === "none" ? ["internal"] : ["unauthenticated", "forbidden", "internal", "store-unavailable"];
+  const limits: readonly ProblemCode[] = endpoint.power === "submit" ? ["rate-limited"] : [];
+  const byStatus = Map.groupBy(new Set([...own, ...limits, ...common]), (code) => PROBLEMS[code].status);
+  return Object.fromEntries(
+    Array.from(byStatus, ([status, codes]) => {
+      const description = codes.map((code) => `\`${code}\`: ${PROBLEMS[code].title.toLowerCase()}.`).join(" ");
+      return [status, { description, content: { [PROBLEM_MEDIA_TYPE]: { schema: PROBLEM } } }];
+    }),
+  );
+}
+
+/** `getTasksLogs`: unique, and a good name for a generated client's method. */
+function operationId({ method, path }: Endpoint): string {
+  const words = path
+    .split("/")
+    .filter((part) => part !== "")
+    .flatMap((part) => part.replaceAll(/[{}*]/g, "").split(/\W/));
+  return [method.toLowerCase(), ...words.map((word) => word.charAt(0).toUpperCase() + word.slice(1))].join("");
+}

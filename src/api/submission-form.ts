@@ -1,0 +1,66 @@
+/**
+ * The fields of `POST /tasks`, as a form carries them: their names, what they take and what they mean. Names stand here
+ * alone; `submission.ts` reads the values, and says of each that it cannot use what would be right.
+ */
+import { z } from "zod";
+import { MEMORY_MIB_DEFAULT, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX, PRIORITY_MAX } from "../base/limits.ts";
+import { TASK_ID_PATTERN } from "../base/ids.ts";
+
+function text(description: string, example: string): z.ZodOptional<z.ZodString> {
+  return z.string().meta({ description, example }).optional();
+}
+
+function texts(description: string, example: string[]): z.ZodOptional<z.ZodArray<z.ZodString>> {
+  return z.array(z.string()).meta({ description, example }).optional();
+}
+
+function file(description: string): z.ZodOptional<z.ZodString> {
+  return z.string().meta({ description, format: "binary" }).optional();
+}
+
+function seconds(description: string, example: string): z.ZodOptional<z.ZodString> {
+  return text(`${description} Seconds, or \`500ms\`, \`2s\`, \`5m\`, \`1h\`, \`1d\`.`, example);
+}
+
+export const submissionFormSchema = z.object({
+  wasm: file("The module, core or component. Or `module`."),
+  module: text("SHA-256 of a module that the gateway has, in place of `wasm`.", "9f86d081…"),
+  id: z
+    .string()
+    .regex(TASK_ID_PATTERN)
+    .meta({ description: "Of your own; left out, one is made.", example: "nightly-report" })
+    .optional(),
+  description: text("Shown, never interpreted.", "the nightly report"),
+  complete: text("Where the completion counter starts; each run that succeeds adds one. Default 0.", "0"),
+  duration: seconds("How long a run is expected to take: for the progress estimate, limits nothing.", "90"),
+  start: text("When the first run is due: seconds from now, a duration, or an RFC 3339 time. Default: now.", "1m"),
+  delay: seconds("Between due times: run n is due at createdAt + start + (n-1) * delay. Default 0.", "2s"),
+  repeats: text("Runs in total; 0 and 1 both mean one. With `cron`: left out or 0, until cancelled.", "3"),
+  cron: text("When runs are due, in five or six fields, in place of `start` and `delay`.", "30 2 * * 1-5"),
+  timezone: text("Of `cron`. Default UTC.", "Europe/Berlin"),
+  overlap: text(
+    "`allow` (default): runs are due whatever the one before does; `forbid`: not before it has ended.",
+    "forbid",
+  ),
+  catchup: text("Of `cron` slots that were missed: `latest` (default), `all` or `none`.", "latest"),
+  after: texts("Ids of tasks that must have succeeded before. Repeatable.", ["fetch-data"]),
+  input: text("First argument of an exported `run(i32, i32) -> i32`; selects that entry.", "1"),
+  difficulty: text("Its second argument.", "3"),
+  entry: text("`command`, `run` or `component`. Default: what fits the module and the arguments.", "command"),
+  args: texts("argv[1..]. Repeatable, or one JSON array of strings.", ["--fast", "in.txt"]),
+  env: texts("`KEY=VALUE`. Repeatable, or one JSON object.", ["LANG=C"]),
+  stdin: text("As text, or as a file.", "hello"),
+  timeout: seconds("Wall time of one attempt. Default 300.", "5m"),
+  cpu: seconds("CPU time of one attempt. Default: as `timeout`.", "60"),
+  memory: text(`Cap of the linear memory, MiB. Default ${MEMORY_MIB_DEFAULT}.`, "256"),
+  outputMax: text(
+    `Bytes of output that are kept of a run. Default ${OUTPUT_BYTES_DEFAULT}, at most ${OUTPUT_BYTES_MAX}.`,
+    "1048576",
+  ),
+  outputLimit: text("Past `outputMax`: `truncate` (default) or `fail`.", "truncate"),
+  retries: text("More attempts after one that failed by itself. Default 0.", "2"),
+  backoff: seconds("Before the first retry; doubles from one to the next. Default 1.", "5s"),
+  retryOn: texts("Outcomes that are tried again. Repeatable. Default: all that may be.", ["timed-out"]),
+  priority: text(`-${PRIORITY_MAX} to ${PRIORITY_MAX}, higher first. Default 0.`, "10"),
+  require: texts("`label=value` that a worker must have. Repeatable.", ["arch=x64"]),
+});
