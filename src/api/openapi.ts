@@ -50,7 +50,12 @@ const json = (schema: z.ZodType, example?: unknown): Content => ({
 const plain = (media: string, description: string): Content => ({
   [media]: { schema: z.string().meta({ description }) },
 });
-const limit = z.int().min(1).max(1000).optional().meta({ description: "How many at most.", example: 100 });
+const limit = z
+  .int()
+  .min(1)
+  .max(1000)
+  .optional()
+  .meta({ description: "How many at most.", examples: [100] });
 const cursor = z.string().optional().meta({ description: "From the `Link` of the page before." });
 
 const OPERATIONS: Readonly<Record<string, Operation>> = {
@@ -108,7 +113,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
       wait: z
         .string()
         .optional()
-        .meta({ description: "Answer once it has finished, or after this time.", example: "30s" }),
+        .meta({ description: "Answer once it has finished, or after this time.", examples: ["30s"] }),
     }),
     answer: { status: 200, description: "The task.", content: json(TASK) },
     refusals: ["no-such-task"],
@@ -164,7 +169,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
       run: z
         .string()
         .optional()
-        .meta({ description: "Its index, or `all`. Default: the run that started last.", example: "1" }),
+        .meta({ description: "Its index, or `all`. Default: the run that started last.", examples: ["1"] }),
       stream: z.enum(["stdout", "stderr"]).optional(),
       offset: z.int().min(0).optional().meta({ description: "The first byte, counted over both streams." }),
       follow: z.enum(["0", "1"]).optional(),
@@ -266,10 +271,13 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
 };
 
 const PARAMETERS: Readonly<Record<string, z.ZodType>> = {
-  id: z.string().meta({ description: "A task's, a worker's or a token's.", example: "nightly-report" }),
-  n: z.int().min(1).meta({ description: "A run's index.", example: 1 }),
+  id: z.string().meta({ description: "A task's, a worker's or a token's.", examples: ["nightly-report"] }),
+  n: z
+    .int()
+    .min(1)
+    .meta({ description: "A run's index.", examples: [1] }),
   sha256: z.string().meta({ description: "SHA-256 of the module, 64 hex digits." }),
-  path: z.string().meta({ description: "Of the file, as the guest wrote it.", example: "out/report.csv" }),
+  path: z.string().meta({ description: "Of the file, as the guest wrote it.", examples: ["out/report.csv"] }),
 };
 
 /** Addresses of the page's own files: no part of the API. */

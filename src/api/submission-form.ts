@@ -7,11 +7,17 @@ import { MEMORY_MIB_DEFAULT, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX, PRIORITY_MA
 import { TASK_ID_PATTERN } from "../base/ids.ts";
 
 function text(description: string, example: string): z.ZodOptional<z.ZodString> {
-  return z.string().meta({ description, example }).optional();
+  return z
+    .string()
+    .meta({ description, examples: [example] })
+    .optional();
 }
 
 function texts(description: string, example: string[]): z.ZodOptional<z.ZodArray<z.ZodString>> {
-  return z.array(z.string()).meta({ description, example }).optional();
+  return z
+    .array(z.string())
+    .meta({ description, examples: [example] })
+    .optional();
 }
 
 function file(description: string): z.ZodOptional<z.ZodString> {
@@ -28,7 +34,7 @@ export const submissionFormSchema = z.object({
   id: z
     .string()
     .regex(TASK_ID_PATTERN)
-    .meta({ description: "Of your own; left out, one is made.", example: "nightly-report" })
+    .meta({ description: "Of your own; left out, one is made.", examples: ["nightly-report"] })
     .optional(),
   description: text("Shown, never interpreted.", "the nightly report"),
   complete: text("Where the completion counter starts; each run that succeeds adds one. Default 0.", "0"),
