@@ -11,6 +11,7 @@ export const ROUTES = {
   workers: "/workers",
   worker: (id: string): string => `/workers/${encodeURIComponent(id)}`,
   admit: (id: string): string => `/workers/${encodeURIComponent(id)}/admit`,
+  drain: (id: string): string => `/workers/${encodeURIComponent(id)}/drain`,
   cluster: "/cluster",
   tokens: "/tokens",
   token: (id: string): string => `/tokens/${encodeURIComponent(id)}`,

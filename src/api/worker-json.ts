@@ -1,11 +1,11 @@
 /** Workers and members of the cluster as JSON. */
 import { z } from "zod";
-import type { Member, WorkerView } from "../model/worker.ts";
+import { type Member, WORKER_STATUSES, type WorkerView } from "../model/worker.ts";
 import { formatTime } from "./time.ts";
 
 export const workerSchema = z.object({
   id: z.string(),
-  status: z.enum(["pending", "ready", "draining", "away"]),
+  status: z.enum(WORKER_STATUSES),
   slots: z.number(),
   /** Slots in use: by attempts that this gateway knows to be on it. What the worker says lags behind. */
   busy: z.number(),
@@ -20,7 +20,7 @@ export const workerSchema = z.object({
   address: z.string(),
   connectedAt: z.string(),
   lastSeenAt: z.string(),
-  /** What an operator has to do. Null: nothing. */
+  /** Why it gets no runs, and what an operator can do. Null: nothing. */
   note: z.string().nullable(),
 });
 

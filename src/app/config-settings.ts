@@ -49,6 +49,7 @@ export const SETTINGS = {
   "tls-cert": { valueName: "file", help: "certificate chain (PEM) for HTTPS" },
   "tls-key": { valueName: "file", help: "private key (PEM) for HTTPS" },
   grace: { valueName: "s", help: "how long a drain may take" },
+  lease: { valueName: "s", help: "how long a worker may be silent before a gateway has its runs tried elsewhere" },
   log: { valueName: "level", help: "debug, info, warn, error or silent" },
   "log-format": {
     valueName: "format",

@@ -19,6 +19,9 @@ export interface ValuePlace {
 export type ValueParser<T> = (text: string, place: ValuePlace) => Parsed<T>;
 
 const GRACE_MS_MAX = 24 * 3_600_000;
+/** A worker renews three times in a lease; of a shorter one, a busy machine makes silence. */
+const LEASE_MS_MIN = 1_000;
+const LEASE_MS_MAX = 10 * 60_000;
 const WEIGHT_MAX = 1_000_000;
 
 const NAMESPACE = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
@@ -146,6 +149,12 @@ export function parseGraceMs(text: string): Parsed<number> {
   const graceMs = parseDuration(text);
   if (graceMs !== undefined && graceMs <= GRACE_MS_MAX) return { value: graceMs };
   return { expected: "a duration of at most a day: seconds, or 500ms, 30s, 5m" };
+}
+
+export function parseLeaseMs(text: string): Parsed<number> {
+  const leaseMs = parseDuration(text);
+  if (leaseMs !== undefined && leaseMs >= LEASE_MS_MIN && leaseMs <= LEASE_MS_MAX) return { value: leaseMs };
+  return { expected: `a duration from ${LEASE_MS_MIN / 1_000} s to ${LEASE_MS_MAX / 60_000} min: seconds, or 15s, 1m` };
 }
 
 export function parseLogLevel(text: string): Parsed<LogLevel> {

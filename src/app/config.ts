@@ -7,7 +7,7 @@
  */
 import { join } from "node:path";
 import { failed } from "../base/errors.ts";
-import { GRACE_MS_DEFAULT, LABELS_MAX } from "../base/limits.ts";
+import { GRACE_MS_DEFAULT, LABELS_MAX, LEASE_MS } from "../base/limits.ts";
 import { BUILT_IN_LABELS, type PickPolicy } from "../model/worker.ts";
 import { SettingsReader, type Origin } from "./config-reader.ts";
 import type { SettingKey } from "./config-settings.ts";
@@ -18,6 +18,7 @@ import {
   parseHostName,
   parseHostPort,
   parseLabel,
+  parseLeaseMs,
   parseListen,
   parseLogFormat,
   parseLogLevel,
@@ -63,6 +64,8 @@ export interface Config {
   /** Paths of PEM files, absolute. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly graceMs: number;
+  /** How long a gateway holds an attempt to be alive whose worker is silent. */
+  readonly leaseMs: number;
   readonly log: LogLevel;
   readonly logFormat: LogFormat;
   /** Output for programs: the ready line, and what commands print. */
@@ -114,6 +117,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     allowHosts: reader.list("allow-host", parseHostName) ?? [],
     tls: tlsCert !== undefined && tlsKey !== undefined ? { cert: tlsCert, key: tlsKey } : undefined,
     graceMs: reader.single("grace", parseGraceMs, GRACE_MS_DEFAULT),
+    leaseMs: reader.single("lease", parseLeaseMs, LEASE_MS),
     log: reader.single("log", parseLogLevel, "info"),
     logFormat: reader.single("log-format", parseLogFormat, "pretty"),
     json: reader.single("json", parseSwitch, false),

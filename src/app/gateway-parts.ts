@@ -66,6 +66,8 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
     verifier,
     isOpen: config.open,
     policy: config.pick,
+    leaseMs: config.leaseMs,
+    graceMs: config.graceMs,
     clock,
     random,
     log,

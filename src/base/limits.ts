@@ -63,6 +63,8 @@ export const LOGIN_TIMEOUT_MS = 10_000;
 export const STRANGERS_MAX = 256;
 /** Peers whose barring a gateway remembers without asking its store: what keeps out logins that were being decided. */
 export const BARRED_REMEMBERED_MAX = 4_096;
+/** Peers of which a gateway remembers that it has logged their refusal. */
+export const REFUSALS_REMEMBERED_MAX = 4_096;
 /** Connections of peers to one gateway, logged in or not. */
 export const CONNECTIONS_MAX = 4_096;
 /** Connections to the plain RPC endpoint, logged in or not. */
@@ -261,6 +263,36 @@ export const WORKER_REST_MAX_MS = 10_000;
 export const WORKER_RESTS_MAX = 4_096;
 /** Blobs that are deleted at once. */
 export const RETIREMENTS_AT_ONCE_MAX = 16;
+/** Faults of a worker, within a window of time, that put it into quarantine, and the share of its attempts they have to be. */
+export const QUARANTINE_FAULTS_MIN = 3;
+export const QUARANTINE_SHARE_MIN = 0.25;
+export const QUARANTINE_WINDOW_MS = 10 * 60_000;
+/** How long a worker in quarantine gets no run, doubling with each probe that is lost, and the longest. */
+export const QUARANTINE_FIRST_MS = 30_000;
+export const QUARANTINE_MAX_MS = 30 * 60_000;
+/** A worker that was trusted for this long begins with the shortest quarantine again. */
+export const QUARANTINE_FORGET_MS = 60 * 60_000;
+/** Faults remembered of one worker. */
+export const FAULTS_PER_WORKER_MAX = 64;
+/** Workers whose record is kept. */
+export const WORKER_RECORDS_MAX = 4_096;
+/** Runs, and modules, that went wrong somewhere and may go right elsewhere; and workers remembered of one. */
+export const SUSPICIONS_MAX = 4_096;
+export const SUSPICIONS_PER_RUN_MAX = 16;
+/**
+ * How long a run that was lost waits for a worker that it has not been tried on, before it goes to one again that has lost
+ * it: doubling with each attempt, and the longest.
+ */
+export const UNTRIED_WAIT_FIRST_MS = 10_000;
+export const UNTRIED_WAIT_MAX_MS = 5 * 60_000;
+/** Runs that wait so. */
+export const UNTRIED_WAITS_MAX = 4_096;
+/**
+ * A gateway gives up an attempt whose outcome does not come: this long after the guest's own time is over, for fetching and
+ * preparing the module and sending the rest of the output, and longer by what the bytes take at this pace.
+ */
+export const ANSWER_ALLOWANCE_MS = 120_000;
+export const TRANSFER_BYTES_PER_SECOND_MIN = 128 * KIB;
 /** Modules whose size the dispatcher remembers. */
 export const MODULE_SIZES_MAX = 4_096;
 /** An outcome that the store does not take is offered again: the first wait, and the longest. */

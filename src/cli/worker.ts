@@ -1,12 +1,13 @@
-/** `capmesh worker ls | get | admit | forget`. */
+/** `capmesh worker ls | get | drain | admit | forget`. */
 import type { Command } from "commander";
 import { CLIENT_SETTINGS, contextOf, defineSettings } from "./command-context.ts";
 import { ageText, labelText } from "./words.ts";
 
 export function defineWorker(program: Command): void {
-  const worker = program.command("worker").description("look at workers, admit them, bar them");
+  const worker = program.command("worker").description("look at workers, drain, admit and bar them");
   defineList(worker);
   defineGet(worker);
+  defineDrain(worker);
   defineAdmit(worker);
   defineForget(worker);
 }
@@ -53,8 +54,25 @@ function defineGet(worker: Command): void {
   });
 }
 
+function defineDrain(worker: Command): void {
+  const command = worker
+    .command("drain")
+    .description("give a worker no more runs, until it is admitted again")
+    .argument("<id>")
+    .option("--within <duration>", "then what it has not finished is tried elsewhere (default: the gateway's --grace)");
+  defineSettings(command, CLIENT_SETTINGS).action(async (id: string, options: { readonly within?: string }) => {
+    const { client, output } = contextOf(command);
+    await client.drain(id, { grace: options.within });
+    if (output.isJson) output.json({ id, draining: true });
+    else output.say(`worker ${id} gets no more runs; \`capmesh worker admit ${id}\` takes that back`);
+  });
+}
+
 function defineAdmit(worker: Command): void {
-  const command = worker.command("admit").description("let a worker join without the secret").argument("<id>");
+  const command = worker
+    .command("admit")
+    .description("let a worker join without the secret, or give it runs again")
+    .argument("<id>");
   defineSettings(command, CLIENT_SETTINGS).action(async (id: string) => {
     const { client, output } = contextOf(command);
     await client.admit(id);

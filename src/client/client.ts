@@ -135,9 +135,18 @@ export class CapmeshClient {
     return this.#exchange.json(ROUTES.worker(id), workerSchema, { signal });
   }
 
-  /** Lets a pending or future worker join without the secret. */
+  /** Lets a pending or future worker join without the secret; gives a drained or quarantined one runs again. */
   admit(id: string, { signal }: CallOptions = {}): Promise<void> {
     return this.#command(ROUTES.admit(id), "POST", signal);
+  }
+
+  /** Gives the worker no more runs; what it has not finished when the grace is over is tried elsewhere. */
+  async drain(
+    id: string,
+    { grace, signal }: CallOptions & { readonly grace?: string | undefined } = {},
+  ): Promise<void> {
+    const response = await this.#exchange.open(ROUTES.drain(id), { method: "POST", query: { grace }, signal });
+    await response.body?.cancel();
   }
 
   /** Ends the worker's session and bars it. */

@@ -13,6 +13,7 @@ import { type BootstrapTarget, type Credential, type Verdict, serveBootstrap } f
 import type { WorkerState } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { Store } from "../store/store.ts";
+import { RefusalLog } from "./refusal-log.ts";
 import { storeTrouble } from "./store-trouble.ts";
 import { type Newcomer, Strangers, type Visit } from "./strangers.ts";
 import type { PeerAddress, WorkerSessions } from "./worker-sessions.ts";
@@ -56,9 +57,11 @@ const NO_PROOF = new Uint8Array(0);
 export class Admission {
   readonly #init: AdmissionInit;
   readonly #strangers: Strangers;
+  readonly #refusals: RefusalLog;
 
   constructor(init: AdmissionInit) {
     this.#init = init;
+    this.#refusals = new RefusalLog(init.log);
     this.#strangers = new Strangers(init);
   }
 
@@ -94,10 +97,10 @@ export class Admission {
     state: WorkerState,
     { challenge, visit }: { readonly challenge: Uint8Array | undefined; readonly visit: Visit },
   ): Promise<Verdict<Capability>> {
-    const { sessions, store, isOpen, log } = this.#init;
+    const { sessions, store, isOpen } = this.#init;
     const { peer } = stranger;
     const refuse = (reason: string): Verdict<Capability> => {
-      log.warn("a worker was refused", { worker: peer.id, address: peer.address, reason });
+      this.#refusals.refused(peer.id, "a worker was refused", { worker: peer.id, address: peer.address, reason });
       return { kind: "refused", reason };
     };
     const admission = await store.getAdmission(peer.id).catch((error: unknown) => {
@@ -118,6 +121,7 @@ export class Admission {
       sessions.showPending(peer, state, note, stranger.ended);
       return { kind: "pending", reason: note };
     }
+    this.#refusals.admitted(peer.id);
     return { kind: "admitted", session: openSession(sessions, { peer, state, ended: stranger.ended, visit }), proof };
   }
 

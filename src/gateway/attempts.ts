@@ -8,17 +8,23 @@
  *                               given up as lost (`giveUp`)
  *
  * The store decides: whatever arrives here late is refused there. Commit, then tell. Nothing here waits for a worker
- * that does not answer: an attempt is in sight for as long as the store may take its outcome, and no longer.
+ * that does not answer: an attempt is in sight for as long as the store may take its outcome, and no longer. One whose
+ * outcome does not come in time is given up, however often its worker renews it, in sight or not.
  */
 import { Backoff } from "../base/backoff.ts";
-import { type Clock, sleep } from "../base/clock.ts";
+import { type Clock, type Timer, sleep } from "../base/clock.ts";
 import { type ClusterError, disconnected, failed, toClusterError } from "../base/errors.ts";
-import type { PeerId } from "../base/ids.ts";
-import { SETTLE_RETRY_FIRST_MS, SETTLE_RETRY_MAX_MS } from "../base/limits.ts";
+import type { Digest, PeerId } from "../base/ids.ts";
+import {
+  ANSWER_ALLOWANCE_MS,
+  SETTLE_RETRY_FIRST_MS,
+  SETTLE_RETRY_MAX_MS,
+  TRANSFER_BYTES_PER_SECOND_MIN,
+} from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { RunClient } from "../caps/run.ts";
-import { type AttemptEnd, NO_USAGE, type Outcome } from "../model/outcome.ts";
+import { type AttemptEnd, NO_USAGE, type Outcome, hasSucceeded } from "../model/outcome.ts";
 import { type AttemptId, attemptKey } from "../model/run.ts";
 import type { Capability } from "../rpc/capability.ts";
 import { revocable } from "../rpc/revoke.ts";
@@ -26,13 +32,14 @@ import type { Store } from "../store/store.ts";
 import { outputOf } from "./attempt-output.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { type EventHub, publishReady } from "./events.ts";
-import type { WorkerRests } from "./worker-rests.ts";
+import type { EndedAttempt, WorkerSign } from "./quarantine.ts";
+import type { WorkerHealth } from "./worker-health.ts";
 
 export interface AttemptsInit {
   readonly store: Store;
   readonly pins: Pick<BlobPins, "retireFreed">;
   readonly events: EventHub;
-  readonly rests: WorkerRests;
+  readonly health: WorkerHealth;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -54,6 +61,25 @@ export interface WatchedAttempt {
   readonly session: AttemptSession;
   /** Bytes of log that this attempt may write. */
   readonly outputBytesMax: number;
+  /** Not known of one that an earlier gateway began. */
+  readonly module?: Digest | undefined;
+  /** How long its outcome may take to come, from when it is first seen. */
+  readonly answerMsMax: number;
+  /** Its worker has lost this run before, and others have not been tried: if it does so again, that says little of the run. */
+  readonly isSecondChoice?: boolean | undefined;
+}
+
+/**
+ * Why an attempt is given up.
+ * - `silence`: its worker is out of reach, or came back without it.
+ * - `no-answer`: its worker is there, and has not told how it ended.
+ * - `gateway`: nobody but this gateway, or its operator, wants it.
+ */
+export type LossCause = "silence" | "no-answer" | "gateway";
+
+/** How long the outcome of a guest may take that may run for `timeoutMs`, and for which so many bytes may have to move. */
+export function answerMsMax(timeoutMs: number, bytes: number): number {
+  return timeoutMs + ANSWER_ALLOWANCE_MS + (bytes / TRANSFER_BYTES_PER_SECOND_MIN) * 1_000;
 }
 
 /** An attempt that is being leased: the store may cancel it before anybody watches it. */
@@ -69,9 +95,25 @@ interface Sighted {
   readonly revokeOutput: (reason: ClusterError) => void;
 }
 
+interface Settlement {
+  readonly id: AttemptId;
+  readonly worker: PeerId;
+  readonly end: AttemptEnd;
+  readonly isBlameless: boolean;
+}
+
+/** An attempt that was watched and is not over, in sight or not. */
+interface Begun {
+  readonly worker: PeerId;
+  readonly module: Digest | undefined;
+  readonly isSecondChoice: boolean;
+  readonly deadline: Timer;
+}
+
 export class Attempts {
   readonly #init: AttemptsInit;
   readonly #sighted = new Map<string, Sighted>();
+  readonly #begun = new Map<string, Begun>();
   readonly #perWorker = new Map<PeerId, number>();
   readonly #expected = new Map<string, { isCancelled: boolean }>();
   readonly #closed = new AbortController();
@@ -119,8 +161,10 @@ export class Attempts {
    * Watches an attempt to its end. `begin` borrows where its output goes, and gives the run, which is taken over. An
    * earlier sighting of the same attempt is replaced, and its output capability fails from then on.
    */
-  watch({ id, session, outputBytesMax }: WatchedAttempt, begin: (output: Capability) => RunClient): void {
+  watch(attempt: WatchedAttempt, begin: (output: Capability) => RunClient): void {
+    const { id, session, outputBytesMax } = attempt;
     const key = attemptKey(id);
+    if (!this.#begun.has(key)) this.#begun.set(key, this.#begunOf(attempt));
     const earlier = this.#sighted.get(key);
     if (earlier !== undefined) this.#loseSight(key, earlier, disconnected("a newer session has this attempt"));
     const { store, events } = this.#init;
@@ -145,6 +189,8 @@ export class Attempts {
       const key = attemptKey(id);
       const expected = this.#expected.get(key);
       if (expected !== undefined) expected.isCancelled = true;
+      const begun = this.#begun.get(key);
+      if (begun !== undefined) this.#over({ id, worker: begun.worker, sign: "nothing", what: "cancelled" });
       const sighted = this.#sighted.get(key);
       if (sighted !== undefined) this.#dismiss(key, sighted);
     }
@@ -157,14 +203,29 @@ export class Attempts {
   async giveUp(
     { id, worker }: { readonly id: AttemptId; readonly worker: PeerId },
     reason: string,
-    { isBlameless }: { readonly isBlameless: boolean },
+    cause: LossCause,
   ): Promise<void> {
     const key = attemptKey(id);
     const before = this.#sighted.get(key);
     const isMeant = () => this.#sighted.get(key) === before;
-    if (!isBlameless) this.#init.rests.failed(worker);
-    await this.#settle(id, lostEnd(reason), isBlameless, isMeant);
+    const sign = cause === "gateway" ? "nothing" : "lost";
+    const begun = this.#over({ id, worker, sign, what: reason, isSilence: cause === "silence" });
+    const isBlameless = cause === "gateway" || begun?.isSecondChoice === true;
+    await this.#settle({ id, worker, end: lostEnd(reason), isBlameless }, isMeant);
     if (before !== undefined && isMeant()) this.#dismiss(key, before);
+  }
+
+  /** A worker has come back with an attempt that is not its own any more: says why, if that is known. Never rejects. */
+  async tellRefused({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }): Promise<void> {
+    const { store, log } = this.#init;
+    try {
+      const run = await store.getRun(id.task, id.run);
+      const attempt = run?.serial === id.serial ? run.attempts.find(({ number }) => number === id.attempt) : undefined;
+      if (attempt?.state !== "lost" || attempt.worker !== worker || attempt.outcome?.kind !== "lost") return;
+      this.#tellRefused({ id, worker }, attempt.outcome.reason);
+    } catch (error) {
+      log.debug("what became of a late attempt could not be read", { ...id, error });
+    }
   }
 
   /** Watches no more. What is under way stays so in the store. */
@@ -172,10 +233,30 @@ export class Attempts {
     const reason = disconnected("the gateway is closing");
     this.#closed.abort(reason);
     for (const [key, sighted] of this.#sighted) this.#loseSight(key, sighted, reason);
+    for (const { deadline } of this.#begun.values()) deadline[Symbol.dispose]();
+    this.#begun.clear();
+  }
+
+  #begunOf({ id, session, module, answerMsMax: ms, isSecondChoice = false }: WatchedAttempt): Begun {
+    const { worker } = session;
+    const reason = `its worker has not told how it ended, ${Math.round(ms / 1_000)} s after it got it`;
+    const onLate = () => void this.giveUp({ id, worker }, reason, "no-answer");
+    return { worker, module, isSecondChoice, deadline: this.#init.clock.setTimer(ms, onLate) };
+  }
+
+  /** The attempt has ended, as far as its worker is concerned. */
+  #over(end: Omit<EndedAttempt, "module">): Begun | undefined {
+    const key = attemptKey(end.id);
+    const begun = this.#begun.get(key);
+    begun?.deadline[Symbol.dispose]();
+    this.#begun.delete(key);
+    this.#init.health.ended({ ...end, module: begun?.module });
+    return begun;
   }
 
   async #follow(key: string, sighted: Sighted): Promise<void> {
     const { id, session, run } = sighted;
+    const { worker } = session;
     const { signal } = sighted.unwatch;
     let end: AttemptEnd;
     let isBlameless: boolean;
@@ -198,9 +279,9 @@ export class Attempts {
       end = lostEnd(`the worker did not carry it out: ${error.message}`);
       isBlameless = error.type === "overloaded" || error.type === "disconnected" || session.isDraining();
     }
-    if (end.outcome.kind === "lost") this.#init.rests.failed(session.worker);
-    else this.#init.rests.worked(session.worker);
-    await this.#settle(id, end, isBlameless, () => !signal.aborted);
+    const begun = this.#over({ id, worker, ...signOf(end.outcome, session) });
+    isBlameless ||= begun?.isSecondChoice === true;
+    await this.#settle({ id, worker, end, isBlameless }, () => !signal.aborted);
     if (signal.aborted) return;
     // A worker that misses this asks again when it resumes or renews, and is told to stop.
     run.acknowledge().catch(() => {});
@@ -208,18 +289,18 @@ export class Attempts {
   }
 
   /** Commits an end and tells of it. Keeps trying while the store is out of order and the end is still `meant`. */
-  async #settle(id: AttemptId, end: AttemptEnd, isBlameless: boolean, isMeant: () => boolean): Promise<void> {
+  async #settle({ id, worker, end, isBlameless }: Settlement, isMeant: () => boolean): Promise<void> {
     const { store, pins, clock, random, log, events, onReady } = this.#init;
     const backoff = new Backoff({ firstMs: SETTLE_RETRY_FIRST_MS, maxMs: SETTLE_RETRY_MAX_MS, random });
     while (!this.#closed.signal.aborted && isMeant()) {
       try {
         const result = await store.settle(id, end, { now: clock.now(), backoffJitter: random.next(), isBlameless });
         if (result.kind === "stale") {
-          log.debug("a late result was refused", { ...id, outcome: end.outcome.kind });
+          if (end.outcome.kind !== "lost") this.#tellRefused({ id, worker }, "the attempt was over before");
           return;
         }
         const { run, task, ready, hasDependents, freed } = result;
-        if (end.outcome.kind === "lost") log.warn("an attempt was lost", { ...id, reason: end.outcome.reason });
+        if (end.outcome.kind === "lost") this.#tellLost({ id, worker }, end.outcome.reason);
         events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: run.state });
         publishReady(events, id.task, ready);
         events.publish({ type: "task", task: id.task, state: task.state });
@@ -233,6 +314,19 @@ export class Attempts {
         await sleep(clock, backoff.nextMs(), { signal: this.#closed.signal }).catch(() => {});
       }
     }
+  }
+
+  #tellLost({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }, reason: string): void {
+    const { log, events } = this.#init;
+    log.warn("an attempt was lost", { ...id, worker, reason });
+    events.publish({ type: "attempt", task: id.task, run: id.run, attempt: id.attempt, worker, state: "lost", reason });
+  }
+
+  #tellRefused({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }, reason: string): void {
+    const { log, events } = this.#init;
+    const { task, run, attempt } = id;
+    log.info("a worker came back too late with an attempt, which is refused", { ...id, worker, reason });
+    events.publish({ type: "attempt", task, run, attempt, worker, state: "refused", reason });
   }
 
   /** The attempt is over in the store: its worker ends the guest and forgets it. */
@@ -267,4 +361,23 @@ function attemptIsOver(): ClusterError {
 function lostEnd(reason: string): AttemptEnd {
   const outcome: Outcome = { kind: "lost", reason };
   return { outcome, usage: NO_USAGE, outputBytes: 0, outputTruncated: false };
+}
+
+function signOf(outcome: Outcome, session: AttemptSession): { readonly sign: WorkerSign; readonly what: string } {
+  if (hasSucceeded(outcome)) return { sign: "succeeded", what: "succeeded" };
+  switch (outcome.kind) {
+    case "lost":
+      return { sign: session.isDraining() ? "nothing" : "lost", what: outcome.reason };
+    case "rejected":
+      return { sign: "rejected", what: `rejected: ${outcome.reason}` };
+    case "exited":
+      return { sign: "failed", what: `exited with ${outcome.code}` };
+    case "trapped":
+    case "timed-out":
+    case "memory-exceeded":
+    case "cancelled":
+      return { sign: "failed", what: `${outcome.kind}: ${outcome.reason}` };
+    case "output-exceeded":
+      return { sign: "failed", what: outcome.kind };
+  }
 }

@@ -14,8 +14,9 @@
  * A round looks behind runs that want other workers, as far as there are runs, in pages; what is known to want other
  * workers is not read at all (unmet-requirements.ts).
  *
- * Two things make it wait although runs and offers are there: the store has failed (then for all, growing), or a worker
- * loses what it is given (then for that worker: worker-rests.ts).
+ * Three things make it wait although runs and offers are there: the store has failed (then for all, growing); a worker
+ * does not do well, or is drained (then for that worker: worker-health.ts); a run was lost, and a worker that has not lost
+ * it is busy (then for that run: untried-waits.ts).
  */
 import type { OfferChooser, WorkerOffer } from "../channel/offer-channel.ts";
 import type { Offer } from "../channel/rendezvous.ts";
@@ -25,11 +26,11 @@ import {
   CLOCK_CHECK_EVERY_MS,
   DISPATCH_RETRY_FIRST_MS,
   DISPATCH_RETRY_MAX_MS,
-  LEASE_MS,
   MATCH_WINDOW_FIRST,
   MATCH_WINDOW_MAX,
 } from "../base/limits.ts";
 import type { Log, LogFields } from "../base/log.ts";
+import type { PeerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { serveModule } from "../caps/module.ts";
 import { WorkerClient } from "../caps/worker.ts";
@@ -39,14 +40,15 @@ import type { TaskSpec } from "../model/task.ts";
 import type { PickPolicy } from "../model/worker.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { ReadyRun, Store } from "../store/store.ts";
-import type { Attempts } from "./attempts.ts";
+import { type Attempts, answerMsMax } from "./attempts.ts";
 import { BlobModule } from "./blob-module.ts";
 import type { EventHub } from "./events.ts";
 import { type OfferView, match } from "./matching.ts";
 import { ModuleSizes } from "./module-sizes.ts";
 import { Turns } from "./turns.ts";
 import { UnmetRequirements } from "./unmet-requirements.ts";
-import type { WorkerRests } from "./worker-rests.ts";
+import { type UntriedRound, UntriedWaits } from "./untried-waits.ts";
+import type { WorkerHealth } from "./worker-health.ts";
 import type { WorkerSessions } from "./worker-sessions.ts";
 
 export interface DispatcherInit {
@@ -56,7 +58,8 @@ export interface DispatcherInit {
   readonly channel: OfferChooser;
   readonly attempts: Attempts;
   readonly sessions: WorkerSessions;
-  readonly rests: WorkerRests;
+  readonly health: WorkerHealth;
+  readonly leaseMs: number;
   readonly events: EventHub;
   readonly policy: PickPolicy;
   readonly clock: Clock;
@@ -73,6 +76,7 @@ export class Dispatcher {
   readonly #turns = new Turns();
   readonly #unmet = new UnmetRequirements();
   readonly #moduleSizes: ModuleSizes;
+  readonly #untried: UntriedWaits;
   readonly #backoff: Backoff;
   readonly #onOffer: Disposable;
   #state: "idle" | "working" | "working, woken" | "closed" = "idle";
@@ -89,6 +93,7 @@ export class Dispatcher {
   constructor(init: DispatcherInit) {
     this.#init = init;
     this.#moduleSizes = new ModuleSizes(init.store);
+    this.#untried = new UntriedWaits({ clock: init.clock, usable: () => init.sessions.usable() });
     this.#backoff = new Backoff({
       firstMs: DISPATCH_RETRY_FIRST_MS,
       maxMs: DISPATCH_RETRY_MAX_MS,
@@ -144,7 +149,7 @@ export class Dispatcher {
   }
 
   async #setTimer(): Promise<void> {
-    const { store, clock, rests } = this.#init;
+    const { store, clock, health } = this.#init;
     let backoffEnd: number | undefined;
     try {
       if (!this.#isPaused()) backoffEnd = await store.nextBackoffEnd(clock.now());
@@ -159,20 +164,24 @@ export class Dispatcher {
       ...(backoffEnd === undefined ? [] : [Math.min(CLOCK_CHECK_EVERY_MS, backoffEnd - clock.now())]),
     ];
     if (this.#hasMore) waitsMs.push(this.#deepMatchAtMs - clock.monotonicMs());
-    const restEndsInMs = rests.nextEndInMs();
-    if (restEndsInMs !== undefined) waitsMs.push(restEndsInMs);
+    for (const waitMs of [health.nextChangeInMs(), this.#untried.nextEndInMs()]) {
+      if (waitMs !== undefined) waitsMs.push(waitMs);
+    }
     if (waitsMs.length === 0) return;
     // A timer of the system may be early by a part of a millisecond.
     this.#timer = clock.setTimer(Math.max(1, Math.ceil(Math.min(...waitsMs))), () => this.wake());
   }
 
-  /** Offers that wait, but for those of workers that rest. */
+  /** Offers that wait and may be used. */
   #offers(): WaitingOffer[] {
-    const { channel, rests } = this.#init;
+    const { channel, health, sessions } = this.#init;
     const offers: WaitingOffer[] = [];
+    const left = new Map<PeerId, number>();
     for (const offer of channel.waiting()) {
       const { peer, state } = offer.value;
-      if (!rests.isResting(peer)) offers.push({ offer, peer, state });
+      const usable = left.get(peer) ?? (sessions.mayTake(peer) ? health.usableOffers(peer) : 0);
+      if (usable > 0) offers.push({ offer, peer, state });
+      left.set(peer, usable - 1);
     }
     return offers;
   }
@@ -187,6 +196,8 @@ export class Dispatcher {
     const startedMs = clock.monotonicMs();
     this.#hasMore = false;
     let offers = this.#offers();
+    const untried = this.#untried.round();
+    const mayRepeat = (run: ReadyRun) => untried.mayRepeat(run);
     let after: ReadyRun | undefined;
     let looked = 0;
     let except = this.#unmet.unmetBy(offers);
@@ -195,10 +206,10 @@ export class Dispatcher {
       after = runs.at(-1);
       if (this.#state === "closed" || this.#isPaused() || after === undefined) break;
       const used = new Set<WaitingOffer>();
-      for (const { offer, run } of match({ offers, runs, policy, random, turns: this.#turns })) {
+      for (const { offer, run } of match({ offers, runs, policy, random, turns: this.#turns, mayRepeat })) {
         used.add(offer);
         this.#turns.record(offer.peer);
-        this.#start(run, offer);
+        this.#start(run, offer, untried);
       }
       offers = offers.filter((offer) => !used.has(offer));
       if (offers.length > 0) {
@@ -216,45 +227,51 @@ export class Dispatcher {
     if (looked >= MATCH_WINDOW_MAX) this.#deepMatchAtMs = endedMs + (endedMs - startedMs);
   }
 
-  #start(ready: ReadyRun, { offer }: WaitingOffer): void {
-    const offered = this.#init.channel.take(offer);
+  #start(ready: ReadyRun, { offer, peer }: WaitingOffer, untried: UntriedRound): void {
+    const { channel, health } = this.#init;
+    const offered = channel.take(offer);
     if (offered === undefined) {
       this.wake();
       return;
     }
-    const started = this.#lease(ready, offered).catch((error: unknown) => {
+    const id: AttemptId = { task: ready.spec.id, serial: ready.serial, run: ready.index, attempt: ready.nextAttempt };
+    const isSecondChoice = ready.lostOn.includes(peer) && untried.hasUntried(ready);
+    this.#untried.began(ready);
+    health.began(id, peer);
+    const started = this.#lease({ id, ready, isSecondChoice }, offered).catch((error: unknown) => {
+      health.ended({ id, worker: peer, sign: "nothing", what: "not leased" });
       this.#pause("a run could not be leased; trying again", { task: ready.spec.id, run: ready.index, error });
     });
     this.#starting.add(started);
     void started.finally(() => this.#starting.delete(started));
   }
 
-  async #lease(ready: ReadyRun, offered: WorkerOffer): Promise<void> {
-    const { store, attempts, sessions, events, clock } = this.#init;
+  async #lease({ id, ready, isSecondChoice }: Start, offered: WorkerOffer): Promise<void> {
+    const { store, attempts, sessions, health, events, clock, leaseMs } = this.#init;
     using worker = new WorkerClient(offered.worker);
     const session = sessions.current(offered.peer);
     if (session === undefined) {
+      health.ended({ id, worker: offered.peer, sign: "nothing", what: "its session has ended" });
       this.wake();
       return;
     }
-    const id: AttemptId = { task: ready.spec.id, serial: ready.serial, run: ready.index, attempt: ready.nextAttempt };
     using expected = attempts.expect(id);
     const now = clock.now();
     // Both are asked at once: the next reading of ready runs must not have this one any more.
     const [isLeased, moduleBytes] = await Promise.all([
-      store.lease(id, offered.peer, now, now + LEASE_MS),
+      store.lease(id, offered.peer, now, now + leaseMs),
       this.#moduleSizes.of(ready.spec.module).catch((error: unknown) => {
         this.#pause("what is known of a module could not be read; trying again", { error });
         return undefined;
       }),
     ]);
-    if (!isLeased) {
-      this.wake();
+    if (!isLeased || expected.isCancelled) {
+      health.ended({ id, worker: offered.peer, sign: "nothing", what: "not wanted any more" });
+      // Whoever has cancelled it has told so.
+      if (!isLeased) this.wake();
       return;
     }
     if (moduleBytes !== undefined) this.#backoff.reset();
-    // Whoever has cancelled it has told so.
-    if (expected.isCancelled) return;
     events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: "running" });
     events.publish({ type: "task", task: id.task, state: "running" });
     if (!session.isCurrent() || moduleBytes === undefined) {
@@ -262,23 +279,36 @@ export class Dispatcher {
       const reason = session.isCurrent()
         ? "what the store knows of its module could not be read"
         : "the session of its worker ended before the worker was told";
-      void attempts.giveUp({ id, worker: offered.peer }, reason, { isBlameless: true });
+      void attempts.giveUp({ id, worker: offered.peer }, reason, "gateway");
       return;
     }
-    const spec = runSpec(id, ready, moduleBytes);
-    attempts.watch({ id, session, outputBytesMax: spec.outputBytesMax }, (output) => {
-      using module = serveModule(new BlobModule(this.#init.blobs, ready.spec.module));
-      return worker.run(spec, module, output);
+    const spec = runSpec(id, ready, { moduleBytes, leaseMs });
+    const { module, timeoutMs, outputBytesMax } = spec;
+    const answerMs = answerMsMax(timeoutMs, moduleBytes + outputBytesMax);
+    const watched = { id, session, module, outputBytesMax, answerMsMax: answerMs, isSecondChoice };
+    attempts.watch(watched, (output) => {
+      using served = serveModule(new BlobModule(this.#init.blobs, module));
+      return worker.run(spec, served, output);
     });
   }
+}
+
+interface Start {
+  readonly id: AttemptId;
+  readonly ready: ReadyRun;
+  /** Its worker has lost this run before, and others have not. */
+  readonly isSecondChoice: boolean;
 }
 
 /**
  * An attempt may write as much as its run may keep, whatever the attempts before it have written: a run never fails
  * because of the output of an attempt that was lost. The store keeps the head of all of it, within the cap.
  */
-function runSpec(id: AttemptId, ready: ReadyRun, moduleBytes: number): RunSpec {
-  const { spec } = ready;
+function runSpec(
+  id: AttemptId,
+  { spec }: ReadyRun,
+  { moduleBytes, leaseMs }: { readonly moduleBytes: number; readonly leaseMs: number },
+): RunSpec {
   return {
     id,
     module: spec.module,
@@ -292,7 +322,7 @@ function runSpec(id: AttemptId, ready: ReadyRun, moduleBytes: number): RunSpec {
     memoryBytes: spec.memoryBytes,
     outputBytesMax: spec.outputBytesMax,
     outputLimit: spec.outputLimit,
-    leaseMs: LEASE_MS,
+    leaseMs,
     submitter: spec.submitter,
   };
 }

@@ -18,6 +18,19 @@ export type ClusterEvent =
       readonly attempt: number;
       readonly state: RunState;
     }
+  /**
+   * What happens to an attempt besides its run's changes: it is `lost`, and its run ready again or failed; a session that
+   * is new has `adopted` it; or its worker came back with it too late, and is `refused`.
+   */
+  | {
+      readonly type: "attempt";
+      readonly task: TaskId;
+      readonly run: number;
+      readonly attempt: number;
+      readonly worker: PeerId;
+      readonly state: "lost" | "adopted" | "refused";
+      readonly reason: string;
+    }
   /** The run's log has grown to `outputBytes`. */
   | { readonly type: "output"; readonly task: TaskId; readonly run: number; readonly outputBytes: number }
   | { readonly type: "worker"; readonly worker: PeerId; readonly status: WorkerStatus | "gone" };

@@ -7,6 +7,7 @@
  */
 import { OfferChannel } from "../channel/offer-channel.ts";
 import type { Clock } from "../base/clock.ts";
+import { GRACE_MS_DEFAULT } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { PickPolicy } from "../model/worker.ts";
@@ -16,12 +17,13 @@ import { Admission, type JoinVerifier } from "./admission.ts";
 import { Attempts } from "./attempts.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventHub } from "./events.ts";
+import { leaseTerms } from "./lease-terms.ts";
 import { Leases } from "./leases.ts";
 import { BlobPins } from "./blob-pins.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { StoreTaskService } from "./task-service.ts";
-import { WorkerRests } from "./worker-rests.ts";
+import { WorkerHealth } from "./worker-health.ts";
 import { WorkerSessions } from "./worker-sessions.ts";
 
 export interface GatewayInit {
@@ -31,6 +33,10 @@ export interface GatewayInit {
   readonly verifier: JoinVerifier;
   readonly isOpen: boolean;
   readonly policy: PickPolicy;
+  /** How long an attempt is held to be alive after its worker was heard of. Default: LEASE_MS. */
+  readonly leaseMs?: number | undefined;
+  /** How long a worker that an operator drains may finish what it has. Default: GRACE_MS_DEFAULT. */
+  readonly graceMs?: number | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -55,12 +61,13 @@ export class Gateway implements Readiness {
     const wake = () => this.#dispatcher.wake();
     this.pins = new BlobPins({ store, blobs, log });
     this.#channel = new OfferChannel();
-    const rests = new WorkerRests({ clock, random });
+    const terms = leaseTerms(init.leaseMs);
+    const health = new WorkerHealth({ clock, random, onChange: (worker) => this.sessions.onHealthChanged(worker) });
     this.#attempts = new Attempts({
       store,
       pins: this.pins,
       events,
-      rests,
+      health,
       clock,
       random,
       log,
@@ -72,6 +79,10 @@ export class Gateway implements Readiness {
       events,
       offersFor: (peer, signal) => this.#channel.senderFor({ peer, signal }),
       offerCount: (peer) => this.#channel.waitingOf(peer),
+      health,
+      terms,
+      graceMs: init.graceMs ?? GRACE_MS_DEFAULT,
+      onUsable: wake,
       clock,
       log,
     });
@@ -81,11 +92,12 @@ export class Gateway implements Readiness {
       channel: this.#channel.offers,
       attempts: this.#attempts,
       sessions: this.sessions,
-      rests,
+      health,
+      leaseMs: terms.leaseMs,
       events,
     });
     this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
-    this.#leases = new Leases({ store, attempts: this.#attempts, clock, log });
+    this.#leases = new Leases({ store, attempts: this.#attempts, terms, clock, log });
     this.tasks = new StoreTaskService({
       store,
       pins: this.pins,
@@ -103,6 +115,7 @@ export class Gateway implements Readiness {
   static async start(init: GatewayInit): Promise<Gateway> {
     const gateway = new Gateway(init);
     await gateway.#leases.start();
+    await gateway.sessions.start();
     gateway.#scheduler.wake(init.clock.now());
     gateway.#dispatcher.wake();
     void gateway.pins.sweep();

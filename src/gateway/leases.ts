@@ -7,15 +7,17 @@
  * after a restart, and what they lose meanwhile counts against nobody.
  */
 import type { Clock, Timer } from "../base/clock.ts";
-import { EXPIRE_BATCH, LEASE_CHECK_EVERY_MS, LEASE_CHECK_OFF_MS_MAX, LEASE_MS } from "../base/limits.ts";
+import { EXPIRE_BATCH, LEASE_CHECK_EVERY_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { attemptKey } from "../model/run.ts";
 import type { RunningAttempt, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
+import type { LeaseTerms } from "./lease-terms.ts";
 
 export interface LeasesInit {
   readonly store: Store;
   readonly attempts: Attempts;
+  readonly terms: LeaseTerms;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -38,7 +40,7 @@ export class Leases {
 
   /** Gives what an earlier gateway left under way one lease to be resumed in, then watches. */
   async start(): Promise<void> {
-    await this.#init.store.extendAllLeases(this.#heldSince + LEASE_MS);
+    await this.#init.store.extendAllLeases(this.#heldSince + this.#init.terms.leaseMs);
     this.#checkedAt = this.#init.clock.now();
     this.#arm();
   }
@@ -56,10 +58,10 @@ export class Leases {
   }
 
   async #check(): Promise<void> {
-    const { clock, log } = this.#init;
+    const { clock, terms, log } = this.#init;
     try {
       const now = clock.now();
-      const isInTime = Math.abs(now - this.#checkedAt - LEASE_CHECK_EVERY_MS) <= LEASE_CHECK_OFF_MS_MAX;
+      const isInTime = Math.abs(now - this.#checkedAt - LEASE_CHECK_EVERY_MS) <= terms.checkOffMsMax;
       await (isInTime ? this.#expire(now) : this.#hold(now));
       // A check that failed is not remembered: when the store has been out of order for long, so have renewals.
       this.#checkedAt = now;
@@ -70,10 +72,10 @@ export class Leases {
   }
 
   async #hold(now: number): Promise<void> {
-    const { store, log } = this.#init;
+    const { store, terms, log } = this.#init;
     const offMs = now - this.#checkedAt;
     log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
-    await store.extendAllLeases(now + LEASE_MS);
+    await store.extendAllLeases(now + terms.leaseMs);
     this.#heldSince = now;
   }
 
@@ -90,7 +92,7 @@ export class Leases {
   }
 
   #giveUp(attempt: RunningAttempt): Promise<void> {
-    const reason = `its worker has not renewed the lease for ${LEASE_MS / 1000} s`;
-    return this.#init.attempts.giveUp(attempt, reason, { isBlameless: attempt.startedAt < this.#heldSince });
+    const reason = `its worker has not renewed the lease for ${this.#init.terms.leaseMs / 1000} s`;
+    return this.#init.attempts.giveUp(attempt, reason, attempt.startedAt < this.#heldSince ? "gateway" : "silence");
   }
 }

@@ -2,9 +2,10 @@
  * Who runs what: one round of pairing ready runs with waiting offers. A pure function of its input and `random`.
  *
  * Runs are served in the order given (by priority, then due time), each with the offer that the pick policy chooses among
- * those of workers whose labels meet what the run requires. Workers on which the run was tried before come last. A run
- * that finds no offer is passed over: it waits for no other, and no other waits for it. So the result is greedy, and
- * complete in that no run is left over while an offer it could take is.
+ * those of workers whose labels meet what the run requires. Workers on which the run was tried before come last; one that
+ * has lost the run comes at all only if `mayRepeat` says so. A run that finds no offer is passed over: it waits for no
+ * other, and no other waits for it. So the result is greedy, and complete in that no run is left over while an offer it
+ * could take is.
  *
  * A worker's state is what it said with its latest offer. An offer is taken from the front of its worker's queue.
  *
@@ -34,6 +35,8 @@ export interface OfferView {
 export interface RunView {
   readonly spec: Pick<TaskSpec, "module" | "require">;
   readonly triedWorkers: readonly PeerId[];
+  /** Those of them that have lost it. */
+  readonly lostOn: readonly PeerId[];
 }
 
 export interface MatchInput<Offer extends OfferView, Run extends RunView> {
@@ -45,6 +48,8 @@ export interface MatchInput<Offer extends OfferView, Run extends RunView> {
   readonly random: Random;
   /** For `round-robin`. */
   readonly turns: TurnsView;
+  /** Whether a run may go to a worker again that has lost it. Asked only where no other offer is left. Default: it may. */
+  readonly mayRepeat?: ((run: Run) => boolean) | undefined;
   /** Pairings at most. Default: as many as there are. */
   readonly limit?: number | undefined;
 }
@@ -63,7 +68,7 @@ export function match<Offer extends OfferView, Run extends RunView>(
   const pairingsMax = Math.min(input.limit ?? Infinity, input.offers.length);
   for (const run of input.runs) {
     if (pairings.length >= pairingsMax) break;
-    const offer = round.takeOffer(run);
+    const offer = round.takeOffer(run, () => input.mayRepeat?.(run) ?? true);
     if (offer !== undefined) pairings.push({ run, offer });
   }
   return pairings;
@@ -117,7 +122,7 @@ class Round<Offer extends OfferView> {
   readonly #workersByModule: ReadonlyMap<Digest, readonly RoundWorker<Offer>[]>;
   #nextTurn: number;
 
-  constructor(input: Omit<MatchInput<Offer, RunView>, "runs">) {
+  constructor(input: Pick<MatchInput<Offer, RunView>, "offers" | "policy" | "random" | "turns">) {
     this.#policy = input.policy;
     this.#random = input.random;
     this.#nextTurn = input.turns.nextTurn;
@@ -126,10 +131,15 @@ class Round<Offer extends OfferView> {
   }
 
   /** Takes the offer that this run gets; undefined when no capable worker has one left. */
-  takeOffer(run: RunView): Offer | undefined {
+  takeOffer(run: RunView, mayRepeat: () => boolean): Offer | undefined {
     const pools = this.#poolsFor(run);
-    const tried = this.#triedWithOffers(run);
-    const worker = pick(pools, tried) ?? (tried.size > 0 ? pick(pools, NONE) : undefined);
+    const tried = this.#withOffers(run.triedWorkers);
+    let worker = pick(pools, tried);
+    if (worker === undefined && tried.size > 0) {
+      const lostOn = this.#withOffers(run.lostOn);
+      if (lostOn.size < tried.size) worker = pick(pools, lostOn);
+      if (worker === undefined && lostOn.size > 0 && mayRepeat()) worker = pick(pools, NONE);
+    }
     if (worker === undefined) return undefined;
     const offer = worker.worker.take();
     worker.worker.lastTurn = this.#nextTurn++;
@@ -137,14 +147,14 @@ class Round<Offer extends OfferView> {
     return offer;
   }
 
-  #triedWithOffers(run: RunView): ReadonlySet<RoundWorker<Offer>> {
-    if (run.triedWorkers.length === 0) return NONE;
-    const tried = new Set<RoundWorker<Offer>>();
-    for (const peer of run.triedWorkers) {
+  #withOffers(peers: readonly PeerId[]): ReadonlySet<RoundWorker<Offer>> {
+    if (peers.length === 0) return NONE;
+    const workers = new Set<RoundWorker<Offer>>();
+    for (const peer of peers) {
       const worker = this.#workers.get(peer);
-      if (worker !== undefined && worker.free > 0) tried.add(worker);
+      if (worker !== undefined && worker.free > 0) workers.add(worker);
     }
-    return tried;
+    return workers;
   }
 
   #poolsFor(run: RunView): readonly WorkerPool<RoundWorker<Offer>>[] {

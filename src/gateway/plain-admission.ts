@@ -23,6 +23,7 @@ import type { Store } from "../store/store.ts";
 import { type JoinVerifier, barredMessage, openSession } from "./admission.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 import { Grant } from "./grant.ts";
+import { RefusalLog } from "./refusal-log.ts";
 import { storeTrouble } from "./store-trouble.ts";
 import { type Newcomer, Strangers, type Visit } from "./strangers.ts";
 import type { Tokens } from "./tokens.ts";
@@ -59,15 +60,17 @@ const NO_PROOF = new Uint8Array(0);
 export class PlainAdmission {
   readonly #init: PlainAdmissionInit;
   readonly #strangers: Strangers;
+  readonly #refusals: RefusalLog;
 
   constructor(init: PlainAdmissionInit) {
     this.#init = init;
+    this.#refusals = new RefusalLog(init.log);
     this.#strangers = new Strangers(init);
   }
 
   /** What a stranger gets. It has a time to log in; then its connection is ended. The capability becomes the caller's. */
   bootstrap(stranger: PlainStranger): Capability {
-    return serveBootstrap(new Lobby(this.#init, stranger, this.#strangers.receive(stranger)));
+    return serveBootstrap(new Lobby(this.#init, stranger, this.#strangers.receive(stranger), this.#refusals));
   }
 
   /** Connections without a session. */
@@ -82,11 +85,13 @@ class Lobby implements BootstrapTarget {
   readonly #init: PlainAdmissionInit;
   readonly #stranger: PlainStranger;
   readonly #visit: Visit;
+  readonly #refusals: RefusalLog;
   #nonce: Uint8Array | undefined;
   #refusal: string | undefined;
 
-  constructor(init: PlainAdmissionInit, stranger: PlainStranger, visit: Visit) {
+  constructor(init: PlainAdmissionInit, stranger: PlainStranger, visit: Visit, refusals: RefusalLog) {
     this.gateway = init.gateway;
+    this.#refusals = refusals;
     this.#init = init;
     this.#stranger = stranger;
     this.#visit = visit;
@@ -111,6 +116,7 @@ class Lobby implements BootstrapTarget {
     if (admission === "barred") {
       return { kind: "refused", reason: this.#refuse("worker", credential, barredMessage(id)) };
     }
+    this.#refusals.admitted(`worker ${credential.name ?? ""}`);
     const session = openSession(sessions, { peer: { id, address }, state, ended, visit: this.#visit });
     this.#endWith(check.grant);
     this.#stranger.onAdmitted();
@@ -123,6 +129,7 @@ class Lobby implements BootstrapTarget {
       throw failed(this.#refuse("client", credential, check.reason), { code: "refused" });
     }
     const { id, proof, grant } = check;
+    this.#refusals.admitted(`client ${credential.name ?? ""}`);
     const { address } = this.#stranger;
     const session = this.#init.clients.open({ client: id, grant, address, visit: this.#visit });
     this.#stranger.onAdmitted();
@@ -134,7 +141,7 @@ class Lobby implements BootstrapTarget {
     this.#refusal = reason;
     this.#visit.isExplained();
     const { address } = this.#stranger;
-    this.#init.log.warn(`a ${role} was refused over plain RPC`, { name, address, reason });
+    this.#refusals.refused(`${role} ${name ?? ""}`, `a ${role} was refused over plain RPC`, { name, address, reason });
     return reason;
   }
 

@@ -21,10 +21,23 @@ export interface WorkerDirectory {
   /** Pending ones included, in the order in which they came. */
   list(): readonly WorkerView[];
   get(id: PeerId): WorkerView | undefined;
-  /** Lets a pending or future peer join without the secret. Durable when it resolves. */
+  /**
+   * Lets a pending or future peer join without the secret; gives one that was drained, or is in quarantine, runs again.
+   * Durable when it resolves.
+   */
   admit(id: PeerId): Promise<void>;
+  /**
+   * Gives it no more runs, until it is admitted again. What it has not finished when the grace is over is tried elsewhere.
+   * Idempotent. Durable when it resolves. False: there is no such worker here now.
+   */
+  drain(id: PeerId, options?: DrainOptions): Promise<boolean>;
   /** Ends its session and bars it from joining again, until it is admitted. Durable when it resolves. */
   forget(id: PeerId): Promise<void>;
+}
+
+export interface DrainOptions {
+  /** Default: as long as the gateway gives itself. */
+  readonly graceMs?: number | undefined;
 }
 
 /** The cluster as gossip shows it, this process included. */

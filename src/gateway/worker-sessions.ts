@@ -2,47 +2,40 @@
  * The workers of this gateway: those with a session, those that are away and may come back, those that wait to be
  * admitted. What a worker holds is decided by the leases in the store, never by what is remembered here.
  *
- *     stranger ──login──▶ pending ──admit──▶ ready ──drain──▶ draining
- *         └──────login─────────────────────▶   │                 │
+ *     stranger ──login──▶ pending ──admit──▶ ready ◀──admit, probe──▶ draining, quarantined
+ *         └──────login─────────────────────▶   │                           │
  *                                            connection closed, session dropped
- *                                              ▼                 ▼
+ *                                              ▼                           ▼
  *                                     away, while it has attempts ──grace over──▶ gone: its attempts are lost
  *
  * A peer has at most one session: a new login ends the one before, whose offers vanish and whose capabilities fail. Its
  * attempts stay its own, until the new session says which of them the worker still has.
+ *
+ * What an operator has drained (drained-workers.ts) and what is in quarantine (quarantine.ts) goes by the peer, not by the
+ * session: such a worker's offers wait, and are not taken.
  */
-import type { Clock, Timer } from "../base/clock.ts";
-import { type ClusterError, assert, disconnected, failed, overloaded } from "../base/errors.ts";
+import type { Timer } from "../base/clock.ts";
+import { type ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import { AWAY_GRACE_MS, BARRED_REMEMBERED_MAX, LEASE_MS, LEASE_RENEW_EVERY_MS } from "../base/limits.ts";
-import type { Log } from "../base/log.ts";
-import type { RunClient } from "../caps/run.ts";
-import {
-  type HeldAttempt,
-  type ResumeVerdict,
-  type WorkerSessionTarget,
-  serveWorkerSession,
-} from "../caps/worker-session.ts";
-import { type AttemptId, attemptKey } from "../model/run.ts";
+import { BARRED_REMEMBERED_MAX } from "../base/limits.ts";
+import { serveWorkerSession } from "../caps/worker-session.ts";
 import type { WorkerState, WorkerStatus, WorkerView } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import { revocable } from "../rpc/revoke.ts";
-import type { RunningAttempt, Store } from "../store/store.ts";
-import type { AttemptSession, Attempts } from "./attempts.ts";
-import type { EventHub } from "./events.ts";
-import type { WorkerDirectory } from "./services.ts";
-import { storeTrouble } from "./store-trouble.ts";
+import type { AttemptSession } from "./attempts.ts";
+import { DrainedWorkers } from "./drained-workers.ts";
+import type { DrainOptions, WorkerDirectory } from "./services.ts";
+import type { WorkerHealth } from "./worker-health.ts";
+import { WorkerSession, type WorkerSessionInit } from "./worker-session.ts";
 
-export interface WorkerSessionsInit {
-  readonly store: Store;
-  readonly attempts: Attempts;
-  readonly events: EventHub;
-  /** A facet of the offer channel for one worker, cut off by the signal. The capability becomes the caller's. */
-  readonly offersFor: (worker: PeerId, signal: AbortSignal) => Capability;
+export interface WorkerSessionsInit extends WorkerSessionInit {
+  readonly health: WorkerHealth;
   /** Offers of this worker that wait. */
   readonly offerCount: (worker: PeerId) => number;
-  readonly clock: Clock;
-  readonly log: Log;
+  /** How long a worker that an operator drains may finish what it has, unless the operator says otherwise. */
+  readonly graceMs: number;
+  /** A worker may take runs again that could not before. */
+  readonly onUsable: () => void;
 }
 
 /** Where a peer is, as its transport authenticated it. */
@@ -75,6 +68,7 @@ export class WorkerSessions implements WorkerDirectory {
   readonly #entries = new Map<PeerId, Entry>();
   /** Barred of late. The store knows all of them; a login may have asked it just before. */
   readonly #barred = new Set<PeerId>();
+  readonly #drained: DrainedWorkers;
   /** Attempts that began before were cut off by an earlier gateway's end, which is nobody's fault. */
   readonly #startedAt: number;
   #isClosed = false;
@@ -82,6 +76,12 @@ export class WorkerSessions implements WorkerDirectory {
   constructor(init: WorkerSessionsInit) {
     this.#init = init;
     this.#startedAt = init.clock.now();
+    this.#drained = new DrainedWorkers({ ...init, onOver: (worker) => this.#takeBack(worker) });
+  }
+
+  /** Takes up what the store knows of workers. */
+  start(): Promise<void> {
+    return this.#drained.load();
   }
 
   list(): readonly WorkerView[] {
@@ -94,9 +94,27 @@ export class WorkerSessions implements WorkerDirectory {
   }
 
   async admit(id: PeerId): Promise<void> {
-    await this.#init.store.setAdmission(id, "admitted", this.#init.clock.now());
+    const { store, clock, log, health, onUsable } = this.#init;
+    const wasDrained = await this.#drained.remove(id);
+    // Whoever was let in already, and only gets its runs back, needs no other way in.
+    const wasKept = health.lift(id) || wasDrained;
+    if (wasDrained) {
+      log.info("a drained worker takes runs again", { worker: id });
+      this.#tellStatus(id);
+    }
+    if (wasKept) onUsable();
+    if (wasKept && this.#entries.get(id)?.session !== undefined) return;
+    await store.setAdmission(id, "admitted", clock.now());
     this.#barred.delete(id);
-    this.#init.log.info("a worker was admitted; it joins when it asks next", { worker: id });
+    log.info("a worker was admitted; it joins when it asks next", { worker: id });
+  }
+
+  async drain(id: PeerId, { graceMs = this.#init.graceMs }: DrainOptions = {}): Promise<boolean> {
+    if (this.#entries.get(id)?.session === undefined) return false;
+    await this.#drained.add(id, graceMs);
+    this.#init.log.info("an operator drains a worker", { worker: id, graceMs });
+    this.#tellStatus(id);
+    return true;
   }
 
   async forget(id: PeerId): Promise<void> {
@@ -111,7 +129,7 @@ export class WorkerSessions implements WorkerDirectory {
     // Also when it has no session now: it may be away, or not back yet after a restart of the gateway.
     const running = await this.#init.store.listRunning(id);
     const reason = "its worker was barred";
-    await Promise.all(running.map((attempt) => this.#init.attempts.giveUp(attempt, reason, { isBlameless: true })));
+    await Promise.all(running.map((attempt) => this.#init.attempts.giveUp(attempt, reason, "gateway")));
   }
 
   /** Whether an operator has barred this peer, as the store has it. */
@@ -149,7 +167,7 @@ export class WorkerSessions implements WorkerDirectory {
     const attemptSession: AttemptSession = {
       worker: peer.id,
       isCurrent: () => this.#entries.get(peer.id) === entry && entry.status !== "away",
-      isDraining: () => isDraining,
+      isDraining: () => isDraining || this.#drained.has(peer.id),
     };
     const session = new WorkerSession(this.#init, attemptSession, this.#startedAt, {
       onState: (next) => {
@@ -190,7 +208,7 @@ export class WorkerSessions implements WorkerDirectory {
     earlier?.end(disconnected("this worker has a newer session", { code: "session-replaced" }));
     ended.addEventListener("abort", onConnectionEnded, { once: true });
     log.info("a worker has joined", { worker: peer.id, address: peer.address, slots: state.slots });
-    this.#tell(peer.id, "ready");
+    this.#tellStatus(peer.id);
     if (ended.aborted) onConnectionEnded();
     return capability;
   }
@@ -201,9 +219,37 @@ export class WorkerSessions implements WorkerDirectory {
     return session?.isCurrent() === true ? session : undefined;
   }
 
+  /** Workers that may be given a run as soon as they have a free slot: what they say of themselves. */
+  *usable(): Generator<{ readonly peer: PeerId; readonly state: WorkerState }> {
+    for (const [peer, { status, state }] of this.#entries) {
+      if (status === "ready" && state.slots > 0 && this.mayTake(peer) && this.#init.health.isTrusted(peer)) {
+        yield { peer, state };
+      }
+    }
+  }
+
+  /** An operator has not drained it. */
+  mayTake(worker: PeerId): boolean {
+    return !this.#drained.has(worker);
+  }
+
+  /** What keeps runs from a worker has changed. */
+  onHealthChanged(worker: PeerId): void {
+    const { health, log, onUsable } = this.#init;
+    const quarantine = health.quarantineOf(worker);
+    if (quarantine === undefined) log.info("a worker is trusted again", { worker });
+    else if (quarantine.standing === "quarantined") {
+      const probeInS = Math.round(quarantine.probeInMs / 1_000);
+      log.warn("a worker is in quarantine", { worker, reason: quarantine.reason, probeInS });
+    }
+    this.#tellStatus(worker);
+    onUsable();
+  }
+
   /** Ends every session; workers keep their attempts, for the next gateway. */
   close(): void {
     this.#isClosed = true;
+    this.#drained.close();
     for (const entry of this.#entries.values()) {
       entry.graceTimer?.[Symbol.dispose]();
       entry.end(disconnected("the gateway is closing"));
@@ -212,13 +258,13 @@ export class WorkerSessions implements WorkerDirectory {
   }
 
   #ended(entry: Entry): void {
-    const { clock, log, store } = this.#init;
+    const { clock, log, store, terms } = this.#init;
     const { id } = entry.peer;
     if (this.#entries.get(id) !== entry || this.#isClosed) return;
     entry.status = "away";
     log.info("a worker is gone", { worker: id });
     this.#tell(id, "away");
-    entry.graceTimer = clock.setTimer(AWAY_GRACE_MS, () => void this.#giveUp(entry));
+    entry.graceTimer = clock.setTimer(terms.awayGraceMs, () => void this.#giveUp(entry));
     store.listRunning(id).then(
       (running) => {
         if (running.length === 0) this.#remove(entry);
@@ -230,19 +276,33 @@ export class WorkerSessions implements WorkerDirectory {
   /** It did not come back in time. If the store fails here, the leases end by themselves. */
   async #giveUp(entry: Entry): Promise<void> {
     const { id } = entry.peer;
-    const { store, attempts, log } = this.#init;
+    const { store, attempts, log, terms } = this.#init;
     this.#remove(entry);
     try {
       const running = await store.listRunning(id);
       // It may have come back just now: then it says itself what it still has.
       if (this.#isClosed || this.current(id) !== undefined) return;
-      const seconds = AWAY_GRACE_MS / 1000;
+      const seconds = terms.awayGraceMs / 1000;
       const reason = `the connection to its worker closed and the worker was not back within ${seconds} s`;
-      const isBlameless = entry.session?.isDraining() === true;
-      await Promise.all(running.map((attempt) => attempts.giveUp(attempt, reason, { isBlameless })));
+      const cause = entry.session?.isDraining() === true ? "gateway" : "silence";
+      await Promise.all(running.map((attempt) => attempts.giveUp(attempt, reason, cause)));
     } catch (error) {
       if (this.#isClosed) return;
       log.error("the attempts of a worker could not be given up; their leases will end", { worker: id, error });
+    }
+  }
+
+  /** Its grace is over: what it has not finished is tried elsewhere. */
+  async #takeBack(worker: PeerId): Promise<void> {
+    const { store, attempts, log } = this.#init;
+    try {
+      const running = await store.listRunning(worker);
+      if (this.#isClosed || !this.#drained.has(worker) || running.length === 0) return;
+      log.info("what a drained worker has not finished is taken back", { worker, attempts: running.length });
+      const reason = "its worker was drained, and did not finish in time";
+      await Promise.all(running.map((attempt) => attempts.giveUp(attempt, reason, "gateway")));
+    } catch (error) {
+      if (!this.#isClosed) log.error("what runs on a drained worker could not be taken back", { worker, error });
     }
   }
 
@@ -265,133 +325,41 @@ export class WorkerSessions implements WorkerDirectory {
     this.#init.events.publish({ type: "worker", worker, status });
   }
 
+  #tellStatus(worker: PeerId): void {
+    const entry = this.#entries.get(worker);
+    if (entry !== undefined) this.#tell(worker, this.#statusOf(entry).status);
+  }
+
+  #statusOf(entry: Entry): Pick<WorkerView, "status" | "note"> {
+    const { status, note } = entry;
+    const { id } = entry.peer;
+    if (status === "pending" || status === "away") return { status, note };
+    if (this.#drained.has(id)) return { status: "draining", note: drainedNote(id) };
+    const quarantine = this.#init.health.quarantineOf(id);
+    if (status === "draining" || quarantine === undefined) return { status, note };
+    const next =
+      quarantine.standing === "quarantined"
+        ? `it is tried again in ${Math.ceil(quarantine.probeInMs / 1_000)} s`
+        : "it is being tried again";
+    const remedy = `\`capmesh worker admit ${id}\` trusts it at once`;
+    return { status: "quarantined", note: `${quarantine.reason}; ${next}; ${remedy}` };
+  }
+
   #view(entry: Entry): WorkerView {
     const { id, address } = entry.peer;
     return {
       id,
-      status: entry.status,
+      ...this.#statusOf(entry),
       state: entry.state,
       running: this.#init.attempts.countOn(id),
       offers: this.#init.offerCount(id),
       address,
       connectedAt: entry.connectedAt,
       lastSeenAt: entry.lastSeenAt,
-      note: entry.note,
     };
   }
 }
 
-interface SessionHooks {
-  readonly onState: (state: WorkerState) => void;
-  readonly onDrain: () => void;
-  readonly onDropped: () => void;
-}
-
-/** One worker's session: the target of its `WorkerSession` capability. */
-class WorkerSession implements WorkerSessionTarget {
-  readonly #init: WorkerSessionsInit;
-  readonly #session: AttemptSession;
-  readonly #startedAt: number;
-  readonly #hooks: SessionHooks;
-  readonly #ended = new AbortController();
-  #offers = new AbortController();
-  #sender: Capability | undefined;
-  #hasResumed = false;
-
-  constructor(init: WorkerSessionsInit, session: AttemptSession, startedAt: number, hooks: SessionHooks) {
-    this.#init = init;
-    this.#session = session;
-    this.#startedAt = startedAt;
-    this.#hooks = hooks;
-  }
-
-  offers() {
-    if (!this.#hasResumed) throw failed("call resume first, also with nothing to resume", { code: "resume-first" });
-    const signal = AbortSignal.any([this.#ended.signal, this.#offers.signal]);
-    this.#sender ??= this.#init.offersFor(this.#session.worker, signal);
-    return { sender: this.#sender, leaseMs: LEASE_MS, renewEveryMs: LEASE_RENEW_EVERY_MS };
-  }
-
-  async resume(held: readonly HeldAttempt<RunClient>[]): Promise<readonly ResumeVerdict<Capability>[]> {
-    const { attempts } = this.#init;
-    let running: readonly RunningAttempt[];
-    try {
-      running = await this.#running();
-    } catch (error) {
-      for (const { run } of held) run[Symbol.dispose]();
-      throw storeTrouble(error);
-    }
-    // From here on nothing waits, so that nothing changes.
-    this.#hasResumed = true;
-    const known = new Map(running.map((attempt) => [attemptKey(attempt.id), attempt]));
-    const verdicts = held.map(({ id, run, outputOffset }): ResumeVerdict<Capability> => {
-      const attempt = known.get(attemptKey(id));
-      if (attempt === undefined) {
-        run[Symbol.dispose]();
-        return { kind: "stop", reason: "the gateway no longer holds this attempt to be alive" };
-      }
-      known.delete(attemptKey(id));
-      return this.#adopt(attempt, run, outputOffset);
-    });
-    for (const attempt of known.values()) {
-      // One that is just being leased is the dispatcher's: it has not been told to the worker, or is on its way.
-      if (attempts.isExpected(attempt.id)) continue;
-      const isBlameless = attempt.startedAt < this.#startedAt;
-      void attempts.giveUp(attempt, "its worker came back without it", { isBlameless });
-    }
-    return verdicts;
-  }
-
-  async renew(ids: readonly AttemptId[], state: WorkerState): Promise<readonly AttemptId[]> {
-    this.#hooks.onState(state);
-    if (ids.length === 0) return [];
-    const { store, clock } = this.#init;
-    return store.renew(ids, this.#session.worker, clock.now() + LEASE_MS).catch((error: unknown) => {
-      throw storeTrouble(error);
-    });
-  }
-
-  drain(): void {
-    if (this.#session.isDraining() || this.#ended.signal.aborted) return;
-    this.#offers.abort(disconnected("the worker is draining"));
-    this.#hooks.onDrain();
-  }
-
-  /** False: it had ended before. */
-  end(reason: ClusterError): boolean {
-    if (this.#ended.signal.aborted) return false;
-    this.#ended.abort(reason);
-    this.#sender?.[Symbol.dispose]();
-    return true;
-  }
-
-  [Symbol.dispose](): void {
-    this.#hooks.onDropped();
-  }
-
-  /** What the store holds to be on this worker, with leases that are good for the time being. */
-  async #running(): Promise<readonly RunningAttempt[]> {
-    const { store, clock } = this.#init;
-    const { worker } = this.#session;
-    const running = await store.listRunning(worker);
-    await store.renew(
-      running.map(({ id }) => id),
-      worker,
-      clock.now() + LEASE_MS,
-    );
-    if (!this.#session.isCurrent()) throw disconnected("this session has ended");
-    return running;
-  }
-
-  #adopt(attempt: RunningAttempt, run: RunClient, outputOffset: number): ResumeVerdict<Capability> {
-    let output: Capability | undefined;
-    const { id, outputBytesMax } = attempt;
-    const watched = { id, session: this.#session, outputBytesMax };
-    this.#init.attempts.watch(watched, (borrowed) => {
-      output = borrowed.dup();
-      return run;
-    });
-    assert(output !== undefined, "watching begins at once");
-    return { kind: "adopt", output, offset: Math.max(attempt.outputBytes, outputOffset) };
-  }
+function drainedNote(id: PeerId): string {
+  return `drained by an operator; \`capmesh worker admit ${id}\` lets it take runs again`;
 }

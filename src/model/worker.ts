@@ -23,10 +23,12 @@ export const PICK_POLICIES: readonly PickPolicy[] = ["random", "round-robin", "l
 /**
  * - `pending`: has asked to join, and an operator has to admit it.
  * - `ready`: has a session and takes runs.
- * - `draining`: has a session and takes no more runs.
+ * - `draining`: has a session and takes no more runs: it has said so, or an operator has.
+ * - `quarantined`: has a session, and fails what others run: it is given a run now and then, to see.
  * - `away`: had a session and attempts under way, and may yet come back for them.
  */
-export type WorkerStatus = "pending" | "ready" | "draining" | "away";
+export const WORKER_STATUSES = ["pending", "ready", "draining", "quarantined", "away"] as const;
+export type WorkerStatus = (typeof WORKER_STATUSES)[number];
 
 /** A worker as the gateway sees it. */
 export interface WorkerView {
@@ -40,7 +42,7 @@ export interface WorkerView {
   readonly address: string;
   readonly connectedAt: number;
   readonly lastSeenAt: number;
-  /** What an operator has to do, for a pending one. */
+  /** Why it gets no runs, and what an operator can do. */
   readonly note?: string | undefined;
 }
 

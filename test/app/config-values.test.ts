@@ -106,6 +106,15 @@ const CASES: readonly (readonly [
     ],
     ["", "soon", "-1", "2d"],
   ],
+  [
+    "lease",
+    values.parseLeaseMs,
+    [
+      ["2", 2_000],
+      ["10m", 600_000],
+    ],
+    ["", "999ms", "11m", "long"],
+  ],
   ["log level", values.parseLogLevel, [["debug", "debug"]], ["", "loud"]],
   ["log format", values.parseLogFormat, [["json", "json"]], ["", "xml"]],
   ["store", values.parseStore, [["sqlite:/a/b.db", "sqlite:/a/b.db"]], ["", "sqlite:", "postgres://x"]],

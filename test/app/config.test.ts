@@ -50,6 +50,7 @@ describe("defaults", () => {
       allowHosts: [],
       tls: undefined,
       graceMs: 30_000,
+      leaseMs: 15_000,
       log: "info",
       logFormat: "pretty",
       json: false,

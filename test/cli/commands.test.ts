@@ -297,8 +297,9 @@ describe("other commands", () => {
     expect((await running.result).stdout).toBe("f\ufffd\0");
   });
 
-  test("worker admit and task cancel say what they did, on stderr", async () => {
+  test("worker admit, worker drain and task cancel say what they did, on stderr", async () => {
     await using gateway = await FakeGateway.create({
+      "POST /workers/w1/drain": (_request, response) => response.writeHead(204).end(),
       "POST /workers/w1/admit": (_request, response) => response.writeHead(204).end(),
       "POST /tasks/t1/cancel": json({ ...TASK, state: "cancelled" }),
     });
@@ -307,6 +308,10 @@ describe("other commands", () => {
       code: 0,
       stdout: "",
       stderr: "worker w1 may join\n",
+    });
+    expect(await line.run(["worker", "drain", "w1", "--within", "5m"], { env: gateway.env })).toMatchObject({
+      code: 0,
+      stderr: "worker w1 gets no more runs; `capmesh worker admit w1` takes that back\n",
     });
     expect((await line.run(["task", "cancel", "t1"], { env: gateway.env })).stderr).toBe("task t1 is cancelled\n");
   });

@@ -187,12 +187,13 @@ describe("lists", () => {
   });
 });
 
-test("workers are admitted, forgotten and looked for", async () => {
+test("workers are admitted, drained, forgotten and looked for", async () => {
   await using gateway = await ApiGateway.open();
   const client = gateway.client();
   await client.admit(WORKER);
+  await expect(client.drain(WORKER, { grace: "5s" })).rejects.toMatchObject({ status: 404, code: "no-such-worker" });
   await client.forget(WORKER);
-  expect(gateway.admissions).toEqual([`admit ${WORKER}`, `forget ${WORKER}`]);
+  expect(gateway.admissions).toEqual([`admit ${WORKER}`, `drain ${WORKER} 5000`, `forget ${WORKER}`]);
   await expect(client.worker(WORKER)).rejects.toMatchObject({ status: 404, code: "no-such-worker" });
 });
 

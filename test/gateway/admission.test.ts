@@ -1,6 +1,7 @@
 /** Who gets a session, and who does not: every row of the table in admission.ts. */
 import { expect, test } from "vitest";
 import { LOGIN_TIMEOUT_MS, STRANGERS_MAX } from "../../src/base/limits.ts";
+import { silentLog } from "../../src/base/log.ts";
 import type { Credential } from "../../src/caps/bootstrap.ts";
 import { joinProof, makeNonce } from "../../src/net/join-proof.ts";
 import { GATEWAY_PEER, GatewayCluster, NAMESPACE, SECRET } from "../support/gateway-cluster.ts";
@@ -84,6 +85,20 @@ test("a barred peer is refused, with the secret too, until it is admitted", asyn
   expect(await loginWith(worker, SECRET)).toMatchObject({ kind: "refused" });
   await cluster.gateway.sessions.admit(worker.peer);
   expect(await loginWith(worker, SECRET)).toMatchObject({ kind: "admitted" });
+});
+
+test("that a peer is refused is a warning once, and again when it had been let in between", async () => {
+  const warnings: string[] = [];
+  const log = { ...silentLog, warn: (message: string) => void warnings.push(message) };
+  await using cluster = await GatewayCluster.open({ isOpen: true, log });
+  const worker = await cluster.join();
+  for (let time = 0; time < 2; time++) {
+    await cluster.gateway.sessions.forget(worker.peer);
+    for (let each = 0; each < 5; each++) expect(await worker.login()).toMatchObject({ kind: "refused" });
+    await cluster.gateway.sessions.admit(worker.peer);
+    expect(await worker.login()).toMatchObject({ kind: "admitted" });
+  }
+  expect(warnings).toEqual(["a worker was refused", "a worker was refused"]);
 });
 
 test("a worker that is barred while its login is being decided gets no session", async () => {

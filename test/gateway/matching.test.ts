@@ -43,10 +43,12 @@ interface RunInit {
   readonly require?: Readonly<Record<string, string>>;
   readonly module?: Digest;
   readonly tried?: readonly number[];
+  readonly lostOn?: readonly number[];
 }
 
-function run({ require = {}, module = digest(1), tried = [] }: RunInit = {}): RunView {
-  return { spec: { module, require }, triedWorkers: tried.map(peerId) };
+function run({ require = {}, module = digest(1), tried = [], lostOn = [] }: RunInit = {}): RunView {
+  const triedWorkers = [...new Set([...tried, ...lostOn])].map(peerId);
+  return { spec: { module, require }, triedWorkers, lostOn: lostOn.map(peerId) };
 }
 
 function runs(count: number, init: RunInit = {}): RunView[] {
@@ -216,6 +218,26 @@ describe("match by random", () => {
     }
     // The first run takes one of 8; the last finds 2 + 2 (after worker 0, 6/8) or 3 + 1 (after worker 1, 2/8).
     expectShares([firsts / 6_000], [(6 / 8) * (2 / 4) + (2 / 8) * (3 / 4)]);
+  });
+
+  test("goes to a worker again that has lost it only if it may, and then rather to one on which it failed", () => {
+    const once = (lost: RunView, mayRepeat: boolean) => {
+      const offers = offersOf([{}, {}]);
+      const turns = new Turns();
+      const pairings = match({
+        offers,
+        runs: [lost],
+        policy: "random",
+        random: new SeededRandom(1),
+        turns,
+        mayRepeat: () => mayRepeat,
+      });
+      return pairings.map(({ offer }) => indexOf(offer.peer));
+    };
+    expect(once(run({ lostOn: [0] }), false)).toEqual([1]);
+    expect(once(run({ lostOn: [0], tried: [1] }), false)).toEqual([1]);
+    expect(once(run({ lostOn: [0, 1] }), false)).toEqual([]);
+    expect(once(run({ lostOn: [0, 1] }), true)).toHaveLength(1);
   });
 
   test("is uniform among the workers that the run was not tried on", () => {

@@ -98,6 +98,10 @@ export class ApiGateway implements AsyncDisposable {
         list: () => this.workers,
         get: (id) => this.workers.find((worker) => worker.id === id),
         admit: async (id) => void this.admissions.push(`admit ${id}`),
+        drain: async (id, { graceMs } = {}) => {
+          this.admissions.push(`drain ${id} ${graceMs}`);
+          return this.workers.some((worker) => worker.id === id);
+        },
         forget: async (id) => void this.admissions.push(`forget ${id}`),
       },
       members: { members: () => this.members },

@@ -33,6 +33,7 @@ export interface ClusterInit {
   readonly isOpen?: boolean;
   readonly policy?: PickPolicy;
   readonly log?: Log;
+  readonly leaseMs?: number;
 }
 
 export class GatewayCluster implements AsyncDisposable {
@@ -94,6 +95,7 @@ export class GatewayCluster implements AsyncDisposable {
       },
       isOpen: this.#init.isOpen ?? true,
       policy: this.#init.policy ?? "random",
+      leaseMs: this.#init.leaseMs,
       clock: this.clock,
       random: new SeededRandom(1),
       log: this.#init.log ?? silentLog,

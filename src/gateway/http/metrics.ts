@@ -1,6 +1,7 @@
 /** `/metrics`: what happens here, for Prometheus. One registry per server, so that several may live in one process. */
 import { type RequestHandler, Router } from "express";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { WORKER_STATUSES } from "../../model/worker.ts";
 import type { EventHub } from "../events.ts";
 import type { HttpContext } from "./http-context.ts";
 
@@ -79,7 +80,15 @@ function countStates(events: EventHub, registry: Registry): Disposable {
     labelNames: ["state"],
     registers,
   });
+  const attempts = new Counter({
+    name: "capmesh_attempts_total",
+    help: "Attempts that were lost, that a worker came back with in time, and too late.",
+    labelNames: ["state"],
+    registers,
+  });
+  for (const state of ["lost", "adopted", "refused"]) attempts.inc({ state }, 0);
   return events.subscribe((event) => {
+    if (event.type === "attempt") attempts.inc({ state: event.state });
     if (event.type === "task") tasks.inc({ state: event.state });
     if (event.type === "run") runs.inc({ state: event.state });
   });
@@ -101,7 +110,7 @@ function registerCluster({ store, workers, streams }: HttpContext, registry: Reg
     labelNames: ["status"],
     registers,
     collect() {
-      this.reset();
+      for (const status of WORKER_STATUSES) this.set({ status }, 0);
       for (const { status } of workers.list()) this.inc({ status });
     },
   });

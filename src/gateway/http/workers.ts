@@ -4,6 +4,7 @@ import { memberJson, workerJson } from "../../api/worker-json.ts";
 import { type PeerId, parseWorkerId } from "../../base/ids.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal } from "./problem.ts";
+import { Query } from "./query.ts";
 
 export function workersRouter({ workers, members }: HttpContext): Router {
   const router = Router();
@@ -18,6 +19,12 @@ export function workersRouter({ workers, members }: HttpContext): Router {
   });
   router.post("/workers/:id/admit", async (request, response) => {
     await workers.admit(peerIdOf(request));
+    response.status(204).end();
+  });
+  router.post("/workers/:id/drain", async (request, response) => {
+    const id = peerIdOf(request);
+    const graceMs = new Query(request).durationMs("grace");
+    if (!(await workers.drain(id, { graceMs }))) throw noSuchWorker(id);
     response.status(204).end();
   });
   router.delete("/workers/:id", async (request, response) => {

@@ -57,12 +57,26 @@ describe("workers", () => {
     expect(gateway.admissions).toEqual([`admit ${WORKER}`, `forget ${WORKER}`]);
   });
 
+  test("are drained, within the grace that is asked for", async () => {
+    await using gateway = await ApiGateway.open();
+    gateway.workers.push(worker);
+    const statuses: number[] = [];
+    for (const query of ["", "?grace=2m", "?grace=soon"]) {
+      const response = await fetch(`${gateway.url}/workers/${WORKER}/drain${query}`, { method: "POST" });
+      statuses.push(response.status);
+    }
+    expect(statuses).toEqual([204, 204, 400]);
+    expect(gateway.admissions).toEqual([`drain ${WORKER} undefined`, `drain ${WORKER} 120000`]);
+  });
+
   test("that are not there are 404, and so is what is no peer id", async () => {
     await using gateway = await ApiGateway.open();
     for (const [method, path] of [
       ["GET", `/workers/${WORKER}`],
       ["GET", "/workers/x"],
       ["POST", "/workers/x/admit"],
+      ["POST", "/workers/x/drain"],
+      ["POST", `/workers/${WORKER}/drain`],
       ["DELETE", "/workers/x"],
     ] as const) {
       const response = await fetch(`${gateway.url}${path}`, { method });
@@ -110,8 +124,11 @@ describe("health", () => {
 test("metrics count requests, tasks and slots", async () => {
   await using gateway = await ApiGateway.open();
   gateway.workers.push(worker);
-  await gateway.client().submit({ wasm });
+  const task = taskId((await gateway.client().submit({ wasm })).id);
   await fetch(`${gateway.url}/tasks/none`);
+  const attempt = { type: "attempt", task, run: 1, attempt: 1, worker: worker.id, reason: "gone" } as const;
+  gateway.events.publish({ ...attempt, state: "lost" });
+  gateway.events.publish({ ...attempt, state: "refused" });
   const response = await fetch(`${gateway.url}/metrics`);
   expect(response.headers.get("content-type")).toMatch(/^text\/plain; version=0\.0\.4/);
   const lines = (await response.text()).split("\n");
@@ -121,6 +138,10 @@ test("metrics count requests, tasks and slots", async () => {
     "capmesh_tasks_unfinished 1",
     'capmesh_task_changes_total{state="ready"} 1',
     'capmesh_workers{status="pending"} 1',
+    'capmesh_workers{status="quarantined"} 0',
+    'capmesh_attempts_total{state="lost"} 1',
+    'capmesh_attempts_total{state="adopted"} 0',
+    'capmesh_attempts_total{state="refused"} 1',
     "capmesh_slots 2",
     "capmesh_slots_busy 1",
   ]) {

@@ -1,0 +1,65 @@
+/**
+ * Workers that an operator has drained. They finish what they have, within a grace, and are given nothing more until the
+ * operator admits them again: a worker that reconnects, or is started again, stays drained, and so it does over a restart
+ * of the gateway, since nobody but the operator knows why it was drained.
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import type { PeerId } from "../base/ids.ts";
+import type { Store } from "../store/store.ts";
+
+export interface DrainedWorkersInit {
+  readonly store: Store;
+  readonly clock: Clock;
+  /** For those that an earlier gateway drained. */
+  readonly graceMs: number;
+  /** The grace of this one is over. Must not reject. */
+  readonly onOver: (worker: PeerId) => Promise<void>;
+}
+
+export class DrainedWorkers {
+  readonly #init: DrainedWorkersInit;
+  readonly #timers = new Map<PeerId, Timer>();
+  #isClosed = false;
+
+  constructor(init: DrainedWorkersInit) {
+    this.#init = init;
+  }
+
+  has(worker: PeerId): boolean {
+    return this.#timers.has(worker);
+  }
+
+  async load(): Promise<void> {
+    for (const worker of await this.#init.store.listDrained()) this.#hold(worker, this.#init.graceMs);
+  }
+
+  /** Durable when it resolves. Drained again, it gets the new grace. */
+  async add(worker: PeerId, graceMs: number): Promise<void> {
+    const { store, clock } = this.#init;
+    await store.setDrained(worker, true, clock.now());
+    this.#hold(worker, graceMs);
+  }
+
+  /** Durable when it resolves. False: it was not drained. */
+  async remove(worker: PeerId): Promise<boolean> {
+    if (!this.has(worker)) return false;
+    const { store, clock } = this.#init;
+    await store.setDrained(worker, false, clock.now());
+    this.#timers.get(worker)?.[Symbol.dispose]();
+    return this.#timers.delete(worker);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const timer of this.#timers.values()) timer[Symbol.dispose]();
+  }
+
+  #hold(worker: PeerId, graceMs: number): void {
+    if (this.#isClosed) return;
+    this.#timers.get(worker)?.[Symbol.dispose]();
+    this.#timers.set(
+      worker,
+      this.#init.clock.setTimer(graceMs, () => void this.#init.onOver(worker)),
+    );
+  }
+}
