@@ -124,6 +124,7 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     members: { members: () => memberViews(host.membership) },
     events: gateway.events,
     readiness: gateway,
+    storeHealth: gateway.storeHealth,
     clock: powers.clock,
     log,
     allowHosts: config.allowHosts,

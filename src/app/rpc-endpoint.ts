@@ -57,6 +57,7 @@ export async function openRpcEndpoint(init: RpcEndpointInit): Promise<RpcEndpoin
     tasks: gateway.tasks,
     events: gateway.events,
     readiness: gateway,
+    storeHealth: gateway.storeHealth,
     newId: () => ids.generateOrResetWithTs(Math.trunc(clock.now())).toString(),
   });
   const admission = new PlainAdmission({

@@ -210,8 +210,21 @@ export const STORE_PENDING_BYTES_MAX = 128 * MIB;
 /** Operations, and rows they write, in one transaction; the rest goes into the next one. */
 export const STORE_GROUP_OPERATIONS_MAX = 512;
 export const STORE_GROUP_WRITES_MAX = 8_192;
-/** How long the store waits for another process that has its file locked. */
-export const STORE_BUSY_TIMEOUT_MS = 5_000;
+/**
+ * How long the store waits for another process that has its file locked, reads and all; and how long once it is known to
+ * be locked, while reads go on in between.
+ */
+export const STORE_BUSY_TIMEOUT_MS = 2_000;
+export const STORE_STILL_BUSY_TIMEOUT_MS = 50;
+/** New work is refused below this much room on the disk, or below this share of it if that is less. */
+export const DISK_FREE_BYTES_MIN = 32 * MIB;
+export const DISK_FREE_SHARE_MIN = 0.1;
+/** A database up to this size is read through for damage when it is opened. */
+export const STORE_CHECKED_BYTES_MAX = 64 * MIB;
+/** Blobs that a process remembers to have found undamaged. */
+export const BLOBS_KNOWN_WHOLE_MAX = 65_536;
+/** How often a gateway looks whether its store is in trouble, and writes at most to find out. */
+export const STORE_CHECK_EVERY_MS = 1_000;
 /** Specs, results and output in one answer of the store; a list that would be longer ends early. */
 export const STORE_PAGE_BYTES_MAX = 16 * MIB;
 /** Specs that the store keeps in memory. */

@@ -27,8 +27,8 @@ import { Semaphore } from "./http/semaphore.ts";
 import { type SubmitContext, acceptForm } from "./http/submit.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { ModuleUpload } from "./module-upload.ts";
-import type { Readiness, TaskService } from "./services.ts";
-import { storeTrouble } from "./store-trouble.ts";
+import type { Readiness, StoreReadiness, TaskService } from "./services.ts";
+import { storeTrouble, troubled } from "./store-trouble.ts";
 import type { Visit } from "./strangers.ts";
 import { TaskEnds } from "./task-ends.ts";
 
@@ -41,6 +41,7 @@ export interface ClientSessionsInit {
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly audit: AuditLog;
+  readonly storeHealth: StoreReadiness;
   readonly clock: Clock;
   readonly log: Log;
   /** A new UUID, version 7, as text. */
@@ -300,6 +301,8 @@ export class ClientSessions implements AsyncDisposable {
   #requireReady(): void {
     const reason = this.#init.readiness.notReadyBecause();
     if (reason !== undefined) throw overloaded(`the gateway takes no work now: ${reason}`, { code: "not-ready" });
+    const trouble = this.#init.storeHealth.refusesBecause();
+    if (trouble !== undefined) throw troubled(trouble);
   }
 
   /** What a peer may be told of what went wrong: no paths, nothing of the inside. */

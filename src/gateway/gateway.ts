@@ -22,6 +22,7 @@ import { Leases } from "./leases.ts";
 import { BlobPins } from "./blob-pins.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Readiness, TaskService } from "./services.ts";
+import { StoreHealth } from "./store-health.ts";
 import { StoreTaskService } from "./task-service.ts";
 import { WorkerHealth } from "./worker-health.ts";
 import { WorkerSessions } from "./worker-sessions.ts";
@@ -48,6 +49,7 @@ export class Gateway implements Readiness {
   readonly tasks: TaskService;
   readonly sessions: WorkerSessions;
   readonly admission: Admission;
+  readonly storeHealth: StoreHealth;
   readonly #attempts: Attempts;
   readonly #channel: OfferChannel;
   readonly #dispatcher: Dispatcher;
@@ -59,6 +61,7 @@ export class Gateway implements Readiness {
     const { store, blobs, clock, random, log } = init;
     const { events } = this;
     const wake = () => this.#dispatcher.wake();
+    this.storeHealth = new StoreHealth({ store, blobs, clock, log });
     this.pins = new BlobPins({ store, blobs, log });
     this.#channel = new OfferChannel();
     const terms = leaseTerms(init.leaseMs);
@@ -103,6 +106,7 @@ export class Gateway implements Readiness {
       pins: this.pins,
       attempts: this.#attempts,
       events,
+      storeHealth: this.storeHealth,
       clock,
       onChanged: ({ isReady, dueAt }) => {
         if (dueAt !== undefined) this.#scheduler.wake(dueAt);
@@ -119,6 +123,7 @@ export class Gateway implements Readiness {
     gateway.#scheduler.wake(init.clock.now());
     gateway.#dispatcher.wake();
     void gateway.pins.sweep();
+    gateway.storeHealth.start();
     gateway.#state = "ready";
     return gateway;
   }
@@ -152,6 +157,7 @@ export class Gateway implements Readiness {
     this.#state = "closed";
     this.#scheduler.close();
     this.#leases.close();
+    this.storeHealth.close();
     await this.#dispatcher.close();
     this.#attempts.close();
     this.sessions.close();

@@ -38,10 +38,19 @@ export class Leases {
     this.#checkedAt = this.#heldSince;
   }
 
-  /** Gives what an earlier gateway left under way one lease to be resumed in, then watches. */
+  /**
+   * Gives what an earlier gateway left under way one lease to be resumed in, then watches. A store that takes nothing now
+   * is no reason not to start: no lease lapses before it has taken this.
+   */
   async start(): Promise<void> {
-    await this.#init.store.extendAllLeases(this.#heldSince + this.#init.terms.leaseMs);
-    this.#checkedAt = this.#init.clock.now();
+    const { store, terms, clock, log } = this.#init;
+    try {
+      await store.extendAllLeases(this.#heldSince + terms.leaseMs);
+      this.#checkedAt = clock.now();
+    } catch (error) {
+      log.error("leases of the gateway before could not be extended; trying again", { error });
+      this.#checkedAt = -Infinity;
+    }
     this.#arm();
   }
 

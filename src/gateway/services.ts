@@ -45,6 +45,14 @@ export interface MemberSource {
   members(): readonly Member[];
 }
 
+/** Whether the store takes anything new. */
+export interface StoreReadiness {
+  /** As far as is known: why it does not, to go behind a colon; undefined if it does. */
+  refusesBecause(): string | undefined;
+  /** The same, found out by writing something, though not more often than every STORE_CHECK_EVERY_MS. Never rejects. */
+  check(): Promise<string | undefined>;
+}
+
 /** Whether new work is taken: not while the gateway drains. */
 export interface Readiness {
   /** Undefined when ready; else why not. */

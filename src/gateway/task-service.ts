@@ -9,13 +9,15 @@ import type { CancelTaskResult, CreateTaskResult, Store } from "../store/store.t
 import type { Attempts } from "./attempts.ts";
 import { type EventHub, publishReady } from "./events.ts";
 import type { BlobPins } from "./blob-pins.ts";
-import type { TaskService } from "./services.ts";
+import type { StoreReadiness, TaskService } from "./services.ts";
+import { troubled } from "./store-trouble.ts";
 
 export interface StoreTaskServiceInit {
   readonly store: Store;
   readonly pins: BlobPins;
   readonly attempts: Attempts;
   readonly events: EventHub;
+  readonly storeHealth: StoreReadiness;
   readonly clock: Clock;
   /** A run is ready, or something will be due at this time. */
   readonly onChanged: (next: { readonly isReady: boolean; readonly dueAt: number | undefined }) => void;
@@ -29,7 +31,9 @@ export class StoreTaskService implements TaskService {
   }
 
   async submit(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult> {
-    const { store, events, onChanged } = this.#init;
+    const { store, events, storeHealth, onChanged } = this.#init;
+    const trouble = storeHealth.refusesBecause();
+    if (trouble !== undefined) throw troubled(trouble);
     if ((await store.countUnfinishedTasks()) >= QUEUED_TASKS_MAX) {
       throw overloaded(`${QUEUED_TASKS_MAX} tasks are unfinished already; submit again later`, { code: "queue-full" });
     }

@@ -2,6 +2,7 @@
  * The blob store's contract: immutable bytes, named by their SHA-256. A blob that was committed survives power loss.
  */
 import type { Digest } from "../base/ids.ts";
+import type { CheckOptions, StoreTrouble } from "./trouble.ts";
 
 export interface BlobStore {
   /** Begins a blob. Nothing of it is seen before `commit`. */
@@ -12,6 +13,8 @@ export interface BlobStore {
   list(): AsyncIterable<Digest>;
   /** Forgets a blob. Readers that have it open go on. Idempotent. */
   delete(digest: Digest): Promise<void>;
+  /** What keeps the store from taking anything new; undefined if nothing does. Never rejects. */
+  check(options?: CheckOptions): Promise<StoreTrouble | undefined>;
 }
 
 /** A blob being written. Disposing it without `commit` leaves nothing behind. */

@@ -6,23 +6,31 @@
  */
 import { type Hash, createHash } from "node:crypto";
 import { type FileHandle, mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { BLOBS_KNOWN_WHOLE_MAX } from "../base/limits.ts";
 import { assert, failed, messageOf } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
 import type { Blob, BlobStore, BlobWriter } from "./blobs.ts";
+import { type CheckOptions, type StoreTrouble, type TroubleKind, lookForRoom } from "./trouble.ts";
 
 const TEMPORARY = "unfinished";
 
 export class FileBlobStore implements BlobStore {
   readonly #folder: string;
+  readonly #writes: Writes;
   /** Commits and deletions of one digest are carried out one after the other. */
   readonly #underway = new Map<Digest, Promise<unknown>>();
   /** Folders whose entries are known to be on disk: only then does a blob that is there count as durable. */
   readonly #synced = new Set<string>();
+  /** Blobs whose content was seen to be what their name says. */
+  readonly #whole = new Set<Digest>();
   #nextFile = 1;
 
   private constructor(folder: string) {
     this.#folder = folder;
+    this.#writes = new Writes(folder);
   }
 
   /** Makes the folder if it is not there. Rejects with `failed`, code `store-unavailable`. */
@@ -36,10 +44,10 @@ export class FileBlobStore implements BlobStore {
     });
   }
 
-  async create(): Promise<BlobWriter> {
-    return orUnavailable(this.#folder, async () => {
+  create(): Promise<BlobWriter> {
+    return this.#writes.attempt(async () => {
       const path = join(this.#folder, TEMPORARY, String(this.#nextFile++));
-      return new FileBlobWriter(path, await open(path, "wx", 0o600), this.#folder, (digest, bytes) =>
+      return new FileBlobWriter(path, await open(path, "wx", 0o600), this.#writes, (digest, bytes) =>
         this.#oneByOne(digest, () => this.#commit(path, digest, bytes)),
       );
     });
@@ -69,15 +77,26 @@ export class FileBlobStore implements BlobStore {
   }
 
   async delete(digest: Digest): Promise<void> {
-    await orUnavailable(this.#folder, () => this.#oneByOne(digest, () => rm(this.#pathOf(digest), { force: true })));
+    await orUnavailable(this.#folder, () =>
+      this.#oneByOne(digest, () => {
+        this.#whole.delete(digest);
+        return rm(this.#pathOf(digest), { force: true });
+      }),
+    );
+  }
+
+  async check({ isThorough = false }: CheckOptions = {}): Promise<StoreTrouble | undefined> {
+    const noRoom = lookForRoom(this.#folder);
+    if (noRoom !== undefined || !(isThorough || this.#writes.trouble !== undefined)) return noRoom;
+    await this.#writes.attempt(() => writeProbe(join(this.#folder, TEMPORARY))).catch(() => {});
+    return this.#writes.trouble;
   }
 
   /** The file at `path` is whole and synced when this begins to give it its name. It is gone from `path` afterwards. */
   async #commit(path: string, digest: Digest, bytes: number): Promise<{ readonly isNew: boolean }> {
     const target = this.#pathOf(digest);
     const folder = this.#folderOf(digest);
-    const found = await sizeOf(target);
-    if (found === bytes) {
+    if (await this.#isWhole(digest, bytes)) {
       await this.#syncOnce(folder);
       await rm(path, { force: true });
       return { isNew: false };
@@ -89,11 +108,34 @@ export class FileBlobStore implements BlobStore {
       await file.close();
     }
     if ((await mkdir(folder, { recursive: true, mode: 0o700 })) !== undefined) await syncFolder(this.#folder);
-    // A file of another size under this name is damaged: it is replaced, and counts as not there.
+    // A file of another content under this name is damaged: it is replaced, and counts as not there.
     this.#synced.delete(folder);
     await rename(path, target);
     await this.#syncOnce(folder);
+    this.#noteWhole(digest);
     return { isNew: true };
+  }
+
+  /** Whether the blob is there, undamaged: it is read through the first time that somebody brings it again. */
+  async #isWhole(digest: Digest, bytes: number): Promise<boolean> {
+    const path = this.#pathOf(digest);
+    if ((await sizeOf(path)) !== bytes) return false;
+    if (this.#whole.has(digest)) return true;
+    const hash = createHash("sha256");
+    try {
+      await pipeline(createReadStream(path), hash);
+    } catch {
+      // What cannot be read is replaced.
+      return false;
+    }
+    if (hash.digest("hex") !== digest) return false;
+    this.#noteWhole(digest);
+    return true;
+  }
+
+  #noteWhole(digest: Digest): void {
+    if (this.#whole.size >= BLOBS_KNOWN_WHOLE_MAX) this.#whole.clear();
+    this.#whole.add(digest);
   }
 
   async #syncOnce(folder: string): Promise<void> {
@@ -127,7 +169,7 @@ type Commit = (digest: Digest, bytes: number) => Promise<{ readonly isNew: boole
 class FileBlobWriter implements BlobWriter {
   readonly #path: string;
   readonly #file: FileHandle;
-  readonly #folder: string;
+  readonly #writes: Writes;
   readonly #commit: Commit;
   readonly #hash: Hash = createHash("sha256");
   #bytes = 0;
@@ -136,17 +178,17 @@ class FileBlobWriter implements BlobWriter {
   #finished: Promise<{ readonly digest: Digest; readonly bytes: number; readonly path: string }> | undefined;
   #committed: Promise<{ readonly isNew: boolean }> | undefined;
 
-  constructor(path: string, file: FileHandle, folder: string, commit: Commit) {
+  constructor(path: string, file: FileHandle, writes: Writes, commit: Commit) {
     this.#path = path;
     this.#file = file;
-    this.#folder = folder;
+    this.#writes = writes;
     this.#commit = commit;
   }
 
   write(bytes: Uint8Array): Promise<void> {
     assert(this.#finished === undefined, "a blob is not written to once it is finished");
     this.#last = this.#last.then(() =>
-      orUnavailable(this.#folder, async () => {
+      this.#writes.attempt(async () => {
         this.#hash.update(bytes);
         for (let done = 0; done < bytes.length;) {
           const { bytesWritten } = await this.#file.write(bytes, done, bytes.length - done);
@@ -171,9 +213,7 @@ class FileBlobWriter implements BlobWriter {
   commit(): Promise<{ readonly isNew: boolean }> {
     const finished = this.#finished;
     assert(finished !== undefined, "a blob is finished before it is committed");
-    this.#committed ??= finished.then(({ digest, bytes }) =>
-      orUnavailable(this.#folder, () => this.#commit(digest, bytes)),
-    );
+    this.#committed ??= finished.then(({ digest, bytes }) => this.#writes.attempt(() => this.#commit(digest, bytes)));
     return this.#committed;
   }
 
@@ -268,18 +308,73 @@ async function orUnavailable<T>(folder: string, act: () => Promise<T>): Promise<
   }
 }
 
+/** What was tried to write, and what kept the latest try from it. */
+class Writes {
+  readonly #folder: string;
+  #trouble: StoreTrouble | undefined;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  get trouble(): StoreTrouble | undefined {
+    return this.#trouble;
+  }
+
+  /** Rejects with `failed`, code `store-unavailable`. */
+  async attempt<T>(act: () => Promise<T>): Promise<T> {
+    try {
+      const done = await orUnavailable(this.#folder, act);
+      this.#trouble = undefined;
+      return done;
+    } catch (error) {
+      this.#trouble = { kind: troubleKind(error instanceof Error ? error.cause : error), message: messageOf(error) };
+      throw error;
+    }
+  }
+}
+
+/** Bytes enough to need room of their own, synced and gone again. */
+async function writeProbe(folder: string): Promise<void> {
+  const path = join(folder, "probe");
+  try {
+    const file = await open(path, "w", 0o600);
+    try {
+      await file.writeFile(new Uint8Array(PROBE_BYTES));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+const PROBE_BYTES = 4_096;
+
 function sentence(folder: string, thrown: unknown): string {
+  switch (troubleKind(thrown)) {
+    case "disk-full":
+      return `the disk that holds the modules in ${folder} is full: free some space`;
+    case "not-writable":
+      return `the modules in ${folder} cannot be written (${messageOf(thrown)}): the folder has to be writable for this user`;
+    default:
+      return `reading or writing the modules in ${folder} failed: ${messageOf(thrown)}`;
+  }
+}
+
+function troubleKind(thrown: unknown): TroubleKind {
   switch (decodeErrorCode(thrown)) {
     case "ENOSPC":
     case "EDQUOT":
-      return `the disk that holds the modules in ${folder} is full: free some space`;
+      return "disk-full";
     case "EACCES":
     case "EPERM":
     case "EROFS":
     case "ENOTDIR":
-      return `the modules in ${folder} cannot be written (${messageOf(thrown)}): the folder has to be writable for this user`;
+      return "not-writable";
     default:
-      return `reading or writing the modules in ${folder} failed: ${messageOf(thrown)}`;
+      return "io-error";
   }
 }
 

@@ -10,7 +10,7 @@
  * - Operations may be called concurrently and are carried out in the order of the calls. Many share one disk sync.
  * - Times are handed in by the caller, in milliseconds since the Unix epoch.
  * - A rejection is a ClusterError: `overloaded` (code `store-busy`, too much waits), or `failed` (code
- *   `store-unavailable`: disk full, file broken).
+ *   `store-unavailable`: disk full, file broken). Reads go on where they can; `trouble.ts` has the whole of it.
  *
  * Rows of runs are made lazily: a task has rows for the runs that were due, and for the next one that is not. At most
  * OPEN_RUNS_PER_TASK_MAX of a task's runs are open (scheduled, ready or running), and one at most where the task forbids
@@ -23,6 +23,7 @@ import type { OutputStream } from "../model/output.ts";
 import type { AttemptId, Run } from "../model/run.ts";
 import type { FileContent } from "../model/task-file.ts";
 import type { Task, TaskSpec, TaskState } from "../model/task.ts";
+import type { CheckOptions, StoreTrouble } from "./trouble.ts";
 
 export interface Store extends AsyncDisposable {
   // Tasks.
@@ -134,6 +135,9 @@ export interface Store extends AsyncDisposable {
   listDrained(): Promise<readonly PeerId[]>;
   /** Idempotent, either way. */
   setDrained(peer: PeerId, isDrained: boolean, now: number): Promise<void>;
+
+  /** What keeps the store from taking anything new; undefined if nothing does. Never rejects. */
+  check(options?: CheckOptions): Promise<StoreTrouble | undefined>;
 
   /** Finishes what was called and closes the file. Idempotent. */
   close(): Promise<void>;

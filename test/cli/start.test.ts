@@ -1,5 +1,5 @@
 /** Processes of the command line from their start to their end. */
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
@@ -52,6 +52,19 @@ describe("a gateway", { timeout: LONG_MS }, () => {
       /^ready role=gateway peerId=12D3\w+ http=http:\/\/127\.0\.0\.1:\d+ dial=12D3\w+#\S+ addrs=\S+\n$/,
     );
     expect(stderr).toMatch(/capmesh --dial '12D3\w+#\S+'/);
+  });
+
+  test("names a database that is damaged, leaves it as it is, and ends with 1", async () => {
+    await using line = await CommandLine.create();
+    const data = join(line.home, "data");
+    mkdirSync(data, { mode: 0o700 });
+    writeFileSync(join(data, "capmesh.db"), "no database\n".repeat(1_000));
+    const { code, stderr } = await line.run(["--gateway", ...QUIET, "--data", data]);
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/data\/capmesh\.db is damaged.*restore it from a backup, or move it away/),
+    });
+    expect(readFileSync(join(data, "capmesh.db"), "utf8")).toBe("no database\n".repeat(1_000));
   });
 
   test("takes its role from the environment", async () => {

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -49,6 +49,30 @@ describe("FileBlobStore", () => {
     expect((await storeBlob(blobs, "whole")).isNew).toBe(true);
     await using blob = await blobs.open(stored);
     expect(await blob?.read(0, 10).then(textOf)).toBe("whole");
+  });
+
+  test("replaces a file that has the size and not the content, when the process has not seen it whole", async () => {
+    await using folder = await Folder.create();
+    const { digest: stored } = await storeBlob(await FileBlobStore.open(folder.path), "whole");
+    await writeFile(join(folder.path, stored.slice(0, 2), stored), "whale");
+    const blobs = await FileBlobStore.open(folder.path);
+    expect((await storeBlob(blobs, "whole")).isNew).toBe(true);
+    expect((await storeBlob(blobs, "whole")).isNew).toBe(false);
+    await using blob = await blobs.open(stored);
+    expect(await blob?.read(0, 10).then(textOf)).toBe("whole");
+  });
+
+  test("says that it is in trouble while nothing can be written, and no longer when it can", async () => {
+    await using folder = await Folder.create();
+    const blobs = await FileBlobStore.open(folder.path);
+    expect(await blobs.check({ isThorough: true })).toBeUndefined();
+    await rm(join(folder.path, "unfinished"), { recursive: true });
+    await expect(blobs.create()).rejects.toMatchObject({ code: "store-unavailable" });
+    expect(await blobs.check()).toMatchObject({ kind: "io-error" });
+    await mkdir(join(folder.path, "unfinished"));
+    expect(await blobs.check()).toBeUndefined();
+    expect((await storeBlob(blobs, "a")).isNew).toBe(true);
+    expect(await folder.files()).toHaveLength(1);
   });
 
   test("removes what a crash has left when it is opened", async () => {

@@ -14,6 +14,7 @@ import { overloaded } from "../../src/base/errors.ts";
 import { EventHub } from "../../src/gateway/events.ts";
 import { HttpServer, type HttpServerInit } from "../../src/gateway/http/http-server.ts";
 import { BlobPins } from "../../src/gateway/blob-pins.ts";
+import { StoreHealth } from "../../src/gateway/store-health.ts";
 import type { TaskService } from "../../src/gateway/services.ts";
 import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
 import type { AttemptId } from "../../src/model/run.ts";
@@ -107,6 +108,7 @@ export class ApiGateway implements AsyncDisposable {
       members: { members: () => this.members },
       events: this.events,
       readiness: this.#init.readiness ?? { notReadyBecause: () => undefined },
+      storeHealth: new StoreHealth({ store: this.store, blobs: this.blobs, clock, log: silentLog }),
       clock,
       log: this.#init.log ?? silentLog,
       version: "0.0.0-test",

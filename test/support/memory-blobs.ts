@@ -46,6 +46,10 @@ export class MemoryBlobs implements BlobStore {
     return Promise.resolve();
   }
 
+  check(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   /** The process dies: blobs that were being written are gone. */
   crash(): void {
     this.#generation += 1;

@@ -202,6 +202,10 @@ export class MemoryStore implements Store {
     return this.#write((tx) => tasks.setDrained(tx, peer, isDrained));
   }
 
+  check(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   close(): Promise<void> {
     this.#isClosing = true;
     this.#flush();

@@ -1,11 +1,11 @@
-/** `/livez`: this process answers. `/readyz`: it takes work, and its store answers. */
+/** `/livez`: this process answers. `/readyz`: it takes work, and its store takes it too. */
 import { Router } from "express";
 import { openApiDocument } from "../../api/openapi.ts";
-import { messageOf } from "../../base/errors.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal } from "./problem.ts";
+import { storeRefusal } from "./taking-work.ts";
 
-export function healthRouter({ readiness, store, log, version }: HttpContext): Router {
+export function healthRouter({ readiness, storeHealth, version }: HttpContext): Router {
   const router = Router();
   router.get("/livez", (_request, response) => {
     response.json({ status: "ok", version });
@@ -18,12 +18,8 @@ export function healthRouter({ readiness, store, log, version }: HttpContext): R
   router.get("/readyz", async (_request, response) => {
     const reason = readiness.notReadyBecause();
     if (reason !== undefined) throw new Refusal("not-ready", `The gateway takes no work now: ${reason}.`);
-    try {
-      await store.countUnfinishedTasks();
-    } catch (error) {
-      log.warn("the store does not answer", { error: messageOf(error) });
-      throw new Refusal("store-unavailable", "The store does not answer: see the gateway's log.");
-    }
+    const trouble = await storeHealth.check();
+    if (trouble !== undefined) throw storeRefusal(trouble);
     response.json({ status: "ok" });
   });
   return router;

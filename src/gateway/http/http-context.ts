@@ -7,7 +7,7 @@ import type { AuditLog } from "../audit.ts";
 import type { EventHub } from "../events.ts";
 import type { Grant } from "../grant.ts";
 import type { BlobPins } from "../blob-pins.ts";
-import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
+import type { MemberSource, Readiness, StoreReadiness, TaskService, WorkerDirectory } from "../services.ts";
 import type { Tokens } from "../tokens.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { SseStreams } from "./sse-stream.ts";
@@ -22,6 +22,7 @@ export interface HttpContext {
   readonly members: MemberSource;
   readonly events: EventHub;
   readonly readiness: Readiness;
+  readonly storeHealth: StoreReadiness;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;

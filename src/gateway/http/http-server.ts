@@ -27,7 +27,7 @@ import type { AuditLog } from "../audit.ts";
 import type { EventHub } from "../events.ts";
 import type { Grant } from "../grant.ts";
 import { BlobPins } from "../blob-pins.ts";
-import type { MemberSource, Readiness, TaskService, WorkerDirectory } from "../services.ts";
+import type { MemberSource, Readiness, StoreReadiness, TaskService, WorkerDirectory } from "../services.ts";
 import type { Tokens } from "../tokens.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import { EventHistory } from "./event-history.ts";
@@ -49,6 +49,7 @@ export interface HttpServerInit {
   readonly members: MemberSource;
   readonly events: EventHub;
   readonly readiness: Readiness;
+  readonly storeHealth: StoreReadiness;
   readonly clock: Clock;
   readonly log: Log;
   /** The program's, as shown. */
@@ -164,7 +165,7 @@ export class HttpServer implements AsyncDisposable {
 
 function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSignal): HttpContext {
   const ids = new V7Generator();
-  const { store, blobs, tasks, workers, members, events, readiness, clock, log, version } = init;
+  const { store, blobs, tasks, workers, members, events, readiness, storeHealth, clock, log, version } = init;
   return {
     store,
     blobs,
@@ -174,6 +175,7 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     members,
     events,
     readiness,
+    storeHealth,
     clock,
     log,
     version,

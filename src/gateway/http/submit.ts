@@ -25,6 +25,7 @@ import type { BlobWriter } from "../../store/blobs.ts";
 import { type ReceivedForm, receiveForm, tooLarge, tooManyUploads } from "./form-upload.ts";
 import type { Grant } from "../grant.ts";
 import type { HttpContext } from "./http-context.ts";
+import { requireTakingWork } from "./taking-work.ts";
 import { ClientGone, Refusal, hasBody, invalidFields } from "./problem.ts";
 import { Semaphore } from "./semaphore.ts";
 
@@ -66,12 +67,7 @@ function checkHead(request: Request, context: HttpContext): void {
     const message = "is not supported by this version yet: leave it out; an `id` of your own is taken only once";
     throw invalidFields([{ field: "Idempotency-Key", message }]);
   }
-  const reason = context.readiness.notReadyBecause();
-  if (reason !== undefined) {
-    throw new Refusal("not-ready", `The gateway takes no work now: ${reason}. Send this again, or elsewhere.`, {
-      headers: { "retry-after": "2" },
-    });
-  }
+  requireTakingWork(context);
   const type = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
   if (type !== "multipart/form-data") {
     const what = type === undefined || !hasBody(request) ? "without a form" : `as ${type.slice(0, 64)}`;

@@ -4,13 +4,13 @@
  *
  * WAL with `synchronous=FULL`: a transaction is on disk when its COMMIT has returned.
  */
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, statSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from "node:sqlite";
 import { failed } from "../../base/errors.ts";
-import { STORE_BUSY_TIMEOUT_MS } from "../../base/limits.ts";
+import { STORE_BUSY_TIMEOUT_MS, STORE_CHECKED_BYTES_MAX } from "../../base/limits.ts";
 import { CronSchedules } from "../../model/cron.ts";
 import { MIGRATIONS, type Migration } from "./migrations.ts";
-import { toStoreError } from "./sqlite-errors.ts";
+import { damaged, toStoreError } from "./sqlite-errors.ts";
 
 export type Row = Readonly<Record<string, SQLOutputValue>>;
 
@@ -27,14 +27,20 @@ export class Database implements Disposable {
     this.#file = file;
   }
 
-  /** Opens the file, which is made if it is not there, readable for its owner only. Throws a ClusterError. */
+  /**
+   * Opens the file, which is made if it is not there, readable for its owner only. A file that is damaged, another
+   * program's or a newer version's is refused, and left as it is. Throws a ClusterError.
+   */
   static open(path: string, migrations: readonly Migration[] = MIGRATIONS): Database {
     let file: DatabaseSync | undefined;
     try {
+      refuseLoneLog(path);
       makePrivateFile(path);
       file = new DatabaseSync(path, { timeout: STORE_BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
+      refuseForeign(file, path, newestOf(migrations));
       configure(file);
       migrate(file, path, migrations);
+      refuseDamaged(file, path);
       return new Database(path, file);
     } catch (thrown) {
       file?.close();
@@ -83,6 +89,11 @@ export class Database implements Disposable {
     return Number(this.#statement(sql).run(...values).lastInsertRowid);
   }
 
+  /** How long a statement waits for another process that has the file locked. */
+  waitForLock(timeoutMs: number): void {
+    this.#file.exec(`PRAGMA busy_timeout = ${timeoutMs}`);
+  }
+
   /** BEGIN, SAVEPOINT and their like. */
   control(sql: string): void {
     this.#statement(sql).run();
@@ -115,7 +126,43 @@ function makePrivateFile(path: string): void {
   }
 }
 
+/**
+ * SQLite takes a database without a byte for a new one, and removes the log beside it, in which there may be all that was
+ * accepted of late.
+ */
+function refuseLoneLog(path: string): void {
+  const log = `${path}-wal`;
+  if (sizeOf(path) > 0 || sizeOf(log) === 0) return;
+  throw failed(
+    `the database ${path} is gone or empty, but its log ${log} is there: put the database back where it was, ` +
+      "restore both from a backup, or move the log away to begin with an empty database",
+    { code: "store-unavailable" },
+  );
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Marks a file as ours, "CpMh", so that another program's database is never written to. */
+const APPLICATION_ID = 0x43_70_4d_68;
+
+/** Only reads. */
+function refuseForeign(file: DatabaseSync, path: string, newest: number): void {
+  const version = pragma(file, "user_version");
+  if (pragma(file, "application_id") !== APPLICATION_ID && pragma(file, "schema_version") !== 0) {
+    throw failed(`${path} is a database of another program: name another file`, { code: "store-unavailable" });
+  }
+  if (version <= newest) return;
+  throw failed(
+    `the database ${path} was written by a newer Capmesh (schema ${version}, this one knows ${newest}): start that version, or use another --data folder`,
+    { code: "store-unavailable" },
+  );
+}
+
 function configure(file: DatabaseSync): void {
+  // Of a file that has something in it this could only be changed by writing all of it anew.
+  if (pragma(file, "schema_version") === 0) file.exec("PRAGMA auto_vacuum = INCREMENTAL");
   file.exec("PRAGMA journal_mode = WAL");
   file.exec("PRAGMA synchronous = FULL");
   file.exec("PRAGMA temp_store = MEMORY");
@@ -124,24 +171,18 @@ function configure(file: DatabaseSync): void {
   file.exec("PRAGMA journal_size_limit = 67108864");
 }
 
-/** Marks a file as ours, "CpMh", so that another program's database is never written to. */
-const APPLICATION_ID = 0x43_70_4d_68;
+function newestOf(migrations: readonly Migration[]): number {
+  return migrations.at(-1)?.version ?? 0;
+}
 
 function migrate(file: DatabaseSync, path: string, migrations: readonly Migration[]): void {
-  const newest = migrations.at(-1)?.version ?? 0;
+  const newest = newestOf(migrations);
   if (pragma(file, "application_id") === APPLICATION_ID && pragma(file, "user_version") === newest) return;
   file.exec("BEGIN IMMEDIATE");
   try {
+    // Another process may have been here meanwhile.
+    refuseForeign(file, path, newest);
     const version = pragma(file, "user_version");
-    if (pragma(file, "application_id") !== APPLICATION_ID && pragma(file, "schema_version") !== 0) {
-      throw failed(`${path} is a database of another program: name another file`, { code: "store-unavailable" });
-    }
-    if (version > newest) {
-      throw failed(
-        `the database ${path} was written by a newer Capmesh (schema ${version}, this one knows ${newest}): start that version, or use another --data folder`,
-        { code: "store-unavailable" },
-      );
-    }
     for (const migration of migrations) {
       if (migration.version > version) file.exec(migration.sql);
     }
@@ -152,6 +193,19 @@ function migrate(file: DatabaseSync, path: string, migrations: readonly Migratio
     if (file.isTransaction) file.exec("ROLLBACK");
     throw thrown;
   }
+}
+
+/** A file that is small is read through. Of a larger one, what is damaged is found when it is met. */
+function refuseDamaged(file: DatabaseSync, path: string): void {
+  if (pragma(file, "page_count") * pragma(file, "page_size") > STORE_CHECKED_BYTES_MAX) return;
+  const found = file.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
+  if (found !== "ok")
+    throw damaged(
+      path,
+      String(found)
+        .replace(/^\*.*\n/, "")
+        .replaceAll("\n", "; "),
+    );
 }
 
 function pragma(file: DatabaseSync, name: string): number {

@@ -16,16 +16,19 @@ import {
 } from "./messages.ts";
 import { toStoreError } from "./sqlite-errors.ts";
 import { purge } from "./task-operations.ts";
+import { TroubleWatch } from "./trouble-watch.ts";
 
 export class GroupCommit {
   readonly #db: Database;
   readonly #operations: Operations;
+  readonly #watch: TroubleWatch;
   #commits = 0;
   #mayHaveGraves = true;
 
-  constructor(db: Database, operations: Operations) {
+  constructor(db: Database, operations: Operations, watch = new TroubleWatch(db)) {
     this.#db = db;
     this.#operations = operations;
+    this.#watch = watch;
   }
 
   /** Transactions that wrote something and are committed. */
@@ -89,6 +92,7 @@ export class GroupCommit {
     const writesBefore = db.writes;
     const replies: Reply[] = [];
     try {
+      if (begin === "BEGIN IMMEDIATE") this.#watch.requireWritable();
       db.control(begin);
       for (let request = source(); request !== undefined; request = source()) {
         replies.push(this.#carryOut(request));
@@ -97,10 +101,14 @@ export class GroupCommit {
       db.control("COMMIT");
       this.#mayHaveGraves = hasMoreGraves;
     } catch (thrown) {
+      this.#watch.failed(thrown);
       if (db.isInTransaction) db.control("ROLLBACK");
       throw thrown;
     }
-    if (db.writes > writesBefore) this.#commits++;
+    if (db.writes > writesBefore) {
+      this.#commits++;
+      this.#watch.committed();
+    }
     return replies;
   }
 
@@ -114,6 +122,7 @@ export class GroupCommit {
       if (request.name === "deleteTask") this.#mayHaveGraves = true;
       return { id: request.id, answer };
     } catch (thrown) {
+      this.#watch.failed(thrown);
       if (!db.isInTransaction) throw thrown;
       if (!isReading) {
         db.control("ROLLBACK TO operation");

@@ -28,6 +28,7 @@ import type {
   RunningAttempt,
   SettleResult,
 } from "../store.ts";
+import type { StoreTrouble } from "../trouble.ts";
 
 /** A spec as it is kept: JSON of all but what has columns of its own. */
 export interface SpecWire {
@@ -183,6 +184,9 @@ interface Operation<Args, Answer> {
 
 /** Everything that the thread can do. */
 export interface OperationTypes {
+  /** What is known of the store's troubles. */
+  look: Operation<{}, StoreTrouble | undefined>;
+  probe: Operation<{}, void>;
   createTask: Operation<
     CreateTaskArgs,
     | Wire<Extract<CreateTaskResult, { readonly kind: "created" }>>
@@ -305,6 +309,7 @@ export interface ThreadInit {
 
 /** Operations that write nothing: they need not wait for a COMMIT unless one stands before them. */
 export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationName>([
+  "look",
   "getTask",
   "listTasks",
   "countUnfinishedTasks",

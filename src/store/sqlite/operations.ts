@@ -1,4 +1,6 @@
 /** All that the store's thread can do, by name. */
+import { dirname } from "node:path";
+import { lookForRoom } from "../trouble.ts";
 import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
 import * as credentials from "./credential-rows.ts";
 import type { Database } from "./database.ts";
@@ -8,9 +10,13 @@ import { appendOutput, readOutput } from "./output-rows.ts";
 import { listReady } from "./ready-runs.ts";
 import * as runs from "./run-operations.ts";
 import * as tasks from "./task-operations.ts";
+import { TroubleWatch } from "./trouble-watch.ts";
 
-export function operationsOn(db: Database): Operations {
+/** `watch` is told how the transactions go that these are carried out in. */
+export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operations {
   return {
+    look: () => watch.trouble ?? lookForRoom(dirname(db.path)),
+    probe: () => void db.run(PROBE),
     createTask: (args) => tasks.createTask(db, args),
     getTask: (args) => tasks.getTask(db, args),
     listTasks: (args) => tasks.listTasks(db, args),
@@ -46,6 +52,10 @@ export function operationsOn(db: Database): Operations {
     setDrained: (args) => setDrained(db, args),
   };
 }
+
+/** Writes what need not be there, to see whether that can be done. */
+const PROBE = `INSERT INTO counters (name, value) VALUES ('probes', 1)
+  ON CONFLICT (name) DO UPDATE SET value = value + 1`;
 
 function getModule(db: Database, args: Args<"getModule">): Answer<"getModule"> {
   const row = db.get("SELECT inspection, created_at FROM modules WHERE digest = ?", args.digest);

@@ -1,5 +1,6 @@
 /** What SQLite throws, as the ClusterError that the store's contract names, with a sentence that says what to do. */
 import { ClusterError, failed, messageOf, overloaded } from "../../base/errors.ts";
+import type { StoreTrouble, TroubleKind } from "../trouble.ts";
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html). */
 const PERM = 3;
@@ -15,17 +16,41 @@ const NOTADB = 26;
 export function toStoreError(thrown: unknown, path: string): ClusterError {
   if (thrown instanceof ClusterError) return thrown;
   const code = decodeResultCode(thrown);
-  if (code === BUSY || code === LOCKED) {
-    return overloaded(`another process keeps the database ${path} locked: stop it, or try again`, {
-      code: "store-busy",
-      cause: thrown,
-    });
-  }
-  return failed(sentence(code, path, messageOf(thrown)), { code: "store-unavailable", cause: thrown });
+  const message = sentence(code, path, messageOf(thrown));
+  return code === BUSY || code === LOCKED
+    ? overloaded(message, { code: "store-busy", cause: thrown })
+    : failed(message, { code: "store-unavailable", cause: thrown });
 }
+
+/** The file is not what it was written as. */
+export function damaged(path: string, message: string): ClusterError {
+  return failed(sentence(CORRUPT, path, message), { code: "store-unavailable" });
+}
+
+/** What this says about the file; undefined if it says nothing, as when one statement is at fault. */
+export function toTrouble(thrown: unknown, path: string): StoreTrouble | undefined {
+  const code = decodeResultCode(thrown);
+  const kind = code === undefined ? undefined : KINDS.get(code);
+  return kind === undefined ? undefined : { kind, message: sentence(code, path, messageOf(thrown)) };
+}
+
+const KINDS: ReadonlyMap<number, TroubleKind> = new Map([
+  [BUSY, "busy"],
+  [LOCKED, "busy"],
+  [FULL, "disk-full"],
+  [CORRUPT, "damaged"],
+  [NOTADB, "damaged"],
+  [PERM, "not-writable"],
+  [READONLY, "not-writable"],
+  [CANTOPEN, "not-writable"],
+  [IOERR, "io-error"],
+]);
 
 function sentence(code: number | undefined, path: string, message: string): string {
   switch (code) {
+    case BUSY:
+    case LOCKED:
+      return `another process keeps the database ${path} locked: stop it, or try again`;
     case FULL:
       return `the disk that holds the database ${path} is full: free some space; nothing that was accepted is lost`;
     case CORRUPT:

@@ -2,7 +2,7 @@
  * The store on one SQLite file. The file belongs to a thread of its own; this is its face on the caller's thread, which
  * only translates between the model and what crosses.
  */
-import { assert, failed } from "../../base/errors.ts";
+import { assert, failed, messageOf, toClusterError } from "../../base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../base/ids.ts";
 import { STORE_SPEC_CACHE_BYTES_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
@@ -33,6 +33,7 @@ import type {
   SettleResult,
   Store,
 } from "../store.ts";
+import type { CheckOptions, StoreTrouble } from "../trouble.ts";
 import type { TaskWire } from "./messages.ts";
 import { type StoreStats, StoreThread } from "./store-thread.ts";
 import {
@@ -254,6 +255,21 @@ export class SqliteStore implements Store, CredentialStore {
 
   setDrained(peer: PeerId, isDrained: boolean, now: number): Promise<void> {
     return this.#thread.call("setDrained", { peer, isDrained, now });
+  }
+
+  async check({ isThorough = false }: CheckOptions = {}): Promise<StoreTrouble | undefined> {
+    try {
+      const known = await this.#thread.call("look", {});
+      // What is over is noticed by writing.
+      const isWorthATry =
+        known === undefined ? isThorough : known.kind !== "damaged" && known.kind !== "disk-nearly-full";
+      if (!isWorthATry) return known;
+      await this.#thread.call("probe", {}).catch(() => {});
+      return await this.#thread.call("look", {});
+    } catch (error) {
+      const kind = toClusterError(error).type === "overloaded" ? "busy" : "stopped";
+      return { kind, message: messageOf(error) };
+    }
   }
 
   close(): Promise<void> {

@@ -10,6 +10,7 @@ import { Database } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
 import type { ErrorWire, FromThread, Reply, Request, ThreadInit, ToThread } from "./messages.ts";
 import { operationsOn } from "./operations.ts";
+import { TroubleWatch } from "./trouble-watch.ts";
 import { toStoreError } from "./sqlite-errors.ts";
 
 class StoreLoop {
@@ -25,7 +26,8 @@ class StoreLoop {
   constructor(port: MessagePort, db: Database) {
     this.#port = port;
     this.#db = db;
-    this.#group = new GroupCommit(db, operationsOn(db));
+    const watch = new TroubleWatch(db);
+    this.#group = new GroupCommit(db, operationsOn(db, watch), watch);
   }
 
   start(): void {

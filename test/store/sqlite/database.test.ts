@@ -1,3 +1,4 @@
+import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { chmod, mkdtemp, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,8 +8,10 @@ import { silentLog } from "../../../src/base/log.ts";
 import { Database } from "../../../src/store/sqlite/database.ts";
 import { LOCAL_SUBMITTER } from "../../../src/model/submitter.ts";
 import { MIGRATIONS } from "../../../src/store/sqlite/migrations.ts";
+import { operationsOn } from "../../../src/store/sqlite/operations.ts";
 import { SqliteStore } from "../../../src/store/sqlite/sqlite-store.ts";
-import { INSPECTION, T0, create, taskId, taskSpec } from "../store-samples.ts";
+import { encodeCreateTask } from "../../../src/store/sqlite/wire.ts";
+import { INSPECTION, T0, create, taskSpec } from "../store-samples.ts";
 import { containing } from "../containing.ts";
 import { SqliteHarness } from "./sqlite-harness.ts";
 
@@ -21,23 +24,6 @@ describe("the SQLite file", () => {
     for (const suffix of ["", "-wal", "-shm"]) {
       expect((await stat(harness.path + suffix)).mode & 0o777).toBe(0o600);
     }
-  });
-
-  test("is brought from version 1 to the newest, with what is in it", async () => {
-    await using folder = await Folder.create();
-    const path = folder.file("capmesh.db");
-    using first = Database.open(path, MIGRATIONS.slice(0, 1));
-    first.run("INSERT INTO admissions VALUES ('p', 'admitted', 1)");
-    first[Symbol.dispose]();
-    const next = { version: MIGRATIONS.length + 1, sql: "ALTER TABLE admissions ADD COLUMN note TEXT DEFAULT 'none'" };
-    using second = Database.open(path, [...MIGRATIONS, next]);
-    expect({ ...second.get("SELECT * FROM admissions") }).toEqual({
-      peer: "p",
-      admission: "admitted",
-      changed_at: 1,
-      note: "none",
-    });
-    expect(second.get("PRAGMA user_version")?.user_version).toBe(next.version);
   });
 
   test("gives tasks of version 1 the caps that their specs have", async () => {
@@ -97,28 +83,57 @@ describe("the SQLite file", () => {
     });
   });
 
-  test("is refused when it is no database", async () => {
+  test.each([
+    ["has other bytes where its header was", (file: number) => writeSync(file, "x".repeat(100), 0)],
+    [
+      "has other bytes in its middle",
+      (file: number) => writeSync(file, new Uint8Array(4_096).fill(255), 0, 4_096, 40 * 4_096),
+    ],
+    ["is cut off within a page", (file: number) => ftruncateSync(file, 70_000)],
+    ["is cut off between pages", (file: number) => ftruncateSync(file, 10 * 4_096)],
+    ["is no database", (file: number) => writeSync(file, "this is not a database\n".repeat(1_000), 0)],
+  ])("is refused when it %s, by a name, with what to do, and left as it is", async (_, damage) => {
     await using folder = await Folder.create();
     const path = folder.file("capmesh.db");
-    await writeFile(path, "this is not a database\n".repeat(1_000));
-    await expect(SqliteStore.open({ path, log: silentLog })).rejects.toMatchObject({
-      ...UNAVAILABLE,
-      message: containing("restore it from a backup"),
-    });
+    using db = Database.open(path);
+    db.control("BEGIN");
+    for (let index = 0; index < 200; index += 1) {
+      operationsOn(db).createTask(encodeCreateTask(taskSpec(`t${index}`), INSPECTION, T0));
+    }
+    db.control("COMMIT");
+    db[Symbol.dispose]();
+    const file = openSync(path, "r+");
+    damage(file);
+    closeSync(file);
+    const before = await readFile(path);
+    const message = expect.stringMatching(/capmesh\.db is damaged.*restore it from a backup, or move it away/);
+    expect(() => Database.open(path)).toThrow(expect.objectContaining({ ...UNAVAILABLE, message }));
+    expect((await readFile(path)).equals(before)).toBe(true);
   });
 
-  test("says that it is damaged when pages are missing", async () => {
-    await using harness = await SqliteHarness.open();
-    for (let index = 0; index < 200; index += 1) {
-      void harness.store.createTask(taskSpec(`t${index}`, { stdin: new Uint8Array(5_000) }), INSPECTION, T0);
-    }
-    await harness.store.close();
-    await truncate(harness.path, 300_000);
-    const used = SqliteStore.open({ path: harness.path, log: silentLog }).then(async (store) => {
-      await using damaged = store;
-      await damaged.listTasks({ limit: 1_000 });
-    });
-    await expect(used).rejects.toMatchObject({ ...UNAVAILABLE, message: containing("damaged") });
+  test.each(["gone", "empty"])("is refused when it is %s and its log is not, which is left as it is", async (how) => {
+    await using folder = await Folder.create();
+    const path = folder.file("capmesh.db");
+    using db = Database.open(path);
+    const log = await readFile(`${path}-wal`);
+    db[Symbol.dispose]();
+    await writeFile(`${path}-wal`, log);
+    if (how === "gone") await rm(path);
+    else await truncate(path);
+    const message = containing("is gone or empty, but its log");
+    expect(() => Database.open(path)).toThrow(expect.objectContaining({ ...UNAVAILABLE, message }));
+    expect((await readFile(`${path}-wal`)).equals(log)).toBe(true);
+  });
+
+  test("is not changed when it is another program's database", async () => {
+    await using folder = await Folder.create();
+    const path = folder.file("other.db");
+    using other = new DatabaseSync(path);
+    other.exec("CREATE TABLE tasks (mine)");
+    other.close();
+    const before = await readFile(path);
+    expect(() => Database.open(path)).toThrow(expect.objectContaining(UNAVAILABLE));
+    expect((await readFile(path)).equals(before)).toBe(true);
   });
 
   test.each([
@@ -158,23 +173,6 @@ describe("the SQLite file", () => {
     const same = await Promise.all(stores.map((store) => store.createTask(taskSpec("same"), INSPECTION, T0)));
     expect(same.map((result) => result.kind).toSorted()).toEqual(["created", "id-taken"]);
   });
-
-  test(
-    "answers store-busy while another process keeps it locked, and works again after",
-    { timeout: 60_000 },
-    async () => {
-      await using harness = await SqliteHarness.open();
-      const other = new DatabaseSync(harness.path);
-      other.exec("BEGIN IMMEDIATE");
-      const refused = [1, 2, 3].map((index) => harness.store.createTask(taskSpec(`t${index}`), INSPECTION, T0));
-      for (const each of await Promise.allSettled(refused)) {
-        expect(each).toMatchObject({ status: "rejected", reason: { type: "overloaded", code: "store-busy" } });
-      }
-      other.exec("COMMIT");
-      other.close();
-      expect((await create(harness.store, taskSpec("t1"))).spec.id).toBe(taskId("t1"));
-    },
-  );
 });
 
 class Folder implements AsyncDisposable {

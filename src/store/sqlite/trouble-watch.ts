@@ -1,0 +1,46 @@
+/**
+ * What the store's thread knows of its file's troubles, from how its transactions went. A commit that wrote something ends
+ * all but one: a file that was found damaged is not written to any more.
+ */
+import { failed } from "../../base/errors.ts";
+import { STORE_BUSY_TIMEOUT_MS, STORE_STILL_BUSY_TIMEOUT_MS } from "../../base/limits.ts";
+import type { StoreTrouble } from "../trouble.ts";
+import type { Database } from "./database.ts";
+import { toTrouble } from "./sqlite-errors.ts";
+
+export class TroubleWatch {
+  readonly #db: Database;
+  #trouble: StoreTrouble | undefined;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  get trouble(): StoreTrouble | undefined {
+    return this.#trouble;
+  }
+
+  /** A transaction, or an operation in one, has failed. */
+  failed(thrown: unknown): void {
+    const trouble = toTrouble(thrown, this.#db.path);
+    if (trouble !== undefined && this.#trouble?.kind !== "damaged") this.#set(trouble);
+  }
+
+  /** Something was written, and is on disk. */
+  committed(): void {
+    if (this.#trouble !== undefined && this.#trouble.kind !== "damaged") this.#set(undefined);
+  }
+
+  /** Throws if nothing may be written. */
+  requireWritable(): void {
+    if (this.#trouble?.kind === "damaged") throw failed(this.#trouble.message, { code: "store-unavailable" });
+  }
+
+  #set(trouble: StoreTrouble | undefined): void {
+    const wasBusy = this.#trouble?.kind === "busy";
+    this.#trouble = trouble;
+    const isBusy = trouble?.kind === "busy";
+    // Reads wait while a write waits for the lock: once it is known to be held for long, not for long at a time.
+    if (isBusy !== wasBusy) this.#db.waitForLock(isBusy ? STORE_STILL_BUSY_TIMEOUT_MS : STORE_BUSY_TIMEOUT_MS);
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * What can keep a store from taking anything new. It goes on answering questions as far as it can, and whoever asked for
+ * a change is told so; what was acknowledged stays.
+ *
+ * - `disk-full`, `disk-nearly-full`, `not-writable`, `io-error`, `busy`: over as soon as the cause is, without a restart.
+ *   A disk is nearly full while there is still room for what was accepted to come to its end.
+ * - `damaged`: nothing more is written until somebody has seen to the file, so that the damage does not grow.
+ * - `stopped`: the process has to be started again.
+ */
+import { statfsSync } from "node:fs";
+import { DISK_FREE_BYTES_MIN, DISK_FREE_SHARE_MIN } from "../base/limits.ts";
+
+export type TroubleKind =
+  "disk-full" | "disk-nearly-full" | "not-writable" | "io-error" | "busy" | "damaged" | "stopped";
+
+export interface StoreTrouble {
+  readonly kind: TroubleKind;
+  /** A sentence for whoever runs the gateway: it names files, and says what to do. */
+  readonly message: string;
+}
+
+export interface CheckOptions {
+  /** Writes something, if only to see whether that can be done. Otherwise what is known is told. Default: false. */
+  readonly isThorough?: boolean | undefined;
+}
+
+/** Whether the disk that holds `folder` has room for new work. Undefined, too, where that cannot be found out. */
+export function lookForRoom(folder: string): StoreTrouble | undefined {
+  let free: number;
+  let total: number;
+  try {
+    const { bavail, blocks, bsize } = statfsSync(folder);
+    free = bavail * bsize;
+    total = blocks * bsize;
+  } catch {
+    return undefined;
+  }
+  if (total === 0 || free >= Math.min(DISK_FREE_BYTES_MIN, total * DISK_FREE_SHARE_MIN)) return undefined;
+  const mebibytes = (free / 1024 / 1024).toFixed(1);
+  return {
+    kind: "disk-nearly-full",
+    message: `the disk that holds ${folder} has ${mebibytes} MiB left, which is kept for what was accepted already: free some space`,
+  };
+}

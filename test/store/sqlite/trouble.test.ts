@@ -1,0 +1,143 @@
+/** What the store answers when its file gives trouble, and that it goes on by itself once that is over. */
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { describe, expect, test } from "vitest";
+import { Database } from "../../../src/store/sqlite/database.ts";
+import { GroupCommit, type RequestSource } from "../../../src/store/sqlite/group-commit.ts";
+import type { Reply, Request } from "../../../src/store/sqlite/messages.ts";
+import { operationsOn } from "../../../src/store/sqlite/operations.ts";
+import { TroubleWatch } from "../../../src/store/sqlite/trouble-watch.ts";
+import { encodeCreateTask } from "../../../src/store/sqlite/wire.ts";
+import { INSPECTION, T0, create, taskId, taskSpec } from "../store-samples.ts";
+import { SqliteHarness } from "./sqlite-harness.ts";
+
+const PAGE_BYTES = 4_096;
+
+describe("a file that cannot be written", () => {
+  test.each([
+    ["has no room", "disk-full", (db: Database) => limitPages(db, 0), (db: Database) => limitPages(db, 1e9)],
+    [
+      "is read-only",
+      "not-writable",
+      (db: Database) => db.control("PRAGMA query_only = 1"),
+      (db: Database) => db.control("PRAGMA query_only = 0"),
+    ],
+  ])("%s: changes are refused, reads go on, and a check finds that it is over", (_, kind, begin, end) => {
+    using file = new ThreadFile();
+    expect(file.ask({ name: "createTask", args: createArgs("before") })).toMatchObject({ answer: { kind: "created" } });
+    begin(file.db);
+    const stdin = new Uint8Array(50 * PAGE_BYTES);
+    expect(file.ask({ name: "createTask", args: createArgs("during", stdin) })).toMatchObject({
+      error: { type: "failed", code: "store-unavailable" },
+    });
+    expect(file.ask({ name: "look", args: {} })).toMatchObject({ answer: { kind } });
+    expect(file.ask({ name: "getTask", args: { id: taskId("before") } })).toMatchObject({ answer: { state: "ready" } });
+    expect(file.ask({ name: "getTask", args: { id: taskId("during") } })).toMatchObject({ answer: undefined });
+    end(file.db);
+    expect(file.ask({ name: "probe", args: {} })).not.toHaveProperty("error");
+    expect(file.ask({ name: "look", args: {} })).toMatchObject({ answer: undefined });
+    expect(file.ask({ name: "createTask", args: createArgs("after", stdin) })).toMatchObject({
+      answer: { kind: "created" },
+    });
+  });
+
+  test("is locked by another process: after the first wait reads are answered at once, and writes refused", async () => {
+    await using harness = await SqliteHarness.open();
+    const { store } = harness;
+    await create(store, taskSpec("before"));
+    using other = new DatabaseSync(harness.path);
+    other.exec("BEGIN IMMEDIATE");
+    const busy = { type: "overloaded", code: "store-busy" };
+    await expect(create(store, taskSpec("first"))).rejects.toMatchObject(busy);
+    const since = performance.now();
+    const answers = Array.from({ length: 5 }, async (_, index) => {
+      await expect(create(store, taskSpec(`during-${index}`))).rejects.toMatchObject(busy);
+      expect(await store.getTask(taskId("before"))).toBeDefined();
+    });
+    await Promise.all(answers);
+    // All of it takes less than one full wait for the lock would.
+    expect(performance.now() - since).toBeLessThan(1_500);
+    expect(await store.check()).toMatchObject({ kind: "busy" });
+    other.exec("COMMIT");
+    expect(await store.check()).toBeUndefined();
+    await create(store, taskSpec("after"));
+  });
+});
+
+describe("a file that is damaged while it is open", () => {
+  test("is not written to any more, and read where it can be", () => {
+    using file = new ThreadFile();
+    file.ask({ name: "createTask", args: createArgs("whole") });
+    for (let index = 0; index < 50; index++) file.ask({ name: "createTask", args: createArgs(`t${index}`) });
+    file.ask({ name: "createTask", args: createArgs("broken") });
+    file.overwrite(file.lastPageOf("specs"));
+    const broken = { error: { type: "failed", code: "store-unavailable" } };
+    expect(file.ask({ name: "getTask", args: { id: taskId("broken") } })).toMatchObject(broken);
+    expect(file.ask({ name: "look", args: {} })).toMatchObject({ answer: { kind: "damaged" } });
+    expect(file.ask({ name: "createTask", args: createArgs("more") })).toMatchObject(broken);
+    expect(file.ask({ name: "probe", args: {} })).toMatchObject(broken);
+    expect(file.ask({ name: "getTask", args: { id: taskId("whole") } })).toMatchObject({ answer: { state: "ready" } });
+    expect(file.ask({ name: "listReady", args: { now: T0, limit: 1 } })).toMatchObject({ answer: { runs: [{}] } });
+  });
+});
+
+/** The inside of the store's thread, on the test's. */
+class ThreadFile implements Disposable {
+  readonly #folder = mkdtempSync(join(tmpdir(), "capmesh-trouble-"));
+  readonly db = Database.open(join(this.#folder, "capmesh.db"));
+  readonly #group: GroupCommit;
+
+  constructor() {
+    const watch = new TroubleWatch(this.db);
+    this.#group = new GroupCommit(this.db, operationsOn(this.db, watch), watch);
+  }
+
+  /** Carries out one operation in a transaction of its own. */
+  ask(operation: Pick<Request, "name" | "args">): Reply {
+    const [reply] = this.#group.next(queueOf([parseRequest(operation)]));
+    if (reply === undefined) throw new Error("no reply");
+    return reply;
+  }
+
+  /** The page of a table's rows in which what was written last is. */
+  lastPageOf(table: string): number {
+    this.db.get("PRAGMA wal_checkpoint(TRUNCATE)");
+    return Number(
+      this.db.get("SELECT max(pageno) AS page FROM dbstat WHERE name = ? AND pagetype = 'leaf'", table)?.page,
+    );
+  }
+
+  /** What a failing disk does; nothing of it is kept in memory. */
+  overwrite(page: number): void {
+    this.db.control("PRAGMA shrink_memory");
+    const file = openSync(this.db.path, "r+");
+    writeSync(file, new Uint8Array(PAGE_BYTES).fill(0xff), 0, PAGE_BYTES, (page - 1) * PAGE_BYTES);
+    closeSync(file);
+  }
+
+  [Symbol.dispose](): void {
+    this.db[Symbol.dispose]();
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+function parseRequest(operation: Pick<Request, "name" | "args">): Request {
+  return { id: 1, ...operation } as Request;
+}
+
+function queueOf(requests: readonly Request[]): RequestSource {
+  let head = 0;
+  return { peek: () => requests[head], shift: () => requests[head++] };
+}
+
+function createArgs(id: string, stdin = new Uint8Array()) {
+  return encodeCreateTask(taskSpec(id, { stdin }), INSPECTION, T0);
+}
+
+/** As many pages as there are, and this many more. */
+function limitPages(db: Database, more: number): void {
+  const count = Number(db.get("PRAGMA page_count")?.page_count);
+  db.get(`PRAGMA max_page_count = ${count + more}`);
+}
