@@ -6,11 +6,13 @@ import { benchEndToEnd } from "./end-to-end.ts";
 import { benchMatching } from "./matching.ts";
 import { type Figure, table } from "./measure.ts";
 import { benchRpc } from "./rpc.ts";
+import { benchRunner } from "./runner.ts";
 
 const SUITES: Readonly<Record<string, () => Promise<Figure[]>>> = {
   "end-to-end": benchEndToEnd,
   rpc: benchRpc,
   matching: benchMatching,
+  runner: benchRunner,
 };
 
 const names = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));

@@ -6,6 +6,8 @@ export interface Figure {
   readonly value: number;
   /** The figure it is to be held against, of the same run. */
   readonly against?: { readonly name: string; readonly value: number } | undefined;
+  /** What it, or its ratio to `against` where there is one, should be. */
+  readonly target?: { readonly atMost: number } | { readonly atLeast: number } | undefined;
 }
 
 /** The value below which this share of the samples lies, by nearest rank. */
@@ -38,15 +40,23 @@ export async function latencies(count: number, once: (index: number) => Promise<
 
 /** Rows for people. */
 export function table(figures: readonly Figure[]): string {
-  const rows = figures.map(({ name, unit, value, against }) => [
-    name,
-    `${shown(value)} ${unit}`,
-    against === undefined ? "" : `${(value / against.value).toFixed(3)} × ${against.name} (${shown(against.value)})`,
-  ]);
+  const rows = figures.map((figure) => {
+    const { name, unit, value, against } = figure;
+    const ratio = against && `${(value / against.value).toFixed(3)} × ${against.name} (${shown(against.value)})`;
+    return [name, `${shown(value)} ${unit}`, [ratio, verdict(figure)].filter(Boolean).join("; ")];
+  });
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows
     .map((row) => `${row[0]?.padEnd(widths[0] ?? 0)}  ${row[1]?.padStart(widths[1] ?? 0)}  ${row[2]}`.trimEnd())
     .join("\n");
+}
+
+function verdict({ value, against, target }: Figure): string {
+  if (target === undefined) return "";
+  const held = against === undefined ? value : value / against.value;
+  const [sign, limit, isMet] =
+    "atMost" in target ? ["≤", target.atMost, held <= target.atMost] : ["≥", target.atLeast, held >= target.atLeast];
+  return `target ${sign} ${limit}${against === undefined ? "" : " ×"}: ${isMet ? "met" : "MISSED"}`;
 }
 
 function shown(value: number): string {

@@ -53,13 +53,28 @@ export class PoolHarness implements AsyncDisposable {
 
   /** Runs a module to its end; what it printed comes with the end. */
   async run(module: Uint8Array, options: RunOptions = {}): Promise<Ended> {
-    const { signal, onOutput, entry, ...rest } = options;
-    const digest = digestOf(module);
-    const modulePath = await this.#write(digest, module);
+    const { signal, onOutput, ...rest } = options;
+    const spec = await this.spec(module, rest);
     const printed = { stdout: "", stderr: "" };
     const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
-    const spec: GuestSpec = {
-      modulePath,
+    const end = await this.pool.run(
+      spec,
+      {
+        async write(stream, bytes) {
+          printed[stream] += decoders[stream].decode(bytes, { stream: true });
+          await onOutput?.(stream, bytes);
+        },
+      },
+      { signal: signal ?? new AbortController().signal },
+    );
+    return { ...end, ...printed };
+  }
+
+  /** What `run` gives the pool, to be run as often as one likes. */
+  async spec(module: Uint8Array, { entry, ...rest }: Omit<RunOptions, "signal" | "onOutput"> = {}): Promise<GuestSpec> {
+    const digest = digestOf(module);
+    return {
+      modulePath: await this.#write(digest, module),
       digest,
       entry: entry ?? { kind: "command" },
       args: [],
@@ -73,17 +88,6 @@ export class PoolHarness implements AsyncDisposable {
       submitter: "local",
       ...rest,
     };
-    const end = await this.pool.run(
-      spec,
-      {
-        async write(stream, bytes) {
-          printed[stream] += decoders[stream].decode(bytes, { stream: true });
-          await onOutput?.(stream, bytes);
-        },
-      },
-      { signal: signal ?? new AbortController().signal },
-    );
-    return { ...end, ...printed };
   }
 
   /** Each module is written once: a file that is being written again is cut short for others. */

@@ -1,0 +1,162 @@
+/**
+ * Guests that compute: the hash puzzle on a worker that has never seen it, against the same C compiled natively; and the
+ * first run of an interpreter, against both ways of running it, each on a runner of its kind that is up already.
+ *
+ * CPU time, which a busy machine stretches less than time on the wall: of the runner, and of this process beside it.
+ */
+import { execFile, spawnSync } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { prepareRunnerCode } from "../../src/worker/runner/runner-code.ts";
+import { operateOnModule } from "../../src/worker/runner/module-surgery.ts";
+import { RunnerProcess } from "../../src/worker/runner/runner-process.ts";
+import type { RunnerTier } from "../../src/worker/runner/runner-process.ts";
+import { guestBytes } from "../support/guests.ts";
+import { PoolHarness } from "../worker/runner/pool-harness.ts";
+import { type Figure, percentile } from "./measure.ts";
+import { largeModule } from "./runner-large-module.ts";
+
+const run = promisify(execFile);
+const NATIVE = fileURLToPath(new URL("./native/", import.meta.url));
+const HASH_SOURCE = fileURLToPath(new URL("../../wasm-tasks/hash/hash.c", import.meta.url));
+const ROUNDS = 5;
+const PUZZLE = { difficulty: 6, answer: "3140321" } as const;
+const INTERPRETER_BYTES = 16_000_000;
+const MEMORY_PAGES = 4_096;
+const TIERS: readonly RunnerTier[] = ["baseline", "optimized"];
+
+/** What is run to see how fast an interpreter starts. */
+export interface Interpreter {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  readonly args: readonly string[];
+}
+
+/** The interpreter in the file at `path`, asked to print 1; without a path a module of that size made up. */
+export async function loadInterpreter(path: string | undefined): Promise<Interpreter> {
+  if (path === undefined) {
+    console.warn("bench: no interpreter was named (--interpreter=<file.wasm>); a large module stands in for one");
+    return { name: "16 MB of code, a tenth of it called", bytes: largeModule(INTERPRETER_BYTES), args: [] };
+  }
+  const name = basename(path);
+  const args = name.includes("ruby") ? ["-e", "puts 1"] : name.includes("php") ? ["-r", "echo 1;"] : ["-c", "print(1)"];
+  return { name: `${name} ${args.join(" ")}`, bytes: await readFile(path), args };
+}
+
+export async function benchTiers(interpreter: Interpreter): Promise<Figure[]> {
+  return [...(await benchPuzzle()), ...(await benchInterpreter(interpreter))];
+}
+
+async function benchPuzzle(): Promise<Figure[]> {
+  const ours: number[] = [];
+  const native: number[] = [];
+  await using program = await buildNative();
+  for (let round = 0; round < ROUNDS; round++) {
+    await using harness = await PoolHarness.open({ slots: 1 });
+    const entry = { kind: "run", input: 0, difficulty: PUZZLE.difficulty } as const;
+    const { value, usage } = await harness.run(guestBytes("hash"), { entry });
+    if (value !== PUZZLE.answer) throw new Error(`the puzzle's answer is ${PUZZLE.answer}, not ${value}`);
+    ours.push(usage.cpuMs);
+    if (program !== undefined) native.push(await program.cpuMs());
+  }
+  const name = "hash puzzle 6, first run ever, CPU time";
+  const value = Math.min(...ours);
+  if (native.length === 0) return [{ name, unit: "ms", value }];
+  const against = { name: "the same C, native -O2", value: Math.min(...native) };
+  return [{ name, unit: "ms", value, against, target: { atMost: 1.25 } }];
+}
+
+/** Undefined, and a word why, where there is no C compiler. */
+async function buildNative(): Promise<(AsyncDisposable & { cpuMs(): Promise<number> }) | undefined> {
+  if (spawnSync("cc", ["--version"]).status !== 0) {
+    console.warn("bench: there is no native C to hold the puzzle against: no cc");
+    return undefined;
+  }
+  const folder = await mkdtemp(join(tmpdir(), "capmesh-native-"));
+  const program = join(folder, "hash-native");
+  await run("cc", ["-O2", "-w", "-I", NATIVE, join(NATIVE, "hash-native.c"), HASH_SOURCE, "-o", program]);
+  return {
+    async cpuMs() {
+      const { stdout } = await run(program, ["0", String(PUZZLE.difficulty)]);
+      const { answer, cpuMs }: { answer: string; cpuMs: number } = JSON.parse(stdout);
+      if (answer !== PUZZLE.answer) throw new Error(`natively the puzzle's answer is ${answer}`);
+      return cpuMs;
+    },
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true }),
+  };
+}
+
+async function benchInterpreter(interpreter: Interpreter): Promise<Figure[]> {
+  const ours: number[] = [];
+  const ways = new Map<RunnerTier, { first: number[]; later: number[] }>();
+  for (const tier of TIERS) ways.set(tier, { first: [], later: [] });
+  for (let round = 0; round < ROUNDS; round++) {
+    ours.push(await firstRun(interpreter));
+    for (const [tier, times] of ways) {
+      const { first, later } = await bothRuns(interpreter, tier);
+      times.first.push(first);
+      times.later.push(later);
+    }
+  }
+  const figures: Figure[] = [];
+  let best: Figure["against"];
+  for (const [tier, { first, later }] of ways) {
+    const value = percentile(first, 0.5);
+    if (best === undefined || value < best.value) best = { name: `the better way, ${tier}`, value };
+    figures.push({ name: `${interpreter.name}: ${tier}, first run, CPU time`, unit: "ms", value });
+    figures.push({ name: `${interpreter.name}: ${tier}, later, CPU time`, unit: "ms", value: percentile(later, 0.5) });
+  }
+  const value = percentile(ours, 0.5);
+  const name = `${interpreter.name}: first run ever, CPU time`;
+  return [...figures, { name, unit: "ms", value, against: best, target: { atMost: 1.2 } }];
+}
+
+/** From the file to the end, on a worker that does not know it: all that the worker and its runner spend. */
+async function firstRun({ bytes, args }: Interpreter): Promise<number> {
+  await using harness = await PoolHarness.open({ slots: 1 });
+  const spec = await harness.spec(bytes, { args, memoryBytes: MEMORY_PAGES * 65_536 });
+  const before = process.cpuUsage();
+  const { outcome, usage } = await harness.pool.run(
+    spec,
+    { async write() {} },
+    { signal: new AbortController().signal },
+  );
+  const { user, system } = process.cpuUsage(before);
+  if (outcome.kind !== "exited" || outcome.code !== 0) throw new Error(JSON.stringify(outcome));
+  return usage.cpuMs + (user + system) / 1_000;
+}
+
+/** Only the engine's part: the runner has the module, and is asked for its CPU time alone. */
+async function bothRuns({ bytes, args }: Interpreter, tier: RunnerTier): Promise<{ first: number; later: number }> {
+  const folder = await mkdtemp(join(tmpdir(), "capmesh-tiers-"));
+  const runner = new RunnerProcess(await prepareRunnerCode(folder, "main"), tier);
+  try {
+    await runner.ready;
+    const { chunks, memoryExport, startExport } = operateOnModule(bytes, MEMORY_PAGES);
+    const once = async (): Promise<number> => {
+      const verdict = await runner.run({
+        moduleKey: "interpreter",
+        loadParts: async () => ({ cores: [chunks], glue: undefined }),
+        order: {
+          entry: { kind: "command", memoryExport, startExport },
+          args,
+          env: {},
+          outputBytesMax: 1_000,
+          outputLimit: "truncate",
+        },
+        stdin: new Uint8Array(0),
+        io: { async write() {} },
+      });
+      if (verdict.kind !== "reported") throw new Error(verdict.reason);
+      return verdict.report.cpuMs;
+    };
+    return { first: await once(), later: await once() };
+  } finally {
+    runner.kill();
+    await runner.ended;
+    await rm(folder, { recursive: true });
+  }
+}
