@@ -10,10 +10,12 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { prepareRunnerCode } from "../../src/worker/runner/runner-code.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { Sandbox } from "../../src/sandbox/sandbox.ts";
 import { operateOnModule } from "../../src/worker/runner/module-surgery.ts";
+import { RUNNER_CELL } from "../../src/worker/runner/runner-cell.ts";
+import type { RunnerTier } from "../../src/worker/runner/runner-cell.ts";
 import { RunnerProcess } from "../../src/worker/runner/runner-process.ts";
-import type { RunnerTier } from "../../src/worker/runner/runner-process.ts";
 import { guestBytes } from "../support/guests.ts";
 import { PoolHarness } from "../worker/runner/pool-harness.ts";
 import { type Figure, percentile } from "./measure.ts";
@@ -132,7 +134,8 @@ async function firstRun({ bytes, args }: Interpreter): Promise<number> {
 /** Only the engine's part: the runner has the module, and is asked for its CPU time alone. */
 async function bothRuns({ bytes, args }: Interpreter, tier: RunnerTier): Promise<{ first: number; later: number }> {
   const folder = await mkdtemp(join(tmpdir(), "capmesh-tiers-"));
-  const runner = new RunnerProcess(await prepareRunnerCode(folder, "main"), tier);
+  const sandbox = await Sandbox.open({ scratchFolder: folder, log: silentLog });
+  const runner = new RunnerProcess(await sandbox.openCell(RUNNER_CELL), tier);
   try {
     await runner.ready;
     const { chunks, memoryExport, startExport } = operateOnModule(bytes, MEMORY_PAGES);

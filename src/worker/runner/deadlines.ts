@@ -5,9 +5,21 @@
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 
-interface Deadline {
+class Deadline implements Timer {
   readonly atMs: number;
   readonly callback: () => void;
+  readonly #pending: Set<Deadline>;
+
+  constructor(atMs: number, callback: () => void, pending: Set<Deadline>) {
+    this.atMs = atMs;
+    this.callback = callback;
+    this.#pending = pending;
+    pending.add(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.#pending.delete(this);
+  }
 }
 
 export class Deadlines implements Clock, Disposable {
@@ -29,10 +41,10 @@ export class Deadlines implements Clock, Disposable {
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
-    const deadline = { atMs: this.#clock.monotonicMs() + Math.max(0, delayMs), callback };
-    this.#pending.add(deadline);
-    if (deadline.atMs < this.#timerAtMs) this.#arm(deadline.atMs);
-    return { [Symbol.dispose]: () => void this.#pending.delete(deadline) };
+    const atMs = this.#clock.monotonicMs() + Math.max(0, delayMs);
+    const deadline = new Deadline(atMs, callback, this.#pending);
+    if (atMs < this.#timerAtMs) this.#arm(atMs);
+    return deadline;
   }
 
   /** Drops all that is pending. */

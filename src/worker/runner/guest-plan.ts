@@ -33,18 +33,29 @@ export type GuestPlan =
       /** Core modules only: where the memory and the start function will be found. */
       readonly layout:
         { readonly memoryExport: string | undefined; readonly startExport: string | undefined } | undefined;
+      /** The runs of a task are admitted alike. */
+      readonly memo: { last: LastAdmission | undefined };
     };
 
 export type GoodPlan = Extract<GuestPlan, { ok: true }>;
 
-/** What one task's limits make of a plan. */
-export interface GuestAdmission {
+/** What one task's entry and limits make of a plan. */
+interface AdmittedModule {
   readonly moduleKey: string;
-  readonly entry: OrderedEntry;
   /** The most each core's memory may grow to, in pages, by the order of `cores`. */
   readonly pagesMax: readonly number[];
   /** Bytes of memory it begins with. */
   readonly initialBytes: number;
+}
+
+export interface GuestAdmission extends AdmittedModule {
+  readonly entry: OrderedEntry;
+}
+
+interface LastAdmission {
+  readonly kind: GuestSpec["entry"]["kind"];
+  readonly memoryBytes: number;
+  readonly admitted: AdmittedModule | Outcome;
 }
 
 /** Reads and judges a module. Rejects only when its file cannot be read. */
@@ -60,7 +71,7 @@ export async function planGuest(spec: GuestSpec, transpiler: ComponentTranspiler
     if (typeof core === "string") return { ok: false, reason: core };
     const { memoryExport, startExport } = operateOnModule(bytes, core.memory?.minPages ?? 0);
     const layout = { memoryExport, startExport };
-    return { ok: true, digest: spec.digest, inspection, cores: [core], layout };
+    return { ok: true, digest: spec.digest, inspection, cores: [core], layout, memo: { last: undefined } };
   }
   const transpiled = await transpiler.transpile(spec.digest, bytes);
   if (!transpiled.ok) return transpiled;
@@ -72,11 +83,25 @@ export async function planGuest(spec: GuestSpec, transpiler: ComponentTranspiler
     if (typeof core === "string") return { ok: false, reason: core };
     cores.push(core);
   }
-  return { ok: true, digest: spec.digest, inspection, cores, layout: undefined };
+  return { ok: true, digest: spec.digest, inspection, cores, layout: undefined, memo: { last: undefined } };
 }
 
 /** Holds a plan against a task's entry and limits: what to order from a runner, or the outcome without one. */
 export function admitGuest(plan: GoodPlan, spec: GuestSpec): GuestAdmission | Outcome {
+  const { memoryBytes } = spec;
+  const { kind } = spec.entry;
+  let last = plan.memo.last;
+  if (last?.kind !== kind || last.memoryBytes !== memoryBytes) {
+    last = { kind, memoryBytes, admitted: admitModule(plan, spec) };
+    plan.memo.last = last;
+  }
+  const { admitted } = last;
+  if ("kind" in admitted) return admitted;
+  const { moduleKey, pagesMax, initialBytes } = admitted;
+  return { moduleKey, pagesMax, initialBytes, entry: orderEntry(plan, spec) };
+}
+
+function admitModule(plan: GoodPlan, spec: GuestSpec): AdmittedModule | Outcome {
   const entry = checkEntry(plan.inspection, spec.entry.kind, spec.entry.kind === "run");
   if (!entry.ok) return { kind: "rejected", reason: entry.reason };
   const capPages = Math.floor(spec.memoryBytes / WASM_PAGE_BYTES);
@@ -92,7 +117,6 @@ export function admitGuest(plan: GoodPlan, spec: GuestSpec): GuestAdmission | Ou
   const pagesMax = sharePages(plan.cores, capPages - initialPages);
   return {
     moduleKey: `${plan.digest}:${pagesMax.join(",")}`,
-    entry: orderEntry(plan, spec),
     pagesMax,
     initialBytes: initialPages * WASM_PAGE_BYTES,
   };

@@ -192,7 +192,7 @@ export class RunnerPool implements Executor {
     if (!plan.ok) return endWithoutRun({ kind: "rejected", reason: plan.reason });
     const admission = admitGuest(plan, spec);
     if ("kind" in admission) return endWithoutRun(admission);
-    const isGranted = await this.#slots.acquire(signal);
+    const isGranted = this.#slots.tryAcquire() || (await this.#slots.acquire(signal));
     try {
       const unwanted = this.#unwanted(signal);
       return unwanted === undefined ? await this.#attempt(spec, plan, admission, io, signal) : endWithoutRun(unwanted);
@@ -249,7 +249,8 @@ export class RunnerPool implements Executor {
     let runner: RunnerProcess;
     try {
       const { submitter } = spec;
-      runner = await this.#shelf.take({ submitter, tier, moduleKey: admission.moduleKey, component });
+      const taken = this.#shelf.take({ submitter, tier, moduleKey: admission.moduleKey, component });
+      runner = taken instanceof Promise ? await taken : taken;
     } catch (error) {
       return endWithoutRun({ kind: "lost", reason: messageOf(error) });
     }

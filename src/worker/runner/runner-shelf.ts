@@ -80,8 +80,11 @@ export class RunnerShelf {
     await Promise.all(this.runners().map((runner) => runner.ready));
   }
 
-  /** A process for that wish, idle and taken. The caller gives it back. Rejects when none could be started. */
-  async take(wish: RunnerWish): Promise<RunnerProcess> {
+  /**
+   * A process for that wish, idle and taken, or a promise of one that is starting. The caller gives it back. Rejects when
+   * none could be started.
+   */
+  take(wish: RunnerWish): RunnerProcess | Promise<RunnerProcess> {
     const found = this.#find(wish) ?? this.#start(wish.tier);
     found.isTaken = true;
     found.submitter = wish.submitter;
@@ -89,13 +92,7 @@ export class RunnerShelf {
     this.#shelved.delete(found.runner);
     this.#shelved.set(found.runner, found);
     this.#replenish();
-    try {
-      await found.runner.ready;
-      return found.runner;
-    } catch (error) {
-      found.isTaken = false;
-      throw error;
-    }
+    return found.runner.state === "idle" ? found.runner : untilReady(found);
   }
 
   /** Has a process for that wish started, if none waits and there is room: the wish is about to be made. */
@@ -207,6 +204,16 @@ export class RunnerShelf {
   #discard(runner: RunnerProcess): void {
     this.#shelved.delete(runner);
     runner.kill();
+  }
+}
+
+async function untilReady(shelved: Shelved): Promise<RunnerProcess> {
+  try {
+    await shelved.runner.ready;
+    return shelved.runner;
+  } catch (error) {
+    shelved.isTaken = false;
+    throw error;
   }
 }
 

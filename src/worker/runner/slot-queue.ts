@@ -17,16 +17,20 @@ export class SlotQueue {
     return this.#waiting.size;
   }
 
+  /** Takes a slot that is free. False: there is none. */
+  tryAcquire(): boolean {
+    if (this.#isClosed || this.#busy >= this.#slots) return false;
+    this.#busy++;
+    return true;
+  }
+
   /**
    * Takes a slot, waiting for one if need be. False when the signal was aborted, or the queue closed, first: no slot was
    * taken.
    */
   async acquire(signal: AbortSignal): Promise<boolean> {
     if (signal.aborted || this.#isClosed) return false;
-    if (this.#busy < this.#slots) {
-      this.#busy++;
-      return true;
-    }
+    if (this.tryAcquire()) return true;
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const onAbort = (): void => {
       // A slot that was granted in this very tick stays granted: its owner checks the signal again.

@@ -74,8 +74,6 @@ export interface RunReport {
   readonly memoryBytes: number;
 }
 
-const encoder = new TextEncoder();
-
 /** A frame's header; the payload follows it. */
 export function encodeFrameHeader(kind: number, length: number): Uint8Array {
   const header = new Uint8Array(FRAME_HEADER_BYTES);
@@ -96,11 +94,11 @@ export function encodeRunOrder(order: RunOrder): Uint8Array {
 }
 
 /** The payload of an `end` frame. A guest has a say in its reason, which is cut so that the frame is never too long. */
-export function encodeRunReport(report: RunReport): Uint8Array {
+export function encodeRunReport(report: RunReport): string {
   const { end } = report;
   const isLong = "reason" in end && end.reason.length > REASON_LENGTH_MAX;
   const cut = isLong ? { ...end, reason: end.reason.slice(0, REASON_LENGTH_MAX).toWellFormed() } : end;
-  return encoder.encode(JSON.stringify({ ...report, end: cut }));
+  return JSON.stringify(isLong ? { ...report, end: cut } : report);
 }
 
 /** The report in an `end` frame; undefined when it is not one, which only a runner that a guest took over sends. */

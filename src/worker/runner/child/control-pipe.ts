@@ -7,10 +7,14 @@ import { FRAME_HEADER_BYTES } from "../wire.ts";
 
 export interface Frame {
   readonly kind: number;
+  /** Its bytes, until the next frame is asked for. */
   readonly payload: Uint8Array<ArrayBuffer>;
+  /** Nobody else uses those bytes: they may be kept. */
+  readonly isOwn: boolean;
 }
 
 const BUFFER_BYTES = 65_536;
+const encoder = new TextEncoder();
 
 export class ControlReader {
   readonly #fd: number;
@@ -23,7 +27,7 @@ export class ControlReader {
     this.#fd = fd;
   }
 
-  /** The next frame, its bytes the caller's own; undefined when the pool has closed the pipe, or is dead. */
+  /** The next frame; undefined when the pool has closed the pipe, or is dead. */
   next(): Frame | undefined {
     if (this.#start === this.#end && !this.#refill()) return undefined;
     return this.#nextBuffered() ?? this.#nextInPieces();
@@ -35,9 +39,9 @@ export class ControlReader {
     const start = this.#start + FRAME_HEADER_BYTES;
     const end = start + this.#view.getUint32(this.#start + 1, true);
     if (end > this.#end) return undefined;
-    const frame = { kind: this.#view.getUint8(this.#start), payload: this.#buffer.slice(start, end) };
+    const kind = this.#view.getUint8(this.#start);
     this.#start = end;
-    return frame;
+    return { kind, payload: this.#buffer.subarray(start, end), isOwn: false };
   }
 
   #nextInPieces(): Frame | undefined {
@@ -45,7 +49,7 @@ export class ControlReader {
     if (header === undefined) return undefined;
     const length = new DataView(header.buffer).getUint32(1, true);
     const payload = this.#take(length);
-    return payload === undefined ? undefined : { kind: header[0] ?? 0, payload };
+    return payload === undefined ? undefined : { kind: header[0] ?? 0, payload, isOwn: true };
   }
 
   #take(length: number): Uint8Array<ArrayBuffer> | undefined {
@@ -82,6 +86,7 @@ export class ControlWriter {
   readonly #fd: number;
   readonly #buffer = new Uint8Array(FRAME_HEADER_BYTES + BUFFER_BYTES);
   readonly #view = new DataView(this.#buffer.buffer);
+  readonly #room = this.#buffer.subarray(FRAME_HEADER_BYTES);
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -89,10 +94,19 @@ export class ControlWriter {
 
   /** Sends one frame, whole, with one system call where the pipe has room. At most 64 KiB. */
   send(kind: number, payload: Uint8Array): void {
-    const length = FRAME_HEADER_BYTES + payload.length;
-    this.#view.setUint8(0, kind);
-    this.#view.setUint32(1, payload.length, true);
     this.#buffer.set(payload, FRAME_HEADER_BYTES);
+    this.#write(kind, payload.length);
+  }
+
+  /** The same with a text of at most a third as many characters. */
+  sendText(kind: number, text: string): void {
+    this.#write(kind, encoder.encodeInto(text, this.#room).written);
+  }
+
+  #write(kind: number, payloadBytes: number): void {
+    const length = FRAME_HEADER_BYTES + payloadBytes;
+    this.#view.setUint8(0, kind);
+    this.#view.setUint32(1, payloadBytes, true);
     for (let sent = 0; sent < length;) sent += writeSync(this.#fd, this.#buffer, sent, length - sent);
   }
 }

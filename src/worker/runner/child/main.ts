@@ -84,18 +84,21 @@ class RunnerProcess {
     for (;;) {
       const frame = this.#reader.next();
       if (frame === undefined) return;
-      const { kind, payload } = frame;
+      const { kind, payload, isOwn } = frame;
+      if (kind === REQUEST.run) {
+        await this.#serveRun(parseRunOrder(payload));
+        continue;
+      }
       const view = new DataView(payload.buffer, payload.byteOffset);
       if (kind === REQUEST.core) {
-        this.#module(view.getUint32(0, true)).cores.set(view.getUint32(4, true), payload.slice(8));
+        const bytes = isOwn ? payload.subarray(8) : payload.slice(8);
+        this.#module(view.getUint32(0, true)).cores.set(view.getUint32(4, true), bytes);
       } else if (kind === REQUEST.glue) {
         this.#module(view.getUint32(0, true)).glue = decoder.decode(payload.subarray(4));
       } else if (kind === REQUEST.forget) {
         this.#modules.delete(view.getUint32(0, true));
       } else if (kind === REQUEST.stdin) {
-        this.#stdin = payload;
-      } else if (kind === REQUEST.run) {
-        await this.#serveRun(parseRunOrder(payload));
+        this.#stdin = isOwn ? payload : payload.slice();
       }
     }
   }
@@ -114,7 +117,7 @@ class RunnerProcess {
     };
     this.#cpuToldMicros = cpuMicros;
     this.#stdin = NO_STDIN;
-    this.#writer.send(REPLY.end, encodeRunReport(report));
+    this.#writer.sendText(REPLY.end, encodeRunReport(report));
   }
 
   async #run(order: RunOrder): Promise<RunResult> {

@@ -18,7 +18,6 @@ export class GuestMemory {
   /** Called once the guest is instantiated. Before that, and for a guest without memory, every pointer is EFAULT. */
   attach(memory: WebAssembly.Memory): void {
     this.#memory = memory;
-    this.#refresh();
   }
 
   /** Bytes now; a memory never shrinks, so at the end this is the peak. */

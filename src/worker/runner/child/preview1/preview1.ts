@@ -45,14 +45,21 @@ const PROGRAM_NAME = "guest.wasm";
 
 export function openPreview1(init: Preview1Init): Preview1Host {
   const tree = new FileTree(() => init.powers.realtimeNs());
+  // Many guests never ask.
+  let args: readonly Uint8Array[] | undefined;
+  let env: readonly Uint8Array[] | undefined;
   return {
     memory: new GuestMemory(),
     tree,
     fds: new FdTable(tree, init.stdin),
     powers: init.powers,
     isUnstable: init.isUnstable,
-    args: [PROGRAM_NAME, ...init.args].map(encodeText),
-    env: Object.entries(init.env).map(([key, value]) => encodeText(`${key}=${value}`)),
+    get args() {
+      return (args ??= [PROGRAM_NAME, ...init.args].map(encodeText));
+    },
+    get env() {
+      return (env ??= Object.entries(init.env).map(([key, value]) => encodeText(`${key}=${value}`)));
+    },
     exit: init.exit,
     raise: init.raise,
   };
