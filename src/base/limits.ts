@@ -155,6 +155,8 @@ export const PRIORITY_MAX = 100;
 export const OPEN_RUNS_PER_TASK_MAX = 256;
 /** Unfinished tasks; past it a submission is told to come back. */
 export const QUEUED_TASKS_MAX = 1_000_000;
+/** Bytes of their args, environments, stdin and other fields. */
+export const QUEUED_BYTES_MAX = 4_096 * MIB;
 /** stdout, and stderr, as shown inside a result; the whole is in the log. */
 export const RESULT_TEXT_BYTES_MAX = 64 * KIB;
 export const LIST_LIMIT_DEFAULT = 100;
@@ -248,6 +250,17 @@ export const CRON_SCHEDULES_MAX = 4_096;
 export const CATCHUP_RUNS_MAX = 1_000;
 /** How many other runs making one ready counts for that has all its task's missed slots counted. */
 export const CATCHUP_PROMOTE_WEIGHT = 100;
+/** How long a submission is kept that came with a key of its submitter's; and how many are, the latest. */
+export const SUBMISSION_KEPT_MS = 24 * 3_600_000;
+export const SUBMISSIONS_KEPT_MAX = 1_000_000;
+/** Rows of submissions that have had their time which one more removes. */
+export const SUBMISSION_PURGE_ROWS_MAX = 512;
+export const SUBMISSION_KEY_LENGTH_MAX = 255;
+/** Lines of one batch, and its bytes. */
+export const BATCH_LINES_MAX = 10_000;
+export const BATCH_BYTES_MAX = 16 * MIB;
+/** What is wrong with a batch is told of so many fields. */
+export const BATCH_ERRORS_MAX = 100;
 /** Tasks that one task may run after. */
 export const AFTER_MAX = 1_000;
 /** Length of the reason of a task that is cancelled because of another one; longer ones lose their middle. */

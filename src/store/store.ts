@@ -31,8 +31,14 @@ export interface Store extends AsyncDisposable {
   /**
    * Stores the task, its module's inspection and its first runs (those due at `now`, and the next). One that waits for
    * others has no runs before these have succeeded; it is cancelled if one of them has ended otherwise already.
+   *
+   * With a key it is made once: the same submission again, within SUBMISSION_KEPT_MS, is told what the first one was told.
    */
-  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult>;
+  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number, key?: SubmissionKey): Promise<CreateTaskResult>;
+  /** Stores all of them, in their order, or none. One may run after those before it. */
+  createTasks(tasks: readonly NewTask[], now: number, key?: SubmissionKey): Promise<CreateTasksResult>;
+  /** What a submission with this key has made; undefined if there was none, or it was too long ago. */
+  findSubmission(key: SubmissionKey, now: number): Promise<FoundSubmission | undefined>;
   getTask(id: TaskId): Promise<Task | undefined>;
   /** Newest first. A page of large tasks may be shorter than `limit`; the last one is that without a cursor. */
   listTasks(
@@ -40,6 +46,7 @@ export interface Store extends AsyncDisposable {
   ): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }>;
   /** Unfinished tasks, for the queue's limit. Cheap. */
   countUnfinishedTasks(): Promise<number>;
+  measureQueue(): Promise<QueueSize>;
   /**
    * By index, ascending, from `fromIndex`. Undefined: no such task. Large results may make it shorter than `limit`:
    * what is empty is the end. Of a run's attempts the latest ATTEMPTS_KEPT_PER_RUN_MAX are there.
@@ -143,12 +150,52 @@ export interface Store extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+export interface NewTask {
+  readonly spec: TaskSpec;
+  readonly inspection: ModuleInspection;
+}
+
+/** By what a submission is known again. */
+export interface SubmissionKey {
+  readonly submitter: string;
+  /** Of the submitter's choice. */
+  readonly key: string;
+  /** Of all that was submitted: two submissions with one key have to agree in it. */
+  readonly fingerprint: string;
+}
+
+/** The tasks are as they were when they were made. `key-mismatch`: the key was used for another submission. */
+export type FoundSubmission =
+  { readonly kind: "repeated"; readonly tasks: readonly Task[] } | { readonly kind: "key-mismatch" };
+
+/** Of unfinished tasks. */
+export interface QueueSize {
+  readonly tasks: number;
+  /** Of their specs, stdin included. */
+  readonly bytes: number;
+}
+
 export type CreateTaskResult =
   /** `ready` are the indexes of its runs that are ready. */
   | { readonly kind: "created"; readonly task: Task; readonly ready: readonly number[] }
+  | CreateTaskRefusal
+  | { readonly kind: "repeated"; readonly task: Task }
+  | { readonly kind: "key-mismatch" };
+
+export type CreateTaskRefusal =
   | { readonly kind: "id-taken" }
   /** Tasks of `after` that there are not, or that never succeed, as they have no end. */
   | { readonly kind: "bad-dependencies"; readonly unknown: readonly TaskId[]; readonly endless: readonly TaskId[] };
+
+export type CreateTasksResult =
+  /** `ready` are the indexes of each one's runs that are ready. */
+  | { readonly kind: "created"; readonly tasks: readonly Task[]; readonly ready: readonly (readonly number[])[] }
+  /** Those that cannot be made, all of them, by their places in the batch. */
+  | {
+      readonly kind: "refused";
+      readonly refusals: readonly { readonly index: number; readonly refusal: CreateTaskRefusal }[];
+    }
+  | FoundSubmission;
 
 export interface ListTasksOptions {
   readonly state?: TaskState | undefined;

@@ -10,6 +10,7 @@ import { describeLeases } from "./store-contract-leases.ts";
 import { describeOutput } from "./store-contract-output.ts";
 import { describeSchedule } from "./store-contract-schedule.ts";
 import { describeSettling } from "./store-contract-settling.ts";
+import { describeSubmissions } from "./store-contract-submissions.ts";
 import { describeTasks } from "./store-contract-tasks.ts";
 import type { OpenStore } from "./store-harness.ts";
 
@@ -26,6 +27,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("dependencies", () => {
       describeDependencies(open);
+    });
+    describe("submissions", () => {
+      describeSubmissions(open);
     });
     describe("leases", () => {
       describeLeases(open);

@@ -101,6 +101,13 @@ export interface TaskRow {
   readonly latestRun?: number | undefined;
 }
 
+/** What was submitted with a key, as it was told. */
+export interface Submission {
+  readonly fingerprint: string;
+  readonly createdAt: number;
+  readonly tasks: readonly Task[];
+}
+
 export interface StoreState {
   /** Never used twice. */
   readonly nextSerial: number;
@@ -112,6 +119,8 @@ export interface StoreState {
   readonly admissions: ReadonlyMap<PeerId, "admitted" | "barred">;
   readonly drained: ReadonlySet<PeerId>;
   readonly ends: readonly TaskEnd[];
+  /** By submitter and key. */
+  readonly submissions: ReadonlyMap<string, Submission>;
 }
 
 export const EMPTY_STATE: StoreState = {
@@ -122,6 +131,7 @@ export const EMPTY_STATE: StoreState = {
   admissions: new Map(),
   drained: new Set(),
   ends: [],
+  submissions: new Map(),
 };
 
 /** The state as one operation sees and changes it. It is dropped when the operation throws. */

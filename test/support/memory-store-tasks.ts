@@ -6,7 +6,14 @@ import type { ModuleInspection } from "../../src/model/module.ts";
 import { type AttemptId, type Run, transition } from "../../src/model/run.ts";
 import type { Task, TaskSpec } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
-import type { CancelTaskResult, CreateTaskResult, DeleteTaskResult, ListTasksOptions } from "../../src/store/store.ts";
+import type {
+  CancelTaskResult,
+  CreateTaskRefusal,
+  CreateTaskResult,
+  DeleteTaskResult,
+  ListTasksOptions,
+  QueueSize,
+} from "../../src/store/store.ts";
 import { freedOf } from "./memory-store-files.ts";
 import { bound, findDependencies } from "./memory-store-dependencies.ts";
 import { endAttempt, makeRuns } from "./memory-store-runs.ts";
@@ -27,7 +34,7 @@ export function createTask(
   spec: TaskSpec,
   inspection: ModuleInspection,
   now: number,
-): CreateTaskResult {
+): CreateTaskRefusal | Extract<CreateTaskResult, { readonly kind: "created" }> {
   if (tx.task(spec.id) !== undefined) return { kind: "id-taken" };
   const { tasks: dependencies, unknown, endless } = findDependencies(tx, spec.after);
   if (unknown.length > 0 || endless.length > 0) return { kind: "bad-dependencies", unknown, endless };
@@ -79,12 +86,20 @@ function parseCursor(cursor: string): number {
 }
 
 function sizeOf(task: TaskRow): number {
-  const { stdin, ...rest } = task.spec;
-  return stdin.length + JSON.stringify(rest).length + JSON.stringify(taskView(task).result ?? {}).length;
+  return specBytes(task) + JSON.stringify(taskView(task).result ?? {}).length;
 }
 
 export function countUnfinishedTasks(tx: Transaction): number {
   return [...tx.state.tasks.values()].filter((task) => task.finishedAt === undefined).length;
+}
+
+export function measureQueue(tx: Transaction): QueueSize {
+  const unfinished = [...tx.state.tasks.values()].filter((task) => task.finishedAt === undefined);
+  return { tasks: unfinished.length, bytes: unfinished.reduce((sum, task) => sum + specBytes(task), 0) };
+}
+
+function specBytes({ spec: { stdin, ...rest } }: TaskRow): number {
+  return stdin.length + JSON.stringify(rest).length;
 }
 
 export function listRuns(

@@ -23,14 +23,17 @@ import type { TaskSpec } from "../../src/model/task.ts";
 import type {
   ListReadyOptions,
   ListTasksOptions,
+  NewTask,
   ReadOutputOptions,
   SettleOptions,
   Store,
+  SubmissionKey,
 } from "../../src/store/store.ts";
 import * as files from "./memory-store-files.ts";
 import * as logs from "./memory-store-log.ts";
 import * as runs from "./memory-store-runs.ts";
 import { EMPTY_STATE, type StoreState, Transaction } from "./memory-store-state.ts";
+import * as submissions from "./memory-store-submissions.ts";
 import * as tasks from "./memory-store-tasks.ts";
 
 /** What outlives the process. One store at a time has it open. */
@@ -88,9 +91,18 @@ export class MemoryStore implements Store {
 
   // The contract, in its order.
 
-  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number) {
-    const owned = { ...spec, stdin: spec.stdin.slice() };
-    return this.#write((tx) => tasks.createTask(tx, owned, inspection, now));
+  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number, key?: SubmissionKey) {
+    const task = owned({ spec, inspection });
+    return this.#write((tx) => submissions.submitTask(tx, task, now, key));
+  }
+
+  createTasks(batch: readonly NewTask[], now: number, key?: SubmissionKey) {
+    const own = batch.map(owned);
+    return this.#write((tx) => submissions.submitTasks(tx, own, now, key));
+  }
+
+  findSubmission(key: SubmissionKey, now: number) {
+    return this.#read((tx) => submissions.findSubmission(tx, key, now));
   }
 
   getTask(id: TaskId) {
@@ -103,6 +115,10 @@ export class MemoryStore implements Store {
 
   countUnfinishedTasks() {
     return this.#read(tasks.countUnfinishedTasks);
+  }
+
+  measureQueue() {
+    return this.#read(tasks.measureQueue);
   }
 
   listRuns(id: TaskId, options: { readonly fromIndex: number; readonly limit: number }) {
@@ -317,6 +333,10 @@ export class MemoryStore implements Store {
     for (const answer of group.answers) answer();
     this.#flush();
   }
+}
+
+function owned({ spec, inspection }: NewTask): NewTask {
+  return { spec: { ...spec, stdin: spec.stdin.slice() }, inspection };
 }
 
 function busy(): Error {

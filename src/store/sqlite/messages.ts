@@ -20,13 +20,16 @@ import type {
   AppendResult,
   CancelTaskResult,
   CreateTaskResult,
+  CreateTasksResult,
   DeleteTaskResult,
   KeepFileResult,
   KeptFile,
   OutputPage,
   PromoteResult,
+  QueueSize,
   RunningAttempt,
   SettleResult,
+  SubmissionKey,
 } from "../store.ts";
 import type { StoreTrouble } from "../trouble.ts";
 
@@ -121,7 +124,8 @@ export interface ReadyPosition {
   readonly index: number;
 }
 
-export interface CreateTaskArgs {
+/** A task to be made. */
+export interface NewTaskWire {
   readonly plan: TaskPlan;
   /** `requirementKey` of the required labels. */
   readonly requirement: string;
@@ -132,7 +136,6 @@ export interface CreateTaskArgs {
   readonly inputDigests: readonly Digest[];
   /** JSON. */
   readonly inspection: string;
-  readonly now: number;
 }
 
 export interface ListTasksArgs {
@@ -188,13 +191,25 @@ export interface OperationTypes {
   look: Operation<{}, StoreTrouble | undefined>;
   probe: Operation<{}, void>;
   createTask: Operation<
-    CreateTaskArgs,
+    { readonly task: NewTaskWire; readonly now: number; readonly key: SubmissionKey | undefined },
     | Wire<Extract<CreateTaskResult, { readonly kind: "created" }>>
-    | Exclude<CreateTaskResult, { readonly kind: "created" }>
+    | Wire<Extract<CreateTaskResult, { readonly kind: "repeated" }>>
+    | Exclude<CreateTaskResult, { readonly kind: "created" | "repeated" }>
+  >;
+  createTasks: Operation<
+    { readonly tasks: readonly NewTaskWire[]; readonly now: number; readonly key: SubmissionKey | undefined },
+    | { readonly kind: "created"; readonly tasks: readonly TaskWire[]; readonly ready: readonly (readonly number[])[] }
+    | { readonly kind: "repeated"; readonly tasks: readonly TaskWire[] }
+    | Exclude<CreateTasksResult, { readonly kind: "created" | "repeated" }>
+  >;
+  findSubmission: Operation<
+    { readonly key: SubmissionKey; readonly now: number },
+    { readonly kind: "repeated"; readonly tasks: readonly TaskWire[] } | { readonly kind: "key-mismatch" } | undefined
   >;
   getTask: Operation<{ readonly id: TaskId }, TaskWire | undefined>;
   listTasks: Operation<ListTasksArgs, { readonly tasks: readonly TaskWire[]; readonly hasMore: boolean }>;
   countUnfinishedTasks: Operation<{}, number>;
+  measureQueue: Operation<{}, QueueSize>;
   listRuns: Operation<
     { readonly id: TaskId; readonly fromIndex: number; readonly limit: number },
     readonly RunWire[] | undefined
@@ -313,6 +328,8 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "getTask",
   "listTasks",
   "countUnfinishedTasks",
+  "measureQueue",
+  "findSubmission",
   "listRuns",
   "getLatestStartedRun",
   "listReady",

@@ -285,6 +285,35 @@ const V9 = `
   ) STRICT;
 `;
 
+/** Submissions that came with a key (`submission-rows.ts`); and how much there is of what is unfinished, in bytes. */
+const V10 = `
+  CREATE TABLE submissions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    submitter TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    UNIQUE (submitter, key)
+  ) STRICT;
+  CREATE INDEX submissions_by_age ON submissions (created_at);
+  CREATE TABLE submitted_tasks (
+    submission INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    serial INTEGER NOT NULL,
+    told TEXT NOT NULL,
+    PRIMARY KEY (submission, position)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX submitted_tasks_by_serial ON submitted_tasks (serial);
+  INSERT INTO counters (name, value) VALUES ('submissions', 0);
+
+  ALTER TABLE tasks ADD COLUMN spec_bytes INTEGER NOT NULL DEFAULT 0;
+  UPDATE tasks SET spec_bytes = coalesce(
+      (SELECT length(spec) + length(stdin) FROM specs WHERE specs.serial = tasks.serial), 0)
+    WHERE state IN ('scheduled', 'ready', 'running');
+  INSERT INTO counters (name, value) SELECT 'unfinished_bytes', coalesce(sum(spec_bytes), 0) FROM tasks
+    WHERE state IN ('scheduled', 'ready', 'running');
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -295,4 +324,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 7, sql: V7 },
   { version: 8, sql: V8 },
   { version: 9, sql: V9 },
+  { version: 10, sql: V10 },
 ];

@@ -3,12 +3,14 @@ import { dirname } from "node:path";
 import { lookForRoom } from "../trouble.ts";
 import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
 import * as credentials from "./credential-rows.ts";
+import * as creating from "./create-operations.ts";
 import type { Database } from "./database.ts";
 import * as files from "./file-operations.ts";
 import type { Answer, Args, Operations } from "./messages.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
 import { listReady } from "./ready-runs.ts";
 import * as runs from "./run-operations.ts";
+import { findSubmission } from "./submission-rows.ts";
 import * as tasks from "./task-operations.ts";
 import { TroubleWatch } from "./trouble-watch.ts";
 
@@ -17,10 +19,13 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
   return {
     look: () => watch.trouble ?? lookForRoom(dirname(db.path)),
     probe: () => void db.run(PROBE),
-    createTask: (args) => tasks.createTask(db, args),
+    createTask: (args) => creating.createTask(db, args),
+    createTasks: (args) => creating.createTasks(db, args),
+    findSubmission: ({ key, now }) => findSubmission(db, key, now),
     getTask: (args) => tasks.getTask(db, args),
     listTasks: (args) => tasks.listTasks(db, args),
     countUnfinishedTasks: () => tasks.countUnfinishedTasks(db),
+    measureQueue: () => tasks.measureQueue(db),
     listRuns: (args) => tasks.listRuns(db, args),
     getLatestStartedRun: (args) => tasks.getLatestStartedRun(db, args),
     cancelTask: (args) => tasks.cancelTask(db, args),

@@ -19,19 +19,24 @@ import type {
   AppendResult,
   CancelTaskResult,
   CreateTaskResult,
+  CreateTasksResult,
   DeleteTaskResult,
+  FoundSubmission,
   ListReadyOptions,
   KeepFileResult,
   KeptFile,
   ListTasksOptions,
   OutputPage,
+  NewTask,
   PromoteResult,
+  QueueSize,
   ReadOutputOptions,
   ReadyRun,
   RunningAttempt,
   SettleOptions,
   SettleResult,
   Store,
+  SubmissionKey,
 } from "../store.ts";
 import type { CheckOptions, StoreTrouble } from "../trouble.ts";
 import type { TaskWire } from "./messages.ts";
@@ -43,7 +48,7 @@ import {
   decodeInspection,
   decodeRun,
   decodeTask,
-  encodeCreateTask,
+  encodeNewTask,
   encodeCursor,
 } from "./wire.ts";
 
@@ -70,10 +75,39 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.stats;
   }
 
-  async createTask(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult> {
-    const args = encodeCreateTask(spec, inspection, now);
-    const answer = await this.#thread.call("createTask", args, [args.spec.stdin]);
-    return answer.kind === "created" ? { ...answer, task: decodeTask(answer.task, spec) } : answer;
+  async createTask(
+    spec: TaskSpec,
+    inspection: ModuleInspection,
+    now: number,
+    key?: SubmissionKey,
+  ): Promise<CreateTaskResult> {
+    const task = encodeNewTask(spec, inspection);
+    const answer = await this.#thread.call("createTask", { task, now, key }, [task.spec.stdin]);
+    switch (answer.kind) {
+      case "created":
+        return { ...answer, task: decodeTask(answer.task, spec) };
+      case "repeated":
+        return { ...answer, task: this.#decode(answer.task) };
+      default:
+        return answer;
+    }
+  }
+
+  async createTasks(tasks: readonly NewTask[], now: number, key?: SubmissionKey): Promise<CreateTasksResult> {
+    const wires = tasks.map(({ spec, inspection }) => encodeNewTask(spec, inspection));
+    const owned = wires.map(({ spec }) => spec.stdin);
+    const answer = await this.#thread.call("createTasks", { tasks: wires, now, key }, owned);
+    if (answer.kind === "refused" || answer.kind === "key-mismatch") return answer;
+    const isNew = answer.kind === "created";
+    return {
+      ...answer,
+      tasks: answer.tasks.map((task, index) => this.#decode(task, isNew ? tasks[index]?.spec : undefined)),
+    };
+  }
+
+  async findSubmission(key: SubmissionKey, now: number): Promise<FoundSubmission | undefined> {
+    const answer = await this.#thread.call("findSubmission", { key, now });
+    return answer?.kind === "repeated" ? { ...answer, tasks: answer.tasks.map((task) => this.#decode(task)) } : answer;
   }
 
   async getTask(id: TaskId): Promise<Task | undefined> {
@@ -95,6 +129,10 @@ export class SqliteStore implements Store, CredentialStore {
 
   countUnfinishedTasks(): Promise<number> {
     return this.#thread.call("countUnfinishedTasks", {});
+  }
+
+  measureQueue(): Promise<QueueSize> {
+    return this.#thread.call("measureQueue", {});
   }
 
   async listRuns(

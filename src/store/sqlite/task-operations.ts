@@ -6,42 +6,22 @@ import type { AttemptId } from "../../model/run.ts";
 import type { FreedBlobs } from "../store.ts";
 import { decodeNumber, decodeOptionalText } from "./columns.ts";
 import type { Database } from "./database.ts";
-import { blobsOfTask, forgetArrived, insertInputFiles, joinFreed } from "./file-rows.ts";
+import { blobsOfTask, forgetArrived, joinFreed } from "./file-rows.ts";
 import { noteEnd } from "./dependency-ends.ts";
-import { bindDependencies, findDependencies } from "./dependency-rows.ts";
-import type { Answer, CreateTaskArgs, ListTasksArgs, SpecWire } from "./messages.ts";
-import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, makeRuns, readRunWires } from "./run-rows.ts";
+import type { Answer, ListTasksArgs, SpecWire } from "./messages.ts";
+import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, readRunWires } from "./run-rows.ts";
 import {
   type TaskRecord,
   decodeSpecWire,
   decodeTaskRecord,
   dropRequirement,
-  insertTask,
+  countUnfinished,
   loadTaskById,
   readRunningSince,
   readTaskWire,
   saveTask,
   taskWire,
 } from "./task-rows.ts";
-
-export function createTask(db: Database, args: CreateTaskArgs): Answer<"createTask"> {
-  const { unknown, endless, tasks: dependencies } = findDependencies(db, args.after);
-  const isBad = unknown.length > 0 || endless.length > 0;
-  if (isBad && loadTaskById(db, args.plan.id) === undefined) return { kind: "bad-dependencies", unknown, endless };
-  const task = insertTask(db, args);
-  if (task === undefined) return { kind: "id-taken" };
-  db.run(
-    "INSERT INTO modules (digest, inspection, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-    args.plan.module,
-    args.inspection,
-    args.now,
-  );
-  insertInputFiles(db, task.serial, args.inputDigests);
-  bindDependencies(db, task, dependencies);
-  const ready = makeRuns(db, task, { now: args.now, missedBefore: args.now }, Infinity);
-  saveTask(db, task, args.now);
-  return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };
-}
 
 export function getTask(db: Database, args: { readonly id: TaskId }): Answer<"getTask"> {
   const task = loadTaskById(db, args.id);
@@ -77,7 +57,15 @@ export function listTasks(db: Database, args: ListTasksArgs): Answer<"listTasks"
 }
 
 export function countUnfinishedTasks(db: Database): number {
-  return decodeNumber(db.get("SELECT value FROM counters WHERE name = 'unfinished'")?.value);
+  return readCounter(db, "unfinished");
+}
+
+export function measureQueue(db: Database): Answer<"measureQueue"> {
+  return { tasks: readCounter(db, "unfinished"), bytes: readCounter(db, "unfinished_bytes") };
+}
+
+function readCounter(db: Database, name: string): number {
+  return decodeNumber(db.get("SELECT value FROM counters WHERE name = ?", name)?.value);
 }
 
 export function listRuns(
@@ -146,7 +134,7 @@ export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<
   db.run("DELETE FROM tasks WHERE serial = ?", task.serial);
   const hasDependents = noteEnd(db, { serial: task.serial, id: task.plan.id, end: "deleted" });
   dropRequirement(db, task);
-  if (task.finishedAt === undefined) db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
+  if (task.finishedAt === undefined) countUnfinished(db, task, -1);
   db.run("INSERT INTO graves (serial) VALUES (?)", task.serial);
   purge(db);
   return { kind: "deleted", running, hasDependents, freed };
@@ -162,7 +150,10 @@ export function purge(db: Database): boolean {
     room -= db.run(sql, serial, room);
     if (room <= 0) return true;
   }
-  db.run("DELETE FROM specs WHERE serial = ?", serial);
+  // A submission that may be repeated needs it still.
+  if (db.get("SELECT 1 FROM submitted_tasks WHERE serial = ? LIMIT 1", serial) === undefined) {
+    db.run("DELETE FROM specs WHERE serial = ?", serial);
+  }
   db.run("DELETE FROM graves WHERE serial = ?", serial);
   return db.get("SELECT 1 FROM graves LIMIT 1") !== undefined;
 }

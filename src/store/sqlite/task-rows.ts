@@ -17,7 +17,7 @@ import {
 } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import { noteEnd } from "./dependency-ends.ts";
-import type { CreateTaskArgs, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
+import type { NewTaskWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
 /** A task as its row has it. Operations change it, then `saveTask`. */
 export interface TaskRecord {
@@ -25,6 +25,8 @@ export interface TaskRecord {
   plan: TaskPlan;
   /** Its number in `requirements`; 0: it requires nothing. */
   readonly requirement: number;
+  /** Of its spec, stdin included. */
+  readonly specBytes: number;
   readonly createdAt: number;
   /** As it was saved last. */
   savedState: TaskState;
@@ -52,15 +54,15 @@ export interface TaskRecord {
 const ENDLESS = 0;
 
 /** Inserts the task. The caller saves it once its runs are made. Undefined: the id is taken. */
-export function insertTask(db: Database, args: CreateTaskArgs): TaskRecord | undefined {
-  const { plan, spec, now } = args;
+export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRecord | undefined {
+  const { plan, spec } = args;
   if (db.get("SELECT 1 FROM tasks WHERE id = ?", plan.id) !== undefined) return undefined;
   const requirement = numberRequirement(db, args.requirement);
   const serial = db.insert(
     `INSERT INTO tasks (id, module, first_due_at, start_after_ms, delay_ms, total, cron, timezone, overlap, catchup, priority, retries,
-       backoff_ms, retry_on, output_bytes_max, requirement, created_at, state, is_cancelled, scheduled, ready, running,
+       backoff_ms, retry_on, output_bytes_max, requirement, spec_bytes, created_at, state, is_cancelled, scheduled, ready, running,
        succeeded, failed, cancelled, made)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
     plan.id,
     plan.module,
     plan.firstDueAt,
@@ -77,6 +79,7 @@ export function insertTask(db: Database, args: CreateTaskArgs): TaskRecord | und
     plan.retryOn,
     plan.outputBytesMax,
     requirement,
+    spec.text.length + spec.stdin.length,
     now,
   );
   db.insert(
@@ -86,9 +89,11 @@ export function insertTask(db: Database, args: CreateTaskArgs): TaskRecord | und
     spec.submitter,
     spec.stdin,
   );
-  db.run("UPDATE counters SET value = value + 1 WHERE name = 'unfinished'");
+  const specBytes = spec.text.length + spec.stdin.length;
+  countUnfinished(db, { specBytes }, 1);
   return {
     serial,
+    specBytes,
     plan,
     requirement,
     createdAt: now,
@@ -144,6 +149,12 @@ export function openRuns(task: TaskRecord): number {
   return task.counts.scheduled + task.counts.ready + task.counts.running;
 }
 
+/** One task more, or fewer, is unfinished. */
+export function countUnfinished(db: Database, { specBytes }: Pick<TaskRecord, "specBytes">, sign: 1 | -1): void {
+  db.run("UPDATE counters SET value = value + ? WHERE name = 'unfinished'", sign);
+  db.run("UPDATE counters SET value = value + ? WHERE name = 'unfinished_bytes'", sign * specBytes);
+}
+
 /** Writes the record, and `now` as its end if it has just finished. */
 export function saveTask(db: Database, task: TaskRecord, now: number): void {
   const state = taskState(task.plan.total, task.counts, task.isCancelled);
@@ -157,7 +168,7 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
       endedAt: now,
       reason: encodeReason(task.reason) ?? undefined,
     });
-    db.run("UPDATE counters SET value = value - 1 WHERE name = 'unfinished'");
+    countUnfinished(db, task, -1);
   }
   const { counts } = task;
   const values: SQLInputValue[] = [
@@ -274,6 +285,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
       outputBytesMax: decodeNumber(row.output_bytes_max),
     },
     requirement: decodeNumber(row.requirement),
+    specBytes: decodeNumber(row.spec_bytes),
     createdAt: decodeNumber(row.created_at),
     savedState: decodeBranded(row.state),
     isCancelled: decodeNumber(row.is_cancelled) !== 0,

@@ -92,7 +92,7 @@ function transferables(replies: readonly Reply[]): ArrayBuffer[] {
     const { answer } = reply;
     if ("chunks" in answer) for (const chunk of answer.chunks) add(chunk.bytes);
     if ("specs" in answer) for (const { spec } of answer.specs) add(spec.stdin);
-    if ("tasks" in answer) for (const task of answer.tasks) add(task.spec?.stdin);
+    if ("tasks" in answer && typeof answer.tasks !== "number") for (const task of answer.tasks) add(task.spec?.stdin);
     if ("spec" in answer) add(answer.spec?.stdin);
     if ("task" in answer && typeof answer.task === "object") add(answer.task.spec?.stdin);
   }

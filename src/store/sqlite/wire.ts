@@ -14,7 +14,7 @@ function encodeSpec(spec: TaskSpec): SpecWire & { readonly stdin: Uint8Array<Arr
 }
 
 /** The stdin in it is a copy that the thread may take. */
-export function encodeCreateTask(spec: TaskSpec, inspection: ModuleInspection, now: number) {
+export function encodeNewTask(spec: TaskSpec, inspection: ModuleInspection) {
   return {
     plan: planOf(spec),
     requirement: requirementKey(spec.require),
@@ -22,7 +22,6 @@ export function encodeCreateTask(spec: TaskSpec, inspection: ModuleInspection, n
     spec: encodeSpec(spec),
     inputDigests: spec.files.flatMap(({ digest }) => digest ?? []),
     inspection: JSON.stringify(inspection),
-    now,
   };
 }
 

@@ -8,7 +8,7 @@ import { Database } from "../../../src/store/sqlite/database.ts";
 import { GroupCommit, type RequestSource } from "../../../src/store/sqlite/group-commit.ts";
 import type { Reply, Request } from "../../../src/store/sqlite/messages.ts";
 import { operationsOn } from "../../../src/store/sqlite/operations.ts";
-import { encodeCreateTask } from "../../../src/store/sqlite/wire.ts";
+import { encodeNewTask } from "../../../src/store/sqlite/wire.ts";
 import { INSPECTION, T0, WORKER_A, attemptEnd, attemptOf, peerId, taskId, taskSpec } from "../store-samples.ts";
 import { containing } from "../containing.ts";
 import { SqliteHarness } from "./sqlite-harness.ts";
@@ -184,7 +184,7 @@ function countRows(path: string): Record<"tasks" | "specs" | "runs" | "attempts"
 
 function createRequest(id: number, name: string, stdinBytes = 0): Request {
   const spec = taskSpec(name, { stdin: new Uint8Array(stdinBytes) });
-  return { id, name: "createTask", args: encodeCreateTask(spec, INSPECTION, T0) };
+  return { id, name: "createTask", args: { task: encodeNewTask(spec, INSPECTION), now: T0, key: undefined } };
 }
 
 function queueOf(requests: readonly Request[]): RequestSource {

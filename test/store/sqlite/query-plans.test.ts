@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { SUBMISSION_KEPT_MS } from "../../../src/base/limits.ts";
 import { Database } from "../../../src/store/sqlite/database.ts";
 import { type Operations } from "../../../src/store/sqlite/messages.ts";
 import { operationsOn } from "../../../src/store/sqlite/operations.ts";
-import { encodeCreateTask } from "../../../src/store/sqlite/wire.ts";
+import { encodeNewTask } from "../../../src/store/sqlite/wire.ts";
 import { INSPECTION, LOST, T0, WORKER_A, attemptEnd, bytesOf, digest, taskId, taskSpec } from "../store-samples.ts";
 
 test("finds every row by an index", () => {
@@ -34,7 +35,7 @@ function scansOf(db: Database, sql: string): readonly string[] {
 /** Calls every operation once at least, each branch that has a statement of its own. */
 function useEverything(store: Operations): void {
   const create = (id: string, changes = {}) => {
-    store.createTask(encodeCreateTask(taskSpec(id, changes), INSPECTION, T0));
+    store.createTask({ task: encodeNewTask(taskSpec(id, changes), INSPECTION), now: T0, key: undefined });
   };
   const now = T0 + 100;
   create("t", { retries: 1, require: { zone: "eu" }, repeats: 3, firstDueAt: T0 + 10, delayMs: 10 });
@@ -49,6 +50,19 @@ function useEverything(store: Operations): void {
   store.promoteDue({ now, limit: 10, missedBefore: now });
   store.deleteTask({ id: taskId("y") });
   create("cron", { cron: "* * * * * *", repeats: 0, catchup: "none" });
+  const key = { submitter: "local", key: "k", fingerprint: "f" };
+  for (const at of [T0, T0 + SUBMISSION_KEPT_MS]) {
+    store.createTasks({ tasks: [encodeNewTask(taskSpec(`keyed${at}`), INSPECTION)], now: at, key });
+    store.deleteTask({ id: taskId(`keyed${at}`) });
+    store.findSubmission({ key, now: at });
+  }
+  store.createTask({
+    task: encodeNewTask(taskSpec("later"), INSPECTION),
+    now: T0 + 2 * SUBMISSION_KEPT_MS,
+    key: { ...key, key: "later" },
+  });
+  store.deleteTask({ id: taskId("later") });
+  store.measureQueue({});
   store.promoteDue({ now: now + 5_000, limit: 10, missedBefore: now + 5_000 });
   const id = { task: taskId("t"), serial: 1, run: 1, attempt: 1 };
   const settle = { now, backoffJitter: 0, isBlameless: false, isSpecKnown: false };

@@ -1,0 +1,58 @@
+/** Operations that make tasks. Each runs inside a transaction of the store's thread. */
+import type { Database } from "./database.ts";
+import { bindDependencies, findDependencies } from "./dependency-rows.ts";
+import { insertInputFiles } from "./file-rows.ts";
+import type { Answer, Args, NewTaskWire } from "./messages.ts";
+import { makeRuns } from "./run-rows.ts";
+import { findSubmission, keepSubmission } from "./submission-rows.ts";
+import { insertTask, loadTaskById, saveTask, taskWire } from "./task-rows.ts";
+
+export function createTask(db: Database, { task, now, key }: Args<"createTask">): Answer<"createTask"> {
+  const found = key && findSubmission(db, key, now);
+  if (found?.kind === "key-mismatch") return found;
+  const [repeated] = found?.tasks ?? [];
+  if (repeated !== undefined) return { kind: "repeated", task: repeated };
+  const created = create(db, task, now);
+  if (created.kind === "created" && key !== undefined) keepSubmission(db, key, [created.task], now);
+  return created;
+}
+
+export function createTasks(db: Database, { tasks, now, key }: Args<"createTasks">): Answer<"createTasks"> {
+  const found = key && findSubmission(db, key, now);
+  if (found !== undefined) return found;
+  db.control("SAVEPOINT batch");
+  // Each sees the ones before it: they may be what it runs after.
+  const made = tasks.map((task) => create(db, task, now));
+  const created = made.flatMap((each) => (each.kind === "created" ? [each] : []));
+  if (created.length < made.length) {
+    db.control("ROLLBACK TO batch");
+    db.control("RELEASE batch");
+    const refusals = made.flatMap((refusal, index) => (refusal.kind === "created" ? [] : [{ index, refusal }]));
+    return { kind: "refused", refusals };
+  }
+  const told = created.map(({ task }) => task);
+  if (key !== undefined) keepSubmission(db, key, told, now);
+  db.control("RELEASE batch");
+  return { kind: "created", tasks: told, ready: created.map(({ ready }) => ready) };
+}
+
+type Created = Exclude<Answer<"createTask">, { readonly kind: "repeated" | "key-mismatch" }>;
+
+function create(db: Database, args: NewTaskWire, now: number): Created {
+  const { unknown, endless, tasks: dependencies } = findDependencies(db, args.after);
+  const isBad = unknown.length > 0 || endless.length > 0;
+  if (isBad && loadTaskById(db, args.plan.id) === undefined) return { kind: "bad-dependencies", unknown, endless };
+  const task = insertTask(db, args, now);
+  if (task === undefined) return { kind: "id-taken" };
+  db.run(
+    "INSERT INTO modules (digest, inspection, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+    args.plan.module,
+    args.inspection,
+    now,
+  );
+  insertInputFiles(db, task.serial, args.inputDigests);
+  bindDependencies(db, task, dependencies);
+  const ready = makeRuns(db, task, { now, missedBefore: now }, Infinity);
+  saveTask(db, task, now);
+  return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };
+}

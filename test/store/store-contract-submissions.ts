@@ -1,0 +1,185 @@
+/** The store's contract: several tasks at once, submissions that are made once, and the size of the queue. */
+import { describe, expect, test } from "vitest";
+import { SUBMISSION_KEPT_MS, SUBMISSION_PURGE_ROWS_MAX } from "../../src/base/limits.ts";
+import type { TaskSpec } from "../../src/model/task.ts";
+import type { NewTask, SubmissionKey } from "../../src/store/store.ts";
+import type { OpenStore } from "./store-harness.ts";
+import { INSPECTION, T0, WORKER_A, attemptEnd, attemptOf, create, digest, taskId, taskSpec } from "./store-samples.ts";
+
+const KEY: SubmissionKey = { submitter: "local", key: "k1", fingerprint: "f1" };
+
+export function describeSubmissions(open: OpenStore): void {
+  describe("several tasks at once", () => {
+    test("are made in their order, and one may run after those before it", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const result = await store.createTasks([fresh("a"), fresh("b", { after: [taskId("a")] }), fresh("c")], T0);
+      expect(result).toMatchObject({
+        kind: "created",
+        tasks: [
+          { spec: { id: "a" }, state: "ready" },
+          { spec: { id: "b" }, state: "scheduled" },
+          { spec: { id: "c" }, state: "ready" },
+        ],
+        ready: [[1], [], [1]],
+      });
+      const { tasks } = await store.listTasks({ limit: 10 });
+      expect(tasks.map(({ spec }) => spec.id)).toEqual(["c", "b", "a"]);
+    });
+
+    test("are all made or none, and every one that cannot be is named", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      await create(store, taskSpec("taken"));
+      const batch = [
+        fresh("a", { module: digest("b") }),
+        fresh("taken"),
+        fresh("b", { after: [taskId("c")] }),
+        fresh("c"),
+        fresh("a"),
+      ];
+      expect(await store.createTasks(batch, T0, KEY)).toEqual({
+        kind: "refused",
+        refusals: [
+          { index: 1, refusal: { kind: "id-taken" } },
+          { index: 2, refusal: { kind: "bad-dependencies", unknown: ["c"], endless: [] } },
+          { index: 4, refusal: { kind: "id-taken" } },
+        ],
+      });
+      expect(await store.countUnfinishedTasks()).toBe(1);
+      expect((await store.listTasks({ limit: 10 })).tasks).toHaveLength(1);
+      expect(await store.listReady(T0, 10)).toHaveLength(1);
+      expect(await store.getModule(digest("b"))).toBeUndefined();
+      expect(await store.findSubmission(KEY, T0)).toBeUndefined();
+    });
+
+    test("stand beside other operations of the same moment", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const [one, batch, two] = await Promise.all([
+        store.createTask(taskSpec("one"), INSPECTION, T0),
+        store.createTasks([fresh("a"), fresh("one")], T0),
+        store.createTask(taskSpec("a"), INSPECTION, T0),
+      ]);
+      expect([one.kind, batch.kind, two.kind]).toEqual(["created", "refused", "created"]);
+    });
+
+    test("none is a batch too", async () => {
+      await using harness = await open();
+      expect(await harness.store.createTasks([], T0, KEY)).toEqual({ kind: "created", tasks: [], ready: [] });
+      expect(await harness.store.findSubmission(KEY, T0)).toEqual({ kind: "repeated", tasks: [] });
+    });
+  });
+
+  describe("a submission with a key", () => {
+    test("is made once, and told again as it was told first", async () => {
+      await using harness = await open();
+      const spec = taskSpec("t", { stdin: Uint8Array.of(1, 2, 3), repeats: 3, delayMs: 1_000 });
+      const first = await harness.store.createTask(spec, INSPECTION, T0, KEY);
+      if (first.kind !== "created") throw new Error(first.kind);
+      const attempt = attemptOf(first.task);
+      await harness.store.lease(attempt, WORKER_A, T0, T0 + 1_000);
+      await harness.store.settle(attempt, attemptEnd(), { now: T0, backoffJitter: 0 });
+      await harness.reopen?.();
+      const again = await harness.store.createTask(taskSpec("other"), INSPECTION, T0 + 5, KEY);
+      expect(again).toEqual({ kind: "repeated", task: first.task });
+      expect(await harness.store.findSubmission(KEY, T0 + 5)).toEqual({ kind: "repeated", tasks: [first.task] });
+      expect(await harness.store.countUnfinishedTasks()).toBe(1);
+    });
+
+    test("is one task, however many come at once", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const results = await Promise.all(
+        Array.from({ length: 10 }, (_, each) => store.createTask(taskSpec(`t${each}`), INSPECTION, T0, KEY)),
+      );
+      expect(results.map(({ kind }) => kind)).toEqual(["created", ...Array<string>(9).fill("repeated")]);
+      expect(await store.countUnfinishedTasks()).toBe(1);
+    });
+
+    test("is refused for something else, by whatever way it comes", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      await store.createTask(taskSpec("t"), INSPECTION, T0, KEY);
+      const other = { ...KEY, fingerprint: "f2" };
+      expect(await store.createTask(taskSpec("u"), INSPECTION, T0, other)).toEqual({ kind: "key-mismatch" });
+      expect(await store.createTasks([fresh("u")], T0, other)).toEqual({ kind: "key-mismatch" });
+      expect(await store.findSubmission(other, T0)).toEqual({ kind: "key-mismatch" });
+      expect(await store.getTask(taskId("u"))).toBeUndefined();
+    });
+
+    test("is its submitter's alone", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      await store.createTask(taskSpec("t"), INSPECTION, T0, KEY);
+      const theirs = { ...KEY, submitter: "token:x", fingerprint: "f2" };
+      expect(await store.createTask(taskSpec("u"), INSPECTION, T0, theirs)).toMatchObject({ kind: "created" });
+    });
+
+    test("is told again though its task was deleted, and its id used anew", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const first = await store.createTask(taskSpec("t", { description: "the first" }), INSPECTION, T0, KEY);
+      await store.deleteTask(taskId("t"));
+      await create(store, taskSpec("t"));
+      const again = await store.createTask(taskSpec("t"), INSPECTION, T0, KEY);
+      expect(again).toMatchObject({ kind: "repeated", task: { spec: { description: "the first" } } });
+      expect(first.kind === "created" && again.kind === "repeated" && again.task).toEqual(
+        first.kind === "created" && first.task,
+      );
+    });
+
+    test("is forgotten after a day, and the key free again", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      await store.createTask(taskSpec("t"), INSPECTION, T0, KEY);
+      await store.deleteTask(taskId("t"));
+      expect((await store.findSubmission(KEY, T0 + SUBMISSION_KEPT_MS - 1))?.kind).toBe("repeated");
+      const later = T0 + SUBMISSION_KEPT_MS;
+      expect(await store.findSubmission(KEY, later)).toBeUndefined();
+      expect(await store.createTask(taskSpec("t"), INSPECTION, later, KEY)).toMatchObject({ kind: "created" });
+      expect((await store.findSubmission(KEY, later))?.kind).toBe("repeated");
+    });
+
+    test("may be one of several tasks", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const count = SUBMISSION_PURGE_ROWS_MAX + 10;
+      const batch = Array.from({ length: count }, (_, each) => fresh(`t${each}`));
+      const first = await store.createTasks(batch, T0, KEY);
+      if (first.kind !== "created") throw new Error(first.kind);
+      expect(await store.createTasks(batch, T0 + 1, KEY)).toEqual({ kind: "repeated", tasks: first.tasks });
+      // What others submit a day later may remove it in pieces.
+      for (const each of [1, 2, 3]) {
+        const key = { ...KEY, key: `later${each}` };
+        await store.createTask(taskSpec(`u${each}`), INSPECTION, T0 + SUBMISSION_KEPT_MS, key);
+      }
+      expect(await store.findSubmission(KEY, T0 + SUBMISSION_KEPT_MS)).toBeUndefined();
+      expect((await store.listTasks({ limit: 1_000 })).tasks).toHaveLength(count + 3);
+    });
+  });
+
+  test("knows how much is unfinished, in tasks and in bytes", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    expect(await store.measureQueue()).toEqual({ tasks: 0, bytes: 0 });
+    await create(store, taskSpec("small"));
+    const small = await store.measureQueue();
+    const large = await create(store, taskSpec("large", { stdin: new Uint8Array(10_000) }));
+    const both = await store.measureQueue();
+    expect([small.tasks, both.tasks]).toEqual([1, 2]);
+    expect(both.bytes - 2 * small.bytes).toBeGreaterThanOrEqual(10_000);
+    expect(both.bytes - 2 * small.bytes).toBeLessThan(10_100);
+    await store.lease(attemptOf(large), WORKER_A, T0, T0 + 1_000);
+    await store.settle(attemptOf(large), attemptEnd(), { now: T0, backoffJitter: 0 });
+    expect(await store.measureQueue()).toEqual(small);
+    await store.deleteTask(taskId("large"));
+    expect(await store.measureQueue()).toEqual(small);
+    await store.deleteTask(taskId("small"));
+    expect(await store.measureQueue()).toEqual({ tasks: 0, bytes: 0 });
+  });
+}
+
+function fresh(id: string, changes: Partial<TaskSpec> = {}): NewTask {
+  return { spec: taskSpec(id, changes), inspection: INSPECTION };
+}

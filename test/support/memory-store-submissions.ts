@@ -1,0 +1,66 @@
+/** A MemoryStore's submissions: tasks made once for a key, and several of them at once. */
+import { SUBMISSION_KEPT_MS } from "../../src/base/limits.ts";
+import type {
+  CreateTaskResult,
+  CreateTasksResult,
+  FoundSubmission,
+  NewTask,
+  SubmissionKey,
+} from "../../src/store/store.ts";
+import type { Transaction } from "./memory-store-state.ts";
+import { createTask } from "./memory-store-tasks.ts";
+
+export function findSubmission(tx: Transaction, key: SubmissionKey, now: number): FoundSubmission | undefined {
+  const found = tx.state.submissions.get(nameOf(key));
+  if (found === undefined || found.createdAt <= now - SUBMISSION_KEPT_MS) return undefined;
+  if (found.fingerprint !== key.fingerprint) return { kind: "key-mismatch" };
+  return { kind: "repeated", tasks: found.tasks };
+}
+
+function nameOf({ submitter, key }: SubmissionKey): string {
+  return JSON.stringify([submitter, key]);
+}
+
+export function submitTask(tx: Transaction, task: NewTask, now: number, key?: SubmissionKey): CreateTaskResult {
+  const result = submitTasks(tx, [task], now, key);
+  switch (result.kind) {
+    case "key-mismatch":
+      return result;
+    case "refused":
+      return only(result.refusals).refusal;
+    case "repeated":
+      return { kind: "repeated", task: only(result.tasks) };
+    case "created":
+      return { kind: "created", task: only(result.tasks), ready: only(result.ready) };
+  }
+}
+
+export function submitTasks(
+  tx: Transaction,
+  tasks: readonly NewTask[],
+  now: number,
+  key?: SubmissionKey,
+): CreateTasksResult {
+  const found = key && findSubmission(tx, key, now);
+  if (found !== undefined) return found;
+  const before = tx.state;
+  const made = tasks.map(({ spec, inspection }) => createTask(tx, spec, inspection, now));
+  const created = made.flatMap((each) => (each.kind === "created" ? [each] : []));
+  if (created.length < made.length) {
+    tx.set(before);
+    const refusals = made.flatMap((refusal, index) => (refusal.kind === "created" ? [] : [{ index, refusal }]));
+    return { kind: "refused", refusals };
+  }
+  const told = created.map(({ task }) => task);
+  if (key !== undefined) {
+    const submission = { fingerprint: key.fingerprint, createdAt: now, tasks: told };
+    tx.set({ submissions: new Map(tx.state.submissions).set(nameOf(key), submission) });
+  }
+  return { kind: "created", tasks: told, ready: created.map(({ ready }) => ready) };
+}
+
+function only<T>(values: readonly T[]): T {
+  const [value] = values;
+  if (value === undefined || values.length !== 1) throw new Error("one task was submitted");
+  return value;
+}
