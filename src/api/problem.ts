@@ -21,6 +21,7 @@ export const PROBLEMS = {
   "no-such-token": { status: 404, title: "There is no such token" },
   "method-not-allowed": { status: 405, title: "The method does not fit the address" },
   "id-taken": { status: 409, title: "The id is taken" },
+  "idempotency-mismatch": { status: 409, title: "The key was used for another request" },
   "already-finished": { status: 409, title: "The task has finished" },
   "too-large": { status: 413, title: "Too large" },
   "unsupported-media-type": { status: 415, title: "The body is of the wrong type" },
@@ -35,7 +36,12 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
-export const fieldErrorSchema = z.object({ field: z.string(), message: z.string() });
+export const fieldErrorSchema = z.object({
+  field: z.string(),
+  message: z.string(),
+  /** Of a batch: the line it is about, from 1. */
+  line: z.number().optional(),
+});
 
 /** What is wrong with one field, as a sentence that says what to do. */
 export type FieldError = Readonly<z.infer<typeof fieldErrorSchema>>;

@@ -69,6 +69,8 @@ export interface SubmissionParts {
   /** A `stdin` file. */
   readonly stdinFile?: Uint8Array | undefined;
   readonly now: number;
+  /** It is a line of a batch: no file can come with it. */
+  readonly isInBatch?: boolean | undefined;
 }
 
 export type SubmissionResult =
@@ -81,7 +83,7 @@ export function parseSubmission(parts: SubmissionParts): SubmissionResult {
   refuseStrangers(fields, parts.texts);
   const submission: Submission = {
     id: parseId(fields),
-    module: parseModule(fields, parts.hasModuleFile),
+    module: parseModule(fields, parts),
     wantedEntry: fields.choice("entry", ENTRIES),
     ...parseSchedule(fields, parts.now),
     ...parseArguments(fields, parts.stdinFile),
@@ -158,7 +160,18 @@ function parseId(fields: FormFields): TaskId | undefined {
   return id;
 }
 
-function parseModule(fields: FormFields, hasModuleFile: boolean): Digest | undefined {
+function parseModule(
+  fields: FormFields,
+  { hasModuleFile, isInBatch = false }: Pick<SubmissionParts, "hasModuleFile" | "isInBatch">,
+): Digest | undefined {
+  if (isInBatch && (fields.all("wasm").length > 0 || fields.all("module").length === 0)) {
+    const field = fields.all("wasm").length > 0 ? "wasm" : "module";
+    fields.refuse(
+      field,
+      `is ${field === "wasm" ? "given" : "missing"}: a batch names modules that the gateway has (PUT /modules), as "module":"<sha256>"`,
+    );
+    return undefined;
+  }
   if (fields.all("wasm").length > 0) {
     fields.refuse("wasm", "came as text: send it as a file, as in -F wasm=@task.wasm (mind the @)");
     return undefined;

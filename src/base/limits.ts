@@ -261,6 +261,9 @@ export const BATCH_LINES_MAX = 10_000;
 export const BATCH_BYTES_MAX = 16 * MIB;
 /** What is wrong with a batch is told of so many fields. */
 export const BATCH_ERRORS_MAX = 100;
+/** When whoever finds the queue full is told to come back, at least and at most. */
+export const QUEUE_RETRY_MS_MIN = 1_000;
+export const QUEUE_RETRY_MS_MAX = 300_000;
 /** Tasks that one task may run after. */
 export const AFTER_MAX = 1_000;
 /** Length of the reason of a task that is cancelled because of another one; longer ones lose their middle. */

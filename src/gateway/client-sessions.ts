@@ -128,7 +128,7 @@ export class ClientSessions implements AsyncDisposable {
       if (form.moduleBytes !== undefined) await module?.write(form.moduleBytes);
       const { texts, stdin } = form;
       const received = { texts, stdinFile: stdin, module, errors: [] };
-      const task = await acceptForm(this.#submitContext(grant), received, this.#inspections);
+      const { task } = await acceptForm(this.#submitContext(grant), received, this.#inspections);
       const { id } = task.spec;
       this.#init.audit.record({ actor: grant.actor, action: "task.submitted", subject: id });
       // Whoever submits a task holds it, whatever else he may do.

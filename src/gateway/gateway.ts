@@ -12,7 +12,7 @@ import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { PickPolicy } from "../model/worker.ts";
 import type { BlobStore } from "../store/blobs.ts";
-import type { Store } from "../store/store.ts";
+import type { QueueSize, Store } from "../store/store.ts";
 import { Admission, type JoinVerifier } from "./admission.ts";
 import { Attempts } from "./attempts.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -20,6 +20,7 @@ import { EventHub } from "./events.ts";
 import { leaseTerms } from "./lease-terms.ts";
 import { Leases } from "./leases.ts";
 import { BlobPins } from "./blob-pins.ts";
+import { QueueGate } from "./queue-gate.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { StoreHealth } from "./store-health.ts";
@@ -41,6 +42,8 @@ export interface GatewayInit {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Of unfinished tasks. Default: those of base/limits.ts. */
+  readonly queueLimits?: Partial<QueueSize> | undefined;
 }
 
 export class Gateway implements Readiness {
@@ -55,6 +58,7 @@ export class Gateway implements Readiness {
   readonly #dispatcher: Dispatcher;
   readonly #scheduler: Scheduler;
   readonly #leases: Leases;
+  readonly #gate: QueueGate;
   #state: "starting" | "ready" | "draining" | "closed" = "starting";
 
   private constructor(init: GatewayInit) {
@@ -101,8 +105,10 @@ export class Gateway implements Readiness {
     });
     this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
     this.#leases = new Leases({ store, attempts: this.#attempts, terms, clock, log });
+    this.#gate = new QueueGate({ store, events, clock, limits: init.queueLimits });
     this.tasks = new StoreTaskService({
       store,
+      gate: this.#gate,
       pins: this.pins,
       attempts: this.#attempts,
       events,
@@ -161,6 +167,7 @@ export class Gateway implements Readiness {
     await this.#dispatcher.close();
     this.#attempts.close();
     this.sessions.close();
+    this.#gate[Symbol.dispose]();
     this.#channel[Symbol.dispose]();
     await this.pins.close();
   }

@@ -5,12 +5,19 @@ import type { PeerId, TaskId } from "../base/ids.ts";
 import type { ModuleInspection } from "../model/module.ts";
 import type { TaskSpec } from "../model/task.ts";
 import type { Member, WorkerView } from "../model/worker.ts";
-import type { CancelTaskResult, CreateTaskResult } from "../store/store.ts";
+import type { CancelTaskResult, CreateTaskResult, CreateTasksResult, NewTask, SubmissionKey } from "../store/store.ts";
 
 /** Changes of tasks: they are committed, told, and carried through to the workers. Reads go to the store. */
 export interface TaskService {
-  /** Stores the task as created at `now`. Resolves once it is durable. Rejects with `overloaded`, code `queue-full`, when too many are unfinished. */
-  submit(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult>;
+  /**
+   * Stores the task as created at `now`. Resolves once it is durable. Rejects with `overloaded`, code `queue-full`, when too
+   * many are unfinished. With a key it is stored once.
+   */
+  submit(spec: TaskSpec, inspection: ModuleInspection, now: number, key?: SubmissionKey): Promise<CreateTaskResult>;
+  /** Stores all of them or none. */
+  submitAll(tasks: readonly NewTask[], now: number, key?: SubmissionKey): Promise<CreateTasksResult>;
+  /** Resolves if one task more may be submitted; rejects as `submit` does. To be asked before the costs of one. */
+  requireRoom(): Promise<void>;
   /** Resolves once the cancellation is durable; guests under way are told at once and end within 100 ms. */
   cancel(id: TaskId, reason: string): Promise<CancelTaskResult>;
   /** Cancels and forgets; the module's bytes go with the last task that uses them. False: no such task. */

@@ -1,16 +1,23 @@
 /** Submits, cancels and deletes tasks: commit first, then tell the workers, the dispatcher and whoever watches. */
 import type { Clock } from "../base/clock.ts";
-import { overloaded } from "../base/errors.ts";
 import type { TaskId } from "../base/ids.ts";
-import { QUEUED_TASKS_MAX } from "../base/limits.ts";
 import type { ModuleInspection } from "../model/module.ts";
-import type { TaskSpec } from "../model/task.ts";
-import type { CancelTaskResult, CreateTaskResult, Store } from "../store/store.ts";
+import type { Task, TaskSpec } from "../model/task.ts";
+import type {
+  CancelTaskResult,
+  CreateTaskResult,
+  CreateTasksResult,
+  NewTask,
+  QueueSize,
+  Store,
+  SubmissionKey,
+} from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
 import { type EventHub, publishReady } from "./events.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import type { StoreReadiness, TaskService } from "./services.ts";
 import { troubled } from "./store-trouble.ts";
+import { type QueueGate, queuedBytes } from "./queue-gate.ts";
 
 export interface StoreTaskServiceInit {
   readonly store: Store;
@@ -19,6 +26,7 @@ export interface StoreTaskServiceInit {
   readonly events: EventHub;
   readonly storeHealth: StoreReadiness;
   readonly clock: Clock;
+  readonly gate: QueueGate;
   /** A run is ready, or something will be due at this time. */
   readonly onChanged: (next: { readonly isReady: boolean; readonly dueAt: number | undefined }) => void;
 }
@@ -30,21 +38,30 @@ export class StoreTaskService implements TaskService {
     this.#init = init;
   }
 
-  async submit(spec: TaskSpec, inspection: ModuleInspection, now: number): Promise<CreateTaskResult> {
-    const { store, events, storeHealth, onChanged } = this.#init;
-    const trouble = storeHealth.refusesBecause();
-    if (trouble !== undefined) throw troubled(trouble);
-    if ((await store.countUnfinishedTasks()) >= QUEUED_TASKS_MAX) {
-      throw overloaded(`${QUEUED_TASKS_MAX} tasks are unfinished already; submit again later`, { code: "queue-full" });
-    }
-    const result = await store.createTask(spec, inspection, now);
+  async submit(
+    spec: TaskSpec,
+    inspection: ModuleInspection,
+    now: number,
+    key?: SubmissionKey,
+  ): Promise<CreateTaskResult> {
+    using _ = await this.#admit({ tasks: 1, bytes: queuedBytes(spec) });
+    const result = await this.#init.store.createTask(spec, inspection, now, key);
+    if (result.kind === "created") this.#tell(result.task, result.ready);
+    return result;
+  }
+
+  async submitAll(tasks: readonly NewTask[], now: number, key?: SubmissionKey): Promise<CreateTasksResult> {
+    const bytes = tasks.reduce((sum, { spec }) => sum + queuedBytes(spec), 0);
+    using _ = await this.#admit({ tasks: tasks.length, bytes });
+    const result = await this.#init.store.createTasks(tasks, now, key);
     if (result.kind === "created") {
-      const { task, ready } = result;
-      events.publish({ type: "task", task: spec.id, state: task.state });
-      publishReady(events, spec.id, ready);
-      onChanged({ isReady: task.counts.ready > 0, dueAt: task.nextRunAt });
+      for (const [index, task] of result.tasks.entries()) this.#tell(task, result.ready[index] ?? []);
     }
     return result;
+  }
+
+  async requireRoom(): Promise<void> {
+    (await this.#admit({ tasks: 1, bytes: 0 }))[Symbol.dispose]();
   }
 
   async cancel(id: TaskId, reason: string): Promise<CancelTaskResult> {
@@ -72,5 +89,19 @@ export class StoreTaskService implements TaskService {
     // The bytes of modules and files go with the last task that uses them.
     await pins.retireFreed(result.freed);
     return true;
+  }
+
+  #admit(size: QueueSize): Promise<Disposable> {
+    const { storeHealth, gate } = this.#init;
+    const trouble = storeHealth.refusesBecause();
+    if (trouble !== undefined) throw troubled(trouble);
+    return gate.admit(size);
+  }
+
+  #tell(task: Task, ready: readonly number[]): void {
+    const { events, onChanged } = this.#init;
+    events.publish({ type: "task", task: task.spec.id, state: task.state });
+    publishReady(events, task.spec.id, ready);
+    onChanged({ isReady: task.counts.ready > 0, dueAt: task.nextRunAt });
   }
 }

@@ -197,10 +197,22 @@ export class ApiGateway implements AsyncDisposable {
 
   #taskService(): TaskService {
     const { store, events, pins } = this;
+    const requireRoom = async (): Promise<void> => {
+      if (!this.isQueueFull) return;
+      throw overloaded("too many tasks", { code: "queue-full", retryAfterMs: 7_001 });
+    };
     return {
-      submit: async (spec, inspection, now) => {
-        if (this.isQueueFull) throw overloaded("too many tasks", { code: "queue-full" });
-        const result = await store.createTask(spec, inspection, now);
+      requireRoom,
+      submitAll: async (tasks, now, key) => {
+        await requireRoom();
+        const result = await store.createTasks(tasks, now, key);
+        if (result.kind !== "created") return result;
+        for (const { spec, state } of result.tasks) events.publish({ type: "task", task: spec.id, state });
+        return result;
+      },
+      submit: async (spec, inspection, now, key) => {
+        await requireRoom();
+        const result = await store.createTask(spec, inspection, now, key);
         if (result.kind === "created") events.publish({ type: "task", task: spec.id, state: result.task.state });
         return result;
       },

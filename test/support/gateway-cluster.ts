@@ -15,7 +15,7 @@ import type { PickPolicy, WorkerState } from "../../src/model/worker.ts";
 import { isJoinProof, joinProof, makeNonce } from "../../src/net/join-proof.ts";
 import { FileBlobStore } from "../../src/store/file-blobs.ts";
 import { SqliteStore } from "../../src/store/sqlite/sqlite-store.ts";
-import type { Store } from "../../src/store/store.ts";
+import type { QueueSize, Store } from "../../src/store/store.ts";
 import { INSPECTION, T0, peerId, taskId, taskSpec } from "../store/store-samples.ts";
 import { type HandRun, HandWorker } from "./hand-worker.ts";
 import { ManualClock, settlePromises } from "./manual-clock.ts";
@@ -33,6 +33,7 @@ export interface ClusterInit {
   readonly isOpen?: boolean;
   readonly policy?: PickPolicy;
   readonly log?: Log;
+  readonly queueLimits?: Partial<QueueSize>;
   readonly leaseMs?: number;
 }
 
@@ -99,6 +100,7 @@ export class GatewayCluster implements AsyncDisposable {
       clock: this.clock,
       random: new SeededRandom(1),
       log: this.#init.log ?? silentLog,
+      queueLimits: this.#init.queueLimits,
     });
   }
 

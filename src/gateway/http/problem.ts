@@ -65,16 +65,12 @@ export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonl
   if (thrown instanceof Refusal) return { refusal: thrown, isUnexpected: false };
   const headers = { "retry-after": String(RETRY_AFTER_SECONDS) };
   if (thrown instanceof ClusterError) {
-    if (thrown.code === "queue-full") {
-      const detail = "Too many tasks are unfinished: wait until some are, then send this again.";
-      return { refusal: new Refusal("queue-full", detail, { headers }), isUnexpected: false };
-    }
-    if (thrown.code === "rate-limited") {
+    if (thrown.code === "queue-full" || thrown.code === "rate-limited") {
       const seconds = Math.ceil((thrown.retryAfterMs ?? 1_000) / 1_000);
-      const limited = new Refusal("rate-limited", `${capitalised(thrown.message)}.`, {
+      const later = new Refusal(thrown.code, `${capitalised(thrown.message)}.`, {
         headers: { "retry-after": String(seconds) },
       });
-      return { refusal: limited, isUnexpected: false };
+      return { refusal: later, isUnexpected: false };
     }
     if (ENDED_CODES.has(thrown.code)) {
       return { refusal: new Refusal("unauthenticated", `${capitalised(thrown.message)}.`), isUnexpected: false };

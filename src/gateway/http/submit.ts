@@ -5,22 +5,17 @@
  */
 import type { Request, RequestHandler, Response } from "express";
 import { readFile } from "node:fs/promises";
+import type { FieldError } from "../../api/problem.ts";
 import { ROUTES } from "../../api/routes.ts";
 import { type Submission, parseSubmission, taskSpec } from "../../api/submission.ts";
 import { taskJson } from "../../api/task-json.ts";
 import { type Digest, type TaskId, parseTaskId } from "../../base/ids.ts";
 import { assert } from "../../base/errors.ts";
-import {
-  INSPECTIONS_AT_ONCE_MAX,
-  MODULE_BYTES_MAX,
-  QUEUED_TASKS_MAX,
-  REQUEST_BYTES_MAX,
-  UPLOADS_MAX,
-} from "../../base/limits.ts";
+import { INSPECTIONS_AT_ONCE_MAX, MODULE_BYTES_MAX, REQUEST_BYTES_MAX, UPLOADS_MAX } from "../../base/limits.ts";
 import type { EntryKind, ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
 import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
-import type { CreateTaskResult } from "../../store/store.ts";
+import type { CreateTaskRefusal, SubmissionKey } from "../../store/store.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
 import { type ReceivedForm, receiveForm, tooLarge, tooManyUploads } from "./form-upload.ts";
 import type { Grant } from "../grant.ts";
@@ -28,6 +23,7 @@ import type { HttpContext } from "./http-context.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { ClientGone, Refusal, hasBody, invalidFields } from "./problem.ts";
 import { Semaphore } from "./semaphore.ts";
+import { formFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
 
 /** A request is longer than its module by this much at most. */
 const REQUEST_OVERHEAD_BYTES_MAX = REQUEST_BYTES_MAX - MODULE_BYTES_MAX;
@@ -40,6 +36,7 @@ export function submitTask(context: HttpContext): RequestHandler {
   return async (request: Request, response: Response) => {
     const grant = context.grants.get(request);
     assert(grant !== undefined, "only requests that passed come here");
+    const key = submissionKeyOf(request);
     checkHead(request, context);
     const before = request.socket.bytesRead;
     grant.beginSubmit();
@@ -52,7 +49,9 @@ export function submitTask(context: HttpContext): RequestHandler {
     try {
       if (context.heldBack.delete(request)) response.writeContinue();
       await using form = await receiveForm(request, uploadOptions(context));
-      const task = await acceptForm({ ...context, grant }, form, inspections, { signal: gone.signal });
+      const accepted = await acceptForm({ ...context, grant }, form, inspections, { signal: gone.signal, key });
+      const { task } = accepted;
+      if (accepted.isRepeated) response.setHeader("idempotency-replayed", "true");
       response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
     } finally {
       uploads--;
@@ -63,10 +62,6 @@ export function submitTask(context: HttpContext): RequestHandler {
 
 /** What can be said before the body is read. */
 function checkHead(request: Request, context: HttpContext): void {
-  if (request.headers["idempotency-key"] !== undefined) {
-    const message = "is not supported by this version yet: leave it out; an `id` of your own is taken only once";
-    throw invalidFields([{ field: "Idempotency-Key", message }]);
-  }
   requireTakingWork(context);
   const type = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
   if (type !== "multipart/form-data") {
@@ -96,6 +91,19 @@ export interface SubmitContext extends Pick<
   readonly pinned?: ((digest: Digest) => ModuleInspection | undefined) | undefined;
 }
 
+export interface AcceptOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** By which the same submission is known again: it is made once. */
+  readonly key?: string | undefined;
+}
+
+export interface Accepted {
+  /** As it was when it was made. */
+  readonly task: Task;
+  /** The submission came before. */
+  readonly isRepeated: boolean;
+}
+
 /**
  * Checks all of it and creates the task. The form stays the caller's. Rejects with a Refusal, or as the store does; with
  * the signal's reason while the module waits for its inspection.
@@ -104,9 +112,14 @@ export async function acceptForm(
   context: SubmitContext,
   form: Omit<ReceivedForm, keyof AsyncDisposable>,
   inspections: Semaphore,
-  { signal }: { readonly signal?: AbortSignal | undefined } = {},
-): Promise<Task> {
+  { signal, key: keyText }: AcceptOptions = {},
+): Promise<Accepted> {
   const { texts, stdinFile, module } = form;
+  const key = keyText === undefined ? undefined : await submissionKey(context, form, keyText);
+  const found = key && (await context.store.findSubmission(key, context.clock.now()));
+  if (found?.kind === "key-mismatch") throw keyMismatch();
+  const [made] = found?.tasks ?? [];
+  if (made !== undefined) return { task: made, isRepeated: true };
   const parsed = parseSubmission({ texts, stdinFile, hasModuleFile: module !== undefined, now: context.clock.now() });
   if (form.errors.length > 0 || !parsed.ok) {
     throw invalidFields([...form.errors, ...(parsed.ok ? [] : parsed.errors)]);
@@ -116,10 +129,22 @@ export async function acceptForm(
   if (module !== undefined) {
     const finished = await module.finish();
     const inspection = await inspections.run(() => inspectFile(finished.path), { signal });
-    return acceptUpload(context, submission, { writer: module, digest: finished.digest, inspection });
+    return acceptUpload(context, submission, { writer: module, digest: finished.digest, inspection }, key);
   }
   assert(submission.module !== undefined, "a submission has a module, as a file or by its digest");
-  return acceptKnown(context, submission, submission.module);
+  return acceptKnown(context, submission, submission.module, key);
+}
+
+/** The key with all that was submitted by it. */
+async function submissionKey(
+  { grant }: SubmitContext,
+  { texts, stdinFile, module }: Omit<ReceivedForm, keyof AsyncDisposable>,
+  key: string,
+): Promise<SubmissionKey> {
+  const files = [];
+  if (module !== undefined) files.push({ field: "wasm", name: "", digest: (await module.finish()).digest });
+  if (stdinFile !== undefined) files.push({ field: "stdin", name: "", digest: sha256(stdinFile) });
+  return { submitter: grant.actor, key, fingerprint: formFingerprint(texts, files) };
 }
 
 /** Saves the upload of a module whose task cannot be; the store decides again. */
@@ -133,17 +158,27 @@ interface Upload {
   readonly inspection: ModuleInspection;
 }
 
-async function acceptUpload(context: SubmitContext, submission: Submission, upload: Upload): Promise<Task> {
+async function acceptUpload(
+  context: SubmitContext,
+  submission: Submission,
+  upload: Upload,
+  key: SubmissionKey | undefined,
+): Promise<Accepted> {
   const { writer, digest, inspection } = upload;
   const entry = checkModule(submission, inspection, "wasm");
-  if ((await context.store.countUnfinishedTasks()) >= QUEUED_TASKS_MAX) throw queueFull();
+  await context.tasks.requireRoom();
   return withPin(context, digest, async () => {
     await writer.commit();
-    return createTask(context, submission, { digest, inspection, entry });
+    return createTask(context, submission, { digest, inspection, entry }, key);
   });
 }
 
-async function acceptKnown(context: SubmitContext, submission: Submission, digest: Digest): Promise<Task> {
+async function acceptKnown(
+  context: SubmitContext,
+  submission: Submission,
+  digest: Digest,
+  key: SubmissionKey | undefined,
+): Promise<Accepted> {
   return withPin(context, digest, async () => {
     const inspection = context.pinned?.(digest) ?? (await context.store.getModule(digest))?.inspection;
     await using blob = await context.blobs.open(digest);
@@ -152,21 +187,22 @@ async function acceptKnown(context: SubmitContext, submission: Submission, diges
       throw invalidFields([{ field: "module", message }]);
     }
     const entry = checkModule(submission, inspection, "module");
-    return await createTask(context, submission, { digest, inspection, entry });
+    return await createTask(context, submission, { digest, inspection, entry }, key);
   });
 }
 
 /** Holds the module while `accept` makes the task that refers to it. If none is made, the bytes may go. */
-async function withPin(context: SubmitContext, digest: Digest, accept: () => Promise<Task>): Promise<Task> {
+async function withPin(context: SubmitContext, digest: Digest, accept: () => Promise<Accepted>): Promise<Accepted> {
   const pin = await context.pins.pin(digest);
+  let isUsed = false;
   try {
-    return await accept();
-  } catch (thrown) {
-    pin[Symbol.dispose]();
-    await context.pins.retireUnused(digest);
-    throw thrown;
+    const accepted = await accept();
+    // A twin of this submission was faster, and its task may be gone again.
+    isUsed = !accepted.isRepeated;
+    return accepted;
   } finally {
     pin[Symbol.dispose]();
+    if (!isUsed) await context.pins.retireUnused(digest);
   }
 }
 
@@ -176,7 +212,12 @@ interface CheckedModule {
   readonly entry: EntryKind;
 }
 
-async function createTask(context: SubmitContext, submission: Submission, module: CheckedModule): Promise<Task> {
+async function createTask(
+  context: SubmitContext,
+  submission: Submission,
+  module: CheckedModule,
+  key: SubmissionKey | undefined,
+): Promise<Accepted> {
   const { digest, inspection, entry } = module;
   const id = submission.id ?? parseTaskId(context.newId());
   assert(id !== undefined, "a UUID is a task id");
@@ -186,10 +227,19 @@ async function createTask(context: SubmitContext, submission: Submission, module
   grant.require("submit");
   const submitter = grant.actor;
   const spec = taskSpec(submission, { id, submitter, module: digest, kind: inspection.kind, entry, now });
-  const result = await context.tasks.submit(spec, inspection, now);
-  if (result.kind === "id-taken") throw idTaken(id);
-  if (result.kind === "bad-dependencies") throw badDependencies(result);
-  return result.task;
+  const result = await context.tasks.submit(spec, inspection, now, key);
+  switch (result.kind) {
+    case "created":
+      return { task: result.task, isRepeated: false };
+    case "repeated":
+      return { task: result.task, isRepeated: true };
+    case "key-mismatch":
+      throw keyMismatch();
+    case "id-taken":
+      throw idTaken(id);
+    case "bad-dependencies":
+      throw invalidFields(dependencyErrors(result));
+  }
 }
 
 /** Rejects with a Refusal where the file is no module that can run. */
@@ -200,7 +250,7 @@ export async function inspectFile(path: string): Promise<ModuleInspection> {
 }
 
 /** The entry the task takes. Throws a Refusal where the module cannot run here. */
-function checkModule(submission: Submission, inspection: ModuleInspection, field: string): EntryKind {
+export function checkModule(submission: Submission, inspection: ModuleInspection, field: string): EntryKind {
   const unknown = unknownImports(inspection);
   if (unknown.length > 0) {
     const names = unknown.slice(0, SHOWN_IMPORTS).map((name) => `\`${name.slice(0, 100)}\``);
@@ -224,14 +274,20 @@ function rejected(field: string, reason: string): Refusal {
   });
 }
 
+export function idTakenMessage(id: string): string {
+  return `${JSON.stringify(id)} is taken: choose another id, leave it out, or delete that task first`;
+}
+
 function idTaken(id: TaskId): Refusal {
-  const message = `${JSON.stringify(id)} is taken: choose another id, leave it out, or delete that task first`;
+  const message = idTakenMessage(id);
   return new Refusal("id-taken", `The id ${message}.`, { errors: [{ field: "id", message }] });
 }
 
-function badDependencies(result: Extract<CreateTaskResult, { readonly kind: "bad-dependencies" }>): Refusal {
-  const { unknown, endless } = result;
-  return invalidFields([
+export function dependencyErrors({
+  unknown,
+  endless,
+}: Extract<CreateTaskRefusal, { readonly kind: "bad-dependencies" }>): readonly FieldError[] {
+  return [
     ...unknown.map((id) => ({
       field: "after",
       message: `names ${id}, and there is no such task: submit that one first`,
@@ -240,15 +296,5 @@ function badDependencies(result: Extract<CreateTaskResult, { readonly kind: "bad
       field: "after",
       message: `names ${id}, which runs until it is cancelled and so never succeeds: give it repeats, or leave it out`,
     })),
-  ]);
-}
-
-function queueFull(): Refusal {
-  return new Refusal(
-    "queue-full",
-    `${QUEUED_TASKS_MAX} tasks are unfinished: wait until some are, then send this again.`,
-    {
-      headers: { "retry-after": "2" },
-    },
-  );
+  ];
 }

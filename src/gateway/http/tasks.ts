@@ -4,6 +4,7 @@ import { taskJson } from "../../api/task-json.ts";
 import { type TaskId, parseTaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TASK_WAIT_MS_MAX } from "../../base/limits.ts";
 import { TASK_STATES, type Task, isFinished } from "../../model/task.ts";
+import { submitBatch } from "./batch.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal, noSuchTask } from "./problem.ts";
 import { Query, nextPageLink } from "./query.ts";
@@ -14,6 +15,7 @@ export function tasksRouter(context: HttpContext): Router {
   const { store, tasks, clock } = context;
   const router = Router();
   router.post("/tasks", submitTask(context));
+  router.post("/tasks/batch", submitBatch(context));
   router.get("/tasks", async (request, response) => {
     const query = new Query(request);
     const page = await store.listTasks({

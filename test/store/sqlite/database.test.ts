@@ -10,7 +10,7 @@ import { LOCAL_SUBMITTER } from "../../../src/model/submitter.ts";
 import { MIGRATIONS } from "../../../src/store/sqlite/migrations.ts";
 import { operationsOn } from "../../../src/store/sqlite/operations.ts";
 import { SqliteStore } from "../../../src/store/sqlite/sqlite-store.ts";
-import { encodeCreateTask } from "../../../src/store/sqlite/wire.ts";
+import { encodeNewTask } from "../../../src/store/sqlite/wire.ts";
 import { INSPECTION, T0, create, taskSpec } from "../store-samples.ts";
 import { containing } from "../containing.ts";
 import { SqliteHarness } from "./sqlite-harness.ts";
@@ -98,7 +98,7 @@ describe("the SQLite file", () => {
     using db = Database.open(path);
     db.control("BEGIN");
     for (let index = 0; index < 200; index += 1) {
-      operationsOn(db).createTask(encodeCreateTask(taskSpec(`t${index}`), INSPECTION, T0));
+      operationsOn(db).createTask({ task: encodeNewTask(taskSpec(`t${index}`), INSPECTION), now: T0, key: undefined });
     }
     db.control("COMMIT");
     db[Symbol.dispose]();

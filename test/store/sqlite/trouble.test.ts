@@ -9,7 +9,7 @@ import { GroupCommit, type RequestSource } from "../../../src/store/sqlite/group
 import type { Reply, Request } from "../../../src/store/sqlite/messages.ts";
 import { operationsOn } from "../../../src/store/sqlite/operations.ts";
 import { TroubleWatch } from "../../../src/store/sqlite/trouble-watch.ts";
-import { encodeCreateTask } from "../../../src/store/sqlite/wire.ts";
+import { encodeNewTask } from "../../../src/store/sqlite/wire.ts";
 import { INSPECTION, T0, create, taskId, taskSpec } from "../store-samples.ts";
 import { SqliteHarness } from "./sqlite-harness.ts";
 
@@ -133,7 +133,7 @@ function queueOf(requests: readonly Request[]): RequestSource {
 }
 
 function createArgs(id: string, stdin = new Uint8Array()) {
-  return encodeCreateTask(taskSpec(id, { stdin }), INSPECTION, T0);
+  return { task: encodeNewTask(taskSpec(id, { stdin }), INSPECTION), now: T0, key: undefined };
 }
 
 /** As many pages as there are, and this many more. */

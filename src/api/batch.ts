@@ -1,0 +1,71 @@
+/**
+ * `POST /tasks/batch`: lines of JSON, one task each, with the fields of `POST /tasks` by their names. What a form repeats
+ * is an array here, and `env` and `require` may be objects. Every line names a module that the gateway has.
+ */
+import type { FieldError } from "./problem.ts";
+import { type Submission, parseSubmission } from "./submission.ts";
+
+/** A line that is not empty, and its number, from 1. */
+export interface BatchLine {
+  readonly line: number;
+  readonly text: string;
+}
+
+export function batchLines(text: string): readonly BatchLine[] {
+  return text
+    .split("\n")
+    .map((each, index) => ({ line: index + 1, text: each.trim() }))
+    .filter((each) => each.text !== "");
+}
+
+export type LineResult =
+  | { readonly ok: true; readonly submission: Submission }
+  | { readonly ok: false; readonly errors: readonly FieldError[] };
+
+export function parseLine({ line, text }: BatchLine, now: number): LineResult {
+  const fields = parseObject(text);
+  if (fields === undefined) {
+    const message = `is no JSON object: each line is one, such as {"module":"<sha256>","id":"a"}`;
+    return { ok: false, errors: [{ field: "line", message, line }] };
+  }
+  const texts = new Map<string, readonly string[]>();
+  const errors: FieldError[] = [];
+  for (const [field, value] of Object.entries(fields)) {
+    const one = textOf(value);
+    if (one === undefined)
+      errors.push({ field, message: "is neither text nor a number, nor a list or an object of them", line });
+    else if (one !== null) texts.set(field, [one]);
+  }
+  const parsed = parseSubmission({ texts, now, hasModuleFile: false, isInBatch: true });
+  if (!parsed.ok) errors.push(...parsed.errors.map((error) => ({ ...error, line })));
+  return parsed.ok && errors.length === 0 ? { ok: true, submission: parsed.submission } : { ok: false, errors };
+}
+
+function parseObject(text: string): object | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** As a form's field has it; null: it is not given. */
+function textOf(value: unknown): string | null | undefined {
+  switch (typeof value) {
+    case "string":
+      return value;
+    case "number":
+      return numberText(value);
+    case "object":
+      return value === null ? null : JSON.stringify(value);
+    default:
+      return undefined;
+  }
+}
+
+/** Without an exponent, which no field takes. */
+function numberText(value: number): string {
+  const text = String(value);
+  return text.includes("e") ? value.toFixed(6) : text;
+}

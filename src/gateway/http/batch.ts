@@ -1,0 +1,261 @@
+/**
+ * `POST /tasks/batch`: many tasks in one transaction. All lines are checked before anything is stored; if one of them
+ * cannot be accepted none is, and the refusal names every such line, up to a limit. The answer has a line for each line.
+ */
+import type { Request, RequestHandler, Response } from "express";
+import { type BatchLine, batchLines, parseLine } from "../../api/batch.ts";
+import type { FieldError, ProblemCode } from "../../api/problem.ts";
+import { type Submission, taskSpec } from "../../api/submission.ts";
+import { taskJson } from "../../api/task-json.ts";
+import { assert } from "../../base/errors.ts";
+import { type Digest, parseDigest, parseTaskId } from "../../base/ids.ts";
+import { BATCH_BYTES_MAX, BATCH_ERRORS_MAX, BATCH_LINES_MAX, UPLOAD_IDLE_MS_MAX } from "../../base/limits.ts";
+import type { ModuleInspection } from "../../model/module.ts";
+import type { Task } from "../../model/task.ts";
+import type { CreateTaskRefusal, NewTask, SubmissionKey } from "../../store/store.ts";
+import type { Grant } from "../grant.ts";
+import { drained } from "./drained.ts";
+import { tooManyUploads } from "./form-upload.ts";
+import type { HttpContext } from "./http-context.ts";
+import { ClientGone, Refusal } from "./problem.ts";
+import { requireTakingWork } from "./taking-work.ts";
+import { batchFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
+import { checkModule, dependencyErrors, idTakenMessage } from "./submit.ts";
+
+/** As lines of JSON are sent. `application/x-www-form-urlencoded`, which curl says unasked, is none. */
+const TYPES: ReadonlySet<string> = new Set([
+  "application/x-ndjson",
+  "application/ndjson",
+  "application/jsonl",
+  "application/x-jsonlines",
+  "application/json",
+  "text/plain",
+]);
+const ANSWER_TYPE = "application/x-ndjson";
+
+export function submitBatch(context: HttpContext): RequestHandler {
+  return async (request: Request, response: Response) => {
+    const grant = context.grants.get(request);
+    assert(grant !== undefined, "only requests that passed come here");
+    const key = submissionKeyOf(request);
+    checkHead(request, context);
+    const before = request.socket.bytesRead;
+    grant.beginSubmit();
+    try {
+      if (context.heldBack.delete(request)) response.writeContinue();
+      using share = context.uploadMemory.openShare();
+      const body = await readBody(request, (bytes) => share.take(bytes));
+      const tasks = await acceptBatch(context, grant, body, key);
+      await answer(context, response, tasks);
+    } finally {
+      grant.spendBytes(request.socket.bytesRead - before);
+    }
+  };
+}
+
+function checkHead(request: Request, context: HttpContext): void {
+  requireTakingWork(context);
+  const type = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
+  if (type !== undefined && !TYPES.has(type)) {
+    throw new Refusal(
+      "unsupported-media-type",
+      `The batch came as ${type.slice(0, 64)}: send lines of JSON, as in curl -H 'Content-Type: ${ANSWER_TYPE}' --data-binary @tasks.ndjson.`,
+      { headers: { accept: ANSWER_TYPE } },
+    );
+  }
+  if (Number(request.headers["content-length"] ?? 0) > BATCH_BYTES_MAX) throw tooLarge();
+}
+
+function tooLarge(): Refusal {
+  const mib = BATCH_BYTES_MAX / (1024 * 1024);
+  return new Refusal("too-large", `The batch is larger than ${mib} MiB: send it in parts.`);
+}
+
+/** The whole body. What it takes of memory is the caller's to give back. */
+async function readBody(request: Request, take: (bytes: number) => boolean): Promise<Uint8Array> {
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  const onData = (piece: Uint8Array): void => {
+    bytes += piece.length;
+    // Its text, and what is read out of it, are there beside the bytes for a while.
+    if (bytes > BATCH_BYTES_MAX) reject(tooLarge());
+    else if (!take(3 * piece.length)) reject(tooManyUploads());
+    else pieces.push(piece);
+  };
+  const onEnd = (): void => resolve(Buffer.concat(pieces));
+  const onGone = (): void => {
+    if (!request.complete) reject(new ClientGone());
+  };
+  const onIdle = (): void => void request.destroy();
+  request.on("data", onData).on("end", onEnd).on("close", onGone).on("error", onGone);
+  request.setTimeout(UPLOAD_IDLE_MS_MAX, onIdle);
+  try {
+    return await promise;
+  } finally {
+    request.off("data", onData).off("end", onEnd).off("close", onGone).off("timeout", onIdle);
+    request.setTimeout(0);
+    request.pause();
+  }
+}
+
+async function acceptBatch(
+  context: HttpContext,
+  grant: Grant,
+  body: Uint8Array,
+  keyText: string | undefined,
+): Promise<readonly Task[]> {
+  const key = keyText === undefined ? undefined : keyOf(grant, keyText, body);
+  const found = key && (await context.store.findSubmission(key, context.clock.now()));
+  if (found?.kind === "key-mismatch") throw keyMismatch();
+  if (found !== undefined) return found.tasks;
+  const lines = batchLines(decodeText(body));
+  if (lines.length > BATCH_LINES_MAX) {
+    throw new Refusal(
+      "too-large",
+      `The batch has ${lines.length} lines, and ${BATCH_LINES_MAX} are the most: send it in parts.`,
+    );
+  }
+  const submissions = parseLines(lines, context.clock.now());
+  await context.tasks.requireRoom();
+  const digests = new Set(submissions.map(({ submission }) => moduleOf(submission)));
+  // As long as no task refers to them, nothing else keeps these modules from being removed.
+  using _pins = await context.pins.pinAll(digests);
+  const inspections = await inspectionsOf(context, digests);
+  const now = context.clock.now();
+  // It may have ended while the batch came in.
+  grant.require("submit");
+  const tasks = checked(submissions, "module-rejected", ({ submission }) =>
+    newTask(context, grant, submission, inspections, now),
+  );
+  const result = await context.tasks.submitAll(tasks, now, key);
+  switch (result.kind) {
+    case "created":
+    case "repeated":
+      return result.tasks;
+    case "key-mismatch":
+      throw keyMismatch();
+    case "refused":
+      throw refusedLines(
+        result.refusals.every(({ refusal }) => refusal.kind === "id-taken") ? "id-taken" : "invalid-field",
+        result.refusals.flatMap(({ index, refusal }) => refusalErrors(refusal, submissions[index])),
+        lines.length,
+      );
+  }
+}
+
+function keyOf(grant: Grant, key: string, body: Uint8Array): SubmissionKey {
+  const digest = parseDigest(sha256(body));
+  assert(digest !== undefined, "a SHA-256 is a digest");
+  return { submitter: grant.actor, key, fingerprint: batchFingerprint(digest) };
+}
+
+function decodeText(body: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch {
+    throw new Refusal("invalid-form", "The batch is no UTF-8 text: send lines of JSON.");
+  }
+}
+
+interface LineSubmission {
+  readonly line: number;
+  readonly submission: Submission;
+}
+
+function parseLines(lines: readonly BatchLine[], now: number): readonly LineSubmission[] {
+  const results = lines.map((line) => ({ line: line.line, result: parseLine(line, now) }));
+  const errors = results.flatMap(({ result }) => (result.ok ? [] : result.errors));
+  if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
+  return results.flatMap(({ line, result }) => (result.ok ? [{ line, submission: result.submission }] : []));
+}
+
+/** Undefined: the gateway does not have the module. */
+async function inspectionsOf(
+  { store, blobs }: HttpContext,
+  digests: ReadonlySet<Digest>,
+): Promise<ReadonlyMap<Digest, ModuleInspection>> {
+  const inspections = new Map<Digest, ModuleInspection>();
+  for (const digest of digests) {
+    const module = await store.getModule(digest);
+    await using blob = await blobs.open(digest);
+    if (module !== undefined && blob !== undefined) inspections.set(digest, module.inspection);
+  }
+  return inspections;
+}
+
+function moduleOf(submission: Submission): Digest {
+  assert(submission.module !== undefined, "every line names a module");
+  return submission.module;
+}
+
+function newTask(
+  { newId }: HttpContext,
+  grant: Grant,
+  submission: Submission,
+  inspections: ReadonlyMap<Digest, ModuleInspection>,
+  now: number,
+): NewTask {
+  const module = moduleOf(submission);
+  const inspection = inspections.get(module);
+  if (inspection === undefined) {
+    const message = "names a module that this gateway does not have: send it with PUT /modules first";
+    throw new Refusal("invalid-field", message, { errors: [{ field: "module", message }] });
+  }
+  const id = submission.id ?? parseTaskId(newId());
+  assert(id !== undefined, "a UUID is a task id");
+  const entry = checkModule(submission, inspection, "module");
+  const spec = taskSpec(submission, { id, submitter: grant.actor, module, kind: inspection.kind, entry, now });
+  return { spec, inspection };
+}
+
+/** What `make` makes of each line. Throws a refusal of all lines for which it throws one; of `code`, if all of them are. */
+function checked<T>(
+  submissions: readonly LineSubmission[],
+  code: ProblemCode,
+  make: (submission: LineSubmission) => T,
+): readonly T[] {
+  const errors: FieldError[] = [];
+  let common: ProblemCode | undefined = code;
+  const made: T[] = [];
+  for (const each of submissions) {
+    try {
+      made.push(make(each));
+    } catch (thrown) {
+      if (!(thrown instanceof Refusal) || thrown.errors === undefined) throw thrown;
+      if (thrown.problem !== code) common = undefined;
+      errors.push(...thrown.errors.map((error) => ({ ...error, line: each.line })));
+    }
+  }
+  if (errors.length > 0) throw refusedLines(common ?? "invalid-field", errors, submissions.length);
+  return made;
+}
+
+function refusalErrors(refusal: CreateTaskRefusal, at: LineSubmission | undefined): readonly FieldError[] {
+  assert(at !== undefined, "a refusal is of one of the tasks");
+  const { line, submission } = at;
+  if (refusal.kind === "bad-dependencies") return dependencyErrors(refusal).map((error) => ({ ...error, line }));
+  return [{ field: "id", message: idTakenMessage(submission.id ?? ""), line }];
+}
+
+function refusedLines(code: ProblemCode, errors: readonly FieldError[], lineCount: number): Refusal {
+  const lines = new Set(errors.map(({ line }) => line));
+  const shown = errors.slice(0, BATCH_ERRORS_MAX);
+  const sentences = shown.map(({ line, field, message }) => `line ${line ?? 0}: ${field} ${message}`);
+  const more = errors.length > shown.length ? `; and ${errors.length - shown.length} more` : "";
+  const detail = `${lines.size} of ${lineCount} lines cannot be accepted, so none is: ${sentences.join("; ")}${more}`;
+  return new Refusal(code, detail, { errors: shown });
+}
+
+async function answer({ clock }: HttpContext, response: Response, tasks: readonly Task[]): Promise<void> {
+  const gone = new AbortController();
+  response.on("close", () => gone.abort());
+  response.status(200).setHeader("content-type", ANSWER_TYPE);
+  const now = clock.now();
+  for (const task of tasks) {
+    response.write(`${JSON.stringify(taskJson(task, now))}\n`);
+    await drained(response, { clock, signal: gone.signal, onStall: () => response.destroy() });
+    if (gone.signal.aborted) return;
+  }
+  response.end();
+}

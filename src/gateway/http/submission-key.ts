@@ -1,0 +1,53 @@
+/** `Idempotency-Key`: what makes a submission known again, so that it can be sent twice and is made once. */
+import { createHash } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import type { FormTexts } from "../../api/form-fields.ts";
+import { shown } from "../../api/form-fields.ts";
+import { SUBMISSION_KEY_LENGTH_MAX } from "../../base/limits.ts";
+import type { Digest } from "../../base/ids.ts";
+import { Refusal, invalidFields } from "./problem.ts";
+
+/** Visible ASCII. A header that came twice is put together with a comma and a space, and so is none. */
+const KEY = /^[\x21-\x7e]+$/;
+
+/** The request's key, if it has one. Throws a Refusal where it cannot be one. */
+export function submissionKeyOf(request: IncomingMessage): string | undefined {
+  const text = request.headers["idempotency-key"];
+  if (text === undefined) return undefined;
+  if (typeof text === "string" && text.length <= SUBMISSION_KEY_LENGTH_MAX && KEY.test(text)) return text;
+  const message = `is ${shown(String(text))}, and 1 to ${SUBMISSION_KEY_LENGTH_MAX} visible ASCII characters without spaces are expected, a UUID say`;
+  throw invalidFields([{ field: "Idempotency-Key", message }]);
+}
+
+/** A file of a form. */
+export interface FileMark {
+  readonly field: string;
+  readonly name: string;
+  readonly digest: string;
+}
+
+/** Of all fields and files. Fields may come in any order; the values of one may not. */
+export function formFingerprint(texts: FormTexts, files: readonly FileMark[]): string {
+  const fields = Array.from(texts).sort(([one], [other]) => (one < other ? -1 : 1));
+  return fingerprint(["form", fields, files.map(({ field, name, digest }) => [field, name, digest])]);
+}
+
+/** Of a batch, byte for byte. */
+export function batchFingerprint(digest: Digest): string {
+  return fingerprint(["batch", digest]);
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+function fingerprint(content: unknown): string {
+  return createHash("sha256").update(JSON.stringify(content)).digest("hex");
+}
+
+export function keyMismatch(): Refusal {
+  return new Refusal(
+    "idempotency-mismatch",
+    "This Idempotency-Key came before with another request: send that one again as it was, or take a new key.",
+  );
+}

@@ -1,0 +1,183 @@
+/** `POST /tasks/batch`: many tasks, all or none. */
+import { createHash } from "node:crypto";
+import { describe, expect, test } from "vitest";
+import { problemSchema } from "../../../src/api/problem.ts";
+import { taskSchema } from "../../../src/api/task-json.ts";
+import { BATCH_BYTES_MAX, BATCH_ERRORS_MAX, BATCH_LINES_MAX } from "../../../src/base/limits.ts";
+import { ApiGateway } from "../../support/api-gateway.ts";
+import { guestBytes } from "../../support/guests.ts";
+
+const hash = guestBytes("hash");
+const digest = createHash("sha256").update(hash).digest("hex");
+
+/** A gateway that has the module: a task of the name `first` uses it. */
+async function openGateway(): Promise<ApiGateway> {
+  const gateway = await ApiGateway.open();
+  await gateway.client().submit({ wasm: new Blob([hash]), id: "first" });
+  return gateway;
+}
+
+function post(gateway: ApiGateway, lines: readonly unknown[] | string, headers: Record<string, string> = {}) {
+  const body = typeof lines === "string" ? lines : lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+  return fetch(`${gateway.url}/tasks/batch`, {
+    method: "POST",
+    body,
+    headers: { "content-type": "application/x-ndjson", ...headers },
+  });
+}
+
+async function refusalOf(gateway: ApiGateway, response: Response) {
+  const problem = problemSchema.parse(await response.json());
+  expect(problem.status).toBe(response.status);
+  expect((await gateway.store.listTasks({ limit: 9 })).tasks.map(({ spec }) => spec.id)).toEqual(["first"]);
+  return problem;
+}
+
+async function tasksOf(response: Response) {
+  expect(response.status).toBe(200);
+  expect(response.headers.get("content-type")).toBe("application/x-ndjson");
+  const text = await response.text();
+  return text
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => taskSchema.parse(JSON.parse(line)));
+}
+
+describe("POST /tasks/batch", () => {
+  test("makes the tasks in their order and answers a line for each", async () => {
+    await using gateway = await openGateway();
+    const response = await post(gateway, [
+      { module: digest, id: "a", input: 7, difficulty: "2", priority: -3, description: "first of three" },
+      { module: digest.toUpperCase(), id: "b", after: ["a", "first"], start: 0.5, args: ["x", "[y]"], stdin: "hi" },
+      { module: digest, env: { A: "1" }, require: { os: "linux" }, retryOn: ["trapped"], cron: "0 3 * * *", id: null },
+    ]);
+    const tasks = await tasksOf(response);
+    expect(tasks).toMatchObject([
+      { id: "a", state: "ready", input: 7, difficulty: 2, priority: -3, entry: "run", description: "first of three" },
+      { id: "b", state: "scheduled", after: ["a", "first"], start: 0.5, args: ["x", "[y]"], stdin: "hi" },
+      { env: { A: "1" }, require: { os: "linux" }, retryOn: ["trapped"], cron: "0 3 * * *", runs: null },
+    ]);
+    const { tasks: stored } = await gateway.store.listTasks({ limit: 9 });
+    expect(stored.map(({ spec }) => spec.id).toReversed()).toEqual(["first", ...tasks.map(({ id }) => id)]);
+  });
+
+  test("passes over empty lines, and needs no line end at its end", async () => {
+    await using gateway = await openGateway();
+    const tasks = await tasksOf(
+      await post(gateway, `\n {"module":"${digest}","id":"a"}\r\n\n{"module":"${digest}","id":"b"}`),
+    );
+    expect(tasks.map(({ id }) => id)).toEqual(["a", "b"]);
+  });
+
+  test("makes as many tasks as a batch may have", { timeout: 60_000 }, async () => {
+    await using gateway = await openGateway();
+    const lines = Array.from({ length: BATCH_LINES_MAX }, (_, each) => ({ module: digest, id: `t${each}` }));
+    expect(await tasksOf(await post(gateway, lines))).toHaveLength(BATCH_LINES_MAX);
+    expect(await gateway.store.countUnfinishedTasks()).toBe(BATCH_LINES_MAX + 1);
+    expect((await post(gateway, [...lines, { module: digest }])).status).toBe(413);
+  });
+
+  test("refuses all where a field is wrong, and names every line", async () => {
+    await using gateway = await openGateway();
+    const response = await post(
+      gateway,
+      `{"module":"${digest}","id":"a"}\n{"module":"${digest}","strat":1,"repeats":-1}\n\nnot json\n[]\n{"id":"b"}\n{"wasm":"x"}\n{"module":"${digest}","start":true}`,
+    );
+    const problem = await refusalOf(gateway, response);
+    expect([problem.status, problem.code]).toEqual([400, "invalid-field"]);
+    expect(problem.errors?.map(({ line, field }) => [line, field])).toEqual([
+      [2, "strat"],
+      [2, "repeats"],
+      [4, "line"],
+      [5, "line"],
+      [6, "module"],
+      [7, "wasm"],
+      [8, "start"],
+    ]);
+    expect(problem.detail).toMatch(
+      /^6 of 7 lines cannot be accepted, so none is: line 2: strat is no field .* did you mean start\?; line 2: repeats/,
+    );
+  });
+
+  test("names a bounded number of errors", async () => {
+    await using gateway = await openGateway();
+    const response = await post(
+      gateway,
+      Array.from({ length: BATCH_ERRORS_MAX + 5 }, () => ({ module: digest, x: 1 })),
+    );
+    const problem = await refusalOf(gateway, response);
+    expect(problem.errors).toHaveLength(BATCH_ERRORS_MAX);
+    expect(problem.detail).toMatch(/; and 5 more$/);
+  });
+
+  test("refuses all where an id is taken, also by another line", async () => {
+    await using gateway = await openGateway();
+    const response = await post(gateway, [
+      { module: digest, id: "a" },
+      { module: digest, id: "first" },
+      { module: digest, id: "a" },
+    ]);
+    const problem = await refusalOf(gateway, response);
+    expect([problem.status, problem.code]).toEqual([409, "id-taken"]);
+    expect(problem.errors?.map(({ line, field }) => [line, field])).toEqual([
+      [2, "id"],
+      [3, "id"],
+    ]);
+  });
+
+  test("refuses a task after a later one, after itself, and after one without end", async () => {
+    await using gateway = await openGateway();
+    const response = await post(gateway, [
+      { module: digest, id: "a", after: ["b"] },
+      { module: digest, id: "b", cron: "* * * * *" },
+      { module: digest, id: "c", after: ["b"] },
+    ]);
+    const problem = await refusalOf(gateway, response);
+    expect([problem.status, problem.code]).toEqual([400, "invalid-field"]);
+    expect(problem.errors).toMatchObject([
+      { line: 1, field: "after", message: expect.stringMatching(/^names b, and there is no such task/) },
+      { line: 3, field: "after", message: expect.stringMatching(/^names b, which runs until it is cancelled/) },
+    ]);
+    const itself = await refusalOf(gateway, await post(gateway, [{ module: digest, id: "a", after: ["a"] }]));
+    expect(itself.errors?.[0]?.message).toMatch(/^names the task itself/);
+  });
+
+  test("refuses modules that are not there, or cannot run so", async () => {
+    await using gateway = await openGateway();
+    const missing = await refusalOf(gateway, await post(gateway, [{ module: "ab".repeat(32) }]));
+    expect(missing).toMatchObject({ status: 400, code: "invalid-field", errors: [{ line: 1, field: "module" }] });
+    const rejected = await refusalOf(gateway, await post(gateway, [{ module: digest, entry: "component" }]));
+    expect(rejected).toMatchObject({ status: 422, code: "module-rejected", errors: [{ line: 1, field: "module" }] });
+  });
+
+  test("refuses what is no batch", async () => {
+    await using gateway = await openGateway();
+    const type = { "content-type": "application/x-www-form-urlencoded" };
+    expect(await refusalOf(gateway, await post(gateway, [], type))).toMatchObject({ code: "unsupported-media-type" });
+    const large = await refusalOf(gateway, await post(gateway, " ".repeat(BATCH_BYTES_MAX + 1)));
+    expect(large).toMatchObject({ status: 413, code: "too-large" });
+    const binary = await fetch(`${gateway.url}/tasks/batch`, { method: "POST", body: Uint8Array.of(0xff, 0xfe) });
+    expect(await refusalOf(gateway, binary)).toMatchObject({ code: "invalid-form" });
+  });
+
+  test("tells a full queue", async () => {
+    await using gateway = await openGateway();
+    gateway.isQueueFull = true;
+    const response = await post(gateway, [{ module: digest }]);
+    expect(response.headers.get("retry-after")).toBe("8");
+    expect(await refusalOf(gateway, response)).toMatchObject({ status: 429, code: "queue-full" });
+  });
+
+  test("with an Idempotency-Key is made once", async () => {
+    await using gateway = await openGateway();
+    const key = { "idempotency-key": "k1" };
+    const lines = [{ module: digest }, { module: digest, id: "b" }];
+    const [first, second] = await Promise.all([post(gateway, lines, key), post(gateway, lines, key)]);
+    const text = await first.text();
+    expect(await second.text()).toBe(text);
+    expect(await (await post(gateway, lines, key)).text()).toBe(text);
+    expect((await gateway.store.listTasks({ limit: 9 })).tasks).toHaveLength(3);
+    const other = await post(gateway, [{ module: digest }], key);
+    expect(problemSchema.parse(await other.json()).code).toBe("idempotency-mismatch");
+  });
+});

@@ -1,0 +1,93 @@
+/** The queue's limits, and what whoever finds it full is told. */
+import { expect, test } from "vitest";
+import { QUEUE_RETRY_MS_MAX, QUEUE_RETRY_MS_MIN } from "../../src/base/limits.ts";
+import { ClusterError } from "../../src/base/errors.ts";
+import { EventHub } from "../../src/gateway/events.ts";
+import { QueueGate } from "../../src/gateway/queue-gate.ts";
+import { taskId } from "../store/store-samples.ts";
+import { GatewayCluster } from "../support/gateway-cluster.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+
+class Queue implements Disposable {
+  readonly clock = new ManualClock();
+  readonly events = new EventHub();
+  readonly gate: QueueGate;
+  size = { tasks: 0, bytes: 0 };
+
+  constructor(limits: { readonly tasks?: number; readonly bytes?: number }) {
+    const store = { measureQueue: () => Promise.resolve(this.size) };
+    this.gate = new QueueGate({ store, events: this.events, clock: this.clock, limits });
+  }
+
+  /** One more is let in; or how long it is told to wait. */
+  async ask(bytes = 0): Promise<number | Disposable> {
+    try {
+      return await this.gate.admit({ tasks: 1, bytes });
+    } catch (thrown) {
+      if (!(thrown instanceof ClusterError) || thrown.retryAfterMs === undefined) throw thrown;
+      expect(thrown).toMatchObject({ type: "overloaded", code: "queue-full" });
+      return thrown.retryAfterMs;
+    }
+  }
+
+  /** Tasks end, so many a second, for a while. */
+  drain(perSecond: number, seconds: number): void {
+    for (let each = 0; each < perSecond * seconds; each++) {
+      this.events.publish({ type: "task", task: taskId("t"), state: "succeeded" });
+      this.clock.advance(1_000 / perSecond);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.gate[Symbol.dispose]();
+  }
+}
+
+test("lets in no more than there is room for, however many ask at once", async () => {
+  using queue = new Queue({ tasks: 10 });
+  queue.size = { tasks: 7, bytes: 0 };
+  const answers = await Promise.all(Array.from({ length: 8 }, () => queue.ask()));
+  const admitted = answers.filter((answer) => typeof answer !== "number");
+  expect(admitted.length).toBeLessThanOrEqual(3);
+  for (const each of admitted) each[Symbol.dispose]();
+  expect(typeof (await queue.ask())).toBe("object");
+});
+
+test("counts bytes too", async () => {
+  using queue = new Queue({ bytes: 1_000 });
+  queue.size = { tasks: 1, bytes: 900 };
+  expect(typeof (await queue.ask(101))).toBe("number");
+  expect(typeof (await queue.ask(100))).toBe("object");
+});
+
+test("tells to come back when there will be room, by how fast tasks end", async () => {
+  using queue = new Queue({ tasks: 100 });
+  queue.drain(2, 600);
+  queue.size = { tasks: 109, bytes: 0 };
+  // Ten too many, two end a second.
+  const waitMs = await queue.ask();
+  expect(waitMs).toBeGreaterThan(4_500);
+  expect(waitMs).toBeLessThan(5_500);
+  // The next one stands behind it.
+  expect(await queue.ask()).toBeGreaterThan(Number(waitMs));
+});
+
+test("tells a longest time while nothing ends, and a shortest when much does", async () => {
+  using queue = new Queue({ tasks: 1 });
+  queue.size = { tasks: 1, bytes: 0 };
+  expect(await queue.ask()).toBe(QUEUE_RETRY_MS_MAX);
+  queue.clock.advance(3_600_000);
+  queue.drain(100, 60);
+  expect(await queue.ask()).toBe(QUEUE_RETRY_MS_MIN);
+});
+
+test("a gateway whose queue is full refuses, and takes more when tasks have ended", async () => {
+  await using cluster = await GatewayCluster.open({ queueLimits: { tasks: 2 } });
+  const worker = await cluster.join();
+  await cluster.submit("a");
+  await cluster.submit("b");
+  await expect(cluster.submit("c")).rejects.toMatchObject({ type: "overloaded", code: "queue-full" });
+  (await worker.take()).end();
+  await cluster.hasState("a", "succeeded");
+  await cluster.submit("c");
+});
