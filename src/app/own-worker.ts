@@ -55,7 +55,7 @@ async function serveOnce({ sessions, worker, peerId }: OwnWorkerInit, stopped: A
     const peer = { id: peerId, address: "this process" };
     // There is no connection whose end would say that the gateway has ended the session.
     const session = sessions.open(peer, worker.state(), signal, { onEnded: end });
-    await worker.serve(new WorkerSessionClient(session), { signal });
+    await worker.serve(new WorkerSessionClient(session), { gateway: peerId, signal });
   } finally {
     end();
   }

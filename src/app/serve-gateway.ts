@@ -35,6 +35,6 @@ export async function serveGateway(init: ServeGatewayInit, peer: DialedPeer): Pr
     { signal: peer.signal },
   );
   log.info("joined the gateway");
-  await worker.serve(session, { signal: AbortSignal.any([peer.signal, connection.ended]) });
+  await worker.serve(session, { gateway, signal: AbortSignal.any([peer.signal, connection.ended]) });
   log.info("the session has ended");
 }

@@ -3,6 +3,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { arch, hostname, platform } from "node:os";
 import { join } from "node:path";
 import type { PeerId } from "../base/ids.ts";
+import { KeptOutcomes } from "../worker/kept-outcomes.ts";
 import { ModuleCache } from "../worker/module-cache.ts";
 import { RunnerPool } from "../worker/runner/runner-pool.ts";
 import { WorkerServer } from "../worker/worker-server.ts";
@@ -23,9 +24,10 @@ export async function openWorkerServer({ config, powers, peerId, folder }: Worke
   const { clock, random } = powers;
   const log = powers.log.child({ part: "worker" });
   const spoolFolder = join(folder, "spool");
-  // Attempts do not outlive their worker's process, and so neither does what they wrote.
+  // Guests do not outlive their worker's process, and so neither does what they wrote; outcomes do.
   await rm(spoolFolder, { recursive: true, force: true });
   await mkdir(spoolFolder, { recursive: true, mode: 0o700 });
+  const outcomes = await KeptOutcomes.open({ folder: join(folder, "outcomes"), clock, log });
   const modules = await ModuleCache.open(join(folder, "modules"));
   const executor = await RunnerPool.open({
     slots: config.slots,
@@ -41,6 +43,7 @@ export async function openWorkerServer({ config, powers, peerId, folder }: Worke
     labels: { peer: peerId, host: hostname(), os: platform(), arch: arch(), ...config.labels },
     version: VERSION,
     spoolFolder,
+    outcomes,
     clock,
     random,
     log,

@@ -359,6 +359,12 @@ export const MODULES_ADVERTISED_MAX = 64;
 export const REASON_LENGTH_MAX = 4 * KIB;
 /** Attempts that one worker holds, finished and not yet acknowledged ones included. All are named in one message. */
 export const HELD_ATTEMPTS_MAX = 4_096;
+/** An outcome that is not acknowledged within this time is put on the worker's disk; at once while no gateway is there. */
+export const KEEP_OUTCOME_AFTER_MS = 20;
+/** How long an outcome waits for its gateway to come back. */
+export const KEPT_OUTCOME_MS_MAX = 7 * 24 * 3_600_000;
+/** What is kept of an outcome, besides its output. */
+export const KEPT_HEADER_BYTES_MAX = 1 * MIB;
 /** Waits of a worker whose offers are refused, or taken and dropped: the first, and the longest. */
 export const OFFER_RETRY_FIRST_MS = 2;
 export const OFFER_RETRY_MAX_MS = 1_000;

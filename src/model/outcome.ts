@@ -15,6 +15,17 @@ export type Outcome =
 
 export type OutcomeKind = Outcome["kind"];
 
+export const OUTCOME_KINDS: readonly OutcomeKind[] = [
+  "exited",
+  "trapped",
+  "timed-out",
+  "memory-exceeded",
+  "output-exceeded",
+  "cancelled",
+  "rejected",
+  "lost",
+];
+
 /** What an attempt used. Times in milliseconds; `memoryBytes` is the peak of the guest's linear memory. */
 export interface Usage {
   readonly wallMs: number;

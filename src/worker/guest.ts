@@ -25,7 +25,8 @@ export interface GuestIo {
 export interface Executor extends AsyncDisposable {
   /**
    * Runs one guest to its end. Resolves, once all output has been passed on, with how it ended; a guest never makes it
-   * reject. Aborting the signal kills the guest within 100 ms: the outcome is `cancelled`, with the signal's reason.
+   * reject. It rejects, with `overloaded`, when this machine cannot run guests now: others are to try, and the run is not to
+   * blame. Aborting the signal kills the guest within 100 ms: the outcome is `cancelled`, with the signal's reason.
    * Callers keep to the number of slots; calls beyond it wait.
    */
   run(spec: GuestSpec, io: GuestIo, options: { signal: AbortSignal }): Promise<AttemptEnd>;

@@ -2,6 +2,7 @@
  * One attempt on this worker: from the call that starts it to the acknowledgement of its outcome.
  *
  *     fetching ──▶ running ──▶ ended ──acknowledge, stop──▶ forgotten
+ *                                └──keep──▶ ended, on the disk too ──leave──▶ told by the worker's next process
  *
  * It belongs to the worker, not to the call or connection that started it: those may go and come back (`attach`).
  *
@@ -12,21 +13,27 @@
 import { unlessAborted } from "../base/abort.ts";
 import { ClusterError, messageOf, overloaded } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import type { PeerId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { ModuleClient } from "../caps/module.ts";
 import type { OutputClient } from "../caps/output.ts";
-import type { RunTarget } from "../caps/run.ts";
 import { type AttemptEnd, NO_USAGE, type Outcome } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 import type { Files } from "./files.ts";
 import type { Executor } from "./guest.ts";
+import type { KeptFile, KeptOutcomes } from "./kept-outcomes.ts";
 import type { ModuleCache } from "./module-cache.ts";
 import { OutputSpool } from "./output-spool.ts";
+import type { WorkerAttempt } from "./worker-attempt.ts";
 
 export interface HeldAttemptInit {
   readonly spec: RunSpec;
+  /** Whose it is. */
+  readonly gateway: PeerId;
+  /** Where outcomes are kept over a restart; undefined: nowhere. */
+  readonly outcomes?: KeptOutcomes | undefined;
   readonly executor: Executor;
   readonly modules: ModuleCache;
   /** Where output goes that does not fit into memory while no gateway is there. */
@@ -42,8 +49,9 @@ export interface HeldAttemptInit {
 /** Our lease ends this much before the gateway's, so that no guest of ours overlaps the next attempt. */
 const LEASE_MARGIN = 0.9;
 
-export class HeldAttempt implements RunTarget, AsyncDisposable {
+export class HeldAttempt implements WorkerAttempt {
   readonly id: AttemptId;
+  readonly gateway: PeerId;
   readonly #init: HeldAttemptInit;
   readonly #spool: OutputSpool;
   readonly #kill = new AbortController();
@@ -54,14 +62,21 @@ export class HeldAttempt implements RunTarget, AsyncDisposable {
   /** The outcome that means: handed back. */
   #handedBack: Outcome | undefined;
   #isForgotten = false;
+  /** Forgotten, and nobody is to be told of it. */
+  #isUnwanted = false;
   #hasEnded = false;
   readonly #end: Promise<AttemptEnd>;
   #released: Promise<void> | undefined;
+  #keeping: Promise<void> | undefined;
+  #kept: KeptFile | undefined;
+  /** By the monotonic clock. */
+  #endedAtMs = Infinity;
 
   /** Starts at once. Takes `module` and `output` over. */
   constructor(init: HeldAttemptInit, module: ModuleClient, output: OutputClient) {
     this.#init = init;
     this.id = init.spec.id;
+    this.gateway = init.gateway;
     this.renewed(init.clock.monotonicMs());
     this.#spool = new OutputSpool({
       path: init.spoolPath,
@@ -74,6 +89,7 @@ export class HeldAttempt implements RunTarget, AsyncDisposable {
     this.#spool.attach(output, 0);
     this.#end = this.#run(module).then((end) => {
       this.#hasEnded = true;
+      this.#endedAtMs = init.clock.monotonicMs();
       return end;
     });
   }
@@ -81,6 +97,15 @@ export class HeldAttempt implements RunTarget, AsyncDisposable {
   /** The guest has ended; what is left is to tell. */
   get hasEnded(): boolean {
     return this.#hasEnded;
+  }
+
+  get isKept(): boolean {
+    return this.#kept !== undefined;
+  }
+
+  /** By the monotonic clock; Infinity: not yet. */
+  get endedAtMs(): number {
+    return this.#endedAtMs;
   }
 
   /** The first byte of output that is still here. */
@@ -131,6 +156,25 @@ export class HeldAttempt implements RunTarget, AsyncDisposable {
     this.#endAs(this.#handedBack);
   }
 
+  /** It has ended, or will soon: puts its outcome on the disk. What cannot be kept is told while this process lives. */
+  keep(): Promise<void> {
+    this.#keeping ??= this.#keep().catch((error: unknown) => {
+      this.#keeping = undefined;
+      this.#init.log.warn("an outcome cannot be kept on the disk; it is lost if this process ends", {
+        ...this.id,
+        error,
+      });
+    });
+    return this.#keeping;
+  }
+
+  leave(): void {
+    if (this.#isForgotten) return;
+    this.handBack("the worker was closed");
+    this.#isForgotten = true;
+    this.#release(this.keep());
+  }
+
   /** Ends the guest and forgets the attempt: it is no longer this worker's. */
   stop(reason: string): void {
     if (this.#isForgotten) return;
@@ -158,7 +202,23 @@ export class HeldAttempt implements RunTarget, AsyncDisposable {
   #forget(): void {
     if (this.#isForgotten) return;
     this.#isForgotten = true;
-    this.#released = this.#end.then(() => this.#spool[Symbol.asyncDispose]());
+    this.#isUnwanted = true;
+    // A file that is just being written is removed once it is there.
+    this.#release(this.#keeping ?? Promise.resolve());
+  }
+
+  async #keep(): Promise<void> {
+    const end = await this.#end;
+    const { outcomes } = this.#init;
+    if (outcomes === undefined || this.#isUnwanted || end.outcome === this.#handedBack) return;
+    this.#kept = await outcomes.save({ gateway: this.gateway, id: this.id, end }, this.#spool);
+  }
+
+  #release(kept: Promise<void>): void {
+    this.#released = Promise.all([this.#end, kept]).then(async () => {
+      await this.#spool[Symbol.asyncDispose]();
+      if (this.#isUnwanted) await this.#kept?.remove();
+    });
     this.#released.catch((error: unknown) => {
       this.#init.log.warn("the output of an attempt could not be cleared away", { ...this.id, error });
     });

@@ -24,11 +24,13 @@ import type { Random } from "../base/random.ts";
 import type { OutputClient } from "../caps/output.ts";
 import type { OutputStream } from "../model/output.ts";
 import { type Files, systemFiles } from "./files.ts";
-import { SpoolFile } from "./spool-file.ts";
+import { type KeptOutput, SpoolFile, type SpoolRecord } from "./spool-file.ts";
 
 export interface OutputSpoolInit {
   /** Where the overflow goes. Made when needed, removed on disposal. */
   readonly path: string;
+  /** Output that an earlier process left in this file, all there is: it is read from there, and the file is left. */
+  readonly kept?: KeptOutput | undefined;
   /** Default: the machine's. */
   readonly files?: Files | undefined;
   readonly clock: Clock;
@@ -68,6 +70,8 @@ export class OutputSpool implements AsyncDisposable {
   readonly #file: SpoolFile;
   #memoryBytes = 0;
   #durableOffset = 0;
+  /** What the gateway has said is durable. Some of it may be in the file still. */
+  #toldDurable = 0;
   #appendedOffset = 0;
   #state: "open" | "refused" | "disposed" = "open";
   #link: Link | undefined;
@@ -76,7 +80,9 @@ export class OutputSpool implements AsyncDisposable {
 
   constructor(init: OutputSpoolInit) {
     this.#init = init;
-    this.#file = new SpoolFile(init.path, init.files ?? systemFiles);
+    this.#file = new SpoolFile(init.path, init.files ?? systemFiles, init.kept);
+    this.#durableOffset = init.kept?.offset ?? 0;
+    this.#appendedOffset = init.kept?.outputBytes ?? 0;
   }
 
   /** The first byte that is still here. */
@@ -109,7 +115,8 @@ export class OutputSpool implements AsyncDisposable {
       output[Symbol.dispose]();
       return;
     }
-    this.#settleUpTo(offset);
+    this.#toldDurable = Math.max(this.#toldDurable, offset);
+    this.#settleUpTo(this.#toldDurable);
     this.#link = { output, ended: new AbortController(), isSending: false };
     this.#pump();
     this.#notify();
@@ -133,6 +140,24 @@ export class OutputSpool implements AsyncDisposable {
     while (this.#durableOffset < this.#appendedOffset && this.#state === "open") {
       await unlessAborted(this.#changed.promise, signal);
     }
+  }
+
+  /**
+   * The guest has ended: copies what is not durable yet. `begin` is told where that begins and where it ends in the
+   * attempt's log; `write` gets the records, in order.
+   */
+  async copy(to: {
+    readonly begin: (offset: number, outputBytes: number) => Promise<void>;
+    readonly write: (record: SpoolRecord) => Promise<void>;
+  }): Promise<void> {
+    await this.#appending;
+    const begin = async (): Promise<void> => {
+      // Bytes in memory do not change any more; which of them are here does.
+      const chunks = this.#state === "open" ? this.#memory.map(({ stream, bytes }) => ({ stream, bytes })) : [];
+      await to.begin(this.#durableOffset, this.#state === "open" ? this.#appendedOffset : this.#durableOffset);
+      for (const chunk of chunks) await to.write(chunk);
+    };
+    await this.#file.copy(begin, to.write);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -196,6 +221,8 @@ export class OutputSpool implements AsyncDisposable {
       const chunk = this.#memory[0];
       if (chunk === undefined) {
         await this.#file.readBack(({ stream, bytes }) => this.#remember(stream, bytes));
+        this.#settleUpTo(this.#toldDurable);
+        this.#notify();
         continue;
       }
       try {

@@ -3,6 +3,8 @@
  * from its beginning, in order, once. Emptied whenever all has been read; removed on disposal.
  *
  * Uses of the file take turns, so that callers need not wait for each other. After disposal nothing happens any more.
+ *
+ * The records may also stand in a file that is somebody else's (kept-outcomes.ts): that is read, and left as it is.
  */
 import { failed } from "../base/errors.ts";
 import { OUTPUT_CHUNK_BYTES_MAX } from "../base/limits.ts";
@@ -12,6 +14,18 @@ import type { Files, OpenFile } from "./files.ts";
 export interface SpoolRecord {
   readonly stream: OutputStream;
   readonly bytes: Uint8Array;
+}
+
+/** Output of an attempt in a file that is somebody else's, as records. */
+export interface KeptOutput {
+  readonly path: string;
+  /** Of the first record, and behind the last, in the file. */
+  readonly readAt: number;
+  readonly writeAt: number;
+  /** Of the first record's first byte, in the attempt's log. */
+  readonly offset: number;
+  /** The log's length. */
+  readonly outputBytes: number;
 }
 
 /** Stream (1 byte) and length (4 bytes) before each record's bytes. */
@@ -32,10 +46,15 @@ export class SpoolFile implements AsyncDisposable {
   #turn: Promise<void> = Promise.resolve();
   #isDisposed = false;
 
-  /** Nothing is made before it is needed. `path` belongs to this alone. */
-  constructor(path: string, files: Files) {
+  readonly #isOwn: boolean;
+
+  /** Nothing is made before it is needed. `path` belongs to this alone, unless the file has records already: `kept`. */
+  constructor(path: string, files: Files, kept?: { readonly readAt: number; readonly writeAt: number }) {
     this.#path = path;
     this.#files = files;
+    this.#isOwn = kept === undefined;
+    this.#readAt = kept?.readAt ?? 0;
+    this.#writeAt = kept?.writeAt ?? 0;
   }
 
   get isEmpty(): boolean {
@@ -53,13 +72,21 @@ export class SpoolFile implements AsyncDisposable {
     return this.#inTurn(() => this.#readBack(take));
   }
 
+  /** `begin`, then `write` with each record that was not read back, in order; nothing else happens meanwhile. */
+  copy(begin: () => Promise<void>, write: (record: SpoolRecord) => Promise<void>): Promise<void> {
+    return this.#inTurn(async () => {
+      await begin();
+      for (let at = this.#readAt; at < this.#writeAt;) at = await this.#readBlock(at, write);
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     await this.#turn;
     if (this.#file === undefined) return;
     await this.#file.close();
-    await this.#files.rm(this.#path, { force: true });
+    if (this.#isOwn) await this.#files.rm(this.#path, { force: true });
   }
 
   #inTurn(use: () => Promise<void>): Promise<void> {
@@ -73,10 +100,7 @@ export class SpoolFile implements AsyncDisposable {
     let end = this.#writeAt;
     for (let at = 0; at < bytes.length; at += OUTPUT_CHUNK_BYTES_MAX) {
       const piece = bytes.subarray(at, at + OUTPUT_CHUNK_BYTES_MAX);
-      const record = Buffer.alloc(HEADER_BYTES + piece.length);
-      record.writeUInt8(stream === "stderr" ? 1 : 0, 0);
-      record.writeUInt32LE(piece.length, 1);
-      record.set(piece, HEADER_BYTES);
+      const record = encodeRecord({ stream, bytes: piece });
       await writeWhole(this.#file, record, end);
       end += record.length;
     }
@@ -84,26 +108,39 @@ export class SpoolFile implements AsyncDisposable {
   }
 
   async #readBack(take: (record: SpoolRecord) => void): Promise<void> {
-    const file = this.#file;
-    if (file === undefined || this.#readAt === this.#writeAt) return;
-    const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, this.#writeAt - this.#readAt));
-    await readWhole(file, block, this.#readAt);
+    if (this.#readAt === this.#writeAt) return;
+    this.#readAt = await this.#readBlock(this.#readAt, take);
+    if (this.#readAt < this.#writeAt || !this.#isOwn) return;
+    this.#readAt = 0;
+    this.#writeAt = 0;
+    await this.#file?.truncate(0);
+  }
+
+  /** Hands over the records of one block, and returns where the next one begins. */
+  async #readBlock(position: number, take: (record: SpoolRecord) => Promise<void> | void): Promise<number> {
+    this.#file ??= await this.#files.open(this.#path, "r");
+    const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, this.#writeAt - position));
+    await readWhole(this.#file, block, position);
     let at = 0;
     for (let records = 0; records < RECORDS_PER_READ_MAX && at + HEADER_BYTES <= block.length; records++) {
       const end = at + HEADER_BYTES + block.readUInt32LE(at + 1);
       if (end > block.length) break;
-      take({
-        stream: block.readUInt8(at) === 1 ? "stderr" : "stdout",
-        bytes: block.subarray(at + HEADER_BYTES, end),
-      });
+      const stream = block.readUInt8(at) === 1 ? "stderr" : "stdout";
+      await take({ stream, bytes: block.subarray(at + HEADER_BYTES, end) });
       at = end;
     }
-    this.#readAt += at;
-    if (this.#readAt < this.#writeAt) return;
-    this.#readAt = 0;
-    this.#writeAt = 0;
-    await file.truncate(0);
+    if (at === 0) throw failed("a record of the spool file is not whole");
+    return position + at;
   }
+}
+
+/** A record's bytes in a file: OUTPUT_CHUNK_BYTES_MAX at most. */
+export function encodeRecord({ stream, bytes }: SpoolRecord): Uint8Array {
+  const record = Buffer.alloc(HEADER_BYTES + bytes.length);
+  record.writeUInt8(stream === "stderr" ? 1 : 0, 0);
+  record.writeUInt32LE(bytes.length, 1);
+  record.set(bytes, HEADER_BYTES);
+  return record;
 }
 
 /** One write may take less than all. */

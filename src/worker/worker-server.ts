@@ -2,8 +2,9 @@
  * A worker: offers its free slots on a gateway's channel, carries out the attempts it is given, and keeps them across
  * sessions.
  *
- * A session is one login at one gateway. `serve` runs one: resume what is held, then offer and renew until it ends.
- * Attempts outlive sessions; only a cancel, the gateway's refusal, or the end of the lease stops a guest.
+ * A session is one login at one gateway. `serve` runs one: resume what is held for it, then offer and renew until it ends.
+ * Attempts outlive sessions; only a cancel, the gateway's refusal, or the end of the lease stops a guest. Outcomes outlive
+ * this process: those that are not acknowledged soon are on the disk, and the next process tells them.
  *
  * Slots: each is free, on offer, or busy. A slot on offer is one `send` that waits; it becomes busy when `run` is called
  * on the capability that was sent, and free when that capability is dropped unused, or the guest has ended.
@@ -17,11 +18,13 @@ import { type Clock, sleep } from "../base/clock.ts";
 import { assert, disconnected, messageOf, overloaded, toClusterError } from "../base/errors.ts";
 import {
   HELD_ATTEMPTS_MAX,
+  KEPT_OUTCOME_MS_MAX,
   LEASE_CHECK_EVERY_MS,
   LEASE_RENEW_EVERY_MS_MIN,
   OFFER_RETRY_FIRST_MS,
   OFFER_RETRY_MAX_MS,
 } from "../base/limits.ts";
+import type { PeerId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { ModuleClient } from "../caps/module.ts";
@@ -30,14 +33,18 @@ import type { OutputClient } from "../caps/output.ts";
 import { serveRun } from "../caps/run.ts";
 import { serveWorker } from "../caps/worker.ts";
 import type { WorkerSessionClient } from "../caps/worker-session.ts";
-import { attemptKey } from "../model/run.ts";
+import { type AttemptId, attemptKey } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 import type { WorkerState } from "../model/worker.ts";
 import type { Files } from "./files.ts";
 import type { Executor } from "./guest.ts";
 import { HeldAttempt } from "./held-attempt.ts";
+import { KeptAttempt } from "./kept-attempt.ts";
+import type { KeptOutcomes } from "./kept-outcomes.ts";
 import type { ModuleCache } from "./module-cache.ts";
+import { OutcomeKeeper } from "./outcome-keeper.ts";
 import { Slot } from "./slot.ts";
+import type { WorkerAttempt } from "./worker-attempt.ts";
 
 export interface WorkerServerInit {
   /** Taken over. */
@@ -49,6 +56,8 @@ export interface WorkerServerInit {
   readonly version: string;
   /** For output that waits for a gateway. Belongs to this worker alone. */
   readonly spoolFolder: string;
+  /** Where outcomes are kept until they are acknowledged. Default: in memory, for as long as this process lives. */
+  readonly outcomes?: KeptOutcomes | undefined;
   /** Default: the machine's. */
   readonly files?: Files | undefined;
   readonly clock: Clock;
@@ -58,6 +67,7 @@ export interface WorkerServerInit {
 
 /** Renewing, and offering, until `signal` is aborted: with the session, or with the drain. */
 interface Session {
+  readonly gateway: PeerId;
   readonly client: WorkerSessionClient;
   readonly sender: OfferSenderClient;
   readonly ended: AbortSignal;
@@ -68,9 +78,22 @@ interface Session {
   isBackingOff: boolean;
 }
 
+export interface ServeOptions {
+  readonly gateway: PeerId;
+  readonly signal: AbortSignal;
+}
+
+/** What `Worker.run` is called with. */
+interface Order {
+  readonly spec: RunSpec;
+  readonly module: ModuleClient;
+  readonly output: OutputClient;
+}
+
 export class WorkerServer implements AsyncDisposable {
   readonly #init: WorkerServerInit;
-  readonly #attempts = new Map<string, HeldAttempt>();
+  readonly #attempts = new Map<string, WorkerAttempt>();
+  readonly #keeper: OutcomeKeeper | undefined;
   #session: Session | undefined;
   #busy = 0;
   #offered = 0;
@@ -84,6 +107,15 @@ export class WorkerServer implements AsyncDisposable {
 
   constructor(init: WorkerServerInit) {
     this.#init = init;
+    if (init.outcomes !== undefined) {
+      this.#keeper = new OutcomeKeeper({ clock: init.clock, onKept: () => this.#notify() });
+    }
+    for (const found of init.outcomes?.found ?? []) {
+      const key = keyOf(found);
+      const onForgotten = () => this.#forgotten(key, attempt);
+      const attempt: KeptAttempt = new KeptAttempt({ ...init, found, onForgotten });
+      this.#attempts.set(key, attempt);
+    }
     void this.#watchLeases();
   }
 
@@ -100,24 +132,25 @@ export class WorkerServer implements AsyncDisposable {
   }
 
   /**
-   * Serves one session until `signal` is aborted, and resolves then; rejects when the gateway fails a call that a session
-   * cannot do without. Takes the client over. One session at a time.
+   * Serves one session of this gateway until `signal` is aborted, and resolves then; rejects when the gateway fails a call
+   * that a session cannot do without. Takes the client over. One session at a time.
    */
-  async serve(client: WorkerSessionClient, { signal }: { signal: AbortSignal }): Promise<void> {
+  async serve(client: WorkerSessionClient, { gateway, signal }: ServeOptions): Promise<void> {
     using session = client;
     using ended = followAborts([signal, this.#closed.signal]);
     const offers = new AbortController();
     try {
-      await this.#resume(session, ended.signal);
+      await this.#resume(gateway, session, ended.signal);
       const { sender, renewEveryMs } = await session.offers({ signal: ended.signal });
       using offering = sender;
       const { random } = this.#init;
       const backoff = new Backoff({ firstMs: OFFER_RETRY_FIRST_MS, maxMs: OFFER_RETRY_MAX_MS, random });
       assert(this.#session === undefined, "one session at a time");
-      this.#session = { client: session, sender: offering, ended: ended.signal, offers, backoff, isBackingOff: false };
+      const rest = { sender: offering, ended: ended.signal, offers, backoff, isBackingOff: false };
+      this.#session = { gateway, client: session, ...rest };
       if (this.#isDraining) await session.drain({ signal: ended.signal });
       else this.#offerFreeSlots();
-      await this.#renew(session, renewEveryMs, ended.signal);
+      await this.#renew(this.#session, renewEveryMs);
     } catch (error) {
       if (!ended.signal.aborted) throw error;
     } finally {
@@ -126,13 +159,15 @@ export class WorkerServer implements AsyncDisposable {
       ended.abort(reason);
       if (this.#session?.client === session) this.#session = undefined;
       for (const attempt of this.#attempts.values()) attempt.detach();
+      this.#keeper?.keepAll();
+      this.#notify();
     }
   }
 
   /**
-   * Takes no more runs and waits until those under way have ended and their outcomes are acknowledged. When the signal is
-   * aborted before, they are handed back: their guests end, and the gateway tries them elsewhere. That takes `handBackMs`
-   * at most.
+   * Takes no more runs and waits until those under way have ended and their outcomes are acknowledged, or on the disk where
+   * there is no gateway to tell them to. When the signal is aborted before, they are handed back: their guests end, and the
+   * gateway tries them elsewhere. That takes `handBackMs` at most.
    */
   async drain({ signal, handBackMs }: { signal: AbortSignal; handBackMs: number }): Promise<void> {
     this.#isDraining = true;
@@ -151,7 +186,7 @@ export class WorkerServer implements AsyncDisposable {
     await this.#untilEmpty(patience.signal);
   }
 
-  /** Ends all guests and forgets all attempts. Resolves when nothing is left of them. Idempotent. */
+  /** Ends all guests. Resolves when nothing is left of them but, on the disk, outcomes that were not told. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -164,13 +199,19 @@ export class WorkerServer implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#isDraining = true;
     this.#closed.abort(disconnected("the worker was closed"));
-    for (const attempt of this.#attempts.values()) attempt.stop("the worker was closed");
+    this.#keeper?.[Symbol.dispose]();
+    for (const attempt of this.#attempts.values()) attempt.leave();
     await this.#init.executor.close();
     await Promise.all(this.#leaving);
   }
 
-  async #resume(session: WorkerSessionClient, signal: AbortSignal): Promise<void> {
-    const attempts = [...this.#attempts.values()];
+  /** What is held for a gateway. Another one would know none of it, or, by the same numbers, something else. */
+  #heldFor(gateway: PeerId): readonly WorkerAttempt[] {
+    return [...this.#attempts.values()].filter((attempt) => attempt.gateway === gateway);
+  }
+
+  async #resume(gateway: PeerId, session: WorkerSessionClient, signal: AbortSignal): Promise<void> {
+    const attempts = this.#heldFor(gateway);
     const held = attempts.map((attempt) => ({
       id: attempt.id,
       run: serveRun(attempt),
@@ -193,13 +234,13 @@ export class WorkerServer implements AsyncDisposable {
     }
   }
 
-  async #renew(session: WorkerSessionClient, everyMs: number, signal: AbortSignal): Promise<void> {
+  async #renew({ gateway, client, ended }: Session, everyMs: number): Promise<void> {
     let waitMs = Math.max(everyMs, LEASE_RENEW_EVERY_MS_MIN);
     for (;;) {
-      await sleep(this.#init.clock, waitMs, { signal });
-      const attempts = [...this.#attempts.values()];
+      await sleep(this.#init.clock, waitMs, { signal: ended });
+      const attempts = this.#heldFor(gateway);
       const sentAtMs = this.#init.clock.monotonicMs();
-      const stop = await this.#tryRenew(session, attempts, signal);
+      const stop = await this.#tryRenew(client, attempts, ended);
       // Sooner than usual, after a failure: the lease covers hardly more than two usual waits.
       waitMs = Math.max(stop === undefined ? everyMs / 5 : everyMs, LEASE_RENEW_EVERY_MS_MIN);
       if (stop === undefined) continue;
@@ -211,7 +252,7 @@ export class WorkerServer implements AsyncDisposable {
     }
   }
 
-  async #tryRenew(session: WorkerSessionClient, attempts: readonly HeldAttempt[], signal: AbortSignal) {
+  async #tryRenew(session: WorkerSessionClient, attempts: readonly WorkerAttempt[], signal: AbortSignal) {
     try {
       return await session.renew(
         attempts.map(({ id }) => id),
@@ -242,7 +283,7 @@ export class WorkerServer implements AsyncDisposable {
       begin: (spec, module, output) => {
         this.#offered--;
         session.backoff.reset();
-        return this.#begin(spec, module, output);
+        return this.#begin(session.gateway, { spec, module, output });
       },
       onReturned: () => {
         this.#offered--;
@@ -276,8 +317,8 @@ export class WorkerServer implements AsyncDisposable {
     );
   }
 
-  #begin(spec: RunSpec, module: ModuleClient, output: OutputClient): HeldAttempt {
-    const key = attemptKey(spec.id);
+  #begin(gateway: PeerId, { spec, module, output }: Order): HeldAttempt {
+    const key = keyOf({ gateway, id: spec.id });
     if (this.#isDraining || this.#attempts.has(key)) {
       module[Symbol.dispose]();
       output[Symbol.dispose]();
@@ -287,39 +328,33 @@ export class WorkerServer implements AsyncDisposable {
       });
     }
     this.#busy++;
-    const attempt = new HeldAttempt(
-      {
-        spec,
-        executor: this.#init.executor,
-        modules: this.#init.modules,
-        spoolPath: join(this.#init.spoolFolder, `output-${this.#spoolCount++}`),
-        files: this.#init.files,
-        clock: this.#init.clock,
-        random: this.#init.random,
-        log: this.#init.log,
-        onForgotten: () => {
-          this.#attempts.delete(key);
-          this.#leave(attempt);
-          this.#notify();
-          this.#offerFreeSlots();
-        },
-      },
+    const spoolPath = join(this.#init.spoolFolder, `output-${this.#spoolCount++}`);
+    const attempt: HeldAttempt = new HeldAttempt(
+      { ...this.#init, spec, gateway, spoolPath, onForgotten: () => this.#forgotten(key, attempt) },
       module,
       output,
     );
     this.#attempts.set(key, attempt);
     void attempt.guestEnded().then(() => {
       this.#busy--;
+      // It may have been forgotten before its guest had ended.
+      if (this.#attempts.get(key) === attempt && !this.#closed.signal.aborted) {
+        this.#keeper?.ended(attempt, { isConnected: this.#session?.gateway === gateway });
+      }
       this.#notify();
       this.#offerFreeSlots();
     });
     return attempt;
   }
 
-  #leave(attempt: HeldAttempt): void {
-    const left = attempt[Symbol.asyncDispose]().catch(() => {});
+  #forgotten(key: string, attempt: WorkerAttempt): void {
+    this.#attempts.delete(key);
+    if (attempt instanceof HeldAttempt) this.#keeper?.forgotten(attempt);
+    const left = Promise.resolve(attempt[Symbol.asyncDispose]()).catch(() => {});
     this.#leaving.add(left);
     void left.then(() => this.#leaving.delete(left));
+    this.#notify();
+    this.#offerFreeSlots();
   }
 
   /** Stops the guests whose lease could not be renewed. Outcomes that wait to be told are kept: the gateway decides. */
@@ -330,6 +365,7 @@ export class WorkerServer implements AsyncDisposable {
       await sleep(clock, LEASE_CHECK_EVERY_MS, { signal }).catch(() => {});
       const nowMs = clock.monotonicMs();
       for (const attempt of this.#attempts.values()) {
+        if (nowMs - attempt.endedAtMs > KEPT_OUTCOME_MS_MAX) attempt.stop("nobody has asked for its outcome for long");
         if (attempt.hasEnded || attempt.hasLeaseAt(nowMs)) continue;
         log.warn("stopping a guest: its lease could not be renewed", { ...attempt.id });
         attempt.stop("its lease could not be renewed");
@@ -337,9 +373,10 @@ export class WorkerServer implements AsyncDisposable {
     }
   }
 
-  /** Resolves when no attempt is held, or the signal is aborted. */
+  /** Resolves when nothing is held that this process could still do something about, or the signal is aborted. */
   async #untilEmpty(signal: AbortSignal): Promise<void> {
-    while (this.#attempts.size > 0 && !signal.aborted) {
+    const isLeft = (attempt: WorkerAttempt) => attempt.isKept && this.#session?.gateway !== attempt.gateway;
+    while (![...this.#attempts.values()].every(isLeft) && !signal.aborted) {
       await unlessAborted(this.#changed.promise, signal).catch(() => {});
     }
   }
@@ -348,4 +385,8 @@ export class WorkerServer implements AsyncDisposable {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
   }
+}
+
+function keyOf({ gateway, id }: { readonly gateway: PeerId; readonly id: AttemptId }): string {
+  return `${gateway}/${attemptKey(id)}`;
 }

@@ -2,11 +2,12 @@
  * A worker server, and the gateway's end of its sessions driven by hand: real connections, a real offer channel, a clock
  * that the test moves. At its end nothing may be left: no table entry, timer, guest or file.
  */
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { disconnected } from "../../src/base/errors.ts";
+import type { PeerId } from "../../src/base/ids.ts";
 import { LEASE_MS, LEASE_RENEW_EVERY_MS } from "../../src/base/limits.ts";
 import { silentLog } from "../../src/base/log.ts";
 import type { RunClient } from "../../src/caps/run.ts";
@@ -25,6 +26,7 @@ import type { WorkerState } from "../../src/model/worker.ts";
 import type { Capability } from "../../src/rpc/capability.ts";
 import { Connection } from "../../src/rpc/connection.ts";
 import type { Executor } from "../../src/worker/guest.ts";
+import { KeptOutcomes } from "../../src/worker/kept-outcomes.ts";
 import { ModuleCache } from "../../src/worker/module-cache.ts";
 import { WorkerServer } from "../../src/worker/worker-server.ts";
 import { isIdle } from "../rpc/vats.ts";
@@ -35,6 +37,7 @@ import { SeededRandom } from "../support/seeded-random.ts";
 import { attemptId, bytesOf, DurableLog, ModuleSource, type OnWrite, peerId, specOf } from "./gateway-parts.ts";
 
 const WORKER = peerId("W");
+const GATEWAY = peerId("G");
 /** Modules and output go through real files, on a disk that may be busy. */
 const WAIT_MS_MAX = 20_000;
 
@@ -52,6 +55,8 @@ export interface GatewayScript {
   readonly onResume?: (held: readonly HeldAttempt<RunClient>[]) => Promise<readonly ResumeVerdict<Capability>[]>;
   readonly onRenew?: (ids: readonly AttemptId[]) => Promise<readonly AttemptId[]>;
   readonly onDrain?: () => void;
+  /** Whose session it is; default: always the same. */
+  readonly gateway?: PeerId;
   /** Replaces the channel's sender. */
   readonly sender?: Capability;
 }
@@ -80,7 +85,7 @@ export class SessionEnd implements WorkerSessionTarget, AsyncDisposable {
     this.gateway = new Connection({ stream: this.#streams.a, bootstrap, clock, log: silentLog });
     this.worker = new Connection({ stream: this.#streams.b, clock, log: silentLog });
     const session = new WorkerSessionClient(this.worker.bootstrap());
-    this.served = harness.server.serve(session, { signal: this.worker.ended });
+    this.served = harness.server.serve(session, { gateway: script.gateway ?? GATEWAY, signal: this.worker.ended });
     this.served.catch(() => {});
     this.gateway.ended.addEventListener("abort", () => this.#end());
   }
@@ -169,33 +174,68 @@ export class WorkerHarness implements AsyncDisposable {
   readonly channel = new OfferChannel();
   readonly executor = new FakeExecutor();
   readonly module = new ModuleSource(bytesOf(1_000));
-  readonly server: WorkerServer;
   readonly spoolFolder: string;
   readonly #folder: string;
+  readonly #modules: ModuleCache;
+  readonly #init: WorkerHarnessInit;
   readonly #sessions = new AsyncDisposableStack();
+  #outcomesFolder: string;
+  #server: WorkerServer;
+  #restarts = 0;
   #serial = 0;
 
-  private constructor(folder: string, modules: ModuleCache, init: WorkerHarnessInit) {
+  private constructor(folder: string, modules: ModuleCache, outcomes: KeptOutcomes, init: WorkerHarnessInit) {
     this.#folder = folder;
+    this.#modules = modules;
+    this.#init = init;
     this.spoolFolder = join(folder, "spool");
-    this.server = new WorkerServer({
-      executor: init.executor ?? this.executor,
-      modules,
-      slots: init.slots ?? 2,
+    this.#outcomesFolder = join(folder, "outcomes");
+    this.#server = this.#open(outcomes);
+  }
+
+  static async open(init: WorkerHarnessInit = {}): Promise<WorkerHarness> {
+    const folder = await mkdtemp(join(tmpdir(), "capmesh-worker-"));
+    await mkdir(join(folder, "spool"));
+    const clock = new ManualClock();
+    const outcomes = await KeptOutcomes.open({ folder: join(folder, "outcomes"), clock, log: silentLog });
+    return new WorkerHarness(folder, await ModuleCache.open(join(folder, "modules")), outcomes, init);
+  }
+
+  #open(outcomes: KeptOutcomes): WorkerServer {
+    return new WorkerServer({
+      executor: this.#init.executor ?? this.executor,
+      modules: this.#modules,
+      slots: this.#init.slots ?? 2,
       weight: 1,
       labels: { zone: "a" },
       version: "1.2.3",
       spoolFolder: this.spoolFolder,
+      outcomes,
       clock: this.clock,
       random: new SeededRandom(1),
       log: silentLog,
     });
   }
 
-  static async open(init: WorkerHarnessInit = {}): Promise<WorkerHarness> {
-    const folder = await mkdtemp(join(tmpdir(), "capmesh-worker-"));
-    await mkdir(join(folder, "spool"));
-    return new WorkerHarness(folder, await ModuleCache.open(join(folder, "modules")), init);
+  get server(): WorkerServer {
+    return this.#server;
+  }
+
+  /** Outcomes on the disk. */
+  async kept(): Promise<readonly string[]> {
+    const names = await readdir(this.#outcomesFolder);
+    return names.filter((name) => name.endsWith(".outcome"));
+  }
+
+  /** The worker's process ends, orderly or `killed`, and the next one takes up what is on the disk at that moment. */
+  async restart({ killed = false } = {}): Promise<void> {
+    const folder = join(this.#folder, `outcomes-${++this.#restarts}`);
+    const copy = () => cp(this.#outcomesFolder, folder, { recursive: true });
+    if (killed) await copy();
+    await this.#server.close();
+    if (!killed) await copy();
+    this.#outcomesFolder = folder;
+    this.#server = this.#open(await KeptOutcomes.open({ folder, clock: this.clock, log: silentLog }));
   }
 
   connect(script: GatewayScript = {}): SessionEnd {

@@ -252,7 +252,10 @@ export class RunnerPool implements Executor {
       const taken = this.#shelf.take({ submitter, tier, moduleKey: admission.moduleKey, component });
       runner = taken instanceof Promise ? await taken : taken;
     } catch (error) {
-      return endWithoutRun({ kind: "lost", reason: messageOf(error) });
+      const unwanted = this.#unwanted(signal);
+      if (unwanted !== undefined) return endWithoutRun(unwanted);
+      // This machine's doing: no guest was there to do it.
+      throw overloaded(`no runner could be started: ${messageOf(error)}`, { code: "no-runner", cause: error });
     }
     try {
       const unwanted = this.#unwanted(signal);

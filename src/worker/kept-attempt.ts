@@ -1,0 +1,95 @@
+/** An attempt of an earlier process of this worker: it has ended, and its outcome and output are on the disk. */
+import type { Clock } from "../base/clock.ts";
+import type { PeerId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import type { Random } from "../base/random.ts";
+import type { OutputClient } from "../caps/output.ts";
+import type { AttemptEnd } from "../model/outcome.ts";
+import type { AttemptId } from "../model/run.ts";
+import type { Files } from "./files.ts";
+import type { FoundOutcome } from "./kept-outcomes.ts";
+import { OutputSpool } from "./output-spool.ts";
+import type { WorkerAttempt } from "./worker-attempt.ts";
+
+export interface KeptAttemptInit {
+  readonly found: FoundOutcome;
+  readonly files?: Files | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** It is told, or not wanted. Called once. */
+  readonly onForgotten: () => void;
+}
+
+export class KeptAttempt implements WorkerAttempt {
+  readonly id: AttemptId;
+  readonly gateway: PeerId;
+  readonly hasEnded = true;
+  readonly isKept = true;
+  readonly endedAtMs: number;
+  readonly #init: KeptAttemptInit;
+  readonly #spool: OutputSpool;
+  #released: Promise<void> | undefined;
+
+  constructor(init: KeptAttemptInit) {
+    const { found, files, clock, random, log } = init;
+    this.#init = init;
+    this.id = found.id;
+    this.gateway = found.gateway;
+    this.endedAtMs = clock.monotonicMs() - Math.max(0, clock.now() - found.keptAt);
+    const { path } = found.output;
+    // What a gateway refuses of it, it refuses of any process.
+    this.#spool = new OutputSpool({ path, kept: found.output, files, clock, random, log, onRefused: () => {} });
+  }
+
+  get outputOffset(): number {
+    return this.#spool.durableOffset;
+  }
+
+  attach(output: OutputClient, offset: number): void {
+    this.#spool.attach(output, offset);
+  }
+
+  detach(): void {
+    this.#spool.detach();
+  }
+
+  async outcome({ signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
+    await this.#spool.drained({ signal });
+    return this.#init.found.end;
+  }
+
+  acknowledge(): void {
+    this.#forget(true);
+  }
+
+  stop(): void {
+    this.#forget(true);
+  }
+
+  leave(): void {
+    this.#forget(false);
+  }
+
+  /** It has no guest, and so no lease. */
+  hasLeaseAt(): boolean {
+    return true;
+  }
+
+  cancel(): void {}
+  handBack(): void {}
+  renewed(): void {}
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.leave();
+    await this.#released;
+  }
+
+  #forget(isUnwanted: boolean): void {
+    if (this.#released !== undefined) return;
+    this.#released = this.#spool
+      [Symbol.asyncDispose]()
+      .then(() => (isUnwanted ? this.#init.found.file.remove() : undefined));
+    this.#init.onForgotten();
+  }
+}

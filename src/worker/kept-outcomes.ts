@@ -1,0 +1,197 @@
+/**
+ * Outcomes that wait to be acknowledged, on the disk: a worker that is stopped, killed or loses power tells them when it is
+ * back. One file each: what the outcome is, and the output that the gateway had not made durable when the file was written.
+ *
+ *     4 bytes: length of the header · header (JSON) · records of output, as in a spool file, to the end
+ *
+ * A file appears whole or not at all: it is written beside, synced, renamed, and then its folder is synced. What cannot be
+ * read is removed, and said; so is what has waited for longer than KEPT_OUTCOME_MS_MAX.
+ */
+import { join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import { failed, messageOf } from "../base/errors.ts";
+import { type PeerId, parseTaskId, parseWorkerId } from "../base/ids.ts";
+import { HELD_ATTEMPTS_MAX, KEPT_OUTCOME_MS_MAX, KEPT_HEADER_BYTES_MAX } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import { type AttemptEnd, OUTCOME_KINDS } from "../model/outcome.ts";
+import type { AttemptId } from "../model/run.ts";
+import { type Files, type OpenFile, systemFiles } from "./files.ts";
+import type { OutputSpool } from "./output-spool.ts";
+import { type KeptOutput, encodeRecord } from "./spool-file.ts";
+
+export interface KeptOutcomesInit {
+  /** Made if missing; belongs to this alone. */
+  readonly folder: string;
+  /** Default: the machine's. */
+  readonly files?: Files | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** What is kept of an attempt, besides its output. */
+export interface KeptOutcome {
+  /** Which gateway it is for. */
+  readonly gateway: PeerId;
+  readonly id: AttemptId;
+  readonly end: AttemptEnd;
+}
+
+export interface FoundOutcome extends KeptOutcome {
+  readonly output: KeptOutput;
+  /** Wall-clock time. */
+  readonly keptAt: number;
+  readonly file: KeptFile;
+}
+
+/** One outcome on the disk. */
+export interface KeptFile {
+  /** It is not wanted any more. Idempotent. Never rejects. */
+  remove(): Promise<void>;
+}
+
+interface Header {
+  readonly version: 1;
+  readonly keptAt: number;
+  readonly gateway: PeerId;
+  readonly id: AttemptId;
+  readonly end: AttemptEnd;
+  readonly offset: number;
+  readonly outputBytes: number;
+}
+
+const LENGTH_BYTES = 4;
+const SUFFIX = ".outcome";
+
+export class KeptOutcomes {
+  readonly #init: KeptOutcomesInit;
+  readonly #files: Files;
+  /** Saves take turns: many that come at once need not compete for the disk. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #found: readonly FoundOutcome[] = [];
+
+  private constructor(init: KeptOutcomesInit) {
+    this.#init = init;
+    this.#files = init.files ?? systemFiles;
+  }
+
+  static async open(init: KeptOutcomesInit): Promise<KeptOutcomes> {
+    const outcomes = new KeptOutcomes(init);
+    await outcomes.#files.mkdir(init.folder, { recursive: true, mode: 0o700 });
+    outcomes.#found = await outcomes.#load();
+    return outcomes;
+  }
+
+  /** What an earlier process left. */
+  get found(): readonly FoundOutcome[] {
+    return this.#found;
+  }
+
+  /** Resolves when the outcome, and what its spool holds, survive power loss. Rejects when they cannot be kept. */
+  save(outcome: KeptOutcome, spool: OutputSpool): Promise<KeptFile> {
+    const saved = this.#turn.then(() => this.#save(outcome, spool));
+    this.#turn = saved.catch(() => {});
+    return saved;
+  }
+
+  async #save({ gateway, id, end }: KeptOutcome, spool: OutputSpool): Promise<KeptFile> {
+    const { folder, clock } = this.#init;
+    const path = join(folder, `${id.serial}-${id.run}-${id.attempt}-${gateway}${SUFFIX}`);
+    const part = `${path}.part`;
+    try {
+      await using file = await this.#files.open(part, "w+", 0o600);
+      let hasBegun = false;
+      await spool.copy({
+        begin: async (offset, outputBytes) => {
+          hasBegun = true;
+          const header: Header = { version: 1, keptAt: clock.now(), gateway, id, end, offset, outputBytes };
+          await file.appendFile(encodeHeader(header));
+        },
+        write: (record) => file.appendFile(encodeRecord(record)),
+      });
+      if (!hasBegun) throw failed("its output is gone already");
+      await file.sync();
+      await this.#files.rename(part, path);
+      await this.#syncFolder();
+    } catch (error) {
+      await this.#files.rm(part, { force: true }).catch(() => {});
+      throw error;
+    }
+    return this.#kept(path);
+  }
+
+  #kept(path: string): KeptFile {
+    const { log } = this.#init;
+    return {
+      remove: () =>
+        this.#files.rm(path, { force: true }).catch((error: unknown) => {
+          // It is told again after a restart, and refused.
+          log.warn("an outcome that is no longer wanted could not be removed", { path, error });
+        }),
+    };
+  }
+
+  async #syncFolder(): Promise<void> {
+    await using folder = await this.#files.open(this.#init.folder, "r");
+    await folder.sync();
+  }
+
+  async #load(): Promise<readonly FoundOutcome[]> {
+    const { folder, clock, log } = this.#init;
+    const found: FoundOutcome[] = [];
+    for (const { name } of await this.#files.readdir(folder)) {
+      const path = join(folder, name);
+      try {
+        if (!name.endsWith(SUFFIX)) throw failed("it was not written to its end");
+        const outcome = await this.#read(path);
+        if (clock.now() - outcome.keptAt > KEPT_OUTCOME_MS_MAX) throw failed("nobody has asked for it for too long");
+        found.push(outcome);
+      } catch (error) {
+        log.warn("an outcome of an earlier time is given up", { path, reason: messageOf(error) });
+        await this.#files.rm(path, { force: true, recursive: true });
+      }
+    }
+    return found.toSorted((a, b) => b.keptAt - a.keptAt).slice(0, HELD_ATTEMPTS_MAX);
+  }
+
+  async #read(path: string): Promise<FoundOutcome> {
+    await using file = await this.#files.open(path, "r");
+    const { size } = await file.stat();
+    const length = (await readExactly(file, 0, LENGTH_BYTES)).readUInt32LE(0);
+    if (length > KEPT_HEADER_BYTES_MAX) throw failed("its header is too long");
+    const header = decodeHeader((await readExactly(file, LENGTH_BYTES, length)).toString("utf8"));
+    const { gateway, id, end, keptAt, offset, outputBytes } = header;
+    const output = { path, readAt: LENGTH_BYTES + length, writeAt: size, offset, outputBytes };
+    return { gateway, id, end, keptAt, output, file: this.#kept(path) };
+  }
+}
+
+function encodeHeader(header: Header): Uint8Array {
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(LENGTH_BYTES);
+  length.writeUInt32LE(text.length);
+  return Buffer.concat([length, text]);
+}
+
+/** It is our own, but may be of another version. */
+function decodeHeader(text: string): Header {
+  const header = JSON.parse(text) as Header;
+  if (header.version !== 1) throw failed("another version of this program wrote it");
+  const isWhole =
+    parseWorkerId(header.gateway) !== undefined &&
+    parseTaskId(header.id.task) !== undefined &&
+    [header.keptAt, header.offset, header.outputBytes].every(Number.isFinite) &&
+    [header.id.serial, header.id.run, header.id.attempt].every(Number.isSafeInteger) &&
+    OUTCOME_KINDS.includes(header.end.outcome.kind);
+  if (!isWhole) throw failed("it does not say what it is an outcome of");
+  return header;
+}
+
+async function readExactly(file: OpenFile, position: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.alloc(length);
+  for (let at = 0; at < length;) {
+    const { bytesRead } = await file.read(buffer, at, length - at, position + at);
+    if (bytesRead === 0) throw failed("it is cut short");
+    at += bytesRead;
+  }
+  return buffer;
+}
