@@ -50,6 +50,10 @@ export const SETTINGS = {
   "tls-key": { valueName: "file", help: "private key (PEM) for HTTPS" },
   grace: { valueName: "s", help: "how long a drain may take" },
   lease: { valueName: "s", help: "how long a worker may be silent before a gateway has its runs tried elsewhere" },
+  retain: {
+    valueName: "duration",
+    help: "how long a gateway keeps finished tasks, their output and files (default: 30d); 0 or off: for ever",
+  },
   log: { valueName: "level", help: "debug, info, warn, error or silent" },
   "log-format": {
     valueName: "format",

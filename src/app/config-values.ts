@@ -22,6 +22,7 @@ const GRACE_MS_MAX = 24 * 3_600_000;
 /** A worker renews three times in a lease; of a shorter one, a busy machine makes silence. */
 const LEASE_MS_MIN = 1_000;
 const LEASE_MS_MAX = 10 * 60_000;
+const RETAIN_MS_MAX = 36_525 * 24 * 3_600_000;
 const WEIGHT_MAX = 1_000_000;
 
 const NAMESPACE = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
@@ -155,6 +156,14 @@ export function parseLeaseMs(text: string): Parsed<number> {
   const leaseMs = parseDuration(text);
   if (leaseMs !== undefined && leaseMs >= LEASE_MS_MIN && leaseMs <= LEASE_MS_MAX) return { value: leaseMs };
   return { expected: `a duration from ${LEASE_MS_MIN / 1_000} s to ${LEASE_MS_MAX / 60_000} min: seconds, or 15s, 1m` };
+}
+
+/** Undefined: for ever. */
+export function parseRetainMs(text: string): Parsed<number | undefined> {
+  if (text.toLowerCase() === "off") return { value: undefined };
+  const retainMs = parseDuration(text);
+  if (retainMs !== undefined && retainMs <= RETAIN_MS_MAX) return { value: retainMs === 0 ? undefined : retainMs };
+  return { expected: "how long to keep finished tasks, such as 30d, 12h or 90m; 0 or off keeps them for ever" };
 }
 
 export function parseLogLevel(text: string): Parsed<LogLevel> {

@@ -7,7 +7,7 @@
  */
 import { join } from "node:path";
 import { failed } from "../base/errors.ts";
-import { GRACE_MS_DEFAULT, LABELS_MAX, LEASE_MS } from "../base/limits.ts";
+import { GRACE_MS_DEFAULT, LABELS_MAX, LEASE_MS, RETAIN_MS_DEFAULT } from "../base/limits.ts";
 import { BUILT_IN_LABELS, type PickPolicy } from "../model/worker.ts";
 import { SettingsReader, type Origin } from "./config-reader.ts";
 import type { SettingKey } from "./config-settings.ts";
@@ -25,6 +25,7 @@ import {
   parseNamespace,
   parsePath,
   parsePick,
+  parseRetainMs,
   parseRpc,
   parseSecret,
   parseSlots,
@@ -64,6 +65,8 @@ export interface Config {
   /** Paths of PEM files, absolute. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly graceMs: number;
+  /** How long finished tasks are kept; undefined: for ever. */
+  readonly retainMs: number | undefined;
   /** How long a gateway holds an attempt to be alive whose worker is silent. */
   readonly leaseMs: number;
   readonly log: LogLevel;
@@ -117,6 +120,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     allowHosts: reader.list("allow-host", parseHostName) ?? [],
     tls: tlsCert !== undefined && tlsKey !== undefined ? { cert: tlsCert, key: tlsKey } : undefined,
     graceMs: reader.single("grace", parseGraceMs, GRACE_MS_DEFAULT),
+    retainMs: reader.single("retain", parseRetainMs, RETAIN_MS_DEFAULT),
     leaseMs: reader.single("lease", parseLeaseMs, LEASE_MS),
     log: reader.single("log", parseLogLevel, "info"),
     logFormat: reader.single("log-format", parseLogFormat, "pretty"),

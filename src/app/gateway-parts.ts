@@ -68,6 +68,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
     policy: config.pick,
     leaseMs: config.leaseMs,
     graceMs: config.graceMs,
+    retainMs: config.retainMs,
     clock,
     random,
     log,

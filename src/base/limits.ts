@@ -231,8 +231,11 @@ export const STORE_CHECK_EVERY_MS = 1_000;
 export const STORE_PAGE_BYTES_MAX = 16 * MIB;
 /** Specs that the store keeps in memory. */
 export const STORE_SPEC_CACHE_BYTES_MAX = 16 * MIB;
-/** Rows of a deleted task that are removed in one transaction. */
+/** Rows of deleted tasks that are removed in one transaction: when there is nothing else to do, and beside other work. */
 export const STORE_PURGE_ROWS_MAX = 512;
+export const STORE_PURGE_ROWS_BUSY_MAX = 64;
+/** Tasks that wait for one that is to be forgotten which are looked at; with more of them it is kept. */
+export const STORE_DEPENDENTS_LOOKED_AT_MAX = 1_000;
 /** Runs whose back-off has ended that one look at the ready runs takes in. */
 export const STORE_ENDED_BACKOFFS_MAX = 4_096;
 /** Blobs that one operation says it has let go of; what is beyond is found by going through all blobs. */
@@ -345,6 +348,17 @@ export const RUNNER_DESCRIPTORS_MAX = 64;
 export const TRANSPILER_DATA_BYTES_MAX = 4_096 * MIB;
 export const TRANSPILER_DESCRIPTORS_MAX = 256;
 export const TRANSPILER_CPU_SECONDS_MAX = 240;
+
+// Retention.
+export const RETAIN_MS_DEFAULT = 30 * 24 * 3_600_000;
+/** How often a gateway looks for tasks that are too old, the first time included. */
+export const RETAIN_SWEEP_EVERY_MS = 60_000;
+/** Tasks that are forgotten in one transaction, and the wait before the next one: it is everybody's turn then. */
+export const RETAIN_BATCH = 50;
+export const RETAIN_BATCH_PAUSE_MS = 100;
+/** A clock that went this much otherwise than time was set; nothing is forgotten by it until it has run well for so long. */
+export const RETAIN_CLOCK_OFF_MS_MAX = 60_000;
+export const RETAIN_CLOCK_TRUST_MS = 3_600_000;
 
 // Worker.
 /** How long a stopping worker waits for the gateway to take back the attempts it could not finish. */

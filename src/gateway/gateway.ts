@@ -21,6 +21,7 @@ import { leaseTerms } from "./lease-terms.ts";
 import { Leases } from "./leases.ts";
 import { BlobPins } from "./blob-pins.ts";
 import { QueueGate } from "./queue-gate.ts";
+import { Retention } from "./retention.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { StoreHealth } from "./store-health.ts";
@@ -39,6 +40,8 @@ export interface GatewayInit {
   readonly leaseMs?: number | undefined;
   /** How long a worker that an operator drains may finish what it has. Default: GRACE_MS_DEFAULT. */
   readonly graceMs?: number | undefined;
+  /** How long a finished task is kept; undefined: for ever. */
+  readonly retainMs?: number | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -59,6 +62,7 @@ export class Gateway implements Readiness {
   readonly #scheduler: Scheduler;
   readonly #leases: Leases;
   readonly #gate: QueueGate;
+  readonly #retention: Retention;
   #state: "starting" | "ready" | "draining" | "closed" = "starting";
 
   private constructor(init: GatewayInit) {
@@ -106,6 +110,7 @@ export class Gateway implements Readiness {
     this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
     this.#leases = new Leases({ store, attempts: this.#attempts, terms, clock, log });
     this.#gate = new QueueGate({ store, events, clock, limits: init.queueLimits });
+    this.#retention = new Retention({ retainMs: init.retainMs, store, pins: this.pins, events, clock, log });
     this.tasks = new StoreTaskService({
       store,
       gate: this.#gate,
@@ -130,6 +135,7 @@ export class Gateway implements Readiness {
     gateway.#dispatcher.wake();
     void gateway.pins.sweep();
     gateway.storeHealth.start();
+    gateway.#retention.start();
     gateway.#state = "ready";
     return gateway;
   }
@@ -169,6 +175,7 @@ export class Gateway implements Readiness {
     this.sessions.close();
     this.#gate[Symbol.dispose]();
     this.#channel[Symbol.dispose]();
+    await this.#retention.close();
     await this.pins.close();
   }
 

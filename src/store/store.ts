@@ -59,6 +59,11 @@ export interface Store extends AsyncDisposable {
   cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult>;
   /** Cancels and forgets the task, its runs and output. `running` are the attempts that were under way. */
   deleteTask(id: TaskId): Promise<DeleteTaskResult>;
+  /**
+   * Forgets tasks that finished before `endedBefore`, the oldest first, and of those behind `after`. It looks at `limit`
+   * tasks; one that an unfinished task runs after is passed over. Deleting many is done bit by bit by calling again.
+   */
+  forgetFinished(endedBefore: number, limit: number, after?: FinishedPosition): Promise<ForgetResult>;
 
   // Scheduling.
 
@@ -225,6 +230,19 @@ export type DeleteTaskResult =
       readonly freed: FreedBlobs;
     }
   | { readonly kind: "no-such-task" };
+
+/** Where a finished task stands among the others, by when it ended. */
+export interface FinishedPosition {
+  readonly finishedAt: number;
+  readonly serial: number;
+}
+
+export interface ForgetResult {
+  readonly forgotten: readonly TaskId[];
+  readonly freed: FreedBlobs;
+  /** The last task that was looked at; undefined: there are no more. */
+  readonly next?: FinishedPosition | undefined;
+}
 
 /** Blobs that something referred to and does no longer: whoever holds the blob store looks whether anything still does. */
 export interface FreedBlobs {

@@ -115,6 +115,17 @@ const CASES: readonly (readonly [
     ],
     ["", "999ms", "11m", "long"],
   ],
+  [
+    "retain",
+    values.parseRetainMs,
+    [
+      ["30d", 2_592_000_000],
+      ["90m", 5_400_000],
+      ["0", undefined],
+      ["off", undefined],
+    ],
+    ["", "never", "-1d", "100000d"],
+  ],
   ["log level", values.parseLogLevel, [["debug", "debug"]], ["", "loud"]],
   ["log format", values.parseLogFormat, [["json", "json"]], ["", "xml"]],
   ["store", values.parseStore, [["sqlite:/a/b.db", "sqlite:/a/b.db"]], ["", "sqlite:", "postgres://x"]],

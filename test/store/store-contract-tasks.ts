@@ -216,6 +216,7 @@ export function describeTasks(open: OpenStore): void {
     expect(await store.deleteTask(task.spec.id)).toEqual({
       kind: "deleted",
       running: [attempt],
+      hasDependents: false,
       freed: { digests: [digest()], hasMore: false },
     });
     expect(await store.getTask(task.spec.id)).toBeUndefined();

@@ -8,6 +8,7 @@ import { describeFiles } from "./store-contract-files.ts";
 import { describeDependencies } from "./store-contract-dependencies.ts";
 import { describeLeases } from "./store-contract-leases.ts";
 import { describeOutput } from "./store-contract-output.ts";
+import { describeRetention } from "./store-contract-retention.ts";
 import { describeSchedule } from "./store-contract-schedule.ts";
 import { describeSettling } from "./store-contract-settling.ts";
 import { describeSubmissions } from "./store-contract-submissions.ts";
@@ -39,6 +40,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("files", () => {
       describeFiles(open);
+    });
+    describe("retention", () => {
+      describeRetention(open);
     });
     describe("output", () => {
       describeOutput(open);

@@ -34,6 +34,7 @@ export interface ClusterInit {
   readonly policy?: PickPolicy;
   readonly log?: Log;
   readonly queueLimits?: Partial<QueueSize>;
+  readonly retainMs?: number;
   readonly leaseMs?: number;
 }
 
@@ -80,6 +81,7 @@ export class GatewayCluster implements AsyncDisposable {
     this.#gateway = await Gateway.start({
       store: this.trouble.store,
       blobs: this.#blobs,
+      retainMs: this.#init.retainMs,
       verifier: {
         makeNonce,
         verify: ({ worker, gatewayNonce, workerNonce, proof }) => {

@@ -11,6 +11,8 @@ import type {
   CreateTaskRefusal,
   CreateTaskResult,
   DeleteTaskResult,
+  FinishedPosition,
+  ForgetResult,
   ListTasksOptions,
   QueueSize,
 } from "../../src/store/store.ts";
@@ -155,6 +157,40 @@ export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {
   const running = task.runs.filter((run) => run.cursor.state === "running").map((run) => attemptId(task, run));
   const hasDependents = tx.hasDependents(task);
   return { kind: "deleted", running, hasDependents, freed: freedOf([...blobsOf(task)]) };
+}
+
+export function forgetFinished(
+  tx: Transaction,
+  endedBefore: number,
+  limit: number,
+  after?: FinishedPosition,
+): ForgetResult {
+  const looked = [...tx.state.tasks.values()]
+    .flatMap((task) =>
+      task.finishedAt === undefined ? [] : { task, finishedAt: task.finishedAt, serial: task.serial },
+    )
+    .filter((each) => each.finishedAt < endedBefore && (after === undefined || byEnd(each, after) > 0))
+    .toSorted(byEnd)
+    .slice(0, limit);
+  const forgotten = looked.map(({ task }) => task).filter((task) => !isWanted(tx, task));
+  for (const task of forgotten) tx.removeTask(task);
+  const last = looked.at(-1);
+  return {
+    forgotten: forgotten.map(({ spec }) => spec.id),
+    freed: freedOf(forgotten.flatMap((task) => [...blobsOf(task)])),
+    next:
+      looked.length < limit || last === undefined ? undefined : { finishedAt: last.finishedAt, serial: last.serial },
+  };
+}
+
+function byEnd(a: FinishedPosition, b: FinishedPosition): number {
+  return a.finishedAt - b.finishedAt || a.serial - b.serial;
+}
+
+function isWanted(tx: Transaction, { serial }: TaskRow): boolean {
+  return tx.state.tasks
+    .values()
+    .some((task) => task.finishedAt === undefined && task.dependencies.some((each) => each.serial === serial));
 }
 
 export function isBlobUsed(tx: Transaction, digest: Digest): boolean {

@@ -21,6 +21,7 @@ import type { AttemptId } from "../../src/model/run.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
 import type {
+  FinishedPosition,
   ListReadyOptions,
   ListTasksOptions,
   NewTask,
@@ -139,6 +140,10 @@ export class MemoryStore implements Store {
 
   deleteTask(id: TaskId) {
     return this.#write((tx) => tasks.deleteTask(tx, id));
+  }
+
+  forgetFinished(endedBefore: number, limit: number, after?: FinishedPosition) {
+    return this.#write((tx) => tasks.forgetFinished(tx, endedBefore, limit, after));
   }
 
   promoteDue(now: number, limit: number, missedBefore = -Infinity) {

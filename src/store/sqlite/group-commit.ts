@@ -3,7 +3,12 @@
  * Each stands in a SAVEPOINT of its own, so that one which throws undoes itself and nothing else. When the transaction
  * as a whole is lost (a full disk), each of its operations is carried out once more, alone: those that can, will.
  */
-import { STORE_GROUP_OPERATIONS_MAX, STORE_GROUP_WRITES_MAX } from "../../base/limits.ts";
+import {
+  STORE_GROUP_OPERATIONS_MAX,
+  STORE_GROUP_WRITES_MAX,
+  STORE_PURGE_ROWS_BUSY_MAX,
+  STORE_PURGE_ROWS_MAX,
+} from "../../base/limits.ts";
 import type { Database } from "./database.ts";
 import {
   type Answer,
@@ -14,8 +19,8 @@ import {
   type Reply,
   type Request,
 } from "./messages.ts";
+import { purge } from "./forgetting.ts";
 import { toStoreError } from "./sqlite-errors.ts";
-import { purge } from "./task-operations.ts";
 import { TroubleWatch } from "./trouble-watch.ts";
 
 export class GroupCommit {
@@ -97,7 +102,9 @@ export class GroupCommit {
       for (let request = source(); request !== undefined; request = source()) {
         replies.push(this.#carryOut(request));
       }
-      const hasMoreGraves = begin === "BEGIN IMMEDIATE" && this.#mayHaveGraves ? purge(db) : this.#mayHaveGraves;
+      const rowsMax = replies.length === 0 ? STORE_PURGE_ROWS_MAX : STORE_PURGE_ROWS_BUSY_MAX;
+      const hasMoreGraves =
+        begin === "BEGIN IMMEDIATE" && this.#mayHaveGraves ? purge(db, rowsMax) : this.#mayHaveGraves;
       db.control("COMMIT");
       this.#mayHaveGraves = hasMoreGraves;
     } catch (thrown) {
@@ -119,7 +126,7 @@ export class GroupCommit {
     try {
       const answer = execute(this.#operations, request);
       if (!isReading) db.control("RELEASE operation");
-      if (request.name === "deleteTask") this.#mayHaveGraves = true;
+      if (request.name === "deleteTask" || request.name === "forgetFinished") this.#mayHaveGraves = true;
       return { id: request.id, answer };
     } catch (thrown) {
       this.#watch.failed(thrown);

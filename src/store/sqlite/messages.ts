@@ -19,6 +19,8 @@ import type { StoredToken } from "../credential-store.ts";
 import type {
   AppendResult,
   CancelTaskResult,
+  FinishedPosition,
+  ForgetResult,
   CreateTaskResult,
   CreateTasksResult,
   DeleteTaskResult,
@@ -222,6 +224,10 @@ export interface OperationTypes {
     | { readonly kind: "no-such-task" }
   >;
   deleteTask: Operation<{ readonly id: TaskId }, DeleteTaskResult>;
+  forgetFinished: Operation<
+    { readonly endedBefore: number; readonly limit: number; readonly after: FinishedPosition | undefined },
+    ForgetResult
+  >;
   promoteDue: Operation<{ readonly now: number; readonly limit: number; readonly missedBefore: number }, PromoteResult>;
   listReady: Operation<
     ListReadyArgs,

@@ -8,6 +8,7 @@ import type { Database } from "./database.ts";
 import * as files from "./file-operations.ts";
 import type { Answer, Args, Operations } from "./messages.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
+import { deleteTask, forgetFinished } from "./forgetting.ts";
 import { listReady } from "./ready-runs.ts";
 import * as runs from "./run-operations.ts";
 import { findSubmission } from "./submission-rows.ts";
@@ -29,7 +30,8 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     listRuns: (args) => tasks.listRuns(db, args),
     getLatestStartedRun: (args) => tasks.getLatestStartedRun(db, args),
     cancelTask: (args) => tasks.cancelTask(db, args),
-    deleteTask: (args) => tasks.deleteTask(db, args),
+    deleteTask: (args) => deleteTask(db, args),
+    forgetFinished: (args) => forgetFinished(db, args),
     promoteDue: (args) => runs.promoteDue(db, args),
     listReady: (args) => listReady(db, args),
     nextBackoffEnd: (args) => runs.nextBackoffEnd(db, args),

@@ -21,6 +21,8 @@ import type {
   CreateTaskResult,
   CreateTasksResult,
   DeleteTaskResult,
+  FinishedPosition,
+  ForgetResult,
   FoundSubmission,
   ListReadyOptions,
   KeepFileResult,
@@ -160,6 +162,10 @@ export class SqliteStore implements Store, CredentialStore {
 
   deleteTask(id: TaskId): Promise<DeleteTaskResult> {
     return this.#thread.call("deleteTask", { id });
+  }
+
+  forgetFinished(endedBefore: number, limit: number, after?: FinishedPosition): Promise<ForgetResult> {
+    return this.#thread.call("forgetFinished", { endedBefore, limit, after });
   }
 
   promoteDue(now: number, limit: number, missedBefore = -Infinity): Promise<PromoteResult> {

@@ -1,21 +1,18 @@
 /** Operations on tasks, and what is looked up of their runs. Each runs inside a transaction of the store's thread. */
 import { assert } from "../../base/errors.ts";
-import { STORE_PAGE_BYTES_MAX, STORE_PURGE_ROWS_MAX } from "../../base/limits.ts";
+import { STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { AttemptId } from "../../model/run.ts";
 import type { FreedBlobs } from "../store.ts";
 import { decodeNumber, decodeOptionalText } from "./columns.ts";
 import type { Database } from "./database.ts";
-import { blobsOfTask, forgetArrived, joinFreed } from "./file-rows.ts";
-import { noteEnd } from "./dependency-ends.ts";
+import { forgetArrived, joinFreed } from "./file-rows.ts";
 import type { Answer, ListTasksArgs, SpecWire } from "./messages.ts";
 import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, readRunWires } from "./run-rows.ts";
 import {
   type TaskRecord,
   decodeSpecWire,
   decodeTaskRecord,
-  dropRequirement,
-  countUnfinished,
   loadTaskById,
   readRunningSince,
   readTaskWire,
@@ -120,55 +117,3 @@ export function cancelTask(
     freed: joinFreed(freed),
   };
 }
-
-/** What the task has that is not small is removed later, in pieces: nothing refers to it any more. */
-export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<"deleteTask"> {
-  const task = loadTaskById(db, args.id);
-  if (task === undefined) return { kind: "no-such-task" };
-  const running = loadOpenRuns(db, task)
-    .filter((run) => run.cursor.state === "running")
-    .map((run) => attemptId(task, run));
-  const freed = blobsOfTask(db, task.serial, task.plan.module);
-  // These are found by their state, so they cannot stay.
-  db.run("DELETE FROM runs INDEXED BY runs_open WHERE task = ? AND outcome IS NULL", task.serial);
-  db.run("DELETE FROM tasks WHERE serial = ?", task.serial);
-  const hasDependents = noteEnd(db, { serial: task.serial, id: task.plan.id, end: "deleted" });
-  dropRequirement(db, task);
-  if (task.finishedAt === undefined) countUnfinished(db, task, -1);
-  db.run("INSERT INTO graves (serial) VALUES (?)", task.serial);
-  purge(db);
-  return { kind: "deleted", running, hasDependents, freed };
-}
-
-/** Removes rows of tasks that were deleted, a bounded number. False: none are left. */
-export function purge(db: Database): boolean {
-  const grave = db.get("SELECT serial FROM graves ORDER BY serial LIMIT 1");
-  if (grave === undefined) return false;
-  const serial = decodeNumber(grave.serial);
-  let room = STORE_PURGE_ROWS_MAX;
-  for (const sql of PURGES) {
-    room -= db.run(sql, serial, room);
-    if (room <= 0) return true;
-  }
-  // A submission that may be repeated needs it still.
-  if (db.get("SELECT 1 FROM submitted_tasks WHERE serial = ? LIMIT 1", serial) === undefined) {
-    db.run("DELETE FROM specs WHERE serial = ?", serial);
-  }
-  db.run("DELETE FROM graves WHERE serial = ?", serial);
-  return db.get("SELECT 1 FROM graves LIMIT 1") !== undefined;
-}
-
-const PURGES: readonly string[] = [
-  `DELETE FROM kept_files WHERE task = ?1 AND (run, path) IN
-     (SELECT run, path FROM kept_files WHERE task = ?1 ORDER BY run, path LIMIT ?2)`,
-  `DELETE FROM arrived_files WHERE task = ?1 AND (run, path) IN
-     (SELECT run, path FROM arrived_files WHERE task = ?1 ORDER BY run, path LIMIT ?2)`,
-  `DELETE FROM input_files WHERE task = ?1 AND digest IN
-     (SELECT digest FROM input_files WHERE task = ?1 ORDER BY digest LIMIT ?2)`,
-  "DELETE FROM output WHERE row IN (SELECT row FROM output WHERE task = ?1 LIMIT ?2)",
-  `DELETE FROM attempts WHERE task = ?1 AND (run, number) IN
-     (SELECT run, number FROM attempts WHERE task = ?1 ORDER BY run, number LIMIT ?2)`,
-  "DELETE FROM runs WHERE task = ?1 AND idx IN (SELECT idx FROM runs WHERE task = ?1 ORDER BY idx LIMIT ?2)",
-  `DELETE FROM dependencies WHERE dependent = ?1 AND dependency IN
-     (SELECT dependency FROM dependencies WHERE dependent = ?1 LIMIT ?2)`,
-];

@@ -1,0 +1,101 @@
+/**
+ * Forgets tasks that finished long ago, with their output and the files kept of them, and then the blobs that nothing refers
+ * to any more. In small batches with pauses, so that nobody waits for it.
+ *
+ * Age is by the wall clock, which may be wrong: one that is set far ahead would make all there is old at once. So nothing
+ * is forgotten for a while after the clock was seen to be set.
+ */
+import { type Clock, sleep } from "../base/clock.ts";
+import {
+  RETAIN_BATCH,
+  RETAIN_BATCH_PAUSE_MS,
+  RETAIN_CLOCK_OFF_MS_MAX,
+  RETAIN_CLOCK_TRUST_MS,
+  RETAIN_SWEEP_EVERY_MS,
+} from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import type { FinishedPosition, Store } from "../store/store.ts";
+import type { BlobPins } from "./blob-pins.ts";
+import type { EventHub } from "./events.ts";
+
+export interface RetentionInit {
+  /** How long a finished task is kept; undefined: for ever. */
+  readonly retainMs: number | undefined;
+  readonly store: Pick<Store, "forgetFinished">;
+  readonly pins: Pick<BlobPins, "retireFreed">;
+  readonly events: EventHub;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class Retention {
+  readonly #init: RetentionInit;
+  readonly #closed = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+  /** Wall clock minus monotonic clock, when they were last looked at. */
+  #offset: number;
+  /** By the monotonic clock: the wall clock is not believed before. */
+  #trustedAtMs = -Infinity;
+
+  constructor(init: RetentionInit) {
+    this.#init = init;
+    this.#offset = init.clock.now() - init.clock.monotonicMs();
+  }
+
+  start(): void {
+    const { retainMs } = this.#init;
+    if (retainMs !== undefined) this.#running = this.#run(retainMs);
+  }
+
+  /** Resolves when nothing is under way any more. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed.abort();
+    await this.#running;
+  }
+
+  async #run(retainMs: number): Promise<void> {
+    const { clock, log } = this.#init;
+    const { signal } = this.#closed;
+    while (!signal.aborted) {
+      await sleep(clock, RETAIN_SWEEP_EVERY_MS, { signal }).catch(() => {});
+      if (signal.aborted || !this.#isClockTrusted()) continue;
+      try {
+        const forgotten = await this.#sweep(retainMs);
+        if (forgotten > 0) log.info("finished tasks were forgotten for their age", { tasks: forgotten });
+      } catch (error) {
+        if (!signal.aborted) log.warn("finished tasks could not be forgotten; trying again", { error });
+      }
+    }
+  }
+
+  #isClockTrusted(): boolean {
+    const { clock, log } = this.#init;
+    const nowMs = clock.monotonicMs();
+    const offset = clock.now() - nowMs;
+    const offMs = offset - this.#offset;
+    this.#offset = offset;
+    if (Math.abs(offMs) > RETAIN_CLOCK_OFF_MS_MAX) {
+      log.warn("the clock was set: no finished task is forgotten for its age for a while", { offMs });
+      this.#trustedAtMs = nowMs + RETAIN_CLOCK_TRUST_MS;
+    }
+    return nowMs >= this.#trustedAtMs;
+  }
+
+  /** How many were forgotten. Rejects as the store does. */
+  async #sweep(retainMs: number): Promise<number> {
+    const { store, pins, events, clock } = this.#init;
+    const { signal } = this.#closed;
+    let count = 0;
+    for (let after: FinishedPosition | undefined; !signal.aborted;) {
+      const endedBefore = clock.now() - retainMs;
+      const { forgotten, freed, next } = await store.forgetFinished(endedBefore, RETAIN_BATCH, after);
+      for (const task of forgotten) events.publish({ type: "task", task, state: "deleted" });
+      count += forgotten.length;
+      await pins.retireFreed(freed);
+      if (next === undefined) break;
+      after = next;
+      await sleep(clock, RETAIN_BATCH_PAUSE_MS, { signal }).catch(() => {});
+    }
+    return count;
+  }
+}

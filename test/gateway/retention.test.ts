@@ -1,0 +1,136 @@
+import { expect, test } from "vitest";
+import {
+  RETAIN_BATCH,
+  RETAIN_BATCH_PAUSE_MS,
+  RETAIN_CLOCK_OFF_MS_MAX,
+  RETAIN_CLOCK_TRUST_MS,
+  RETAIN_SWEEP_EVERY_MS,
+} from "../../src/base/limits.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { EventHub } from "../../src/gateway/events.ts";
+import { Retention } from "../../src/gateway/retention.ts";
+import type { FinishedPosition, ForgetResult } from "../../src/store/store.ts";
+import { T0, digest, taskId } from "../store/store-samples.ts";
+import { GatewayCluster } from "../support/gateway-cluster.ts";
+import { ManualClock, settlePromises } from "../support/manual-clock.ts";
+
+const DAY_MS = 86_400_000;
+
+test("forgets in batches what is older than it may be, with pauses, and tells of it", async () => {
+  await using setup = new Setup({ retainMs: DAY_MS });
+  setup.finished.push(...Array.from({ length: RETAIN_BATCH + 1 }, () => T0 - DAY_MS), T0);
+  await setup.pass(RETAIN_SWEEP_EVERY_MS);
+  expect(setup.finished).toHaveLength(2);
+  await setup.pass(RETAIN_BATCH_PAUSE_MS);
+  expect(setup.finished).toEqual([T0]);
+  expect(setup.deleted).toBe(RETAIN_BATCH + 1);
+  expect(setup.retired).toEqual([digest(), digest()]);
+});
+
+test("keeps everything when that is wanted", async () => {
+  await using setup = new Setup({ retainMs: undefined });
+  setup.finished.push(0);
+  await setup.pass(10 * RETAIN_SWEEP_EVERY_MS);
+  expect(setup.finished).toEqual([0]);
+});
+
+test("goes on after the store has failed", async () => {
+  await using setup = new Setup({ retainMs: DAY_MS });
+  setup.finished.push(0);
+  setup.isBroken = true;
+  await setup.pass(RETAIN_SWEEP_EVERY_MS);
+  setup.isBroken = false;
+  await setup.pass(RETAIN_SWEEP_EVERY_MS);
+  expect(setup.finished).toEqual([]);
+});
+
+test.each([10 * DAY_MS, -10 * DAY_MS])(
+  "a clock that is set by %i ms makes it forget nothing for a while",
+  async (jumpMs) => {
+    await using setup = new Setup({ retainMs: DAY_MS });
+    setup.finished.push(T0 - 30 * DAY_MS);
+    setup.clock.jump(jumpMs);
+    await setup.pass(RETAIN_CLOCK_TRUST_MS);
+    expect(setup.finished).toHaveLength(1);
+    await setup.pass(RETAIN_SWEEP_EVERY_MS);
+    expect(setup.finished).toEqual([]);
+  },
+);
+
+test("a clock that is corrected by a little is believed", async () => {
+  await using setup = new Setup({ retainMs: DAY_MS });
+  setup.finished.push(0);
+  setup.clock.jump(RETAIN_CLOCK_OFF_MS_MAX / 2);
+  await setup.pass(RETAIN_SWEEP_EVERY_MS);
+  expect(setup.finished).toEqual([]);
+});
+
+test("a gateway forgets a finished task, and the bytes of its module", async () => {
+  await using cluster = await GatewayCluster.open({ retainMs: 120_000 });
+  await using writer = await cluster.blobs.create();
+  await writer.write(new Uint8Array([1, 2, 3]));
+  const { digest: module } = await writer.finish();
+  await writer.commit();
+  const worker = await cluster.join();
+  await cluster.submit("t", { module });
+  (await worker.take()).end();
+  await cluster.hasRunState("t", "succeeded");
+  await cluster.pass(60_000);
+  expect((await cluster.task("t")).state).toBe("succeeded");
+  await cluster.pass(120_000);
+  expect(await cluster.store.getTask(taskId("t"))).toBeUndefined();
+  expect(await cluster.blobs.open(module)).toBeUndefined();
+});
+
+/** A store that has only the times at which its tasks finished. */
+class Setup implements AsyncDisposable {
+  readonly clock = new ManualClock({ now: T0 });
+  readonly finished: number[] = [];
+  readonly retired: string[] = [];
+  deleted = 0;
+  isBroken = false;
+  readonly #retention: Retention;
+
+  constructor({ retainMs }: { readonly retainMs: number | undefined }) {
+    const events = new EventHub();
+    events.subscribe((event) => {
+      if (event.type === "task" && event.state === "deleted") this.deleted++;
+    });
+    this.#retention = new Retention({
+      retainMs,
+      store: { forgetFinished: (...args) => this.#forget(...args) },
+      pins: { retireFreed: async ({ digests }) => void this.retired.push(...digests) },
+      events,
+      clock: this.clock,
+      log: silentLog,
+    });
+    this.#retention.start();
+  }
+
+  async pass(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms;) {
+      const stepMs = Math.min(ms - passed, this.clock.nextTimerInMs ?? ms);
+      this.clock.advance(stepMs);
+      await settlePromises();
+      passed += stepMs;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#retention.close();
+    expect(this.clock.pendingTimers).toBe(0);
+  }
+
+  async #forget(endedBefore: number, limit: number, after?: FinishedPosition): Promise<ForgetResult> {
+    if (this.isBroken) throw new Error("the disk is full");
+    const behind = this.finished.filter((at) => at >= (after?.finishedAt ?? 0));
+    const old = behind.filter((at) => at < endedBefore).slice(0, limit);
+    this.finished.splice(0, old.length);
+    const last = old.at(-1);
+    return {
+      forgotten: old.map((_, index) => taskId(`t${index}`)),
+      freed: { digests: old.length > 0 ? [digest()] : [], hasMore: false },
+      next: old.length < limit || last === undefined ? undefined : { finishedAt: last, serial: 1 },
+    };
+  }
+}
