@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -30,7 +30,8 @@ const DRAIN_MS_MAX = 10_000;
 const STDERR_LINES_KEPT = 20;
 
 const lifelineFile = new URL("./lifeline.mjs", import.meta.url).href;
-const mainFile = fileURLToPath(new URL("./main.ts", import.meta.url));
+// A .ts in the clone, and a .js in the published package, as this file is.
+const mainFile = fileURLToPath(new URL(`./main${extname(import.meta.url)}`, import.meta.url));
 
 export class DemoProcesses implements AsyncDisposable {
   readonly #folder: string;

@@ -6,6 +6,7 @@
  * retried but the reading of logs and the wait for a task.
  */
 import { z } from "zod";
+import { type EventJson, eventSchema } from "../api/event-json.ts";
 import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
 import { type TaskJson, hasFinished, taskSchema } from "../api/task-json.ts";
@@ -32,6 +33,7 @@ import {
 import { systemClock } from "../base/system-clock.ts";
 import { HttpExchange } from "./http-exchange.ts";
 import { type LogChunk, type LogOptions, readLog } from "./log-reader.ts";
+import { type SseReaderInit, parseEventData, readSse } from "./sse-reader.ts";
 import { type SubmitFields, submitForm } from "./submit-form.ts";
 
 export interface ClientInit {
@@ -94,13 +96,20 @@ export class CapmeshClient {
 
   /** Pieces of text in the order in which they arrived. Goes on over lost connections, without gap or repeat. */
   logs(id: string, options: LogOptions = {}): AsyncGenerator<LogChunk, void> {
-    const init = {
-      exchange: this.#exchange,
-      clock: this.#clock,
-      backoff: reconnectBackoff(),
-      reconnectMsMax: this.#reconnectMsMax,
-    };
-    return readLog(init, id, options);
+    return readLog(this.#sseReader(), id, options);
+  }
+
+  /**
+   * Every change of a task, a run or a worker, from now on, as it happens. Goes on over lost connections; `reset` says that
+   * some were missed: read everything anew. Ends when the caller stops reading.
+   */
+  async *events({ signal }: CallOptions = {}): AsyncGenerator<EventJson, never> {
+    for await (const event of readSse(this.#sseReader(), { path: ROUTES.events, signal })) {
+      // What a newer gateway tells, and this client does not know, is passed over.
+      const parsed = eventSchema.safeParse(parseEventData(event));
+      if (parsed.success) yield parsed.data;
+    }
+    throw new Error("a stream of events has no end");
   }
 
   /** The log's bytes so far, as they are. */
@@ -206,6 +215,15 @@ export class CapmeshClient {
       }
       await sleep(this.#clock, backoff.nextMs(), { signal });
     }
+  }
+
+  #sseReader(): SseReaderInit {
+    return {
+      exchange: this.#exchange,
+      clock: this.#clock,
+      backoff: reconnectBackoff(),
+      reconnectMsMax: this.#reconnectMsMax,
+    };
   }
 
   async #command(path: string, method: string, signal: AbortSignal | undefined): Promise<void> {

@@ -337,3 +337,26 @@ describe("logs", () => {
     });
   });
 });
+
+test("events are told as they happen, over lost connections, and a restart asks to read everything anew", async () => {
+  await using gateway = await ApiGateway.open();
+  const { port } = gateway;
+  const stop = new AbortController();
+  const events = gateway.client().events({ signal: stop.signal });
+  let told: unknown;
+  const first = events.next().then(({ value }) => (told = value));
+  await expect
+    .poll(() => {
+      gateway.events.publish({ type: "task", task: taskId("a"), state: "ready" });
+      return told;
+    })
+    .toEqual({ type: "task", task: "a", state: "ready" });
+  await first;
+  await gateway.stop();
+  await gateway.listen(port);
+  for await (const event of events) if (event.type === "reset") break;
+  const others = gateway.client().events({ signal: stop.signal });
+  const next = others.next().catch((error: unknown) => error);
+  stop.abort(new Error("enough"));
+  expect(await next).toMatchObject({ message: "enough" });
+});

@@ -25,6 +25,11 @@ export class EventHistory implements Disposable {
     this.#subscription = events.subscribe((event) => this.#take(event));
   }
 
+  /** Of the event that was last: where a reader that begins now would resume. */
+  get lastId(): string {
+    return this.#idOf(this.#first + this.#latest.length - 1);
+  }
+
   /**
    * Calls `listener` with each event from now on, after those since `lastId` if it is given. The caller disposes it.
    * Listeners must not throw, and must not wait.

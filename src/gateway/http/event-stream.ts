@@ -8,6 +8,8 @@ export function eventsRouter({ streams }: HttpContext, history: EventHistory): R
   router.get("/events", (request, response) => {
     const lastId = request.headers["last-event-id"];
     const stream = streams.open(response);
+    // So that a reader whose connection is lost before the first event misses none.
+    if (typeof lastId !== "string") stream.mark(history.lastId);
     const subscription = history.subscribe(typeof lastId === "string" ? lastId : undefined, ({ id, event }) => {
       stream.send({ event: event.type, data: JSON.stringify(event), id });
     });

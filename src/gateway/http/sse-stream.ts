@@ -80,6 +80,11 @@ export class SseStream {
     if (this.#response.writableLength > SSE_BUFFER_BYTES_MAX) this.cut();
   }
 
+  /** Tells where to resume, without an event. */
+  mark(id: string): void {
+    if (!this.signal.aborted) this.#response.write(`id: ${id}\n\n`);
+  }
+
   /** Resolves when the reader has taken enough for more. A reader that takes nothing for long is cut off. */
   async ready(): Promise<void> {
     await drained(this.#response, { clock: this.#clock, signal: this.signal, onStall: () => this.cut() });

@@ -1,0 +1,33 @@
+/** What `import "capmesh"` gives in Node: clusters over HTTP, and over Cap'n Proto with capabilities. */
+export {
+  ApiError,
+  CapmeshClient,
+  Cluster,
+  ClusterError,
+  ClusterTask,
+  type ConnectInit,
+  type EventJson,
+  type LogChunk,
+  type LogOptions,
+  type RunJson,
+  type SubmitFields,
+  type TaskJson,
+} from "./browser.ts";
+import { type ConnectInit, connect as connectHttp } from "./browser.ts";
+import type { Cluster } from "./cluster.ts";
+import { type RpcCluster, type RpcConnectInit, connectRpc } from "./rpc-cluster.ts";
+
+export { RpcCluster, type RpcConnectInit, type RpcSubmission, RpcTask, connectRpc } from "./rpc-cluster.ts";
+export type { TaskStatus } from "../caps/client-codec.ts";
+
+/**
+ * A cluster: by the URL of a gateway (`http://…`), or by the address of its plain RPC endpoint (`tcp:host:port`,
+ * `unix:path`), which is connected to and logged in to. Throws, or rejects, with a ClusterError.
+ */
+export function connect(url: `http${string}` | URL, init?: ConnectInit): Cluster;
+export function connect(address: `tcp:${string}` | `unix:${string}`, init?: RpcConnectInit): Promise<RpcCluster>;
+export function connect(where: string, init?: ConnectInit & RpcConnectInit): Cluster | Promise<RpcCluster>;
+export function connect(where: string | URL, init: ConnectInit & RpcConnectInit = {}): Cluster | Promise<RpcCluster> {
+  const text = String(where);
+  return /^(?:tcp|unix):/.test(text) ? connectRpc(text, init) : connectHttp(text, init);
+}
