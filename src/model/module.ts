@@ -15,6 +15,8 @@ export interface ModuleImport {
   /** The field, or a component import's whole name, `wasi:cli/environment@0.2.0` say. */
   readonly name: string;
   readonly kind: ExternKind;
+  /** Of an imported function of a core module: its type, as `(i32,i32)->(i32)`. */
+  readonly signature?: string | undefined;
 }
 
 export interface ModuleExport {

@@ -135,7 +135,7 @@ class Component {
     for (let index = 0; index < length; index += 1) {
       const name = readExternName(section, this.#names);
       const kind = readExternType(section);
-      this.#imports.push({ module: "", name, kind });
+      if (kind !== undefined) this.#imports.push({ module: "", name, kind });
     }
     section.expectEnd();
   }
@@ -167,8 +167,11 @@ function readExternName(section: WasmReader, names: NameBudget): string {
   return names.read(section);
 }
 
-/** Passes the type of an import, or the one an export is given, and tells its kind. */
-function readExternType(section: WasmReader): ExternKind {
+/**
+ * Passes the type of an import, or the one an export is given, and tells its kind. Undefined: a type that is equal to one
+ * the component has already, so that nobody needs to grant anything.
+ */
+function readExternType(section: WasmReader): ExternKind | undefined {
   const form = section.byte();
   switch (form) {
     case 0x00: // A core module; 0x11 says so again.
@@ -179,8 +182,9 @@ function readExternType(section: WasmReader): ExternKind {
       section.u32();
       return "function";
     case 0x03: // A type equal to another, or a new resource.
-      if (section.byte() === 0x00) section.u32();
-      return "type";
+      if (section.byte() !== 0x00) return "type";
+      section.u32();
+      return undefined;
     case 0x04:
       section.u32();
       return "component";

@@ -196,8 +196,10 @@ class CoreModule {
       const name = this.#names.read(section);
       const kind = this.#readKind(section);
       this.#readImportType(section, kind);
+      const target = this.#counts[kind];
       this.#counts[kind] += 1;
-      this.#imports.push({ module, name, kind });
+      const signature = kind === "function" ? this.#signatureOf(target) : undefined;
+      this.#imports.push({ module, name, kind, ...(signature !== undefined && { signature }) });
     }
     section.expectEnd();
   }

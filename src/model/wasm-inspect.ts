@@ -1,13 +1,13 @@
 /**
- * What a module is, from its bytes alone, and whether it may run here: its kind, its outside, the way in, the imports
- * that nobody grants, the limits it declares. Pure: it compiles nothing and reads nothing else.
+ * What a module is, from its bytes alone, and whether it may run here: its kind, its outside, the way in, the limits it
+ * declares. What it may import is `wasi-imports.ts`. Pure: it compiles nothing and reads nothing else.
  *
  * The bytes are a stranger's: `inspectModule` never throws, takes time linear in their number, and makes nothing that
  * is larger than a small multiple of the limits in `base/limits.ts`. It refuses what it cannot follow. What it accepts
  * the engine may still refuse when it compiles.
  */
 import { WASM_TABLE_ENTRIES_MAX } from "../base/limits.ts";
-import type { EntryKind, ExternKind, ModuleExport, ModuleInspection } from "./module.ts";
+import type { EntryKind, ModuleExport, ModuleInspection } from "./module.ts";
 import { COMPONENT_HEADER, CORE_HEADER, readComponent } from "./wasm-component.ts";
 import { readCoreModule } from "./wasm-core.ts";
 import { MalformedModule, WasmReader, WorkBudget } from "./wasm-reader.ts";
@@ -78,24 +78,6 @@ export function checkEntry(
     ok: false,
     reason: `the module has no way in: it exports neither \`_start\` nor \`run\`, but ${shownExports(inspection)}`,
   };
-}
-
-/**
- * The imports that no host of ours grants, by their names, each once. A module may run only where this is empty: an
- * import that is never called is refused too, since nobody can tell.
- */
-export function unknownImports(inspection: ModuleInspection): string[] {
-  const unknown = new Set<string>();
-  for (const { module, name, kind } of inspection.imports) {
-    if (inspection.kind === "component") {
-      if (!isGrantedInterface(name, kind)) unknown.add(kind === "instance" ? name : `${name} (${kind})`);
-    } else if (kind !== "function") {
-      unknown.add(`${module}.${name} (${kind})`);
-    } else if (!PREVIEW1_MODULES.has(module) || !PREVIEW1_FUNCTIONS.has(name)) {
-      unknown.add(`${module}.${name}`);
-    }
-  }
-  return [...unknown];
 }
 
 type LimitsResult = { readonly ok: true } | { readonly ok: false; readonly reason: string };
@@ -172,15 +154,10 @@ function checkRun(inspection: ModuleInspection): EntryResult {
       reason: `the module does not export \`run\`, which the task asks for, but ${shownExports(inspection)}`,
     };
   }
-  if (run.kind !== "function")
-    return { ok: false, reason: `the module's export \`run\` is a ${run.kind}, not a function` };
-  if (run.signature !== "(i32,i32)->(i32)") {
-    return {
-      ok: false,
-      reason: `the module's \`run\` has the type ${run.signature ?? "of another kind"}, and (i32,i32)->(i32) is expected`,
-    };
-  }
-  return { ok: true, entry: "run" };
+  // Whichever of the other two is there is called first.
+  const first = ["_start", "_initialize"].flatMap((name) => findExport(inspection, name) ?? []);
+  const wrong = mistyped(run, "(i32,i32)->(i32)") ?? mistyped(first[0], "()->()");
+  return wrong === undefined ? { ok: true, entry: "run" } : { ok: false, reason: wrong };
 }
 
 function checkStart(inspection: ModuleInspection): EntryResult {
@@ -191,15 +168,16 @@ function checkStart(inspection: ModuleInspection): EntryResult {
       reason: `the module does not export \`_start\`, as a command does, but ${shownExports(inspection)}`,
     };
   }
-  if (start.kind !== "function")
-    return { ok: false, reason: `the module's export \`_start\` is a ${start.kind}, not a function` };
-  if (start.signature !== "()->()") {
-    return {
-      ok: false,
-      reason: `the module's \`_start\` has the type ${start.signature ?? "of another kind"}, and ()->() is expected`,
-    };
-  }
-  return { ok: true, entry: "command" };
+  const wrong = mistyped(start, "()->()");
+  return wrong === undefined ? { ok: true, entry: "command" } : { ok: false, reason: wrong };
+}
+
+/** Why an export cannot be called as it should be; undefined if it can, or is not there. */
+function mistyped(found: ModuleExport | undefined, expected: string): string | undefined {
+  if (found === undefined || found.signature === expected) return undefined;
+  const { name, kind, signature } = found;
+  if (kind !== "function") return `the module's export \`${name}\` is a ${kind}, not a function`;
+  return `the module's \`${name}\` has the type ${signature ?? "of another kind"}, and ${expected} is expected`;
 }
 
 function checkComponentEntry(inspection: ModuleInspection, wanted: EntryKind | undefined): EntryResult {
@@ -230,87 +208,4 @@ function mib(bytes: number): string {
   return (bytes / (1024 * 1024)).toFixed(1).replace(/\.0$/, "");
 }
 
-function isGrantedInterface(name: string, kind: ExternKind): boolean {
-  if (kind !== "instance") return false;
-  const match = INTERFACE.exec(name);
-  return match?.[1] !== undefined && GRANTED_INTERFACES.has(match[1]);
-}
-
 const COMPONENT_RUN = /^wasi:cli\/run@0\.2\.\d+$/;
-const INTERFACE = /^(wasi:[a-z]+\/[a-z0-9-]+)@0\.2\.\d+$/;
-
-/** Interfaces of WASI 0.2 that a component may import. Sockets and HTTP are not among them. */
-const GRANTED_INTERFACES: ReadonlySet<string> = new Set([
-  "wasi:cli/environment",
-  "wasi:cli/exit",
-  "wasi:cli/stdin",
-  "wasi:cli/stdout",
-  "wasi:cli/stderr",
-  "wasi:cli/terminal-input",
-  "wasi:cli/terminal-output",
-  "wasi:cli/terminal-stdin",
-  "wasi:cli/terminal-stdout",
-  "wasi:cli/terminal-stderr",
-  "wasi:clocks/monotonic-clock",
-  "wasi:clocks/wall-clock",
-  "wasi:filesystem/preopens",
-  "wasi:filesystem/types",
-  "wasi:io/error",
-  "wasi:io/poll",
-  "wasi:io/streams",
-  "wasi:random/insecure",
-  "wasi:random/insecure-seed",
-  "wasi:random/random",
-]);
-
-/** The older name has the same functions, and is how WASI's first compilers called it. */
-const PREVIEW1_MODULES: ReadonlySet<string> = new Set(["wasi_snapshot_preview1", "wasi_unstable"]);
-
-const PREVIEW1_FUNCTIONS: ReadonlySet<string> = new Set([
-  "args_get",
-  "args_sizes_get",
-  "clock_res_get",
-  "clock_time_get",
-  "environ_get",
-  "environ_sizes_get",
-  "fd_advise",
-  "fd_allocate",
-  "fd_close",
-  "fd_datasync",
-  "fd_fdstat_get",
-  "fd_fdstat_set_flags",
-  "fd_fdstat_set_rights",
-  "fd_filestat_get",
-  "fd_filestat_set_size",
-  "fd_filestat_set_times",
-  "fd_pread",
-  "fd_prestat_dir_name",
-  "fd_prestat_get",
-  "fd_pwrite",
-  "fd_read",
-  "fd_readdir",
-  "fd_renumber",
-  "fd_seek",
-  "fd_sync",
-  "fd_tell",
-  "fd_write",
-  "path_create_directory",
-  "path_filestat_get",
-  "path_filestat_set_times",
-  "path_link",
-  "path_open",
-  "path_readlink",
-  "path_remove_directory",
-  "path_rename",
-  "path_symlink",
-  "path_unlink_file",
-  "poll_oneoff",
-  "proc_exit",
-  "proc_raise",
-  "random_get",
-  "sched_yield",
-  "sock_accept",
-  "sock_recv",
-  "sock_send",
-  "sock_shutdown",
-]);

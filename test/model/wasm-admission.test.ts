@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { ModuleInspection } from "../../src/model/module.ts";
-import { checkEntry, checkLimits, unknownImports } from "../../src/model/wasm-inspect.ts";
+import { checkEntry, checkLimits } from "../../src/model/wasm-inspect.ts";
+import { checkImports, unknownImports } from "../../src/model/wasi-imports.ts";
 import { guestBytes, inspected } from "../support/guests.ts";
 import {
   component,
@@ -65,6 +66,20 @@ describe("the way in", () => {
     });
   });
 
+  test.each(["_start", "_initialize"])("is refused where `%s`, which goes before `run`, has another type", (first) => {
+    const wrong = inspected(core(...exportedFunctions([RUN, { name: first, parameters: [I32], results: [] }])));
+    expect(reasonOf(checkEntry(wrong, "run", true))).toBe(
+      `the module's \`${first}\` has the type (i32)->(), and ()->() is expected`,
+    );
+  });
+
+  test("may have an `_initialize` of any type behind a `_start`, where it is not called", () => {
+    const init = { name: "_initialize", parameters: [I32], results: [] };
+    expect(checkEntry(inspected(core(...exportedFunctions([RUN, START, init]))), "run", true)).toMatchObject({
+      ok: true,
+    });
+  });
+
   test("is refused where it is no function", () => {
     const memory = inspected(core(section(5, list([[0, 0]])), section(7, list([[...name("_start"), 0x02, 0x00]]))));
     expect(reasonOf(checkEntry(memory, undefined, false))).toContain("is a memory");
@@ -118,6 +133,45 @@ describe("imports that nobody grants", () => {
   });
 });
 
+describe("imports", () => {
+  test("are granted to the guests", () => {
+    for (const bytes of [hash, hello, greeter]) expect(checkImports(inspected(bytes))).toEqual({ ok: true });
+  });
+
+  test.each([
+    ["fd_write", [I32, I32, I32, I32], [I32], "accepted"],
+    ["fd_seek", [I32, I64, I32, I32], [I32], "accepted"],
+    ["proc_exit", [I32], [], "accepted"],
+    ["sched_yield", [], [I32], "accepted"],
+    ["proc_exit", [I64], [], "`wasi_snapshot_preview1.proc_exit` has the type (i64)->(), and (i32)->() is"],
+    ["fd_seek", [I32, I32, I32, I32], [I32], "and (i32,i64,i32,i32)->(i32) is that call's"],
+    ["random_get", [I32, I32], [], "has the type (i32,i32)->(), and (i32,i32)->(i32) is"],
+    ["sched_yield", [], [I32, I32], "has the type ()->(i32,i32)"],
+  ])("of core modules have the type of the call: %s (%#)", (field, parameters, results, words) => {
+    expect(reasonOf(checkImports(importing("wasi_snapshot_preview1", field, parameters, results)))).toContain(words);
+    expect(reasonOf(checkImports(importing("wasi_unstable", field, parameters, results)))).toContain(
+      words.replace("snapshot_preview1", "unstable"),
+    );
+  });
+
+  test("that nobody grants are refused by name, with what to do about it", () => {
+    const refusal = (module: string, field: string) => reasonOf(checkImports(importing(module, field)));
+    expect(refusal("env", "abort")).toContain("`env.abort`, which nothing here provides: build it for plain WASI");
+    expect(refusal("wasi", "thread-spawn")).toContain("build it without threads");
+    expect(refusal("env", "x".repeat(60_000)).length).toBeLessThan(300);
+    const http = component(section(10, list([[0x00, ...name("wasi:http/types@0.2.0"), 0x05, 0x00]])));
+    expect(reasonOf(checkImports(inspected(http)))).toContain(
+      "`wasi:http/types@0.2.0`, which nothing here provides: guests",
+    );
+  });
+
+  test("are named up to a number", () => {
+    const names = Array.from({ length: 20 }, (_, index) => [0x00, ...name(`a:b/c${index}@0.2.0`), 0x05, 0x00]);
+    const reason = reasonOf(checkImports(inspected(component(section(10, list(names))))));
+    expect(reason).toContain("`a:b/c7@0.2.0` and 12 more");
+  });
+});
+
 describe("limits that a module declares", () => {
   test("hold the first size of the memory", () => {
     const memory = inspected(core(section(5, list([[0x00, ...u(33)]])))); // 2 MiB and a page
@@ -151,9 +205,14 @@ describe("limits that a module declares", () => {
   });
 });
 
-function importing(module: string, field: string): ModuleInspection {
+function importing(
+  module: string,
+  field: string,
+  parameters: readonly number[] = [],
+  results: readonly number[] = [],
+): ModuleInspection {
   const imported = [...name(module), ...name(field), 0x00, 0x00];
-  return inspected(core(section(1, list([functionType([], [])])), section(2, list([imported]))));
+  return inspected(core(section(1, list([functionType(parameters, results)])), section(2, list([imported]))));
 }
 
 function reasonOf(result: { readonly ok: true } | { readonly ok: false; readonly reason: string }): string {

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { WASM_EXPORTS_MAX, WASM_IMPORTS_MAX, WASM_NAME_BYTES_MAX } from "../../src/base/limits.ts";
-import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../src/model/wasm-inspect.ts";
+import { checkEntry, checkLimits, inspectModule } from "../../src/model/wasm-inspect.ts";
+import { unknownImports } from "../../src/model/wasi-imports.ts";
 import { guestBytes, inspected } from "../support/guests.ts";
 import {
   COMPONENT,
@@ -50,7 +51,7 @@ describe("inspecting a core module", () => {
     );
     const { imports, memories, tables } = inspected(bytes);
     expect(imports.map(({ kind }) => kind)).toEqual(["function", "table", "memory", "global", "tag"]);
-    expect(imports[0]).toEqual({ module: "env", name: "f", kind: "function" });
+    expect(imports[0]).toEqual({ module: "env", name: "f", kind: "function", signature: "(i32)->()" });
     expect(memories).toEqual([{ minPages: 1, maxPages: 2, isShared: false, is64: false, isImported: true }]);
     expect(tables).toEqual([]);
   });
@@ -152,7 +153,9 @@ describe("inspecting a core module", () => {
     for (const bytes of [hash, hello]) {
       const compiled = new WebAssembly.Module(Uint8Array.from(bytes));
       const { imports, exports } = inspected(bytes);
-      expect(imports).toEqual(WebAssembly.Module.imports(compiled));
+      expect(imports.map(({ module, name, kind }) => ({ module, name, kind }))).toEqual(
+        WebAssembly.Module.imports(compiled),
+      );
       expect(exports.map((item) => ({ name: item.name, kind: item.kind }))).toEqual(
         WebAssembly.Module.exports(compiled).map((item) => ({ name: item.name, kind: item.kind })),
       );
@@ -193,7 +196,8 @@ describe("inspecting a component", () => {
       ),
     );
     const { imports, exports } = inspected(bytes);
-    expect(imports.map(({ kind }) => kind)).toEqual(["module", "function", "type", "type", "component", "instance"]);
+    // A type that is equal to another is no import: nobody has to grant it.
+    expect(imports.map(({ kind }) => kind)).toEqual(["module", "function", "type", "component", "instance"]);
     expect(exports).toEqual([
       { name: "f", kind: "function" },
       { name: "typed", kind: "instance" },

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { checkEntry, checkLimits, unknownImports } from "../../src/model/wasm-inspect.ts";
+import { checkEntry, checkLimits } from "../../src/model/wasm-inspect.ts";
+import { unknownImports } from "../../src/model/wasi-imports.ts";
 import { guestBytes, inspected } from "../support/guests.ts";
 
 describe.each([

@@ -14,7 +14,8 @@ import { assert } from "../../base/errors.ts";
 import { INSPECTIONS_AT_ONCE_MAX, MODULE_BYTES_MAX, REQUEST_BYTES_MAX, UPLOADS_MAX } from "../../base/limits.ts";
 import type { EntryKind, ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
-import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
+import { checkImports } from "../../model/wasi-imports.ts";
+import { checkEntry, checkLimits, inspectModule } from "../../model/wasm-inspect.ts";
 import type { CreateTaskRefusal, SubmissionKey } from "../../store/store.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
 import { type ReceivedForm, receiveForm, tooLarge, tooManyUploads } from "./form-upload.ts";
@@ -27,8 +28,6 @@ import { formFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submiss
 
 /** A request is longer than its module by this much at most. */
 const REQUEST_OVERHEAD_BYTES_MAX = REQUEST_BYTES_MAX - MODULE_BYTES_MAX;
-/** How many imports are named in a refusal. */
-const SHOWN_IMPORTS = 8;
 
 export function submitTask(context: HttpContext): RequestHandler {
   const inspections = new Semaphore(INSPECTIONS_AT_ONCE_MAX);
@@ -251,15 +250,8 @@ export async function inspectFile(path: string): Promise<ModuleInspection> {
 
 /** The entry the task takes. Throws a Refusal where the module cannot run here. */
 export function checkModule(submission: Submission, inspection: ModuleInspection, field: string): EntryKind {
-  const unknown = unknownImports(inspection);
-  if (unknown.length > 0) {
-    const names = unknown.slice(0, SHOWN_IMPORTS).map((name) => `\`${name.slice(0, 100)}\``);
-    const more = unknown.length > names.length ? ` and ${unknown.length - names.length} more` : "";
-    throw rejected(
-      field,
-      `it imports ${names.join(", ")}${more}, which nothing here provides: build it for plain WASI`,
-    );
-  }
+  const imports = checkImports(inspection);
+  if (!imports.ok) throw rejected(field, imports.reason);
   const hasRunArguments = submission.input !== undefined || submission.difficulty !== undefined;
   const entry = checkEntry(inspection, submission.wantedEntry, hasRunArguments);
   if (!entry.ok) throw rejected(field, entry.reason);

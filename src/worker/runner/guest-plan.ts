@@ -7,7 +7,8 @@ import { failed } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
 import { CORE_MEMORIES_MAX, CORE_TABLES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
-import { checkEntry, checkLimits, inspectModule, unknownImports } from "../../model/wasm-inspect.ts";
+import { checkImports } from "../../model/wasi-imports.ts";
+import { checkEntry, checkLimits, inspectModule } from "../../model/wasm-inspect.ts";
 import type { GuestSpec } from "../guest.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { ComponentParts } from "./component-parts.ts";
@@ -64,8 +65,8 @@ export async function planGuest(spec: GuestSpec, transpiler: ComponentTranspiler
   const inspected = inspectModule(bytes);
   if (!inspected.ok) return inspected;
   const { inspection } = inspected;
-  const [unknown] = unknownImports(inspection);
-  if (unknown !== undefined) return { ok: false, reason: `no host grants its import ${unknown}` };
+  const imports = checkImports(inspection);
+  if (!imports.ok) return imports;
   if (inspection.kind === "core") {
     const core = planCore("module", inspection);
     if (typeof core === "string") return { ok: false, reason: core };

@@ -5,7 +5,7 @@ import { GUEST_FDS_MAX, GUEST_FILES_BYTES_MAX, GUEST_FILES_MAX } from "../../../
 import type { Inode } from "../../../src/worker/runner/child/files/file-tree.ts";
 import type { GuestPowers } from "../../../src/worker/runner/child/files/powers.ts";
 import type { Preview1Host } from "../../../src/worker/runner/child/preview1/host.ts";
-import { openPreview1, preview1Import } from "../../../src/worker/runner/child/preview1/preview1.ts";
+import { asUnstable, openPreview1, preview1Import } from "../../../src/worker/runner/child/preview1/preview1.ts";
 
 const PAGE = 65_536;
 const ERRNO = { SUCCESS: 0, FAULT: 21, LOOP: 32, MFILE: 33, NAMETOOLONG: 37, NOENT: 44, NOSPC: 51, PERM: 63 };
@@ -82,10 +82,10 @@ function open(isUnstable = false): { host: Preview1Host; memory: Uint8Array; sle
   const args = ["one", "zwei"];
   const env = { KEY: "value" };
   const stdin = new Uint8Array(100);
-  const host = openPreview1({ powers, args, env, stdin, isUnstable, exit: leave, raise: leave });
+  const host = openPreview1({ powers, args, env, stdin, exit: leave, raise: leave });
   const memory = new WebAssembly.Memory({ initial: 2 });
   host.memory.attach(memory);
-  return { host, memory: new Uint8Array(memory.buffer), slept: () => slept };
+  return { host: isUnstable ? asUnstable(host) : host, memory: new Uint8Array(memory.buffer), slept: () => slept };
 }
 
 function invoke(host: Preview1Host, name: string, ...args: readonly unknown[]): number {
@@ -154,7 +154,6 @@ describe("the preview 1 host", () => {
       args: [],
       env: {},
       stdin: new Uint8Array(0),
-      isUnstable: false,
       exit: () => {
         throw new Left();
       },

@@ -109,11 +109,15 @@ describe("a call", () => {
     expect(await exitCode(module)).toBe(ERRNO.INVAL);
   });
 
-  test("under a signature of its own ends the guest, not the runner", async () => {
+  test("under a type that is not its own is refused before it runs", async () => {
     const { outcome } = await harness.run(
       returningErrno({ name: "random_get", parameters: [I64, I64] }, [i64(0n), i64(8n)]),
     );
-    expect(outcome).toMatchObject({ kind: "trapped" });
+    expect(outcome).toEqual({
+      kind: "rejected",
+      reason:
+        "its import `wasi_snapshot_preview1.random_get` has the type (i64,i64)->(i32), and (i32,i32)->(i32) is that call's",
+    });
   });
 
   test("to exit cannot be caught by the guest's exception handling", async () => {
@@ -132,6 +136,19 @@ describe("a call", () => {
     expect(outcome).toEqual({ kind: "exited", code: 1 });
     expect(usage.wallMs).toBeGreaterThanOrEqual(499);
     expect(usage.cpuMs).toBeLessThan(250);
+  });
+
+  test("by WASI's old name, besides the new one, is answered", async () => {
+    const { outcome } = await harness.run(
+      buildWasm({
+        imports: [
+          { name: "sched_yield", parameters: [], results: [I32] },
+          { module: "wasi_unstable", name: "proc_exit", parameters: [I32] },
+        ],
+        functions: [{ export: "_start", body: [...call(1, call(0))] }],
+      }),
+    );
+    expect(outcome).toEqual({ kind: "exited", code: 0 });
   });
 
   test("by WASI's old name is answered", async () => {

@@ -3,7 +3,7 @@ import type { CoreLayout, GuestEnd, OrderedEntry } from "../wire.ts";
 import { parseCallable } from "./callable.ts";
 import type { GuestPowers } from "./files/powers.ts";
 import type { GuestExit } from "./guest-exit.ts";
-import { openPreview1, PREVIEW1_MODULE, preview1Import, UNSTABLE_MODULE } from "./preview1/preview1.ts";
+import { asUnstable, openPreview1, PREVIEW1_MODULE, preview1Import, UNSTABLE_MODULE } from "./preview1/preview1.ts";
 import type { Preview1Host } from "./preview1/host.ts";
 import { compileReason, trapReason } from "./trap-reason.ts";
 
@@ -54,7 +54,6 @@ export function runCore(run: CoreRun, powers: GuestPowers, exit: GuestExit): Run
     args: run.args,
     env: run.env,
     stdin: run.stdin,
-    isUnstable: run.core.imports[0]?.module === UNSTABLE_MODULE,
     exit: (code) => exit.leave({ kind: "exited", code }),
     raise: (signal) =>
       exit.leave({ kind: "trapped", reason: `the guest raised signal ${SIGNAL_NAMES.get(signal) ?? signal}` }),
@@ -104,15 +103,23 @@ export function callGuest(
 
 type Linked = { readonly linked: WebAssembly.Imports } | { readonly reason: string };
 
+/** A module may import from either name, or, put together from parts of different age, from both. */
 function linkImports(core: CompiledCore, host: Preview1Host): Linked {
-  const expected = host.isUnstable ? UNSTABLE_MODULE : PREVIEW1_MODULE;
-  const calls: Record<string, WebAssembly.ImportValue> = {};
+  const linked = { [PREVIEW1_MODULE]: noCalls(), [UNSTABLE_MODULE]: noCalls() };
+  let unstable: Preview1Host | undefined;
   for (const { module, name } of core.imports) {
-    const call = module === expected ? preview1Import(host, name) : undefined;
+    let granted: Preview1Host | undefined;
+    if (module === PREVIEW1_MODULE) granted = host;
+    else if (module === UNSTABLE_MODULE) granted = unstable ??= asUnstable(host);
+    const call = granted === undefined ? undefined : preview1Import(granted, name);
     if (call === undefined) return { reason: `no host grants its import ${module}.${name}` };
-    calls[name] = call;
+    linked[granted === host ? PREVIEW1_MODULE : UNSTABLE_MODULE][name] = call;
   }
-  return { linked: { [expected]: calls } };
+  return { linked };
+}
+
+function noCalls(): Record<string, WebAssembly.ImportValue> {
+  return {};
 }
 
 function attachMemory(host: Preview1Host, instance: WebAssembly.Instance, layout: CoreLayout): void {

@@ -10,7 +10,7 @@ export interface Preview1Host {
   readonly tree: FileTree;
   readonly powers: GuestPowers;
   /**
-   * The guest imports `wasi_unstable`, the name under which the first compilers knew these calls. Three things are laid
+   * These calls were imported from `wasi_unstable`, the name under which the first compilers knew them. Three things are laid
    * out differently there: `fd_seek` numbers its starting points otherwise, `filestat` counts links in 32 bits, and a
    * poll subscription is wider.
    */

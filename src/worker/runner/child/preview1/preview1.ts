@@ -35,7 +35,6 @@ export interface Preview1Init {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: Uint8Array;
-  readonly isUnstable: boolean;
   readonly exit: (code: number) => never;
   readonly raise: (signal: number) => never;
 }
@@ -53,7 +52,7 @@ export function openPreview1(init: Preview1Init): Preview1Host {
     tree,
     fds: new FdTable(tree, init.stdin),
     powers: init.powers,
-    isUnstable: init.isUnstable,
+    isUnstable: false,
     get args() {
       return (args ??= [PROGRAM_NAME, ...init.args].map(encodeText));
     },
@@ -63,6 +62,11 @@ export function openPreview1(init: Preview1Init): Preview1Host {
     exit: init.exit,
     raise: init.raise,
   };
+}
+
+/** The same host as `wasi_unstable` knew it. */
+export function asUnstable(host: Preview1Host): Preview1Host {
+  return { ...host, isUnstable: true };
 }
 
 /** The import of that name for one run; undefined when there is none. A map, so that `__proto__` and its like are not. */
