@@ -1,9 +1,15 @@
 /** What the store has acknowledged is there after kill -9, and the next process goes on with it. */
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { parseDigest } from "../../../src/base/ids.ts";
+import type { BlobStore } from "../../../src/store/blobs.ts";
+import { FileBlobStore } from "../../../src/store/file-blobs.ts";
 import type { Store } from "../../../src/store/store.ts";
 import { T0, WORKER_A, attemptEnd, taskId, textOf } from "../store-samples.ts";
 import { SqliteHarness } from "./sqlite-harness.ts";
@@ -17,7 +23,9 @@ test("loses nothing that was acknowledged when it is killed while it writes", { 
   for (let round = 0; round < ROUNDS; round += 1) {
     const said = await writeUntilKilled(harness.path, round, 50 + round * 97);
     await harness.reopen();
-    for (const line of said) await expectKept(harness.store, line);
+    const blobs = await FileBlobStore.open(join(harness.folder, "blobs"));
+    for (const line of said) await expectKept(harness.store, blobs, line);
+    expect(await readdir(join(harness.folder, "blobs", "unfinished"))).toEqual([]);
     await expectUsable(harness.store);
     await harness.store.close();
   }
@@ -37,6 +45,10 @@ async function writeUntilKilled(path: string, round: number, linesMin: number): 
   return lines.slice(1);
 }
 
+function unknownDigest(line: string): never {
+  throw new Error(`no digest: ${line}`);
+}
+
 const STATES: Readonly<Record<string, readonly string[]>> = {
   created: ["ready", "running", "succeeded"],
   leased: ["running", "succeeded"],
@@ -44,8 +56,18 @@ const STATES: Readonly<Record<string, readonly string[]>> = {
   settled: ["succeeded"],
 };
 
-async function expectKept(store: Store, line: string): Promise<void> {
-  const [what = "", id = ""] = line.split(" ");
+async function expectKept(store: Store, blobs: BlobStore, line: string): Promise<void> {
+  const [what = "", id = "", digest = ""] = line.split(" ");
+  if (what === "stored") {
+    await using blob = await blobs.open(parseDigest(digest) ?? unknownDigest(line));
+    const bytes = await blob?.read(0, blob.bytes);
+    expect(
+      createHash("sha256")
+        .update(bytes ?? "")
+        .digest("hex"),
+    ).toBe(digest);
+    return;
+  }
   const task = await store.getTask(taskId(id));
   expect(STATES[what]).toContain(task?.state);
   if (what !== "appended") return;
