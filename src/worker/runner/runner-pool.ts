@@ -36,6 +36,8 @@ export interface RunnerPoolInit {
   readonly slots: number;
   /** Warm processes beyond one per slot; default 1. */
   readonly spares?: number | undefined;
+  /** Those for large modules that nobody has used, besides; default 1. */
+  readonly baselineSpares?: number | undefined;
   /** Guests that one process runs before it is replaced; default `RUNS_PER_RUNNER_MAX`. */
   readonly runsPerRunner?: number | undefined;
   /** This program's alone; its pools may share it. Caches only. Made if missing. */
@@ -109,13 +111,14 @@ export class RunnerPool implements Executor {
       log.warn("the code of older versions could not be removed", { error });
     });
     const watch = new OwnerWatch({ clock, log });
-    const spares = init.spares ?? 1;
+    const { spares = 1, baselineSpares = 1 } = init;
     const warm = slots + spares;
     const shelf = new RunnerShelf({
       cell,
       warm,
       spares,
-      max: warm + slots,
+      baselineSpares,
+      max: warm + slots + baselineSpares,
       runsPerRunner: init.runsPerRunner ?? RUNS_PER_RUNNER_MAX,
       watch,
       clock,
@@ -198,6 +201,7 @@ export class RunnerPool implements Executor {
       return unwanted === undefined ? await this.#attempt(spec, plan, admission, io, signal) : endWithoutRun(unwanted);
     } finally {
       if (isGranted) this.#slots.release();
+      plan.memo.bytes = undefined;
     }
   }
 
@@ -225,7 +229,7 @@ export class RunnerPool implements Executor {
     return planning;
   }
 
-  /** What is large may want a runner of the kind that is not kept warm: it starts while the module is read. */
+  /** What is large wants a runner of the kind of which few are kept warm: one starts while the module is read. */
   async #prepareRunner({ modulePath, digest, submitter }: GuestSpec): Promise<void> {
     const fileBytes = await stat(modulePath).then(
       ({ size }) => size,

@@ -6,13 +6,13 @@
  * left to its own. A process that has loaded a component serves that component alone, since it holds its JavaScript.
  *
  * Processes of the `optimized` tier, which nearly all guests take, are kept at `warm` in number, busy ones included, so
- * that one that was killed has a successor already; `spares` of these are nobody's yet, for whoever comes next. Those of
- * the `baseline` tier are made when they are wanted and kept. Where there are too many, idle ones that are somebody's go
- * first, the least recently used before the others.
+ * that one that was killed has a successor already; `spares` of these are nobody's yet, for whoever comes next. Of the
+ * `baseline` tier `baselineSpares` wait that are nobody's yet, once the others are up; more are made when they are wanted,
+ * and kept. Where there are too many, idle ones that are somebody's go first, the least recently used before the others.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Digest } from "../../base/ids.ts";
-import { RUNNER_RESTART_MS, RUNNER_START_MS_MAX } from "../../base/limits.ts";
+import { RUNNER_REPLENISH_MS, RUNNER_RESTART_MS, RUNNER_START_MS_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { Cell } from "../../sandbox/cell.ts";
 import type { OwnerWatch } from "../../sandbox/owner-watch.ts";
@@ -25,6 +25,8 @@ export interface RunnerShelfInit {
   readonly warm: number;
   /** How many of those are to have had no guest yet. */
   readonly spares: number;
+  /** Processes of the baseline tier that are to wait with no guest yet. */
+  readonly baselineSpares: number;
   /** Processes in all, past which idle ones that fit nobody are ended. */
   readonly max: number;
   /** Runs of one process, after which it is replaced. */
@@ -56,9 +58,10 @@ export class RunnerShelf {
   readonly #init: RunnerShelfInit;
   /** Least recently used first. */
   readonly #shelved = new Map<RunnerProcess, Shelved>();
+  #isOpen = false;
   #isClosed = false;
   #failedStarts = 0;
-  #restart: Disposable | undefined;
+  #replenishing: Disposable | undefined;
   #started = 0;
 
   constructor(init: RunnerShelfInit) {
@@ -76,8 +79,10 @@ export class RunnerShelf {
 
   /** Brings the warm processes up. Rejects when one does not start. */
   async open(): Promise<void> {
-    this.#replenish();
+    while (this.#startMissing());
     await Promise.all(this.runners().map((runner) => runner.ready));
+    this.#isOpen = true;
+    if (this.#init.baselineSpares > 0) this.#replenishLater();
   }
 
   /**
@@ -91,7 +96,7 @@ export class RunnerShelf {
     found.component = wish.component;
     this.#shelved.delete(found.runner);
     this.#shelved.set(found.runner, found);
-    this.#replenish();
+    this.#replenishLater();
     return found.runner.state === "idle" ? found.runner : untilReady(found);
   }
 
@@ -106,13 +111,13 @@ export class RunnerShelf {
     const shelved = this.#shelved.get(runner);
     if (shelved !== undefined) shelved.isTaken = false;
     if (runner.runs >= this.#init.runsPerRunner) this.#discard(runner);
-    this.#replenish();
+    this.#replenishLater();
   }
 
   /** Ends all processes and resolves when they are gone. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#restart?.[Symbol.dispose]();
+    this.#replenishing?.[Symbol.dispose]();
     const runners = this.runners();
     for (const runner of runners) runner.kill();
     await Promise.all(runners.map((runner) => runner.ended));
@@ -156,41 +161,62 @@ export class RunnerShelf {
     void runner.ended.then(() => {
       if (pid !== undefined) watch.remove(pid);
       this.#shelved.delete(runner);
-      this.#replenish();
+      this.#replenishLater();
     });
     return shelved;
   }
 
-  #replenish(): void {
-    if (this.#isClosed || this.#restart !== undefined) return;
-    if (this.#failedStarts > 0) {
-      // It would fail again at once; guests that want one still try.
-      this.#restart = this.#init.clock.setTimer(RUNNER_RESTART_MS, () => {
-        this.#restart = undefined;
-        this.#failedStarts = 0;
-        this.#replenish();
-      });
-      return;
-    }
+  /**
+   * Not at once: starting a process keeps this one from all else for some ten milliseconds, and whoever has just taken a
+   * process, or waits to hear how its guest ended, goes first. One at a time, for the same reason.
+   */
+  #replenishLater(): void {
+    if (this.#isClosed || this.#replenishing !== undefined) return;
+    // After one that failed, others would fail at once; guests that want one still try.
+    const isRetry = this.#failedStarts > 0;
+    this.#replenishing = this.#init.clock.setTimer(isRetry ? RUNNER_RESTART_MS : RUNNER_REPLENISH_MS, () => {
+      this.#replenishing = undefined;
+      const hasFailedSince = this.#failedStarts > 0 && !isRetry;
+      if (!hasFailedSince) this.#failedStarts = 0;
+      if (hasFailedSince || this.#startMissing()) this.#replenishLater();
+    });
+  }
+
+  /** Starts one of the processes that are to wait here. False: none is missing, or there is no room. */
+  #startMissing(): boolean {
     let warm = 0;
     let fresh = 0;
+    let baseline = 0;
     for (const { runner, submitter, component } of this.#shelved.values()) {
-      if (runner.tier !== "optimized" || component !== undefined || !isAlive(runner)) continue;
-      warm++;
-      if (submitter === undefined) fresh++;
+      if (!isAlive(runner)) continue;
+      if (runner.tier === "optimized" && component === undefined) warm++;
+      if (submitter !== undefined) continue;
+      if (runner.tier === "optimized") fresh++;
+      else baseline++;
     }
-    for (; warm < this.#init.warm || fresh < this.#init.spares; warm++, fresh++) {
-      if (this.#shelved.size >= this.#init.max) {
-        const idle = fresh < this.#init.spares ? this.#oldestIdle({ isSomebodys: true }) : undefined;
-        if (idle === undefined) return;
-        this.#discard(idle);
-      }
-      this.#start("optimized");
-    }
+    const { spares, baselineSpares } = this.#init;
+    if (fresh < spares) return this.#startWhere(() => this.#evict(), "optimized");
+    if (warm < this.#init.warm) return this.#startWhere(() => false, "optimized");
+    if (this.#isOpen && baseline < baselineSpares) return this.#startWhere(() => this.#evict(), "baseline");
+    return false;
+  }
+
+  #startWhere(makeRoom: () => boolean, tier: RunnerTier): boolean {
+    if (this.#shelved.size >= this.#init.max && !makeRoom()) return false;
+    this.#start(tier);
+    return true;
+  }
+
+  /** Ends a process that waits and is somebody's. False: there is none. */
+  #evict(): boolean {
+    const idle = this.#oldestIdle({ isSomebodys: true });
+    if (idle !== undefined) this.#discard(idle);
+    return idle !== undefined;
   }
 
   #makeRoom(): void {
-    const idle = this.#oldestIdle({ isSomebodys: true }) ?? this.#oldestIdle({ isSomebodys: false });
+    if (this.#evict()) return;
+    const idle = this.#oldestIdle({ isSomebodys: false });
     if (idle !== undefined) this.#discard(idle);
   }
 

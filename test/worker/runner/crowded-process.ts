@@ -22,7 +22,17 @@ await transpiler.transpile(digest, component);
 await rm(join(scratchFolder, "components"), { recursive: true });
 
 const watch = new OwnerWatch({ clock: systemClock, log: silentLog });
-const init = { cell, warm: 1, spares: 0, max: 2, runsPerRunner: 100, watch, clock: systemClock, log: silentLog };
+const init = {
+  cell,
+  warm: 1,
+  spares: 0,
+  baselineSpares: 0,
+  max: 2,
+  runsPerRunner: 100,
+  watch,
+  clock: systemClock,
+  log: silentLog,
+};
 const shelf = new RunnerShelf(init);
 const opened: number[] = [];
 try {

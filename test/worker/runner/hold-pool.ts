@@ -6,7 +6,14 @@ import { digestOf } from "./pool-harness.ts";
 import { readFileSync } from "node:fs";
 
 const [scratchFolder = "", modulePath = ""] = process.argv.slice(2);
-const pool = await RunnerPool.open({ slots: 1, spares: 1, scratchFolder, clock: systemClock, log: silentLog });
+const pool = await RunnerPool.open({
+  slots: 1,
+  spares: 1,
+  baselineSpares: 0,
+  scratchFolder,
+  clock: systemClock,
+  log: silentLog,
+});
 const running = pool.run(
   {
     modulePath,

@@ -37,12 +37,13 @@ export class PoolHarness implements AsyncDisposable {
   }
 
   static async open(
-    init: Partial<Pick<RunnerPoolInit, "slots" | "spares" | "runsPerRunner" | "clock">> = {},
+    init: Partial<Pick<RunnerPoolInit, "slots" | "spares" | "baselineSpares" | "runsPerRunner" | "clock">> = {},
   ): Promise<PoolHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-runner-"));
     const pool = await RunnerPool.open({
       slots: init.slots ?? 1,
       spares: init.spares ?? 0,
+      baselineSpares: init.baselineSpares ?? 0,
       runsPerRunner: init.runsPerRunner,
       scratchFolder: join(folder, "scratch"),
       clock: init.clock ?? systemClock,

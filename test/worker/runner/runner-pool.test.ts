@@ -71,7 +71,7 @@ describe("a pool of runners", () => {
     const before = performance.now();
     await harness.run(noop);
     expect(performance.now() - before).toBeLessThan(1_000);
-    expect(harness.pool.stats().runners.length).toBe(2);
+    await vi.waitFor(() => expect(harness.pool.stats().runners.length).toBe(2), 10_000);
   });
 
   test("replaces a process that has served its number of runs", async () => {
@@ -116,6 +116,26 @@ describe("a pool of runners", () => {
       ["optimized", 0],
       ["baseline", 1],
     ]);
+  });
+
+  test("has a runner for large code ready, and another when that one has become somebody's", async () => {
+    await using harness = await PoolHarness.open({ slots: 1, spares: 0, baselineSpares: 1 });
+    const padding = Array.from({ length: SMALL_CODE_BYTES_MAX }, () => 0x01);
+    const large = buildWasm({ functions: [{ export: "_start", body: [] }, { body: padding }] });
+    const waiting = await vi.waitFor(() => {
+      const found = harness.pool.stats().runners.filter(({ tier }) => tier === "baseline");
+      expect(found).toHaveLength(1);
+      return found;
+    }, 10_000);
+    await harness.run(large);
+    await vi.waitFor(() => {
+      const baseline = harness.pool.stats().runners.filter(({ tier }) => tier === "baseline");
+      expect(baseline.map(({ pid, runs }) => [pid === waiting[0]?.pid, runs])).toEqual([
+        [true, 1],
+        [false, 0],
+      ]);
+    }, 10_000);
+    expect(harness.pids().length).toBe(3);
   });
 
   test("runs large code on a runner that optimizes it once it has been seen to take long", async () => {
@@ -277,7 +297,14 @@ describe("the scratch folder", () => {
 });
 
 async function openAndClose(scratchFolder: string): Promise<void> {
-  await using pool = await RunnerPool.open({ slots: 1, spares: 0, scratchFolder, clock: systemClock, log: silentLog });
+  await using pool = await RunnerPool.open({
+    slots: 1,
+    spares: 0,
+    baselineSpares: 0,
+    scratchFolder,
+    clock: systemClock,
+    log: silentLog,
+  });
   expect(pool.stats().runners.length).toBe(1);
 }
 

@@ -30,7 +30,9 @@ class ShelfHarness implements AsyncDisposable {
     this.#folder = folder;
   }
 
-  static async open(sizes: { warm?: number; spares?: number; max?: number } = {}): Promise<ShelfHarness> {
+  static async open(
+    sizes: { warm?: number; spares?: number; baselineSpares?: number; max?: number } = {},
+  ): Promise<ShelfHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-shelf-"));
     const sandbox = await Sandbox.open({ scratchFolder: folder, log: silentLog });
     const cell = await sandbox.openCell(RUNNER_CELL);
@@ -39,6 +41,7 @@ class ShelfHarness implements AsyncDisposable {
       cell,
       warm: 1,
       spares: 0,
+      baselineSpares: 0,
       max: 2,
       ...sizes,
       runsPerRunner: 100,
