@@ -39,7 +39,22 @@ import * as tasks from "./memory-store-tasks.ts";
 
 /** What outlives the process. One store at a time has it open. */
 export class MemoryDisk {
-  state: StoreState = EMPTY_STATE;
+  /** Sees each transaction as it becomes durable. */
+  onDurable: ((before: StoreState, after: StoreState) => void) | undefined;
+  #state: StoreState = EMPTY_STATE;
+
+  get state(): StoreState {
+    return this.#state;
+  }
+
+  /** Makes transactions durable, one after the other: `states` are what each has made of the state. */
+  commit(states: readonly StoreState[]): void {
+    for (const after of states) {
+      const before = this.#state;
+      this.#state = after;
+      if (after !== before) this.onDurable?.(before, after);
+    }
+  }
 }
 
 /**
@@ -262,8 +277,7 @@ export class MemoryStore implements Store {
 
   #end(durable: number): void {
     const states = this.#group?.states ?? [];
-    const state = states[Math.floor(durable * states.length)];
-    if (state !== undefined) this.disk.state = state;
+    this.disk.commit(states.slice(0, Math.floor(durable * states.length) + 1));
     this.#isGone = true;
     this.#group = undefined;
     this.#waiting.length = 0;
@@ -334,7 +348,7 @@ export class MemoryStore implements Store {
     const group = this.#group;
     if (group === undefined) return;
     this.#group = undefined;
-    this.disk.state = group.states.at(-1) ?? this.disk.state;
+    this.disk.commit(group.states);
     for (const answer of group.answers) answer();
     this.#flush();
   }

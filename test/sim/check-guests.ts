@@ -1,0 +1,103 @@
+/** G4: executions overlap only after a lost lease, and it shows. G6: guests of what is over end. */
+import type { PeerId } from "../../src/base/ids.ts";
+import { LEASE_CHECK_EVERY_MS, LEASE_MS } from "../../src/base/limits.ts";
+import { type AttemptId, attemptKey } from "../../src/model/run.ts";
+import type { History } from "./history.ts";
+import { Weather } from "./weather.ts";
+
+interface Execution {
+  readonly id: AttemptId;
+  readonly worker: PeerId;
+  readonly beganAtMs: number;
+  endedAtMs: number;
+}
+
+/** From the end of an attempt in the store to its guest's, at most: a lease that was renewed just before, a look, a kill. */
+const GUEST_AFTER_END_MS_MAX = LEASE_MS + LEASE_CHECK_EVERY_MS + 500;
+/** From a cancellation's answer to the guest's end where nothing goes wrong: the way to the worker, and 100 ms. */
+const GUEST_AFTER_CANCEL_MS_MAX = 100 + 600;
+
+export function checkGuests(history: History): readonly string[] {
+  const found: string[] = [];
+  const executions = new Map<string, Execution>();
+  const ends = new Map<string, { readonly atMs: number; readonly state: string | undefined }>();
+  const leased = new Set<string>();
+  const weather = new Weather(history);
+  for (const event of history.events) {
+    if (event.kind === "run-moved") {
+      const id: AttemptId = { task: event.task, serial: event.serial, run: event.run, attempt: event.attempt };
+      if (event.to === "running") leased.add(attemptKey(id));
+      if (event.from === "running") ends.set(attemptKey(id), { atMs: event.atMs, state: event.attemptState });
+    } else if (event.kind === "guest-began") {
+      const key = attemptKey(event.id);
+      if (executions.has(key)) found.push(`G4: attempt ${key} was carried out twice`);
+      if (!leased.has(key)) found.push(`G4: attempt ${key} was begun without a lease`);
+      const { id, worker, atMs } = event;
+      executions.set(key, { id, worker, beganAtMs: atMs, endedAtMs: Infinity });
+    } else if (event.kind === "guest-ended") {
+      const execution = executions.get(attemptKey(event.id));
+      if (execution !== undefined) execution.endedAtMs = event.atMs;
+    } else if (event.kind === "task-deleted") {
+      for (const key of leased) {
+        if (key.startsWith(`${event.serial}/`) && !ends.has(key)) ends.set(key, { atMs: event.atMs, state: "deleted" });
+      }
+    }
+  }
+  found.push(...overlaps([...executions.values()], ends));
+  for (const [key, execution] of executions) found.push(...checkEnd(history, weather, execution, ends.get(key)));
+  return found;
+}
+
+type Ends = ReadonlyMap<string, { readonly atMs: number; readonly state: string | undefined }>;
+
+function overlaps(executions: readonly Execution[], ends: Ends): readonly string[] {
+  const byRun = Map.groupBy(executions, ({ id }) => `${id.serial}/${id.run}`);
+  return [...byRun.values()].flatMap((ofRun) =>
+    ofRun.flatMap((earlier) =>
+      ofRun
+        .filter((later) => later.id.attempt > earlier.id.attempt && later.beganAtMs < earlier.endedAtMs)
+        .filter((later) => {
+          const end = ends.get(attemptKey(earlier.id));
+          return end?.state !== "lost" || end.atMs > later.beganAtMs;
+        })
+        .map(
+          (later) => `G4: attempt ${attemptKey(later.id)} began beside ${attemptKey(earlier.id)}, which was not lost`,
+        ),
+    ),
+  );
+}
+
+function checkEnd(
+  history: History,
+  weather: Weather,
+  execution: Execution,
+  end: { readonly atMs: number; readonly state: string | undefined } | undefined,
+): readonly string[] {
+  const key = attemptKey(execution.id);
+  if (execution.endedAtMs === Infinity) return [`G6: the guest of attempt ${key} has not ended`];
+  if (end === undefined) return [];
+  const lateMs = execution.endedAtMs - end.atMs - pausedMs(history, execution.worker, end.atMs, execution.endedAtMs);
+  if (lateMs > GUEST_AFTER_END_MS_MAX) {
+    return [`G4: the guest of attempt ${key} went on for ${Math.round(lateMs)} ms after the attempt's end`];
+  }
+  if (end.state === "cancelled" && lateMs > GUEST_AFTER_CANCEL_MS_MAX && weather.wasFair(end.atMs, end.atMs + lateMs)) {
+    return [`G6: the guest of attempt ${key} went on for ${Math.round(lateMs)} ms after it was cancelled`];
+  }
+  return [];
+}
+
+/** How long the worker was stopped, of the time between. */
+function pausedMs(history: History, worker: PeerId, fromMs: number, toMs: number): number {
+  let sum = 0;
+  let since: number | undefined;
+  for (const event of history.events) {
+    if (event.kind !== "paused" && event.kind !== "resumed") continue;
+    if (event.worker !== worker) continue;
+    if (event.kind === "paused") since = event.atMs;
+    else if (since !== undefined) {
+      sum += Math.max(0, Math.min(toMs, event.atMs) - Math.max(fromMs, since));
+      since = undefined;
+    }
+  }
+  return sum;
+}

@@ -1,0 +1,14 @@
+import { expect, test } from "vitest";
+import { PLANTED_BUGS } from "./planted-bugs.ts";
+import { simulate } from "./simulate.ts";
+
+/** Seeds within which a planted bug has to be found. */
+const SEEDS_MAX = 60;
+
+test.each(PLANTED_BUGS)("finds it when $name ($breaks)", { timeout: 120_000 }, async ({ breaks, plant }) => {
+  const found: string[] = [];
+  for (let seed = 1; seed <= SEEDS_MAX && !found.some((each) => each.startsWith(breaks)); seed += 1) {
+    found.push(...(await simulate(seed, { sabotage: plant })).breaches);
+  }
+  expect(found.find((each) => each.startsWith(breaks))).toBeDefined();
+});

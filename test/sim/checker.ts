@@ -1,0 +1,32 @@
+/**
+ * Says what a history breaks of what is promised (the guarantees by their numbers in the design). Pure: it knows nothing
+ * of how the cluster works, only what it must never do.
+ *
+ * - G1: what was accepted is there at the end, as it was accepted, unless its deletion was asked for.
+ * - G2: once nothing goes wrong any more, every task comes to its end, and every run that ended had a guest.
+ * - G3: a run has one result, that of the attempt under way, which the guest of that attempt gave. It is never both
+ *   settled and lost.
+ * - G4: guests of one run overlap only when the earlier attempt was given up before, and a guest without a lease ends.
+ * - G5: each slot of a schedule is one run, ready once, and not before its time.
+ * - G6: a guest ends when it is cancelled.
+ * - G8: a log has no gap, and all that a guest wrote which ended by itself.
+ */
+import { checkAccepted } from "./check-accepted.ts";
+import { checkGuests } from "./check-guests.ts";
+import { checkOutput } from "./check-output.ts";
+import { checkRuns } from "./check-runs.ts";
+import { checkTold } from "./check-told.ts";
+import type { History } from "./history.ts";
+
+/** Every breach, in words, each with the number of what it breaks; empty if there is none. */
+export function breaches(history: History): readonly string[] {
+  return [
+    ...checkAccepted(history),
+    ...checkRuns(history),
+    ...checkGuests(history),
+    ...checkOutput(history),
+    ...checkTold(history),
+    ...history.leaks.map((leak) => `leak: ${leak}`),
+    ...history.events.flatMap((event) => (event.kind === "complaint" ? [`complaint: ${event.message}`] : [])),
+  ];
+}

@@ -1,0 +1,55 @@
+/** What a transaction has changed, from the state before it and after it. */
+import type { Attempt } from "../../src/model/run.ts";
+import type { RunRow, StoreState, TaskRow } from "../support/memory-store-state.ts";
+import type { DurableEvent } from "./history.ts";
+
+export function durableEvents(before: StoreState, after: StoreState, wallMs: number): readonly DurableEvent[] {
+  const events: DurableEvent[] = [];
+  for (const [id, old] of before.tasks) {
+    const task = after.tasks.get(id);
+    if (task?.serial !== old.serial) events.push({ kind: "task-deleted", task: id, serial: old.serial });
+  }
+  for (const [id, task] of after.tasks) {
+    const found = before.tasks.get(id);
+    if (found === task) continue;
+    const old = found?.serial === task.serial ? found : undefined;
+    if (old === undefined) events.push({ kind: "task-made", task: id, serial: task.serial });
+    if (task.isCancelled && old?.isCancelled !== true) {
+      events.push({ kind: "task-cancelled", task: id, serial: task.serial });
+    }
+    events.push(...runEvents(old, task, wallMs));
+  }
+  return events;
+}
+
+function runEvents(old: TaskRow | undefined, task: TaskRow, wallMs: number): readonly DurableEvent[] {
+  const events: DurableEvent[] = [];
+  for (const run of task.runs) {
+    const was = old?.runs[run.index - 1];
+    if (was === run || (was !== undefined && isSame(was, run))) continue;
+    const attempt = attemptNumbered(run, was?.cursor.state === "running" ? was.cursor.attempt : 0);
+    events.push({
+      kind: "run-moved",
+      task: task.spec.id,
+      serial: task.serial,
+      run: run.index,
+      from: was?.cursor.state,
+      to: run.cursor.state,
+      attempt: run.cursor.attempt,
+      dueAt: run.dueAt,
+      wallMs,
+      attemptState: attempt?.state,
+      attemptOutcome: attempt?.outcome,
+    });
+  }
+  return events;
+}
+
+/** Only its lease or its log has changed. */
+function isSame(was: RunRow, run: RunRow): boolean {
+  return was.cursor.state === run.cursor.state && was.cursor.attempt === run.cursor.attempt;
+}
+
+function attemptNumbered(run: RunRow, number: number): Attempt | undefined {
+  return run.attempts.find((attempt) => attempt.number === number);
+}

@@ -1,0 +1,78 @@
+/**
+ * What happened in a simulation, as an outside observer who sees everything saw it: what was asked of the gateway and what
+ * it answered, what became durable, which guests ran when, what went wrong. The checker reads nothing else.
+ */
+import type { PeerId, TaskId } from "../../src/base/ids.ts";
+import type { ClusterEvent } from "../../src/gateway/events.ts";
+import type { Outcome } from "../../src/model/outcome.ts";
+import type { AttemptId, AttemptState, RunState } from "../../src/model/run.ts";
+import type { TaskSpec } from "../../src/model/task.ts";
+import type { LogPiece, TaskRow } from "../support/memory-store-state.ts";
+
+/** `atMs`: simulated time since the beginning. */
+export type HistoryEvent = { readonly atMs: number } & (
+  | ClientEvent
+  | DurableEvent
+  | GuestEvent
+  | { readonly kind: "told"; readonly event: ClusterEvent }
+  /** Something goes wrong, and is mended; what a clock does is over at once. */
+  | { readonly kind: "fault" | "mended"; readonly what: string }
+  /** The worker's process gets no time, from here to there. */
+  | { readonly kind: "paused" | "resumed"; readonly worker: PeerId }
+  /** Nothing goes wrong any more. */
+  | { readonly kind: "calm" }
+  /** An internal error that no peer and no fault may cause. */
+  | { readonly kind: "complaint"; readonly message: string }
+);
+
+/** `answer` is how it was answered; an answer that never came has no event. */
+export type ClientEvent =
+  | { readonly kind: "submit-asked"; readonly spec: TaskSpec }
+  | { readonly kind: "submit-answered"; readonly task: TaskId; readonly answer: string; readonly serial?: number }
+  | { readonly kind: "cancel-asked" | "delete-asked"; readonly task: TaskId }
+  | { readonly kind: "cancel-answered" | "delete-answered"; readonly task: TaskId; readonly answer: string };
+
+/** What became durable. `wallMs` is the wall clock of the gateway's machine. */
+export type DurableEvent =
+  | { readonly kind: "task-made" | "task-deleted" | "task-cancelled"; readonly task: TaskId; readonly serial: number }
+  | {
+      readonly kind: "run-moved";
+      readonly task: TaskId;
+      readonly serial: number;
+      readonly run: number;
+      /** Undefined: the row was just made. */
+      readonly from: RunState | undefined;
+      readonly to: RunState;
+      /** Attempts begun so far. */
+      readonly attempt: number;
+      readonly dueAt: number;
+      readonly wallMs: number;
+      /** What became of the attempt that was under way. */
+      readonly attemptState?: AttemptState | undefined;
+      readonly attemptOutcome?: Outcome | undefined;
+    };
+
+export type GuestEvent =
+  | { readonly kind: "guest-began"; readonly worker: PeerId; readonly id: AttemptId }
+  /** `outcome`: how it ended by itself; undefined when it was killed. */
+  | {
+      readonly kind: "guest-ended";
+      readonly worker: PeerId;
+      readonly id: AttemptId;
+      readonly outcome?: Outcome | undefined;
+    };
+
+export interface History {
+  readonly seed: number;
+  readonly events: readonly HistoryEvent[];
+  /** What the store holds at the end. */
+  readonly tasks: readonly TaskRow[];
+  /** What was left where nothing should be: entries of tables, timers, slots, files. */
+  readonly leaks: readonly string[];
+}
+
+/** The log of a run, as the store has it. */
+export function logPieces(task: TaskRow, run: number): readonly LogPiece[] {
+  const log = task.runs[run - 1]?.log;
+  return log === undefined ? [] : log.pieces.slice(0, log.count);
+}

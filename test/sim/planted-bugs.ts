@@ -1,0 +1,204 @@
+/**
+ * Bugs of the kinds that the guarantees are about, planted between a simulated gateway and its store: the checker has to
+ * find each of them.
+ */
+import { type AttemptId, attemptKey } from "../../src/model/run.ts";
+import type { ReadyRun, RunningAttempt, Store } from "../../src/store/store.ts";
+import type { MemoryStore } from "../support/memory-store.ts";
+import { type TaskRow, withRun } from "../support/memory-store-state.ts";
+
+export interface PlantedBug {
+  readonly name: string;
+  /** What the breach begins with. */
+  readonly breaks: string;
+  /** One for each process that is a gateway. */
+  readonly plant: (store: MemoryStore) => Store;
+}
+
+/** A store in which these operations are others. */
+function changed(store: MemoryStore, operations: Partial<Store>): Store {
+  return new Proxy<Store>(store, {
+    get: (target, name) => {
+      const own: unknown = Reflect.get(operations, name);
+      const value: unknown = own ?? Reflect.get(target, name);
+      return typeof value === "function" ? (...args: unknown[]): unknown => Reflect.apply(value, target, args) : value;
+    },
+  });
+}
+
+export const PLANTED_BUGS: readonly PlantedBug[] = [
+  {
+    name: "a task that was accepted is dropped",
+    breaks: "G1",
+    plant: (store) =>
+      changed(store, {
+        createTask: async (spec, inspection, now) => {
+          const result = await store.createTask(spec, inspection, now);
+          if (spec.priority === 0) await store.deleteTask(spec.id);
+          return result;
+        },
+      }),
+  },
+  {
+    name: "a task is stored otherwise than it was submitted",
+    breaks: "G1",
+    plant: (store) =>
+      changed(store, {
+        createTask: (spec, inspection, now) => store.createTask({ ...spec, retries: 0 }, inspection, now),
+      }),
+  },
+  {
+    name: "a cancellation is forgotten",
+    breaks: "G1",
+    plant: (store) =>
+      changed(store, {
+        cancelTask: async (id, reason, now) => {
+          const before = store.disk.state;
+          const result = await store.cancelTask(id, reason, now);
+          if (result.kind === "cancelled") store.disk.commit([before]);
+          return result;
+        },
+      }),
+  },
+  {
+    name: "a ready run is never seen",
+    breaks: "G2",
+    plant: (store) =>
+      changed(store, {
+        listReady: async (now, limit, options) =>
+          (await store.listReady(now, limit, options)).filter((run) => run.index !== 2),
+      }),
+  },
+  {
+    name: "leases are given up that have not lapsed",
+    breaks: "G2",
+    plant: (store) => changed(store, { listExpired: () => store.listRunning() }),
+  },
+  {
+    name: "a worker that comes back too late is heard, and its result taken for another attempt's",
+    breaks: "G3",
+    plant: (store) => {
+      const given: RunningAttempt[] = [];
+      const current = (id: AttemptId) =>
+        given.findLast((other) => other.id.serial === id.serial && other.id.run === id.run)?.id ?? id;
+      return changed(store, {
+        lease: async (id, worker, now, leaseUntil) => {
+          const isLeased = await store.lease(id, worker, now, leaseUntil);
+          const leased = (await store.listRunning()).find((other) => attemptKey(other.id) === attemptKey(id));
+          if (leased !== undefined) given.push(leased);
+          return isLeased;
+        },
+        listRunning: async (worker) => {
+          const running = await store.listRunning(worker);
+          return worker === undefined ? running : given.filter((attempt) => attempt.worker === worker);
+        },
+        renew: async (ids, worker, leaseUntil) => {
+          await store.renew(ids, worker, leaseUntil);
+          return [];
+        },
+        settle: (id, end, options) => store.settle(end.outcome.kind === "lost" ? id : current(id), end, options),
+      });
+    },
+  },
+  {
+    name: "a run that has its result is run again",
+    breaks: "G3",
+    plant: (store) =>
+      changed(store, {
+        settle: async (id, end, options) => {
+          const result = await store.settle(id, end, options);
+          if (result.kind === "settled" && result.run.state === "succeeded") reopen(store, id);
+          return result;
+        },
+      }),
+  },
+  {
+    name: "a run is leased twice",
+    breaks: "G4",
+    plant: (store) => {
+      let seen: readonly ReadyRun[] = [];
+      return changed(store, {
+        listReady: async (now, limit, options) => {
+          const ready = await store.listReady(now, limit, options);
+          if (options?.after !== undefined) return ready;
+          const again = seen;
+          seen = ready;
+          return [...ready, ...again];
+        },
+        lease: async (id, worker, now, leaseUntil) => {
+          await store.lease(id, worker, now, leaseUntil);
+          return true;
+        },
+      });
+    },
+  },
+  {
+    name: "a slot of a schedule fires twice",
+    breaks: "G5",
+    plant: (store) =>
+      changed(store, {
+        promoteDue: async (now, limit) => {
+          const result = await store.promoteDue(now, limit);
+          for (const { task: id } of result.promoted) {
+            const task = store.disk.state.tasks.get(id);
+            const last = task?.runs.at(-1);
+            if (task === undefined || last === undefined) continue;
+            put(store, { ...task, runs: [...task.runs, { ...last, index: last.index + 1 }] });
+          }
+          return result;
+        },
+      }),
+  },
+  {
+    name: "runs are made ready before their time",
+    breaks: "G5",
+    plant: (store) => changed(store, { promoteDue: (now, limit) => store.promoteDue(now + 50, limit) }),
+  },
+  {
+    name: "a cancellation does not reach the guest",
+    breaks: "G6",
+    plant: (store) =>
+      changed(store, {
+        cancelTask: async (id, reason, now) => {
+          const result = await store.cancelTask(id, reason, now);
+          return result.kind === "cancelled" ? { ...result, running: [] } : result;
+        },
+        renew: async (ids, worker, leaseUntil) => {
+          await store.renew(ids, worker, leaseUntil);
+          return [];
+        },
+      }),
+  },
+  {
+    name: "a piece of output is dropped",
+    breaks: "G8",
+    plant: (store) => {
+      const dropped = new Map<string, number>();
+      return changed(store, {
+        appendOutput: async (id, offset, stream, bytes) => {
+          const key = `${id.serial}/${id.run}/${id.attempt}`;
+          const before = dropped.get(key);
+          if (before === undefined) {
+            dropped.set(key, offset + bytes.length);
+            return { kind: "appended", durableOffset: offset + bytes.length, runOffset: 0 };
+          }
+          const result = await store.appendOutput(id, offset - before, stream, bytes);
+          return result.kind === "stale" ? result : { ...result, durableOffset: result.durableOffset + before };
+        },
+      });
+    },
+  },
+];
+
+function put(store: MemoryStore, task: TaskRow): void {
+  const { state } = store.disk;
+  store.disk.commit([{ ...state, tasks: new Map(state.tasks).set(task.spec.id, task) }]);
+}
+
+function reopen(store: MemoryStore, id: AttemptId): void {
+  const task = store.disk.state.tasks.get(id.task);
+  const run = task?.runs[id.run - 1];
+  if (task === undefined || run === undefined) return;
+  const again = { ...run, cursor: { ...run.cursor, state: "ready" as const }, outcome: undefined };
+  put(store, { ...withRun(task, again), finishedAt: undefined });
+}

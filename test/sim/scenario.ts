@@ -1,0 +1,256 @@
+/** What is to happen in one simulation, drawn from its seed: machines, requests, and what goes wrong. */
+import type { PeerId, TaskId } from "../../src/base/ids.ts";
+import { randomIndex } from "../../src/base/random.ts";
+import { PICK_POLICIES, type PickPolicy } from "../../src/model/worker.ts";
+import { RETRYABLE_KINDS, type TaskSpec } from "../../src/model/task.ts";
+import { peerId, taskId, taskSpec } from "../store/store-samples.ts";
+import type { DiskTrouble } from "../support/memory-store.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
+import { habitArgs } from "./guest-plan.ts";
+import type { LinkInit } from "./sim-link.ts";
+
+export interface WorkerPlan {
+  readonly peer: PeerId;
+  readonly slots: number;
+  readonly weight: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly link: LinkInit;
+}
+
+export type CutKind = "both" | "to-gateway" | "to-worker";
+
+export type Action = RequestAction | FaultAction;
+
+export type RequestAction =
+  /** `spec.firstDueAt` counts from the moment of the submission. */
+  | { readonly kind: "submit"; readonly spec: TaskSpec; readonly module: number }
+  | { readonly kind: "cancel" | "delete"; readonly task: TaskId };
+
+export type FaultAction =
+  | {
+      readonly kind: "kill-gateway";
+      /** While a transaction is on its way to the disk. */
+      readonly isMidCommit: boolean;
+      /** The share of the transactions under way that are durable. */
+      readonly durable: number;
+      readonly downMs: number;
+    }
+  | { readonly kind: "drain-gateway"; readonly downMs: number }
+  | { readonly kind: "break-store"; readonly durable: number; readonly killAfterMs: number; readonly downMs: number }
+  | { readonly kind: "trouble-store"; readonly trouble: DiskTrouble; readonly ms: number }
+  | { readonly kind: "jump-clock"; readonly ms: number }
+  | { readonly kind: "pause-gateway"; readonly ms: number }
+  | {
+      readonly kind: "kill-worker";
+      readonly worker: number;
+      readonly failsPower: boolean;
+      readonly wipesDisk: boolean;
+      readonly downMs: number;
+    }
+  | { readonly kind: "drain-worker"; readonly worker: number; readonly downMs: number }
+  | { readonly kind: "pause-worker"; readonly worker: number; readonly ms: number }
+  | { readonly kind: "cut"; readonly worker: number; readonly way: CutKind; readonly ms: number }
+  | { readonly kind: "fill-disk"; readonly worker: number; readonly ms: number };
+
+type FaultKind = FaultAction["kind"];
+
+const FAULT_KINDS: readonly FaultKind[] = [
+  "kill-gateway",
+  "drain-gateway",
+  "break-store",
+  "trouble-store",
+  "jump-clock",
+  "pause-gateway",
+  "kill-worker",
+  "drain-worker",
+  "pause-worker",
+  "fill-disk",
+  "cut",
+];
+
+export interface Step {
+  /** After the step before. */
+  readonly waitMs: number;
+  readonly action: Action;
+}
+
+export interface Scenario {
+  readonly seed: number;
+  readonly policy: PickPolicy;
+  readonly workers: readonly WorkerPlan[];
+  readonly steps: readonly Step[];
+}
+
+/** Requests and faults together, of one scenario. */
+const STEPS_MIN = 8;
+const STEPS_MAX = 26;
+const WORKERS_MAX = 3;
+const SLOTS_MAX = 3;
+const NAMES = ["A", "B", "C"];
+const TASK_IDS_MAX = 12;
+
+export function scenarioOf(seed: number): Scenario {
+  const random = new SeededRandom(seed);
+  const dice = new Dice(random);
+  const workers = Array.from({ length: 1 + dice.below(WORKERS_MAX) }, (_, index) => workerPlan(dice, index));
+  const mood = moodOf(dice);
+  const steps: Step[] = [];
+  const known: TaskId[] = [];
+  const count = STEPS_MIN + dice.below(STEPS_MAX - STEPS_MIN + 1);
+  while (steps.length < count) {
+    const waitMs = mood.paceMs * -Math.log(1 - random.next());
+    if (steps.length > 0 && dice.chance(mood.faultShare)) {
+      steps.push({ waitMs, action: faultOf(dice, dice.pick(mood.faults), workers.length) });
+      continue;
+    }
+    const action = requestOf(dice, workers, known, mood.guestMsMax);
+    steps.push({ waitMs, action });
+    if (action.kind !== "submit") continue;
+    known.push(action.spec.id);
+    // While its first guest is likely to run.
+    const cancelMs = action.spec.firstDueAt + (mood.guestMsMax / 10) * random.next();
+    if (dice.chance(mood.faultShare === 0 ? 0.4 : 0.1))
+      steps.push({ waitMs: cancelMs, action: { kind: "cancel", task: action.spec.id } });
+  }
+  return { seed, policy: dice.pick(PICK_POLICIES), workers, steps };
+}
+
+/**
+ * What a scenario is like on the whole. Each has a few kinds of faults only, and guests of one order of magnitude: what
+ * many of one kind together do is not found where there is some of everything.
+ */
+interface Mood {
+  /** Of the steps. Some scenarios have none: there nothing may be lost. */
+  readonly faultShare: number;
+  readonly faults: readonly FaultKind[];
+  /** Mean time between steps. */
+  readonly paceMs: number;
+  readonly guestMsMax: number;
+}
+
+function moodOf(dice: Dice): Mood {
+  const wanted = 1 + dice.below(4);
+  return {
+    faultShare: dice.pick([0, 0, 0.2, 0.4, 0.4, 0.4, 0.4, 0.6, 0.6, 0.6, 0.6, 0.75, 0.75, 0.75]),
+    faults: Array.from({ length: wanted }, () => dice.pick(FAULT_KINDS)),
+    paceMs: dice.pick([30, 200, 1_000, 2_500]),
+    guestMsMax: dice.pick([50, 1_000, 6_000, 20_000]),
+  };
+}
+
+class Dice {
+  readonly random: SeededRandom;
+
+  constructor(random: SeededRandom) {
+    this.random = random;
+  }
+
+  below(count: number): number {
+    return randomIndex(this.random, count);
+  }
+
+  pick<T>(choices: readonly T[]): T {
+    const choice = choices[this.below(choices.length)];
+    if (choice === undefined) throw new Error("nothing to choose from");
+    return choice;
+  }
+
+  chance(probability: number): boolean {
+    return this.random.next() < probability;
+  }
+
+  /** Spread over the orders of magnitude. */
+  between(min: number, max: number): number {
+    return min * (max / min) ** this.random.next();
+  }
+}
+
+function workerPlan(dice: Dice, index: number): WorkerPlan {
+  const delayMsMin = dice.between(0.1, 20);
+  return {
+    peer: peerId(NAMES[index] ?? "Z"),
+    slots: 1 + dice.below(SLOTS_MAX),
+    weight: 1 + dice.below(3),
+    labels: { zone: index === 0 ? "a" : "b" },
+    link: {
+      delayMsMin,
+      delayMsMax: delayMsMin * dice.between(1, 10),
+      bytesPerMs: dice.chance(0.15) ? dice.between(100, 2_000) : Infinity,
+      highWaterBytes: dice.chance(0.2) ? 1_000 : 1_000_000,
+      cutsInTen: dice.chance(0.3) ? 1 + dice.below(9) : 0,
+    },
+  };
+}
+
+/** `known` are ids that were submitted, or will have been by then. */
+function requestOf(
+  dice: Dice,
+  workers: readonly WorkerPlan[],
+  known: readonly TaskId[],
+  guestMsMax: number,
+): RequestAction {
+  const id = taskId(`t${1 + dice.below(TASK_IDS_MAX)}`);
+  const late = known.at(-1 - dice.below(3)) ?? id;
+  if (dice.chance(0.12)) return { kind: "cancel", task: dice.chance(0.9) ? late : id };
+  if (dice.chance(0.12)) return { kind: "delete", task: dice.chance(0.9) ? late : id };
+  return { kind: "submit", spec: specOf(dice, id, workers, guestMsMax), module: dice.below(2) };
+}
+
+function specOf(dice: Dice, id: TaskId, workers: readonly WorkerPlan[], guestMsMax: number): TaskSpec {
+  const isFlaky = dice.chance(0.3);
+  const habits = {
+    seed: dice.below(1_000_000),
+    meanMs: dice.between(guestMsMax / 20, guestMsMax),
+    failures: isFlaky ? 0.5 : 0,
+    crashes: dice.chance(0.1) ? 0.3 : 0,
+    outputBytes: dice.chance(0.05) ? 400_000 : dice.chance(0.6) ? dice.between(1, 3_000) : 0,
+  };
+  const startMs = dice.chance(0.5) ? 0 : dice.between(10, 6_000);
+  const wantsZone = dice.chance(0.15) ? { zone: workers.length > 1 && dice.chance(0.5) ? "b" : "a" } : {};
+  return taskSpec(id, {
+    args: habitArgs(habits),
+    start: startMs / 1_000,
+    firstDueAt: startMs,
+    repeats: dice.chance(0.4) ? 1 : 1 + dice.below(7),
+    delayMs: dice.chance(0.4) ? 0 : dice.between(5, 3_000),
+    retries: isFlaky ? dice.below(4) : 0,
+    backoffMs: dice.between(10, 2_000),
+    retryOn: dice.chance(0.8) ? RETRYABLE_KINDS : ["trapped"],
+    priority: dice.below(5) - 2,
+    require: wantsZone,
+    outputBytesMax: dice.chance(0.2) ? Math.ceil(dice.between(1, 2_000)) : 1_000_000,
+    outputLimit: dice.chance(0.3) ? "fail" : "truncate",
+  });
+}
+
+function faultOf(dice: Dice, kind: FaultKind, workers: number): FaultAction {
+  const worker = dice.below(workers);
+  const downMs = dice.between(20, 25_000);
+  // Most are about as long as pings, graces and leases are.
+  const ms = dice.chance(0.3) ? dice.between(20, 2_000) : dice.between(2_000, 25_000);
+  const durable = dice.random.next();
+  switch (kind) {
+    case "kill-gateway":
+      return { kind, isMidCommit: dice.chance(0.7), durable, downMs };
+    case "drain-gateway":
+      return { kind, downMs };
+    case "break-store":
+      return { kind, durable, killAfterMs: dice.between(1, 5_000), downMs };
+    case "trouble-store":
+      return { kind, trouble: dice.pick(["busy", "full"]), ms: dice.between(10, 12_000) };
+    case "jump-clock":
+      return { kind, ms: (dice.chance(0.5) ? 1 : -1) * dice.between(100, 40_000) };
+    case "pause-gateway":
+      return { kind, ms };
+    case "kill-worker":
+      return { kind, worker, failsPower: dice.chance(0.3), wipesDisk: dice.chance(0.2), downMs };
+    case "drain-worker":
+      return { kind, worker, downMs };
+    case "pause-worker":
+      return { kind, worker, ms };
+    case "fill-disk":
+      return { kind, worker, ms: dice.between(100, 8_000) };
+    case "cut":
+      return { kind, worker, way: dice.pick(["both", "to-gateway", "to-worker"]), ms };
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * A worker's machine: a disk, a link and an identity that stay, and one process after the other that is a worker: the real
+ * worker server, dialer and way of joining, with simulated guests.
+ */
+import { runningApp } from "../../src/app/running.ts";
+import type { Powers, RunningApp } from "../../src/app/app.ts";
+import { serveGateway } from "../../src/app/serve-gateway.ts";
+import type { PeerId } from "../../src/base/ids.ts";
+import { WORKER_HAND_BACK_MS } from "../../src/base/limits.ts";
+import type { Log } from "../../src/base/log.ts";
+import { Dialer } from "../../src/net/dialer.ts";
+import { ModuleCache } from "../../src/worker/module-cache.ts";
+import { WorkerServer } from "../../src/worker/worker-server.ts";
+import type { SeededRandom } from "../support/seeded-random.ts";
+import type { EventLoop } from "./event-loop.ts";
+import type { GuestEvent } from "./history.ts";
+import { SimExecutor } from "./sim-executor.ts";
+import { SimDisk } from "./sim-files.ts";
+import type { Link } from "./sim-link.ts";
+import { type Listener, dialerHost } from "./sim-network.ts";
+import { SimProcess, type WallClock } from "./sim-process.ts";
+
+export interface SimWorkerInit {
+  readonly loop: EventLoop;
+  readonly peer: PeerId;
+  readonly gateway: PeerId;
+  readonly link: Link;
+  readonly listener: Listener;
+  readonly slots: number;
+  readonly weight: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly random: SeededRandom;
+  readonly log: Log;
+  readonly record: (event: GuestEvent) => void;
+}
+
+interface Incarnation {
+  readonly process: SimProcess;
+  readonly executor: SimExecutor;
+  server?: WorkerServer | undefined;
+  app?: RunningApp | undefined;
+}
+
+const SPOOL_FOLDER = "/spool";
+
+export class SimWorker {
+  readonly peer: PeerId;
+  readonly link: Link;
+  readonly slots: number;
+  readonly disk: SimDisk;
+  readonly #init: SimWorkerInit;
+  readonly #wall: WallClock = { offsetMs: 0 };
+  #now: Incarnation | undefined;
+
+  constructor(init: SimWorkerInit) {
+    this.#init = init;
+    this.peer = init.peer;
+    this.link = init.link;
+    this.slots = init.slots;
+    this.disk = new SimDisk(init.random.fork());
+  }
+
+  get isUp(): boolean {
+    return this.#now !== undefined;
+  }
+
+  get process(): SimProcess | undefined {
+    return this.#now?.process;
+  }
+
+  get server(): WorkerServer | undefined {
+    return this.#now?.server;
+  }
+
+  /** Guests under way. */
+  get guests(): number {
+    return this.#now?.executor.active ?? 0;
+  }
+
+  start(): void {
+    if (this.#now !== undefined) return;
+    const { loop, peer, random, record } = this.#init;
+    const process = new SimProcess(`worker ${peer.slice(8, 9)}`, loop, this.#wall);
+    const executor = new SimExecutor({ process, worker: peer, random: random.fork(), record });
+    const now: Incarnation = { process, executor };
+    this.#now = now;
+    const own = random.fork();
+    process.deliver(() => void this.#open(now, own));
+  }
+
+  /** SIGKILL; with the machine, if its power fails. */
+  kill({ failsPower, wipesDisk }: { readonly failsPower: boolean; readonly wipesDisk: boolean }): void {
+    const now = this.#now;
+    if (now === undefined) return;
+    this.#now = undefined;
+    now.process.kill();
+    if (failsPower) this.disk.failPower();
+    if (wipesDisk) this.disk.wipe();
+  }
+
+  /** SIGTERM. Calls back when the process has ended by itself. */
+  drain(onEnded: () => void): void {
+    const now = this.#now;
+    now?.process.deliver(() => {
+      void now.app?.drain().then(() => {
+        if (this.#now === now) this.#now = undefined;
+        onEnded();
+      });
+    });
+  }
+
+  async #open(now: Incarnation, random: SeededRandom): Promise<void> {
+    const { peer, gateway, link, listener, slots, weight, labels, loop } = this.#init;
+    const { process } = now;
+    const { clock } = process;
+    const log = this.#init.log.child({ worker: peer.slice(8, 9) });
+    const files = this.disk.filesOf(process);
+    const powers: Powers = { clock, random, log, env: {} };
+    await files.rm(SPOOL_FOLDER, { recursive: true, force: true });
+    await files.mkdir(SPOOL_FOLDER, { recursive: true });
+    const modules = await ModuleCache.open("/modules", { files });
+    const stack = new AsyncDisposableStack();
+    const server = stack.use(
+      new WorkerServer({
+        executor: now.executor,
+        modules,
+        slots,
+        weight,
+        labels: { peer, ...labels },
+        version: "0.0.0-sim",
+        spoolFolder: SPOOL_FOLDER,
+        files,
+        clock,
+        random,
+        log,
+      }),
+    );
+    stack.use(
+      new Dialer({
+        host: dialerHost({ loop, link, listener, process, worker: peer, gateway }),
+        discovery: discoveryOf(gateway),
+        targets: [{ kind: "peer", peerId: gateway, secret: undefined }],
+        onConnected: (opened) =>
+          serveGateway({ worker: server, workerId: peer, namespace: "sim", secret: undefined, powers }, opened),
+        clock,
+        random,
+        log,
+      }),
+    );
+    now.server = server;
+    now.app = runningApp({
+      ready: { event: "ready", role: "worker", peerId: peer, addrs: [] },
+      stack,
+      graceMs: 30_000,
+      drain: ({ signal }) => server.drain({ signal, handBackMs: WORKER_HAND_BACK_MS }),
+      powers,
+    });
+  }
+}
+
+/** A gateway that is where it always is. */
+function discoveryOf(gateway: PeerId) {
+  const nothing: Disposable = { [Symbol.dispose]: () => {} };
+  return {
+    candidates: () => Promise.resolve({ peerId: gateway, addresses: ["/sim/gateway"], notes: [] }),
+    secretOf: () => Promise.resolve(undefined),
+    remember: () => {},
+    hunt: () => nothing,
+    onNews: () => nothing,
+  };
+}
