@@ -1,12 +1,10 @@
 /** Opens a worker: runner pool, module cache and worker server, on a data directory that is the caller's. */
-import { mkdir, rm } from "node:fs/promises";
 import { arch, hostname, platform } from "node:os";
 import { join } from "node:path";
 import type { PeerId } from "../base/ids.ts";
-import { KeptOutcomes } from "../worker/kept-outcomes.ts";
-import { ModuleCache } from "../worker/module-cache.ts";
+import { openWorker } from "../worker/open-worker.ts";
 import { RunnerPool } from "../worker/runner/runner-pool.ts";
-import { WorkerServer } from "../worker/worker-server.ts";
+import type { WorkerServer } from "../worker/worker-server.ts";
 import type { Powers } from "./app.ts";
 import type { Config } from "./config.ts";
 import { VERSION } from "./version.ts";
@@ -23,27 +21,13 @@ export interface WorkerPartsInit {
 export async function openWorkerServer({ config, powers, peerId, folder }: WorkerPartsInit): Promise<WorkerServer> {
   const { clock, random } = powers;
   const log = powers.log.child({ part: "worker" });
-  const spoolFolder = join(folder, "spool");
-  // Guests do not outlive their worker's process, and so neither does what they wrote; outcomes do.
-  await rm(spoolFolder, { recursive: true, force: true });
-  await mkdir(spoolFolder, { recursive: true, mode: 0o700 });
-  const outcomes = await KeptOutcomes.open({ folder: join(folder, "outcomes"), clock, log });
-  const modules = await ModuleCache.open(join(folder, "modules"));
-  const executor = await RunnerPool.open({
-    slots: config.slots,
-    scratchFolder: join(folder, "transpiled"),
-    clock,
-    log,
-  });
-  return new WorkerServer({
-    executor,
-    modules,
+  return openWorker({
+    folder,
+    openExecutor: () => RunnerPool.open({ slots: config.slots, scratchFolder: join(folder, "transpiled"), clock, log }),
     slots: config.slots,
     weight: config.weight,
     labels: { peer: peerId, host: hostname(), os: platform(), arch: arch(), ...config.labels },
     version: VERSION,
-    spoolFolder,
-    outcomes,
     clock,
     random,
     log,

@@ -4,6 +4,7 @@ import { LOST_ATTEMPTS_MAX, WORKER_REST_MAX_MS } from "../../src/base/limits.ts"
 import type { Digest, PeerId } from "../../src/base/ids.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
 import { dueAt, totalRuns } from "../../src/model/task.ts";
+import type { WorkerView } from "../../src/model/worker.ts";
 import type { Store } from "../../src/store/store.ts";
 import { peerId } from "../store/store-samples.ts";
 import { MemoryBlobs } from "../support/memory-blobs.ts";
@@ -306,7 +307,7 @@ export class SimCluster {
       gateway?.notReadyBecause() === undefined &&
       gateway?.attemptsInSight === 0 &&
       this.#gateway.pendingOperations === 0 &&
-      gateway.sessions.list().filter((worker) => worker.status === "ready").length === this.#workers.length &&
+      gateway.sessions.list().filter(isHere).length === this.#workers.length &&
       this.#workers.every((worker) => worker.guests === 0 && worker.server?.state().busy === 0) &&
       [...this.#disk.state.tasks.values()].every((task) => task.finishedAt !== undefined)
     );
@@ -393,6 +394,10 @@ type EventWithoutTime<Event = HistoryEvent> = Event extends HistoryEvent ? Omit<
 /** Errors that a store in trouble may cause. All others are our own. */
 function isExpected(message: string): boolean {
   return /trying again|could not be read|will end/.test(message);
+}
+
+function isHere({ status }: WorkerView): boolean {
+  return status === "ready" || status === "quarantined";
 }
 
 function lastDue(task: TaskRow): number {

@@ -9,8 +9,8 @@ import type { PeerId } from "../../src/base/ids.ts";
 import { WORKER_HAND_BACK_MS } from "../../src/base/limits.ts";
 import type { Log } from "../../src/base/log.ts";
 import { Dialer } from "../../src/net/dialer.ts";
-import { ModuleCache } from "../../src/worker/module-cache.ts";
-import { WorkerServer } from "../../src/worker/worker-server.ts";
+import { openWorker } from "../../src/worker/open-worker.ts";
+import type { WorkerServer } from "../../src/worker/worker-server.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { GuestEvent } from "./history.ts";
@@ -40,8 +40,6 @@ interface Incarnation {
   server?: WorkerServer | undefined;
   app?: RunningApp | undefined;
 }
-
-const SPOOL_FOLDER = "/spool";
 
 export class SimWorker {
   readonly peer: PeerId;
@@ -116,20 +114,16 @@ export class SimWorker {
     const log = this.#init.log.child({ worker: peer.slice(8, 9) });
     const files = this.disk.filesOf(process);
     const powers: Powers = { clock, random, log, env: {} };
-    await files.rm(SPOOL_FOLDER, { recursive: true, force: true });
-    await files.mkdir(SPOOL_FOLDER, { recursive: true });
-    const modules = await ModuleCache.open("/modules", { files });
     const stack = new AsyncDisposableStack();
     const server = stack.use(
-      new WorkerServer({
-        executor: now.executor,
-        modules,
+      await openWorker({
+        folder: "/",
+        files,
+        openExecutor: () => Promise.resolve(now.executor),
         slots,
         weight,
         labels: { peer, ...labels },
         version: "0.0.0-sim",
-        spoolFolder: SPOOL_FOLDER,
-        files,
         clock,
         random,
         log,
