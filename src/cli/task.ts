@@ -11,6 +11,7 @@ export function defineTask(program: Command): void {
   defineGet(task);
   defineLogs(task);
   defineCancel(task);
+  defineRetry(task);
   defineRemove(task);
 }
 
@@ -135,6 +136,19 @@ function defineCancel(task: Command): void {
     const cancelled = await client.cancel(id);
     if (output.isJson) output.json(cancelled);
     else output.say(`task ${id} is cancelled`);
+  });
+}
+
+function defineRetry(task: Command): void {
+  const command = task
+    .command("retry")
+    .description("run the failed and cancelled runs of a finished task again")
+    .argument("<id>");
+  defineSettings(command, CLIENT_SETTINGS).action(async (id: string) => {
+    const { client, output } = contextOf(command);
+    const retried = await client.retry(id);
+    if (output.isJson) output.json(retried);
+    else output.say(`task ${id} is ${retried.state} again`);
   });
 }
 

@@ -131,6 +131,11 @@ export class CapmeshClient {
     return this.#exchange.json(ROUTES.cancel(id), taskSchema, { method: "POST", signal });
   }
 
+  /** Its failed and cancelled runs run again. Resolves with the task once that is durable. */
+  retry(id: string, { signal }: CallOptions = {}): Promise<TaskJson> {
+    return this.#exchange.json(ROUTES.retry(id), taskSchema, { method: "POST", signal });
+  }
+
   /** Cancels and forgets the task. */
   delete(id: string, { signal }: CallOptions = {}): Promise<void> {
     return this.#command(ROUTES.task(id), "DELETE", signal);

@@ -5,7 +5,14 @@ import type { PeerId, TaskId } from "../base/ids.ts";
 import type { ModuleInspection } from "../model/module.ts";
 import type { TaskSpec } from "../model/task.ts";
 import type { Member, WorkerView } from "../model/worker.ts";
-import type { CancelTaskResult, CreateTaskResult, CreateTasksResult, NewTask, SubmissionKey } from "../store/store.ts";
+import type {
+  CancelTaskResult,
+  CreateTaskResult,
+  CreateTasksResult,
+  NewTask,
+  RetryTaskResult,
+  SubmissionKey,
+} from "../store/store.ts";
 
 /** Changes of tasks: they are committed, told, and carried through to the workers. Reads go to the store. */
 export interface TaskService {
@@ -20,6 +27,8 @@ export interface TaskService {
   requireRoom(): Promise<void>;
   /** Resolves once the cancellation is durable; guests under way are told at once and end within 100 ms. */
   cancel(id: TaskId, reason: string): Promise<CancelTaskResult>;
+  /** Its failed and cancelled runs run again. Durable when it resolves. Rejects with `overloaded`, code `queue-full`. */
+  retry(id: TaskId): Promise<RetryTaskResult>;
   /** Cancels and forgets; the module's bytes go with the last task that uses them. False: no such task. */
   delete(id: TaskId): Promise<boolean>;
 }

@@ -9,6 +9,7 @@ import type {
   CreateTasksResult,
   NewTask,
   QueueSize,
+  RetryTaskResult,
   Store,
   SubmissionKey,
 } from "../store/store.ts";
@@ -75,6 +76,22 @@ export class StoreTaskService implements TaskService {
       events.publish({ type: "task", task: id, state: "cancelled" });
       if (result.hasDependents) onChanged({ isReady: false, dueAt: clock.now() });
       await pins.retireFreed(result.freed);
+    }
+    return result;
+  }
+
+  async retry(id: TaskId): Promise<RetryTaskResult> {
+    const { store, events, clock, onChanged } = this.#init;
+    // It counts as unfinished again; what it takes of the queue is known to the store alone.
+    using _ = await this.#admit({ tasks: 1, bytes: 0 });
+    const result = await store.retryTask(id, clock.now());
+    if (result.kind === "retried") {
+      const { task, ready } = result;
+      events.publish({ type: "task", task: id, state: task.state });
+      for (const { index, attempt } of ready) {
+        events.publish({ type: "run", task: id, run: index, attempt, state: "ready" });
+      }
+      onChanged({ isReady: ready.length > 0, dueAt: task.nextRunAt });
     }
     return result;
   }

@@ -6,6 +6,8 @@
  *         │                └── lost, retry ─┘
  *         └────── cancel, from each of the three ──────────▶ cancelled
  *
+ *     failed | cancelled ──retry, by an operator──▶ ready, or scheduled if its time is still to come
+ *
  * `transition` is the whole table: pure, and the only place that decides. A store applies what it returns as a
  * compare-and-set on (state, attempt).
  */
@@ -85,7 +87,9 @@ export type RunEvent =
       /** Lost, but not by the run's doing: a drain, a gateway restart. It does not count towards `poisoned`. */
       readonly isBlameless?: boolean | undefined;
     }
-  | { readonly kind: "cancel"; readonly reason: string };
+  | { readonly kind: "cancel"; readonly reason: string }
+  /** An operator's word: it is to run again, as if it had not been tried. Its attempts go on counting. */
+  | { readonly kind: "retry"; readonly isDue: boolean };
 
 /** The run's part of a task's spec. */
 export interface RunRetryPolicy {
@@ -123,6 +127,9 @@ export function transition(run: RunCursor, event: RunEvent, policy: RunRetryPoli
       return settle(run, event.end.outcome, event.isBlameless ?? false, policy);
     case "cancel":
       return cancel(run, event.reason);
+    case "retry":
+      if (run.state !== "failed" && run.state !== "cancelled") return WRONG_STATE;
+      return { kind: "changed", next: { ...run, state: event.isDue ? "ready" : "scheduled", retried: 0, lost: 0 } };
   }
 }
 

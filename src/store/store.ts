@@ -57,6 +57,11 @@ export interface Store extends AsyncDisposable {
   getLatestStartedRun(id: TaskId): Promise<Run | undefined>;
   /** Cancels every open run, and those not made yet. `running` are the attempts that were under way. */
   cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult>;
+  /**
+   * Runs the failed and cancelled runs of a finished task again, and those that were never made; a task that was cancelled
+   * because of another one is bound to it again. What cancelled dependents stays as it is.
+   */
+  retryTask(id: TaskId, now: number): Promise<RetryTaskResult>;
   /** Cancels and forgets the task, its runs and output. `running` are the attempts that were under way. */
   deleteTask(id: TaskId): Promise<DeleteTaskResult>;
   /**
@@ -220,6 +225,20 @@ export type CancelTaskResult =
       readonly hasDependents: boolean;
     }
   | { readonly kind: "already-finished"; readonly task: Task }
+  | { readonly kind: "no-such-task" };
+
+export type RetryTaskResult =
+  /** `ready` are the runs that are ready now, with the number of their latest attempt, or 0. */
+  | {
+      readonly kind: "retried";
+      readonly task: Task;
+      readonly ready: readonly { readonly index: number; readonly attempt: number }[];
+    }
+  | { readonly kind: "not-finished"; readonly task: Task }
+  /** All its runs have succeeded. */
+  | { readonly kind: "nothing-to-retry"; readonly task: Task }
+  /** One that it runs after has not succeeded, and will not; its reason says which. */
+  | { readonly kind: "dependency-broken"; readonly task: Task }
   | { readonly kind: "no-such-task" };
 
 export type DeleteTaskResult =

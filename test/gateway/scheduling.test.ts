@@ -172,3 +172,22 @@ describe("a task after others", () => {
     expect(await cluster.task("b")).toMatchObject({ state: "ready" });
   });
 });
+
+test("a task that is tried again is run again, and told of", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  (await worker.take()).end({ kind: "exited", code: 3 });
+  await cluster.hasState("t", "failed");
+  const events: ClusterEvent[] = [];
+  using _subscription = cluster.gateway.events.subscribeTask(taskId("t"), (event) => events.push(event));
+  expect(await cluster.gateway.tasks.retry(taskId("t"))).toMatchObject({ kind: "retried" });
+  const again = await worker.take();
+  expect(again.id).toMatchObject({ run: 1, attempt: 2 });
+  again.end();
+  await cluster.hasState("t", "succeeded");
+  expect(events.slice(0, 2)).toMatchObject([
+    { type: "task", state: "ready" },
+    { type: "run", run: 1, attempt: 1, state: "ready" },
+  ]);
+});

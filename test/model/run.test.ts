@@ -46,6 +46,8 @@ const EVENTS: Readonly<Record<string, RunEvent>> = {
   "a cancelled attempt": settle(OUTCOMES.cancelled),
   "another attempt's end": settle(SUCCESS, { attempt: 1 }),
   cancel: { kind: "cancel", reason: "asked to" },
+  retry: { kind: "retry", isDue: true },
+  "retry before its time": { kind: "retry", isDue: false },
 };
 
 /** The whole table: state by event, the next state or why not. */
@@ -61,8 +63,8 @@ const TABLE: Readonly<Record<RunState, Readonly<Record<string, RunState | "wrong
     cancel: "cancelled",
   },
   succeeded: {},
-  failed: {},
-  cancelled: {},
+  failed: { retry: "ready", "retry before its time": "scheduled" },
+  cancelled: { retry: "ready", "retry before its time": "scheduled" },
 };
 
 describe("transition", () => {
@@ -161,8 +163,17 @@ describe("transition", () => {
     expect(change).toMatchObject({ next: { state: "ready", lost: LOST_ATTEMPTS_MAX - 1 } });
   });
 
-  test("never leaves a final state, and never takes an attempt back, in any sequence", () => {
-    const event = fc.constantFrom(...Object.values(EVENTS), settle(OUTCOMES.lost, { isBlameless: true }));
+  test("goes on counting attempts when an operator has a run tried again, and begins anew with what may go wrong", () => {
+    const spent = cursor("failed", { attempt: 7, retried: 3, lost: LOST_ATTEMPTS_MAX });
+    expect(transition(spent, { kind: "retry", isDue: true }, NO_RETRIES)).toEqual({
+      kind: "changed",
+      next: { state: "ready", attempt: 7, retried: 0, lost: 0 },
+    });
+  });
+
+  test("never leaves a final state by itself, and never takes an attempt back, in any sequence", () => {
+    const events = Object.values(EVENTS).filter(({ kind }) => kind !== "retry");
+    const event = fc.constantFrom(...events, settle(OUTCOMES.lost, { isBlameless: true }));
     fc.assert(
       fc.property(fc.array(event, { maxLength: 60 }), fc.integer({ min: 0, max: 5 }), (events, retries) => {
         let run: RunCursor = cursor("scheduled");

@@ -9,6 +9,7 @@ import { describeDependencies } from "./store-contract-dependencies.ts";
 import { describeLeases } from "./store-contract-leases.ts";
 import { describeOutput } from "./store-contract-output.ts";
 import { describeRetention } from "./store-contract-retention.ts";
+import { describeRetry } from "./store-contract-retry.ts";
 import { describeSchedule } from "./store-contract-schedule.ts";
 import { describeSettling } from "./store-contract-settling.ts";
 import { describeSubmissions } from "./store-contract-submissions.ts";
@@ -31,6 +32,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("submissions", () => {
       describeSubmissions(open);
+    });
+    describe("retry", () => {
+      describeRetry(open);
     });
     describe("leases", () => {
       describeLeases(open);

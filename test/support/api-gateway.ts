@@ -221,6 +221,11 @@ export class ApiGateway implements AsyncDisposable {
         if (result.kind === "cancelled") events.publish({ type: "task", task: id, state: "cancelled" });
         return result;
       },
+      retry: async (id) => {
+        const result = await store.retryTask(id, systemClock.now());
+        if (result.kind === "retried") events.publish({ type: "task", task: id, state: result.task.state });
+        return result;
+      },
       delete: async (id) => {
         const result = await store.deleteTask(id);
         if (result.kind !== "deleted") return false;

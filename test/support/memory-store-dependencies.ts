@@ -3,7 +3,7 @@ import type { TaskId } from "../../src/base/ids.ts";
 import { type DependencyEnd, brokenReason } from "../../src/model/dependency.ts";
 import type { SlotMoment } from "../../src/model/schedule.ts";
 import { totalRuns } from "../../src/model/task.ts";
-import type { TaskRow, Transaction } from "./memory-store-state.ts";
+import type { Dependency, TaskRow, Transaction } from "./memory-store-state.ts";
 
 /** The tasks that are named, as far as they may be waited for. */
 export function findDependencies(
@@ -82,6 +82,20 @@ export function seeToOneEnd(
     return { before, task: dependencies.some(({ state }) => state !== "met") ? undefined : released(seen) };
   }
   return undefined;
+}
+
+/** Bound again to those it runs after, as they stand now; undefined: one of them will not succeed. */
+export function waitAgain(tx: Transaction, task: TaskRow): TaskRow | undefined {
+  const dependencies: Dependency[] = [];
+  for (const each of task.dependencies) {
+    const found = [...tx.state.tasks.values()].find(({ serial }) => serial === each.serial);
+    const state = found && tx.stateOf(found);
+    if (each.state === "met") dependencies.push(each);
+    else if (state === undefined || state === "failed" || state === "cancelled") return undefined;
+    else dependencies.push({ ...each, state: state === "succeeded" ? "met" : "waiting", endedAt: found?.finishedAt });
+  }
+  const row = { ...task, dependencies };
+  return dependencies.every(({ state }) => state === "met") ? released(row) : row;
 }
 
 /** It counts from when the last of those it waited for ended. */

@@ -61,8 +61,19 @@ export function makeRuns(
   const ready: number[] = [];
   const counts = countsOf(task);
   const openMax = task.spec.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
-  let { slots } = task;
+  let { slots, retrying } = task;
   let hasScheduled = counts.scheduled > 0;
+  for (const run of task.runs) {
+    if (retrying === undefined || task.isCancelled || run.index > retrying.to) break;
+    if (counts.ready + counts.running + counts.scheduled + ready.length >= openMax) break;
+    if (run.index < retrying.from || (run.cursor.state !== "failed" && run.cursor.state !== "cancelled")) continue;
+    retrying = { from: run.index + 1, to: retrying.to };
+    const again = runAgain({ ...task, slots }, run, moment);
+    runs[run.index - 1] = again.run;
+    ({ slots } = again);
+    if (again.run.cursor.state === "ready") ready.push(run.index);
+    else hasScheduled = true;
+  }
   const mayMakeMore = () => !task.isCancelled && !task.isWaiting && runs.length < totalRuns(task.spec) && !hasScheduled;
   while (mayMakeMore() && counts.ready + counts.running + ready.length < openMax) {
     const index = runs.length + 1;
@@ -89,7 +100,22 @@ export function makeRuns(
   }
   const isHeldBack = task.spec.overlap === "forbid" && mayMakeMore();
   const heldBackUntil = isHeldBack ? dueAfterNow({ ...task, slots }, runs.length + 1) : undefined;
-  return { task: { ...task, runs, slots, heldBackUntil }, ready };
+  return { task: { ...task, runs, slots, retrying, heldBackUntil }, ready };
+}
+
+/** A run that was over, open again. The task's last one, if it never began, takes its slot as one that is scheduled does. */
+function runAgain(
+  task: TaskRow,
+  run: RunRow,
+  moment: SlotMoment,
+): { readonly run: RunRow; readonly slots: SlotCursor } {
+  const hadCome = run.cursor.attempt > 0 || run.index < task.runs.length;
+  const taken = hadCome || run.dueAt > moment.now ? { task, due: run.dueAt } : retakeSlot(task, run, moment);
+  const isDue = hadCome || taken.due <= moment.now;
+  const change = transition(run.cursor, { kind: "retry", isDue }, task.spec);
+  assert(change.kind === "changed", "a run that did not succeed can run again");
+  const ended = { outcome: undefined, result: undefined, usage: undefined };
+  return { run: { ...run, ...ended, cursor: change.next, dueAt: taken.due }, slots: taken.task.slots };
 }
 
 function scheduleOf({ spec }: TaskRow): CronSchedule | undefined {

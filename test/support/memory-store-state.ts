@@ -90,6 +90,8 @@ export interface TaskRow {
   readonly dependencies: readonly Dependency[];
   readonly isWaiting: boolean;
   readonly firstDueAt: number;
+  /** Those of its runs up to `to` that did not succeed are to run again; from `from` on they have not been taken up. */
+  readonly retrying?: { readonly from: number; readonly to: number } | undefined;
   /** Of a task with cron. */
   readonly slots: SlotCursor;
   /** When the run is due that waits for the one before it to end. */
@@ -185,6 +187,11 @@ export class Transaction {
   /** Others wait for the end of this task, which has come. */
   hasDependents({ serial }: TaskRow): boolean {
     return this.#state.ends.some((end) => end.serial === serial);
+  }
+
+  /** The task goes on: who has not been seen to waits for its next end. */
+  takeBackEnd({ serial }: TaskRow): void {
+    this.set({ ends: this.#state.ends.filter((end) => end.serial !== serial) });
   }
 
   stateOf(task: TaskRow): TaskState {

@@ -15,15 +15,17 @@ import type {
   ForgetResult,
   ListTasksOptions,
   QueueSize,
+  RetryTaskResult,
 } from "../../src/store/store.ts";
 import { freedOf } from "./memory-store-files.ts";
-import { bound, findDependencies } from "./memory-store-dependencies.ts";
+import { bound, findDependencies, waitAgain } from "./memory-store-dependencies.ts";
 import { endAttempt, makeRuns } from "./memory-store-runs.ts";
 import {
   type TaskRow,
   type Transaction,
   attemptId,
   isOpen,
+  runOf,
   runView,
   stateOf,
   taskView,
@@ -148,6 +150,28 @@ export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: num
   const saved = tx.saveTask(task, now);
   const hasDependents = tx.hasDependents(saved);
   return { kind: "cancelled", task: taskView(saved), running, runs, hasDependents, freed: freedOf(freed) };
+}
+
+export function retryTask(tx: Transaction, id: TaskId, now: number): RetryTaskResult {
+  const found = tx.task(id);
+  if (found === undefined) return { kind: "no-such-task" };
+  const view = taskView(found);
+  if (found.finishedAt === undefined) return { kind: "not-finished", task: view };
+  if (view.state === "succeeded") return { kind: "nothing-to-retry", task: view };
+  const bound = found.isWaiting ? waitAgain(tx, found) : found;
+  if (bound === undefined) return { kind: "dependency-broken", task: view };
+  tx.takeBackEnd(found);
+  const reopened = {
+    ...bound,
+    finishedAt: undefined,
+    isCancelled: false,
+    reason: undefined,
+    retrying: { from: 1, to: found.runs.length },
+  };
+  const { task, ready } = makeRuns(reopened, { now, missedBefore: now }, Infinity);
+  const saved = tx.saveTask(task, now);
+  const attempts = ready.map((index) => ({ index, attempt: runOf(saved, index).cursor.attempt }));
+  return { kind: "retried", task: taskView(saved), ready: attempts };
 }
 
 export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {

@@ -153,6 +153,10 @@ export class MemoryStore implements Store {
     return this.#write((tx) => tasks.cancelTask(tx, id, reason, now));
   }
 
+  retryTask(id: TaskId, now: number) {
+    return this.#write((tx) => tasks.retryTask(tx, id, now));
+  }
+
   deleteTask(id: TaskId) {
     return this.#write((tx) => tasks.deleteTask(tx, id));
   }

@@ -5,7 +5,7 @@
 import type { TaskId } from "../../base/ids.ts";
 import { type DependencyEnd, brokenReason } from "../../model/dependency.ts";
 import type { SlotMoment } from "../../model/schedule.ts";
-import type { TaskState } from "../../model/task.ts";
+import { type TaskState, isFinished } from "../../model/task.ts";
 import type { RunRef } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
@@ -120,12 +120,40 @@ function breakOff(
   task.reason ??= brokenReason(id, end, reason);
 }
 
-export function isStillWaiting(db: Database, serial: number): boolean {
+/**
+ * Binds a task again that waited when it was cancelled: to each of those it runs after as that one stands now. False: one
+ * of them is gone or has not succeeded, and nothing was done.
+ */
+export function waitAgain(db: Database, task: TaskRecord): boolean {
+  const unmet = db
+    .all("SELECT dependency FROM dependencies WHERE dependent = ? AND state <> 'met'", task.serial)
+    .map((row) => decodeNumber(row.dependency));
+  const dependencies = unmet.map((serial) => loadTask(db, serial));
+  if (dependencies.some((each) => each === undefined || !mayYetSucceed(each.savedState))) return false;
+  for (const dependency of dependencies) {
+    if (dependency === undefined) continue;
+    db.run(
+      "UPDATE dependencies SET state = ?, ended_at = ? WHERE dependency = ? AND dependent = ?",
+      dependency.savedState === "succeeded" ? "met" : "waiting",
+      dependency.finishedAt ?? null,
+      dependency.serial,
+      task.serial,
+    );
+  }
+  if (!isStillWaiting(db, task.serial)) release(db, task);
+  return true;
+}
+
+function mayYetSucceed(state: TaskState): boolean {
+  return state === "succeeded" || !isFinished(state);
+}
+
+function isStillWaiting(db: Database, serial: number): boolean {
   return db.get("SELECT 1 FROM dependencies WHERE dependent = ? AND state <> 'met' LIMIT 1", serial) !== undefined;
 }
 
 /** The task counts from when the last of those it waited for ended. The caller makes its runs and saves it. */
-export function release(db: Database, task: TaskRecord): void {
+function release(db: Database, task: TaskRecord): void {
   const row = db.get("SELECT max(ended_at) AS ended_at FROM dependencies WHERE dependent = ?", task.serial);
   const since = Math.max(task.createdAt, decodeOptionalNumber(row?.ended_at ?? null) ?? 0);
   const { startAfterMs, firstDueAt } = task.plan;

@@ -29,6 +29,7 @@ import type {
   OutputPage,
   PromoteResult,
   QueueSize,
+  RetryTaskResult,
   RunningAttempt,
   SettleResult,
   SubmissionKey,
@@ -221,6 +222,12 @@ export interface OperationTypes {
     { readonly id: TaskId; readonly reason: string; readonly now: number },
     | Wire<Extract<CancelTaskResult, { readonly kind: "cancelled" }>>
     | { readonly kind: "already-finished"; readonly task: TaskWire }
+    | { readonly kind: "no-such-task" }
+  >;
+  retryTask: Operation<
+    { readonly id: TaskId; readonly now: number },
+    | Wire<Extract<RetryTaskResult, { readonly kind: "retried" }>>
+    | { readonly kind: "not-finished" | "nothing-to-retry" | "dependency-broken"; readonly task: TaskWire }
     | { readonly kind: "no-such-task" }
   >;
   deleteTask: Operation<{ readonly id: TaskId }, DeleteTaskResult>;

@@ -314,6 +314,13 @@ const V10 = `
     WHERE state IN ('scheduled', 'ready', 'running');
 `;
 
+/** Runs of a task that are to run again, and have not been taken up: those from `retry_from` to `retry_to` that did not succeed. */
+const V11 = `
+  ALTER TABLE tasks ADD COLUMN retry_from INTEGER;
+  ALTER TABLE tasks ADD COLUMN retry_to INTEGER;
+  CREATE INDEX runs_unsuccessful ON runs (task, idx) WHERE state IN ('failed', 'cancelled');
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -325,4 +332,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 8, sql: V8 },
   { version: 9, sql: V9 },
   { version: 10, sql: V10 },
+  { version: 11, sql: V11 },
 ];

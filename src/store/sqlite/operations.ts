@@ -10,6 +10,7 @@ import type { Answer, Args, Operations } from "./messages.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
 import { deleteTask, forgetFinished } from "./forgetting.ts";
 import { listReady } from "./ready-runs.ts";
+import { retryTask } from "./retry-operations.ts";
 import * as runs from "./run-operations.ts";
 import { findSubmission } from "./submission-rows.ts";
 import * as tasks from "./task-operations.ts";
@@ -30,6 +31,7 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     listRuns: (args) => tasks.listRuns(db, args),
     getLatestStartedRun: (args) => tasks.getLatestStartedRun(db, args),
     cancelTask: (args) => tasks.cancelTask(db, args),
+    retryTask: (args) => retryTask(db, args),
     deleteTask: (args) => deleteTask(db, args),
     forgetFinished: (args) => forgetFinished(db, args),
     promoteDue: (args) => runs.promoteDue(db, args),

@@ -82,6 +82,9 @@ export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, rea
   const { plan, counts } = task;
   const openMax = plan.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
   if (counts.scheduled === 0) task.nextDueAt = undefined;
+  for (let run = nextToRetry(db, task, openMax); run !== undefined; run = nextToRetry(db, task, openMax)) {
+    if (runAgain(db, task, run, moment) === "ready") ready.push(run.index);
+  }
   while (mayMakeMore(task) && counts.scheduled === 0 && openRuns(task) < openMax) {
     const due = takeDueTime(db, task, moment);
     if (due === undefined) break;
@@ -101,6 +104,36 @@ export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, rea
   }
   if (plan.overlap === "forbid" && counts.scheduled === 0 && mayMakeMore(task)) task.nextDueAt = dueAfterNow(db, task);
   return ready;
+}
+
+/** The first run that an operator wants again and that is not open yet; undefined when there is none, or no room. */
+function nextToRetry(db: Database, task: TaskRecord, openMax: number): RunRecord | undefined {
+  const { retrying } = task;
+  if (retrying === undefined || task.isCancelled || openRuns(task) >= openMax) return undefined;
+  const row = db.get(
+    `SELECT ${RECORD} FROM runs INDEXED BY runs_unsuccessful
+     WHERE task = ? AND idx BETWEEN ? AND ? AND state IN ('failed', 'cancelled') ORDER BY idx LIMIT 1`,
+    task.serial,
+    retrying.from,
+    retrying.to,
+  );
+  const run = row === undefined ? undefined : decodeRunRecord(row);
+  task.retrying = run === undefined ? undefined : { from: run.index + 1, to: retrying.to };
+  return run;
+}
+
+/** Opens a run that was over. The task's last one, if it never began, takes its slot as one that is scheduled does. */
+function runAgain(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMoment): RunState {
+  const hadCome = run.cursor.attempt > 0 || run.index < task.made;
+  const due = hadCome || run.dueAt > moment.now ? run.dueAt : retakeSlot(db, task, run, moment);
+  const change = decide(task, run, { kind: "retry", isDue: hadCome || due <= moment.now });
+  assert(change.kind === "changed", "a run that did not succeed can run again");
+  moveRun(db, task, run, change.next, {
+    set: "due_at = ?, outcome = NULL, result = NULL, wall_ms = NULL, cpu_ms = NULL, memory_bytes = NULL",
+    values: [due],
+  });
+  if (change.next.state === "scheduled") task.nextDueAt = due;
+  return change.next.state;
 }
 
 function mayMakeMore(task: TaskRecord): boolean {

@@ -34,6 +34,7 @@ import type {
   QueueSize,
   ReadOutputOptions,
   ReadyRun,
+  RetryTaskResult,
   RunningAttempt,
   SettleOptions,
   SettleResult,
@@ -157,6 +158,11 @@ export class SqliteStore implements Store, CredentialStore {
 
   async cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult> {
     const answer = await this.#thread.call("cancelTask", { id, reason, now });
+    return answer.kind === "no-such-task" ? answer : { ...answer, task: this.#decode(answer.task) };
+  }
+
+  async retryTask(id: TaskId, now: number): Promise<RetryTaskResult> {
+    const answer = await this.#thread.call("retryTask", { id, now });
     return answer.kind === "no-such-task" ? answer : { ...answer, task: this.#decode(answer.task) };
   }
 

@@ -40,6 +40,8 @@ export interface TaskRecord {
   made: number;
   /** Of the one run that is scheduled; where a run waits for the one before it to end, of that. */
   nextDueAt: number | undefined;
+  /** Those of its runs 1 to `to` that did not succeed are to run again; from `from` on they have not been taken up. */
+  retrying: { readonly from: number; readonly to: number } | undefined;
   /** Of a task with cron. */
   slots: SlotCursor;
   finishedAt: number | undefined;
@@ -104,6 +106,7 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
     counts: { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 },
     made: 0,
     nextDueAt: undefined,
+    retrying: undefined,
     slots: { takenUntil: now, owedUntil: 0 },
     finishedAt: undefined,
     reason: undefined,
@@ -181,6 +184,8 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
     counts.cancelled,
     task.made,
     task.nextDueAt ?? null,
+    task.retrying?.from ?? null,
+    task.retrying?.to ?? null,
     task.slots.takenUntil,
     task.slots.owedUntil,
     task.finishedAt ?? null,
@@ -195,7 +200,7 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
 }
 
 const CHANGING = `is_cancelled = ?, scheduled = ?, ready = ?, running = ?, succeeded = ?, failed = ?, cancelled = ?,
-  made = ?, next_due_at = ?, taken_until = ?, owed_until = ?, finished_at = ?, reason = ?, result_run = ?, latest_run = ?`;
+  made = ?, next_due_at = ?, retry_from = ?, retry_to = ?, taken_until = ?, owed_until = ?, finished_at = ?, reason = ?, result_run = ?, latest_run = ?`;
 
 /** A task as it is told. It has just been loaded or saved. */
 export function taskWire(task: TaskRecord, parts: Pick<TaskWire, "spec" | "result" | "runningSince">): TaskWire {
@@ -301,6 +306,8 @@ export function decodeTaskRecord(row: Row): TaskRecord {
     },
     made: decodeNumber(row.made),
     nextDueAt: decodeOptionalNumber(row.next_due_at),
+    retrying:
+      row.retry_from === null ? undefined : { from: decodeNumber(row.retry_from), to: decodeNumber(row.retry_to) },
     slots: { takenUntil: decodeNumber(row.taken_until), owedUntil: decodeNumber(row.owed_until) },
     finishedAt: decodeOptionalNumber(row.finished_at),
     reason: reason === undefined ? undefined : decodeReason(reason),

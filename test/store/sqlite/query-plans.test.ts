@@ -50,6 +50,8 @@ function useEverything(store: Operations): void {
   create("y", { after: [taskId("x")] });
   store.cancelTask({ id: taskId("x"), reason: "enough", now });
   store.promoteDue({ now, limit: 10, missedBefore: now });
+  store.retryTask({ id: taskId("x"), now });
+  store.retryTask({ id: taskId("y"), now });
   store.deleteTask({ id: taskId("y") });
   create("cron", { cron: "* * * * * *", repeats: 0, catchup: "none" });
   const key = { submitter: "local", key: "k", fingerprint: "f" };
@@ -105,5 +107,6 @@ function useEverything(store: Operations): void {
   store.look({});
   store.probe({});
   store.cancelTask({ id: id.task, reason: "enough", now });
+  store.retryTask({ id: id.task, now });
   store.deleteTask({ id: id.task });
 }

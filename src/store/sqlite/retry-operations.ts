@@ -1,0 +1,33 @@
+/** The operation by which a finished task runs again. It runs inside a transaction of the store's thread. */
+import type { Database } from "./database.ts";
+import { takeBackEnd } from "./dependency-ends.ts";
+import { waitAgain } from "./dependency-rows.ts";
+import type { Answer, Args } from "./messages.ts";
+import { loadOpenRuns, makeRuns } from "./run-rows.ts";
+import { countUnfinished, loadTaskById, readTaskWire, saveTask } from "./task-rows.ts";
+
+export function retryTask(db: Database, { id, now }: Args<"retryTask">): Answer<"retryTask"> {
+  const task = loadTaskById(db, id);
+  if (task === undefined) return { kind: "no-such-task" };
+  const isFinished = task.finishedAt !== undefined;
+  if (!isFinished || task.savedState === "succeeded") {
+    return { kind: isFinished ? "nothing-to-retry" : "not-finished", task: readTaskWire(db, task, false) };
+  }
+  if (task.isWaiting && !waitAgain(db, task)) {
+    return { kind: "dependency-broken", task: readTaskWire(db, task, false) };
+  }
+  takeBackEnd(db, task.serial);
+  countUnfinished(db, task, 1);
+  task.finishedAt = undefined;
+  task.isCancelled = false;
+  task.reason = undefined;
+  task.retrying = { from: 1, to: task.made };
+  const ready = makeRuns(db, task, { now, missedBefore: now }, Infinity);
+  saveTask(db, task, now);
+  const attempts = new Map(loadOpenRuns(db, task).map(({ index, cursor }) => [index, cursor.attempt]));
+  return {
+    kind: "retried",
+    task: readTaskWire(db, task, false),
+    ready: ready.map((index) => ({ index, attempt: attempts.get(index) ?? 0 })),
+  };
+}

@@ -1,0 +1,207 @@
+/** The store's contract: an operator has the runs of a finished task tried again. */
+import { expect, test } from "vitest";
+import { LOST_ATTEMPTS_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
+import type { AttemptEnd } from "../../src/model/outcome.ts";
+import type { Task } from "../../src/model/task.ts";
+import type { Store } from "../../src/store/store.ts";
+import type { OpenStore } from "./store-harness.ts";
+import { FAILED, LOST, T0, WORKER_A, attemptEnd, attemptOf, create, taskId, taskSpec } from "./store-samples.ts";
+
+export function describeRetry(open: OpenStore): void {
+  test("runs what failed again, leaves what succeeded, and attempt numbers go on", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("t", { repeats: 3 }));
+    await settle(store, 1, 1, FAILED);
+    await settle(store, 2, 1, attemptEnd());
+    await settle(store, 3, 1, FAILED);
+    const before = await get(store);
+    expect(before).toMatchObject({ state: "failed", counts: { failed: 2, succeeded: 1 } });
+    const result = await store.retryTask(task.spec.id, T0 + 100);
+    expect(result).toMatchObject({
+      kind: "retried",
+      task: { state: "ready", counts: { ready: 2, failed: 0, succeeded: 1 }, finishedAt: undefined, reason: undefined },
+      ready: [
+        { index: 1, attempt: 1 },
+        { index: 3, attempt: 1 },
+      ],
+    });
+    expect(await store.countUnfinishedTasks()).toBe(1);
+    expect(await store.getRun(task.spec.id, 1)).toMatchObject({
+      state: "ready",
+      dueAt: T0,
+      outcome: undefined,
+      result: undefined,
+      usage: undefined,
+      attempts: [{ number: 1, state: "failed" }],
+    });
+    const ready = await store.listReady(T0 + 100, 10);
+    expect(ready.map(({ index, nextAttempt }) => [index, nextAttempt])).toEqual([
+      [1, 2],
+      [3, 2],
+    ]);
+    await settle(store, 1, 2, attemptEnd());
+    await settle(store, 3, 2, attemptEnd());
+    expect(await get(store)).toMatchObject({ state: "succeeded", counts: { succeeded: 3 }, reason: undefined });
+    expect((await store.getRun(task.spec.id, 1))?.attempts.map(({ state }) => state)).toEqual(["failed", "succeeded"]);
+    expect(await store.countUnfinishedTasks()).toBe(0);
+  });
+
+  test("gives a run its retries back, and its patience with lost workers", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t"));
+    for (let attempt = 1; attempt <= LOST_ATTEMPTS_MAX; attempt++) await settle(store, 1, attempt, LOST);
+    expect(await get(store)).toMatchObject({ state: "failed", reason: expect.stringMatching(/^poisoned/) });
+    await store.retryTask(taskId("t"), T0);
+    await settle(store, 1, LOST_ATTEMPTS_MAX + 1, LOST);
+    expect(await get(store)).toMatchObject({ state: "ready" });
+  });
+
+  test("refuses what has not finished, what has succeeded, and what there is not", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t"));
+    expect(await store.retryTask(taskId("t"), T0)).toMatchObject({ kind: "not-finished", task: { state: "ready" } });
+    await settle(store, 1, 1, attemptEnd());
+    expect(await store.retryTask(taskId("t"), T0)).toMatchObject({ kind: "nothing-to-retry" });
+    expect(await store.retryTask(taskId("u"), T0)).toEqual({ kind: "no-such-task" });
+    expect(await get(store)).toMatchObject({ state: "succeeded" });
+  });
+
+  test("runs a cancelled task on: what was open is open again, and what was to come is to come", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { delayMs: 1_000, repeats: 4, firstDueAt: T0 - 1_000 }));
+    await settle(store, 1, 1, attemptEnd());
+    await store.cancelTask(taskId("t"), "enough", T0);
+    // Its third run was scheduled for the future, and is again; the fourth was never made.
+    const early = await store.retryTask(taskId("t"), T0 + 500);
+    expect(early).toMatchObject({
+      task: { state: "ready", isCancelled: false, counts: { succeeded: 1, ready: 1, scheduled: 1, cancelled: 0 } },
+      ready: [{ index: 2, attempt: 0 }],
+    });
+    expect(await get(store)).toMatchObject({ nextRunAt: T0 + 1_000 });
+    await store.cancelTask(taskId("t"), "enough", T0 + 600);
+    const late = await store.retryTask(taskId("t"), T0 + 5_000);
+    expect(late).toMatchObject({ ready: [{ index: 2 }, { index: 3 }, { index: 4 }] });
+  });
+
+  test("runs a task without end on, from its next slots", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { cron: "* * * * * *", repeats: 0, catchup: "none" }));
+    await store.promoteDue(T0 + 1_000, 10);
+    await settle(store, 1, 1, attemptEnd());
+    await store.cancelTask(taskId("t"), "enough", T0 + 1_500);
+    const result = await store.retryTask(taskId("t"), T0 + 60_500);
+    expect(result).toMatchObject({ kind: "retried", task: { state: "scheduled", nextRunAt: T0 + 61_000 }, ready: [] });
+  });
+
+  test("takes up very many runs as there is room, and each once", { timeout: 60_000 }, async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const total = OPEN_RUNS_PER_TASK_MAX + 40;
+    await create(store, taskSpec("t", { repeats: total }));
+    await settleAll(store, 1, FAILED);
+    expect(await get(store)).toMatchObject({ state: "failed", counts: { failed: total } });
+    const result = await store.retryTask(taskId("t"), T0);
+    expect(result).toMatchObject({
+      task: { state: "ready", counts: { ready: OPEN_RUNS_PER_TASK_MAX, failed: total - OPEN_RUNS_PER_TASK_MAX } },
+    });
+    // Every other one fails again, and is not taken up a second time.
+    await settleAll(store, 2, attemptEnd(), FAILED);
+    expect(await get(store)).toMatchObject({ state: "failed", counts: { failed: total / 2, succeeded: total / 2 } });
+  });
+
+  test("one run at a time, where overlap is forbidden", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { repeats: 3, overlap: "forbid" }));
+    for (const run of [1, 2, 3]) await settle(store, run, 1, FAILED);
+    expect(await store.retryTask(taskId("t"), T0)).toMatchObject({ ready: [{ index: 1 }] });
+    for (const run of [1, 2, 3]) {
+      expect((await store.listReady(T0, 10)).map(({ index }) => index)).toEqual([run]);
+      await settle(store, run, 2, attemptEnd());
+    }
+    expect(await get(store)).toMatchObject({ state: "succeeded" });
+  });
+
+  test("binds a task again to those it runs after", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("a"));
+    await create(store, taskSpec("t", { after: [taskId("a")] }));
+    await settle(store, 1, 1, FAILED, "a");
+    await store.promoteDue(T0, 10);
+    const refused = await store.retryTask(taskId("t"), T0);
+    expect(refused).toMatchObject({
+      kind: "dependency-broken",
+      task: { reason: expect.stringMatching(/^it runs after a/) },
+    });
+    await store.retryTask(taskId("a"), T0);
+    expect(await store.retryTask(taskId("t"), T0)).toMatchObject({
+      kind: "retried",
+      task: { state: "scheduled" },
+      ready: [],
+    });
+    const settled = await settle(store, 1, 2, attemptEnd(), "a");
+    expect(settled).toMatchObject({ hasDependents: true });
+    expect(await store.promoteDue(T0, 10)).toMatchObject({ promoted: [{ task: "t" }] });
+  });
+
+  test("a task after one that has succeeded meanwhile is ready at once", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("a"));
+    await create(store, taskSpec("t", { after: [taskId("a")] }));
+    await store.cancelTask(taskId("t"), "enough", T0);
+    await settle(store, 1, 1, attemptEnd(), "a");
+    await store.promoteDue(T0, 10);
+    expect(await store.retryTask(taskId("t"), T0 + 10)).toMatchObject({
+      task: { state: "ready" },
+      ready: [{ index: 1 }],
+    });
+  });
+
+  test("an end that was not seen to is taken back", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("a"));
+    await create(store, taskSpec("t", { after: [taskId("a")] }));
+    expect(await settle(store, 1, 1, FAILED, "a")).toMatchObject({ hasDependents: true });
+    await store.retryTask(taskId("a"), T0);
+    expect(await store.promoteDue(T0, 10)).toEqual({ promoted: [], changedTasks: [] });
+    await settle(store, 1, 2, attemptEnd(), "a");
+    expect(await store.promoteDue(T0, 10)).toMatchObject({ promoted: [{ task: "t" }] });
+  });
+}
+
+async function get(store: Store, id = "t"): Promise<Task> {
+  const task = await store.getTask(taskId(id));
+  if (task === undefined) throw new Error(`no task ${id}`);
+  return task;
+}
+
+async function settle(store: Store, run: number, attempt: number, end: AttemptEnd, id = "t") {
+  const named = attemptOf(await get(store, id), run, attempt);
+  expect(await store.lease(named, WORKER_A, T0, T0 + 15_000)).toBe(true);
+  return store.settle(named, end, { now: T0, backoffJitter: 0 });
+}
+
+/** Settles what is ready and what then becomes so, with these ends in turn. */
+async function settleAll(store: Store, attempt: number, ...ends: readonly AttemptEnd[]): Promise<void> {
+  const task = await get(store);
+  for (let ready = await store.listReady(T0, 1_000); ready.length > 0; ready = await store.listReady(T0, 1_000)) {
+    await Promise.all(
+      ready.map(async ({ index, nextAttempt }) => {
+        expect(nextAttempt).toBe(attempt);
+        const named = attemptOf(task, index, attempt);
+        const leased = store.lease(named, WORKER_A, T0, T0 + 15_000);
+        const end = ends[index % ends.length];
+        if (end === undefined) throw new Error("no ends");
+        await Promise.all([leased, store.settle(named, end, { now: T0, backoffJitter: 0 })]);
+      }),
+    );
+  }
+}
