@@ -4,6 +4,7 @@ import { closestName } from "../api/closest.ts";
 import { VERSION } from "../app/version.ts";
 import { defineCluster } from "./cluster.ts";
 import { defineSettings, processSettings } from "./command-context.ts";
+import { defineCompletion } from "./completion.ts";
 import { defineConfig } from "./config.ts";
 import { defineDemo } from "./demo.ts";
 import { describeError, exitCodeOf } from "./exit-code.ts";
@@ -45,6 +46,7 @@ function makeProgram(): Command {
   defineAudit(program);
   defineConfig(program);
   defineDemo(program);
+  defineCompletion(program);
   return program;
 }
 
