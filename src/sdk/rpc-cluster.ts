@@ -9,7 +9,7 @@ import { silentLog } from "../base/log.ts";
 import { systemClock } from "../base/system-clock.ts";
 import { BootstrapClient, type Credential } from "../caps/bootstrap.ts";
 import type { Submission, TaskStatus } from "../caps/client-codec.ts";
-import { ClientSessionClient, type TaskClient } from "../caps/client-session.ts";
+import type { ClientSessionClient, TaskClient } from "../caps/client-session.ts";
 import { isJoinProof, joinProof, makeNonce } from "../net/join-proof.ts";
 import { connectSocket, parseSocketAddress } from "../net/socket-endpoint.ts";
 import { parseRpcName } from "../base/ids.ts";
