@@ -439,6 +439,8 @@ export const WASM_TABLE_ENTRIES_MAX = 100_000;
 export const GUEST_FILES_BYTES_MAX = 64 * MIB;
 export const GUEST_FILES_MAX = 10_000;
 export const GUEST_FDS_MAX = 1_024;
+/** Handles of its host's that a component holds: descriptors, streams, pollables. */
+export const GUEST_RESOURCES_MAX = 65_536;
 
 // Http.
 export const SSE_PING_EVERY_MS = 15_000;

@@ -1,5 +1,6 @@
 /** The WASI 0.2 host, called as transpiled components call it. */
 import { describe, expect, test } from "vitest";
+import { GUEST_RESOURCES_MAX } from "../../../src/base/limits.ts";
 import { GuestExit } from "../../../src/worker/runner/child/guest-exit.ts";
 import type { Descriptor } from "../../../src/worker/runner/child/wasi2/descriptor.ts";
 import { CallFailure } from "../../../src/worker/runner/child/wasi2/failure.ts";
@@ -100,6 +101,38 @@ describe("streams", () => {
     const { imports } = open();
     const stdout = invoke(imports, "wasi:cli/stdout", "getStdout") as OutputStream;
     expect(() => stdout.writeZeroes(2n ** 60n)).toThrow();
+  });
+
+  test("answer `closed` after a write that failed", () => {
+    const { root } = open();
+    const file = root.openAt({}, "f", create, readWrite);
+    const output = file.writeViaStream(2n ** 40n);
+    expect(failure(() => output.write(bytes("x")))).toMatchObject({ tag: "last-operation-failed" });
+    expect(failure(() => output.write(bytes("x")))).toEqual({ tag: "closed" });
+    expect(failure(() => output.checkWrite())).toEqual({ tag: "closed" });
+    expect(failure(() => output.blockingFlush())).toEqual({ tag: "closed" });
+  });
+});
+
+describe("resources", () => {
+  const late = (imports: Wasi2Imports) =>
+    invoke(imports, "wasi:clocks/monotonic-clock", "subscribeDuration", 1n) as Pollable;
+
+  test("are limited in number, and free their places when they are dropped", () => {
+    const { imports } = open();
+    for (let n = 0; n < 2 * GUEST_RESOURCES_MAX; n++) late(imports)[Symbol.dispose]();
+    expect(() => {
+      for (let n = 0; n <= GUEST_RESOURCES_MAX; n++) late(imports);
+    }).toThrow("resources");
+  });
+
+  test("are not dropped before what was made of them", () => {
+    const { imports } = open();
+    const stdin = invoke(imports, "wasi:cli/stdin", "getStdin") as InputStream;
+    const pollable = stdin.subscribe();
+    expect(() => stdin[Symbol.dispose]()).toThrow("before the pollables");
+    pollable[Symbol.dispose]();
+    stdin[Symbol.dispose]();
   });
 });
 

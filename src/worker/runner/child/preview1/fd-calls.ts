@@ -18,14 +18,12 @@ const GATHERED_BYTES_MAX = 65_536;
 
 export const FD_CALLS = {
   fd_advise(host: Preview1Host, fd: number, offset: bigint, length: bigint, advice: number): void {
-    const descriptor = host.fds.get(fd);
-    if (descriptor.kind === "stdin" || descriptor.kind === "output") refuse(ERRNO.SPIPE);
-    if ((descriptor.rights & RIGHTS.FD_ADVISE) === 0) refuse(ERRNO.NOTCAPABLE);
+    host.fds.getFile(fd, RIGHTS.FD_ADVISE);
     if (offset < 0n || length < 0n || advice < 0 || advice > ADVICE_MAX) refuse(ERRNO.INVAL);
   },
 
   fd_allocate(host: Preview1Host, fd: number, offset: bigint, length: bigint): void {
-    const { inode } = host.fds.getFile(fd, RIGHTS.FD_ALLOCATE);
+    const { inode } = host.fds.getFile(fd, RIGHTS.FD_ALLOCATE | RIGHTS.FD_WRITE);
     if (offset < 0n || length <= 0n) refuse(ERRNO.INVAL);
     const end = Number(offset + length);
     if (end > inode.size) host.tree.resize(inode, end);
@@ -36,11 +34,11 @@ export const FD_CALLS = {
   },
 
   fd_datasync(host: Preview1Host, fd: number): void {
-    host.fds.getWith(fd, RIGHTS.FD_DATASYNC);
+    syncedBy(host, fd, RIGHTS.FD_DATASYNC);
   },
 
   fd_sync(host: Preview1Host, fd: number): void {
-    host.fds.getWith(fd, RIGHTS.FD_SYNC);
+    syncedBy(host, fd, RIGHTS.FD_SYNC);
   },
 
   fd_fdstat_get(host: Preview1Host, fd: number, result: number): void {
@@ -78,6 +76,8 @@ export const FD_CALLS = {
   fd_filestat_set_size(host: Preview1Host, fd: number, size: bigint): void {
     const descriptor = host.fds.get(fd);
     if (descriptor.kind !== "file") refuse(descriptor.kind === "directory" ? ERRNO.BADF : ERRNO.INVAL);
+    // As `ftruncate` says it of a file that is not open for writing.
+    if ((descriptor.rights & RIGHTS.FD_WRITE) === 0) refuse(ERRNO.INVAL);
     if ((descriptor.rights & RIGHTS.FD_FILESTAT_SET_SIZE) === 0) refuse(ERRNO.NOTCAPABLE);
     if (size < 0n) refuse(ERRNO.INVAL);
     host.tree.resize(descriptor.inode, Number(size));
@@ -131,8 +131,9 @@ export const FD_CALLS = {
   },
 
   fd_pwrite(host: Preview1Host, fd: number, iovs: number, count: number, offset: bigint, result: number): void {
-    const { inode } = host.fds.getFile(fd, RIGHTS.FD_WRITE | RIGHTS.FD_SEEK);
-    let at = positionOf(offset);
+    const { inode, flags } = host.fds.getFile(fd, RIGHTS.FD_WRITE | RIGHTS.FD_SEEK);
+    // As on Linux: a file that is open for appending is appended to, wherever one wants to write.
+    let at = (flags & FD_FLAGS.APPEND) === 0 ? positionOf(offset) : inode.size;
     const written = eachBuffer(host, iovs, count, (buffer) => {
       host.tree.write(inode, at, buffer);
       at += buffer.length;
@@ -195,6 +196,12 @@ export const FD_CALLS = {
     host.memory.writeU32(result >>> 0, used);
   },
 };
+
+/** There is nothing to wait for: it is all in memory. Directories are not synced, as little as other hosts do it. */
+function syncedBy(host: Preview1Host, fd: number, right: number): void {
+  if (host.fds.get(fd).kind === "directory") refuse(ERRNO.BADF);
+  host.fds.getWith(fd, right);
+}
 
 function encodeDirent(name: string, inode: Inode, nextCookie: number): Uint8Array {
   const nameBytes = encodeText(name);

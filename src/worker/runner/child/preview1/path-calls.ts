@@ -1,6 +1,6 @@
 /** Preview 1 calls on paths: rights are checked here, the rest is `path-operations.ts`. */
 import { ERRNO, refuse } from "../files/errno.ts";
-import type { DirectoryInode } from "../files/file-tree.ts";
+import type { DirectoryInode, FileInode } from "../files/file-tree.ts";
 import {
   createDirectory,
   createLink,
@@ -73,7 +73,7 @@ export const PATH_CALLS = {
     length: number,
     oflags: number,
     base: bigint,
-    inheriting: bigint,
+    _inheriting: bigint,
     fdflags: number,
     result: number,
   ): void {
@@ -85,7 +85,6 @@ export const PATH_CALLS = {
       oflags,
       fdflags,
       rights: lowRights(base),
-      inheriting: lowRights(inheriting),
     });
     host.memory.writeU32(result >>> 0, host.fds.add(descriptor));
     if (descriptor.kind === "file" && (oflags & OFLAGS.TRUNC) !== 0) host.tree.resize(descriptor.inode, 0);
@@ -147,7 +146,6 @@ interface OpenFlags {
   readonly oflags: number;
   readonly fdflags: number;
   readonly rights: number;
-  readonly inheriting: number;
 }
 
 function open(host: Preview1Host, directory: DirectoryDescriptor, path: string, flags: OpenFlags): Descriptor {
@@ -160,12 +158,23 @@ function open(host: Preview1Host, directory: DirectoryDescriptor, path: string, 
     truncates: (oflags & OFLAGS.TRUNC) !== 0,
     isForWriting: (flags.rights & RIGHTS.FD_WRITE) !== 0,
   });
-  const rights = flags.rights & directory.inheriting & (inode.kind === "directory" ? DIRECTORY_RIGHTS : FILE_RIGHTS);
-  const granted = { rights, inheriting: flags.inheriting & directory.inheriting, flags: fdflags };
+  const rights = grantedRights(flags.rights, inode) & directory.inheriting;
+  const granted = { rights, inheriting: directory.inheriting, flags: fdflags };
   if (inode.kind === "directory") {
     return { kind: "directory", inode, preopenName: undefined, listing: undefined, ...granted };
   }
   return { kind: "file", inode, position: (fdflags & FD_FLAGS.APPEND) !== 0 ? inode.size : 0, ...granted };
+}
+
+/**
+ * Of the rights asked for, only those to read and to write mean anything. All others are granted, asked for or not, as
+ * far as the directory passes them on: today's programs ask for none, and count on having them.
+ * `fd_fdstat_set_rights` takes rights away for good.
+ */
+function grantedRights(wanted: number, inode: FileInode | DirectoryInode): number {
+  if (inode.kind === "directory") return DIRECTORY_RIGHTS;
+  const readWrite = RIGHTS.FD_READ | RIGHTS.FD_WRITE;
+  return (FILE_RIGHTS & ~readWrite) | (wanted & readWrite);
 }
 
 function neededToOpen(oflags: number): number {

@@ -82,9 +82,9 @@ export function readClock(host: Preview1Host, clock: number): bigint {
   }
 }
 
+/** No descriptor is a socket. A directory is no place for bytes of any kind, which is how other hosts answer, too. */
 function refuseSocket(host: Preview1Host, fd: number): never {
-  host.fds.get(fd);
-  refuse(ERRNO.NOTSOCK);
+  refuse(host.fds.get(fd).kind === "directory" ? ERRNO.BADF : ERRNO.NOTSOCK);
 }
 
 function writeStrings(host: Preview1Host, strings: readonly Uint8Array[], pointers: number, buffer: number): void {

@@ -1,6 +1,7 @@
 /** `wasi:filesystem/types` over a guest's private files. Nothing here waits, and nothing reaches the machine's files. */
 import { GUEST_FDS_MAX } from "../../../../base/limits.ts";
 import { ERRNO, refuse } from "../files/errno.ts";
+import type { Errno } from "../files/errno.ts";
 import type { DirectoryInode, FileInode, FileTree, Inode } from "../files/file-tree.ts";
 import {
   createDirectory,
@@ -13,15 +14,16 @@ import {
   renamePath,
   unlinkFile,
 } from "../files/path-operations.ts";
-import type { GuestPowers } from "../files/powers.ts";
 import { asFileCall } from "./failure.ts";
+import { Resource } from "./resource.ts";
+import type { ResourceCount } from "./resource.ts";
 import { InputStream, OutputStream } from "./streams.ts";
 
 const READ_BYTES_MAX = 1_048_576;
 
 export interface FileWorld {
   readonly tree: FileTree;
-  readonly powers: GuestPowers;
+  readonly count: ResourceCount;
   /** Descriptors that the guest has opened and not dropped. */
   open: number;
 }
@@ -60,17 +62,18 @@ interface Stat {
   readonly statusChangeTimestamp: Datetime;
 }
 
+const encoder = new TextEncoder();
 const NS_PER_SECOND = 1_000_000_000n;
 const TYPE_NAMES = { file: "regular-file", directory: "directory", symlink: "symbolic-link" } as const;
 
-export class Descriptor {
+export class Descriptor extends Resource {
   readonly #world: FileWorld;
   readonly #inode: FileInode | DirectoryInode;
   readonly #flags: DescriptorFlags;
-  #isDropped = false;
 
   constructor(world: FileWorld, inode: FileInode | DirectoryInode, flags: DescriptorFlags) {
     if (world.open >= GUEST_FDS_MAX) refuse(ERRNO.MFILE);
+    super(world.count);
     this.#world = world;
     this.#inode = inode;
     this.#flags = flags;
@@ -78,9 +81,7 @@ export class Descriptor {
     if (inode.kind === "file") world.tree.hold(inode);
   }
 
-  [Symbol.dispose](): void {
-    if (this.#isDropped) return;
-    this.#isDropped = true;
+  protected override release(): void {
     this.#world.open--;
     if (this.#inode.kind === "file") this.#world.tree.drop(this.#inode);
   }
@@ -88,7 +89,7 @@ export class Descriptor {
   readViaStream(offset: bigint): InputStream {
     const file = this.#readable();
     let at = Number(offset);
-    return new InputStream(this.#world.powers, (length) => {
+    return new InputStream(this.count, (length) => {
       const bytes = this.#readAt(file, at, length);
       at += bytes.length;
       return bytes;
@@ -98,7 +99,7 @@ export class Descriptor {
   writeViaStream(offset: bigint): OutputStream {
     const file = this.#writable();
     let at = Number(offset);
-    return new OutputStream(this.#world.powers, (bytes) => {
+    return new OutputStream(this.count, (bytes) => {
       this.#world.tree.write(file, at, bytes);
       at += bytes.length;
     });
@@ -106,10 +107,12 @@ export class Descriptor {
 
   appendViaStream(): OutputStream {
     const file = this.#writable();
-    return new OutputStream(this.#world.powers, (bytes) => this.#world.tree.write(file, file.size, bytes));
+    return new OutputStream(this.count, (bytes) => this.#world.tree.write(file, file.size, bytes));
   }
 
-  advise(): void {}
+  advise(): void {
+    this.#file(ERRNO.BADF);
+  }
 
   syncData(): void {}
 
@@ -124,7 +127,11 @@ export class Descriptor {
   }
 
   setSize(size: bigint): void {
-    asFileCall(() => this.#world.tree.resize(this.#writable(), Number(size)));
+    const file = this.#file(ERRNO.BADF);
+    asFileCall(() => {
+      if (this.#flags.write !== true) refuse(ERRNO.INVAL);
+      this.#world.tree.resize(file, Number(size));
+    });
   }
 
   setTimes(accessed: NewTimestamp, modified: NewTimestamp): void {
@@ -143,7 +150,10 @@ export class Descriptor {
   }
 
   readDirectory(): DirectoryEntryStream {
-    return asFileCall(() => new DirectoryEntryStream(this.#directory()));
+    return new DirectoryEntryStream(
+      this.count,
+      asFileCall(() => this.#directory()),
+    );
   }
 
   createDirectoryAt(path: string): void {
@@ -220,17 +230,17 @@ export class Descriptor {
   }
 
   #readable(): FileInode {
-    return asFileCall(() => {
-      if (this.#inode.kind === "directory") refuse(ERRNO.ISDIR);
-      return this.#flags.read === true ? this.#inode : refuse(ERRNO.BADF);
-    });
+    const file = this.#file(ERRNO.ISDIR);
+    return asFileCall(() => (this.#flags.read === true ? file : refuse(ERRNO.BADF)));
   }
 
   #writable(): FileInode {
-    return asFileCall(() => {
-      if (this.#inode.kind === "directory") refuse(ERRNO.ISDIR);
-      return this.#flags.write === true ? this.#inode : refuse(ERRNO.BADF);
-    });
+    const file = this.#file(ERRNO.ISDIR);
+    return asFileCall(() => (this.#flags.write === true ? file : refuse(ERRNO.BADF)));
+  }
+
+  #file(otherwise: Errno): FileInode {
+    return asFileCall(() => (this.#inode.kind === "file" ? this.#inode : refuse(otherwise)));
   }
 
   /** All of a guest's directories may be changed, whatever flags they were opened with: they are its own. */
@@ -246,17 +256,18 @@ export class Descriptor {
   }
 
   #setTimes(inode: Inode, accessed: NewTimestamp, modified: NewTimestamp): void {
-    const nowNs = this.#world.powers.realtimeNs();
+    const nowNs = this.powers.realtimeNs();
     inode.accessedNs = newTime(inode.accessedNs, accessed, nowNs);
     inode.modifiedNs = newTime(inode.modifiedNs, modified, nowNs);
     inode.changedNs = nowNs;
   }
 }
 
-export class DirectoryEntryStream {
+export class DirectoryEntryStream extends Resource {
   readonly #entries: Iterator<[string, Inode]>;
 
-  constructor(directory: DirectoryInode) {
+  constructor(count: ResourceCount, directory: DirectoryInode) {
+    super(count);
     this.#entries = [...directory.entries].values();
   }
 
@@ -269,7 +280,7 @@ export class DirectoryEntryStream {
 }
 
 function statOf(inode: Inode): Stat {
-  const size = inode.kind === "file" ? inode.size : inode.kind === "symlink" ? inode.target.length : 0;
+  const size = inode.kind === "file" ? inode.size : inode.kind === "symlink" ? encoder.encode(inode.target).length : 0;
   return {
     type: TYPE_NAMES[inode.kind],
     linkCount: BigInt(inode.links),

@@ -3,8 +3,9 @@
  * from the start and its output goes to a pipe that blocks by itself; only clocks make it wait.
  */
 import { WasiFailure } from "../files/errno.ts";
-import type { GuestPowers } from "../files/powers.ts";
 import { CallFailure, errorCodeOf } from "./failure.ts";
+import { Resource } from "./resource.ts";
+import type { ResourceCount } from "./resource.ts";
 
 /** Bytes handed over in one call, however many are asked for. */
 const READ_BYTES_MAX = 1_048_576n;
@@ -25,24 +26,21 @@ export class IoError {
   }
 }
 
-/** `wasi:io/poll`. Ready when the monotonic clock has reached `dueNs`; undefined: always. */
-export class Pollable {
+/** `wasi:io/poll`. Ready when the monotonic clock has reached `dueNs`; undefined: always, as streams are. */
+export class Pollable extends Resource {
   readonly dueNs: bigint | undefined;
-  readonly #powers: GuestPowers;
 
-  constructor(powers: GuestPowers, dueNs?: bigint) {
-    this.#powers = powers;
+  constructor(count: ResourceCount, dueNs: bigint | undefined, of?: Resource) {
+    super(count, of);
     this.dueNs = dueNs;
   }
 
   ready(): boolean {
-    return this.dueNs === undefined || this.dueNs <= this.#powers.monotonicNs();
+    return this.dueNs === undefined || this.dueNs <= this.powers.monotonicNs();
   }
 
   block(): void {
-    while (!this.ready()) {
-      this.#powers.sleep(Number((this.dueNs ?? 0n) - this.#powers.monotonicNs()) / 1e6);
-    }
+    while (!this.ready()) this.powers.sleep(Number((this.dueNs ?? 0n) - this.powers.monotonicNs()) / 1e6);
   }
 }
 
@@ -65,12 +63,11 @@ export type Sink = (bytes: Uint8Array) => void;
 
 const closed = { tag: "closed" };
 
-export class InputStream {
-  readonly #powers: GuestPowers;
+export class InputStream extends Resource {
   readonly #source: Source;
 
-  constructor(powers: GuestPowers, source: Source) {
-    this.#powers = powers;
+  constructor(count: ResourceCount, source: Source) {
+    super(count);
     this.#source = source;
   }
 
@@ -95,34 +92,46 @@ export class InputStream {
   }
 
   subscribe(): Pollable {
-    return new Pollable(this.#powers);
+    return new Pollable(this.count, undefined, this);
   }
 }
 
-export class OutputStream {
-  readonly #powers: GuestPowers;
+export class OutputStream extends Resource {
   readonly #sink: Sink;
+  /** After a write that failed every other is answered `closed`. */
+  #hasFailed = false;
 
-  constructor(powers: GuestPowers, sink: Sink) {
-    this.#powers = powers;
+  constructor(count: ResourceCount, sink: Sink) {
+    super(count);
     this.#sink = sink;
   }
 
   checkWrite(): bigint {
+    this.#checkOpen();
     return WRITE_BYTES_MAX;
   }
 
   write(bytes: Uint8Array): void {
-    asStreamCall(() => this.#sink(bytes));
+    this.#checkOpen();
+    try {
+      asStreamCall(() => this.#sink(bytes));
+    } catch (thrown) {
+      this.#hasFailed = true;
+      throw thrown;
+    }
   }
 
   blockingWriteAndFlush(bytes: Uint8Array): void {
     this.write(bytes);
   }
 
-  flush(): void {}
+  flush(): void {
+    this.#checkOpen();
+  }
 
-  blockingFlush(): void {}
+  blockingFlush(): void {
+    this.#checkOpen();
+  }
 
   writeZeroes(length: bigint): void {
     if (length > WRITE_BYTES_MAX) throw new Error("more zeroes than check-write allowed");
@@ -134,6 +143,7 @@ export class OutputStream {
   }
 
   splice(source: InputStream, length: bigint): bigint {
+    this.#checkOpen();
     const bytes = source.read(length);
     this.write(bytes);
     return BigInt(bytes.length);
@@ -144,7 +154,11 @@ export class OutputStream {
   }
 
   subscribe(): Pollable {
-    return new Pollable(this.#powers);
+    return new Pollable(this.count, undefined, this);
+  }
+
+  #checkOpen(): void {
+    if (this.#hasFailed) throw new CallFailure(closed);
   }
 }
 

@@ -7,6 +7,7 @@ import type { GuestPowers } from "../files/powers.ts";
 import type { GuestExit } from "../guest-exit.ts";
 import { datetimeOf, Descriptor, DirectoryEntryStream } from "./descriptor.ts";
 import type { FileWorld } from "./descriptor.ts";
+import { ResourceCount } from "./resource.ts";
 import { InputStream, IoError, OutputStream, poll, Pollable } from "./streams.ts";
 
 export interface Wasi2Init {
@@ -33,7 +34,8 @@ class TerminalOutput {}
  * while the guest runs.
  */
 export function openWasi2(init: Wasi2Init): Wasi2Imports {
-  const { powers, exit, args, env } = init;
+  const { exit, args, env } = init;
+  const count = new ResourceCount(init.powers);
   const imports: Wasi2Imports = {
     "wasi:cli/environment": {
       getEnvironment: () => Object.entries(env),
@@ -52,15 +54,15 @@ export function openWasi2(init: Wasi2Init): Wasi2Imports {
     "wasi:io/error": { Error: IoError },
     "wasi:io/poll": { Pollable, poll },
     "wasi:io/streams": { InputStream, OutputStream },
-    ...openStreams(init),
-    ...openClocks(powers),
-    ...openFiles(powers),
-    ...openRandom(powers),
+    ...openStreams(init, count),
+    ...openClocks(count),
+    ...openFiles(count),
+    ...openRandom(init.powers),
   };
   return imports;
 }
 
-function openStreams({ powers, stdin }: Wasi2Init): Wasi2Imports {
+function openStreams({ powers, stdin }: Wasi2Init, count: ResourceCount): Wasi2Imports {
   let at = 0;
   const input = (length: number): Uint8Array => {
     const bytes = stdin.slice(at, at + length);
@@ -68,23 +70,24 @@ function openStreams({ powers, stdin }: Wasi2Init): Wasi2Imports {
     return bytes;
   };
   return {
-    "wasi:cli/stdin": { getStdin: () => new InputStream(powers, input) },
+    "wasi:cli/stdin": { getStdin: () => new InputStream(count, input) },
     "wasi:cli/stdout": {
-      getStdout: () => new OutputStream(powers, (bytes) => powers.writeOutput("stdout", bytes)),
+      getStdout: () => new OutputStream(count, (bytes) => powers.writeOutput("stdout", bytes)),
     },
     "wasi:cli/stderr": {
-      getStderr: () => new OutputStream(powers, (bytes) => powers.writeOutput("stderr", bytes)),
+      getStderr: () => new OutputStream(count, (bytes) => powers.writeOutput("stderr", bytes)),
     },
   };
 }
 
-function openClocks(powers: GuestPowers): Wasi2Imports {
+function openClocks(count: ResourceCount): Wasi2Imports {
+  const { powers } = count;
   return {
     "wasi:clocks/monotonic-clock": {
       now: () => powers.monotonicNs(),
       resolution: () => 1000n,
-      subscribeInstant: (whenNs: bigint) => new Pollable(powers, whenNs),
-      subscribeDuration: (durationNs: bigint) => new Pollable(powers, powers.monotonicNs() + durationNs),
+      subscribeInstant: (whenNs: bigint) => new Pollable(count, whenNs),
+      subscribeDuration: (durationNs: bigint) => new Pollable(count, powers.monotonicNs() + durationNs),
     },
     "wasi:clocks/wall-clock": {
       now: () => datetimeOf(powers.realtimeNs()),
@@ -93,9 +96,9 @@ function openClocks(powers: GuestPowers): Wasi2Imports {
   };
 }
 
-function openFiles(powers: GuestPowers): Wasi2Imports {
-  const tree = new FileTree(() => powers.realtimeNs());
-  const world: FileWorld = { tree, powers, open: 0 };
+function openFiles(count: ResourceCount): Wasi2Imports {
+  const tree = new FileTree(() => count.powers.realtimeNs());
+  const world: FileWorld = { tree, count, open: 0 };
   const flags = { read: true, write: false, mutateDirectory: true };
   return {
     "wasi:filesystem/preopens": { getDirectories: () => [[new Descriptor(world, tree.root, flags), "/"]] },
@@ -117,9 +120,10 @@ function openRandom(powers: GuestPowers): Wasi2Imports {
     return filled;
   };
   const u64 = (): bigint => new DataView(bytes(8n).buffer).getBigUint64(0, true);
+  const seed = [u64(), u64()];
   return {
     "wasi:random/random": { getRandomBytes: bytes, getRandomU64: u64 },
     "wasi:random/insecure": { getInsecureRandomBytes: bytes, getInsecureRandomU64: u64 },
-    "wasi:random/insecure-seed": { insecureSeed: () => [u64(), u64()] },
+    "wasi:random/insecure-seed": { insecureSeed: () => seed },
   };
 }
