@@ -391,7 +391,7 @@ export const RUNS_PER_RUNNER_MAX = 10_000;
 export const TRANSPILED_CACHE_BYTES_MAX = 512 * MIB;
 export const RUNNER_START_MS_MAX = 30_000;
 /** How long after a runner was taken, or has ended, its successor is started, and the pause between two such starts. */
-export const RUNNER_REPLENISH_MS = 10;
+export const RUNNER_REPLENISH_MS = 100;
 /** How long to wait before trying again to start a runner after one did not come up. */
 export const RUNNER_RESTART_MS = 500;
 /** Modules whose plans the pool of runners remembers. */
