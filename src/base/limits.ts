@@ -519,3 +519,8 @@ export const AUDIT_REFUSALS_BURST = 100;
 export const AUDIT_DETAIL_LENGTH_MAX = 512;
 /** A limit per second allows this many seconds' worth at once. */
 export const RATE_BURST_SECONDS = 10;
+
+/** How often somebody who watches discovery asks. */
+export const DISCOVERY_ASK_EVERY_MS = 5_000;
+/** Addresses of one peer that are shown of a discovery packet. */
+export const DISCOVERY_ADDRESSES_SHOWN = 8;

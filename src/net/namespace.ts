@@ -18,6 +18,9 @@ export function membersTopicOf(namespace: string): string {
   return `/capmesh/${encodeURIComponent(namespace)}/members/1`;
 }
 
+/** A service name of this program's, whatever its namespace, which is the group. */
+export const SERVICE_TAG_PATTERN = /(?:^|\.)_capmesh-([a-z0-9-]{1,40})\._udp\.local$/;
+
 /** The multicast service name. DNS knows no case and 63 bytes a label: other namespaces go by their hash. */
 export function serviceTagOf(namespace: string): string {
   const label = /^[a-z0-9-]{1,40}$/.test(namespace)
