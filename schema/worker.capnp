@@ -9,17 +9,26 @@ using Module = import "module.capnp".Module;
 interface Worker {
   # The authority to use one slot of a worker, once.
 
-  run @0 (spec :RunSpec, module :Module, output :Output) -> (run :Run);
+  run @0 (spec :RunSpec, module :Module, output :Output, files :Files) -> (run :Run);
   # Starts the attempt and returns at once; pipeline `Run.outcome` on the answer. The worker reads from `module` only
-  # when it has no module of that digest, and verifies what it reads. Fails with `overloaded` when the slot is used up.
+  # when it has no module of that digest, and verifies what it reads; likewise from `files`, which is null when the spec
+  # names no files. Fails with `overloaded` when the slot is used up.
+}
+
+interface Files {
+  # The contents of the files in one run's spec, by their digests, and of nothing else. Held by the worker until it has
+  # what it needs.
+
+  read @0 (digest :Data, offset :UInt64, length :UInt32) -> (bytes :Data);
+  # As `Module.read`. A digest that the spec does not name fails with `failed`, code `no-such-file`.
 }
 
 interface Run {
   # One attempt under way, or finished and not yet acknowledged.
 
   outcome @0 () -> (outcome :Outcome);
-  # Returns when the guest has ended and all of its output has been acknowledged. Idempotent; finishing this call early
-  # does not cancel the attempt.
+  # Returns when the guest has ended, all of its output has been acknowledged, and all files to keep of it have been kept.
+  # Idempotent; finishing this call early does not cancel the attempt.
   # Fails with `overloaded`, code `handed-back`, when the worker gives the attempt back unfinished (it stops, or its lease
   # ended): nobody's fault, to be tried elsewhere.
 
@@ -38,6 +47,26 @@ interface Output {
   # below `durableOffset` is. Bytes below it are ignored when sent again; an offset past it, which would leave a gap,
   # fails with `failed`. At most 256 KiB a call, and one call in flight per attempt: waiting for the answer is the flow
   # control.
+
+  keep @1 (path :Text, digest :Data, bytes :UInt64) -> (content :FileContent);
+  # A file to keep of the attempt, after its guest has exited, with whatever code: one whose path matches a glob of
+  # `RunSpec.outputs`. `content` is null when the gateway has the file, and then this is durable; otherwise the worker
+  # sends the bytes to it. Files count once the attempt is settled as `exited` and its run is over, and only then.
+  # Idempotent: a worker that lost its connection keeps all files again, and sends what is missing. Another file under
+  # the same path fails with `failed`, code `file-conflict`; more than 1,000 files or 64 MiB, `too-large`; a path that no
+  # glob matches, `not-wanted`; an attempt that is over, `stale-attempt`.
+}
+
+interface FileContent {
+  # The bytes of one file on their way to the gateway. Dropped before `finish` has returned, nothing stays of it.
+
+  write @0 (bytes :Data) -> ();
+  # Appends at most 1 MiB. Calls are carried out in their order, so that a few may be in flight; waiting for answers is
+  # the flow control. More bytes than were announced fail with `failed`, code `file-corrupt`.
+
+  finish @1 () -> ();
+  # All has been written. Returns when the file is durable; bytes that do not have the digest that was announced fail
+  # with `failed`, code `file-corrupt`. Idempotent.
 }
 
 enum Stream { stdout @0; stderr @1; }
@@ -71,6 +100,14 @@ struct RunSpec {
   outputLimit @14 :OutputLimit;
   leaseMs @15 :UInt64;      # the guest is stopped when the worker could not renew for this long
   submitter @16 :Text;      # whose task it is; guests of different submitters never share a process. At most 128 characters
+  files @17 :List(File);    # in the guest's `/` when it starts: at most 1,000, and 64 MiB together
+  outputs @18 :List(Text);  # globs: which of its files are kept once it has exited; src/model/glob.ts has their syntax
+}
+
+struct File {
+  path @0 :Text;            # names joined by single slashes, none of them `.` or `..`; at most 1,024 bytes
+  digest @1 :Data;          # SHA-256, 32 bytes
+  bytes @2 :UInt64;
 }
 
 struct EnvVar { name @0 :Text; value @1 :Text; }
@@ -94,6 +131,7 @@ struct Outcome {
   usage @10 :Usage;
   outputBytes @11 :UInt64;         # of this attempt, as kept: the log's length
   outputTruncated @12 :Bool;
+  outputExceededBy @13 :Text;      # of `outputExceeded`: what there was too much of; empty: stdout and stderr
 }
 
 struct Usage {

@@ -61,10 +61,8 @@ export function outcomeJson(outcome: Outcome): OutcomeJson {
   switch (outcome.kind) {
     case "exited":
       return { kind: "exited", code: outcome.code };
-    case "output-exceeded":
-      return { kind: "output-exceeded" };
     default:
-      return { kind: outcome.kind, reason: outcome.reason };
+      return { kind: outcome.kind, ...(outcome.reason !== undefined && { reason: outcome.reason }) };
   }
 }
 

@@ -174,6 +174,20 @@ export const INPUT_FILES_BYTES_MAX = 64 * MIB;
 /** Files that are kept of one run, and their bytes together, of which one file may be all. */
 export const KEPT_FILES_MAX = 1_000;
 export const KEPT_FILES_BYTES_MAX = 64 * MIB;
+/** Files of one attempt whose bytes a gateway takes in at once, and that it has open to send. */
+export const INCOMING_FILES_PER_ATTEMPT_MAX = 4;
+export const FILES_OPEN_PER_RUN_MAX = 16;
+/** Files of one run that a worker fetches at once. */
+export const FILES_FETCHED_AT_ONCE = 8;
+/** Pieces of a file that a worker has under way to its gateway. */
+export const FILE_WRITES_IN_FLIGHT = 4;
+/** Bytes of files that wait on a worker's disk for a gateway; past it, the worker offers no slots. */
+export const FILES_SPOOLED_BYTES_MAX = 4_096 * MIB;
+/** Waits of a worker whose gateway is too busy for a file: the first, and the longest. */
+export const RESEND_FIRST_MS = 50;
+export const RESEND_MAX_MS = 2_000;
+/** How long a runner may take to hand over the files of a guest that has ended. */
+export const COLLECT_MS_MAX = 60_000;
 /** Globs of one task that say which files to keep, and the characters of one. */
 export const OUTPUT_GLOBS_MAX = 32;
 export const OUTPUT_GLOB_LENGTH_MAX = 256;
@@ -436,7 +450,8 @@ export const WASM_MEMORY_PAGES_MAX = 65_536;
 export const CORE_MEMORIES_MAX = 1;
 export const CORE_TABLES_MAX = 64;
 export const WASM_TABLE_ENTRIES_MAX = 100_000;
-export const GUEST_FILES_BYTES_MAX = 64 * MIB;
+/** What a guest's files take in memory: those that it is given, and as much again. */
+export const GUEST_FILES_BYTES_MAX = INPUT_FILES_BYTES_MAX + 64 * MIB;
 export const GUEST_FILES_MAX = 10_000;
 export const GUEST_FDS_MAX = 1_024;
 /** Handles of its host's that a component holds: descriptors, streams, pollables. */

@@ -2,15 +2,30 @@
 import { OUTPUT_CHUNK_BYTES_MAX } from "../base/limits.ts";
 import { Output$Client, Stream } from "../generated/worker.ts";
 import type { OutputStream } from "../model/output.ts";
-import type { CallOptions, Capability } from "../rpc/capability.ts";
+import type { FileContent } from "../model/task-file.ts";
+import { type CallOptions, type Capability, getCapability, setCapability } from "../rpc/capability.ts";
 import { serve } from "../rpc/server.ts";
-import { decodeData, decodeUint, encodeData, invalidMessage } from "./scalars.ts";
+import { FileContentClient } from "./file-content.ts";
+import {
+  DIGEST_BYTES,
+  decodeData,
+  decodeDigest,
+  decodeFilePath,
+  decodeUint,
+  encodeData,
+  encodeDigest,
+  invalidMessage,
+} from "./scalars.ts";
 
-const [WRITE] = Output$Client.methods;
+const [WRITE, KEEP] = Output$Client.methods;
+/** Pointer index of the interface field, as `schema/worker.capnp` lays it out. */
+const KEEP_RESULTS_CONTENT = 0;
 
 export interface OutputTarget {
   /** Resolves, with the durable offset, when the bytes are durable. `offset` counts the attempt's log bytes. */
   write(offset: number, stream: OutputStream, bytes: Uint8Array): Promise<number>;
+  /** Where the file's bytes are to go, the caller's; undefined when the file is kept already. */
+  keep(file: FileContent): Promise<Capability | undefined>;
 }
 
 /** Owns its capability. At most OUTPUT_CHUNK_BYTES_MAX a write, and one write at a time. */
@@ -34,6 +49,26 @@ export class OutputClient implements Disposable {
     return decodeUint((await answer.result()).durableOffset, "durable offset");
   }
 
+  /** Where to send the file's bytes, which is the caller's; undefined when the gateway has the file. */
+  async keep(file: FileContent, options: CallOptions = {}): Promise<FileContentClient | undefined> {
+    using answer = this.capability.call(
+      KEEP,
+      (params) => {
+        params.path = file.path;
+        encodeDigest(params._initDigest(DIGEST_BYTES), file.digest);
+        params.bytes = BigInt(file.bytes);
+      },
+      options,
+    );
+    const content = getCapability(await answer.result(), KEEP_RESULTS_CONTENT);
+    return content && new FileContentClient(content);
+  }
+
+  /** Another client of the same output, the caller's. */
+  dup(): OutputClient {
+    return new OutputClient(this.capability.dup());
+  }
+
   [Symbol.dispose](): void {
     this.capability[Symbol.dispose]();
   }
@@ -46,6 +81,14 @@ export function serveOutput(target: OutputTarget): Capability {
       const stream = decodeStream(params.stream);
       const bytes = decodeData(params.bytes, OUTPUT_CHUNK_BYTES_MAX, "output");
       results.durableOffset = BigInt(await target.write(offset, stream, bytes));
+    },
+    keep: async (params, results) => {
+      using content = await target.keep({
+        path: decodeFilePath(params.path),
+        digest: decodeDigest(params.digest),
+        bytes: decodeUint(params.bytes, "a file's bytes"),
+      });
+      if (content !== undefined) setCapability(results, KEEP_RESULTS_CONTENT, content);
     },
   });
 }

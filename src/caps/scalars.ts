@@ -5,6 +5,7 @@
 import type { Data, List, Struct } from "capnp-es";
 import { type ClusterError, failed } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
+import { isFilePath } from "../model/file-path.ts";
 
 export function invalidMessage(what: string): ClusterError {
   return failed(`the peer sent ${what}`, { code: "invalid-message" });
@@ -24,6 +25,12 @@ export function decodeMeasure(value: number, name: string): number {
 
 export function decodeText(text: string, lengthMax: number, name: string): string {
   if (text.length > lengthMax) throw invalidMessage(`${name} of ${text.length} characters; ${lengthMax} are allowed`);
+  return text;
+}
+
+/** A path below a guest's `/`, as it is written everywhere. */
+export function decodeFilePath(text: string): string {
+  if (!isFilePath(text)) throw invalidMessage("a file's path that is none");
   return text;
 }
 

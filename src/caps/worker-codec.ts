@@ -3,9 +3,13 @@ import {
   ARGS_MAX,
   ENV_MAX,
   FIELD_BYTES_MAX,
+  INPUT_FILES_BYTES_MAX,
+  INPUT_FILES_MAX,
   LABELS_MAX,
   LABEL_LENGTH_MAX,
   MODULES_ADVERTISED_MAX,
+  OUTPUT_GLOBS_MAX,
+  OUTPUT_GLOB_LENGTH_MAX,
   REASON_LENGTH_MAX,
   SLOTS_MAX,
   STDIN_BYTES_MAX,
@@ -14,14 +18,17 @@ import {
 import { type Digest, parseTaskId } from "../base/ids.ts";
 import {
   type AttemptId as WireAttemptId,
+  type File as WireFile,
   type Outcome as WireOutcome,
   OutputLimit,
   type RunSpec as WireRunSpec,
   type WorkerState as WireWorkerState,
 } from "../generated/worker.ts";
+import { compileGlob } from "../model/glob.ts";
 import type { AttemptEnd, Outcome, Usage } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { RunEntry, RunSpec } from "../model/run-spec.ts";
+import type { FileContent } from "../model/task-file.ts";
 import type { WorkerState } from "../model/worker.ts";
 import {
   DIGEST_BYTES,
@@ -30,12 +37,15 @@ import {
   decodeDigest,
   decodeMeasure,
   decodePairs,
+  decodeFilePath,
   decodeText,
+  decodeTexts,
   decodeUint,
   digestOf,
   encodeData,
   encodeDigest,
   encodePairs,
+  encodeTexts,
   invalidMessage,
 } from "./scalars.ts";
 
@@ -69,6 +79,9 @@ export function encodeRunSpec(wire: WireRunSpec, spec: RunSpec): void {
   wire.outputLimit = spec.outputLimit === "fail" ? OutputLimit.FAIL : OutputLimit.TRUNCATE;
   wire.leaseMs = BigInt(spec.leaseMs);
   wire.submitter = spec.submitter;
+  const files = wire._initFiles(spec.files.length);
+  spec.files.forEach((file, index) => encodeFile(files.get(index), file));
+  encodeTexts((length) => wire._initOutputs(length), spec.outputs);
 }
 
 function encodeEntry(wire: WireRunSpec, entry: RunEntry): void {
@@ -108,7 +121,41 @@ export function decodeRunSpec(wire: WireRunSpec): RunSpec {
     outputLimit: decodeOutputLimit(wire.outputLimit),
     leaseMs: decodeUint(wire.leaseMs, "lease"),
     submitter: decodeText(wire.submitter, SUBMITTER_LENGTH_MAX, "a submitter"),
+    files: decodeFiles(wire),
+    outputs: decodeOutputs(wire),
   };
+}
+
+function encodeFile(wire: WireFile, file: FileContent): void {
+  wire.path = file.path;
+  encodeDigest(wire._initDigest(DIGEST_BYTES), file.digest);
+  wire.bytes = BigInt(file.bytes);
+}
+
+function decodeFiles(wire: WireRunSpec): FileContent[] {
+  // Getting a list of a struct makes a new one each time.
+  const list = wire.files;
+  const count = checkLength(list, INPUT_FILES_MAX, "files");
+  const files = Array.from({ length: count }, (_, index) => decodeFile(list.get(index)));
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  if (bytes > INPUT_FILES_BYTES_MAX)
+    throw invalidMessage(`files of ${bytes} bytes; ${INPUT_FILES_BYTES_MAX} are allowed`);
+  if (new Set(files.map(({ path }) => path)).size < count) throw invalidMessage("two files with one path");
+  return files;
+}
+
+function decodeFile(wire: WireFile): FileContent {
+  return {
+    path: decodeFilePath(wire.path),
+    digest: decodeDigest(wire.digest),
+    bytes: decodeUint(wire.bytes, "a file's bytes"),
+  };
+}
+
+function decodeOutputs(wire: WireRunSpec): string[] {
+  const globs = decodeTexts(wire.outputs, OUTPUT_GLOBS_MAX, OUTPUT_GLOB_LENGTH_MAX, "globs");
+  for (const glob of globs) if (!compileGlob(glob).ok) throw invalidMessage("a glob that is none");
+  return globs;
 }
 
 function decodeOutputLimit(limit: OutputLimit): RunSpec["outputLimit"] {
@@ -153,6 +200,7 @@ function encodeOutcome(wire: WireOutcome, outcome: Outcome): void {
       return;
     case "output-exceeded":
       wire.outputExceeded = true;
+      wire.outputExceededBy = (outcome.reason ?? "").slice(0, REASON_LENGTH_MAX);
       return;
     case "cancelled":
       wire.cancelled = outcome.reason.slice(0, REASON_LENGTH_MAX);
@@ -181,7 +229,9 @@ function decodeOutcome(wire: WireOutcome): Outcome {
   if (wire._isTrapped) return { kind: "trapped", reason: reason(wire.trapped) };
   if (wire._isTimedOut) return { kind: "timed-out", reason: reason(wire.timedOut) };
   if (wire._isMemoryExceeded) return { kind: "memory-exceeded", reason: reason(wire.memoryExceeded) };
-  if (wire._isOutputExceeded) return { kind: "output-exceeded" };
+  if (wire._isOutputExceeded) {
+    return { kind: "output-exceeded", ...(wire.outputExceededBy !== "" && { reason: reason(wire.outputExceededBy) }) };
+  }
   if (wire._isCancelled) return { kind: "cancelled", reason: reason(wire.cancelled) };
   if (wire._isRejected) return { kind: "rejected", reason: reason(wire.rejected) };
   if (wire._isLost) return { kind: "lost", reason: reason(wire.lost) };

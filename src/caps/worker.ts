@@ -3,6 +3,7 @@ import { Worker$Client } from "../generated/worker.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 import { type Capability, getCapability, setCapability } from "../rpc/capability.ts";
 import { serve } from "../rpc/server.ts";
+import { FilesClient } from "./files.ts";
 import { ModuleClient } from "./module.ts";
 import { OutputClient } from "./output.ts";
 import { RunClient, type RunTarget, serveRun } from "./run.ts";
@@ -13,11 +14,19 @@ const [RUN] = Worker$Client.methods;
 /** Pointer indexes of interface fields, as `schema/worker.capnp` lays them out. */
 const RUN_PARAMS_MODULE = 1;
 const RUN_PARAMS_OUTPUT = 2;
+const RUN_PARAMS_FILES = 3;
 const RUN_RESULTS_RUN = 0;
 
+/** Where a worker reads what it has not got. */
+export interface RunSources extends Disposable {
+  readonly module: ModuleClient;
+  /** Undefined: the run has no files. */
+  readonly files: FilesClient | undefined;
+}
+
 export interface WorkerTarget extends Partial<Disposable> {
-  /** Starts the attempt. Takes `module` and `output` over, even when it throws. */
-  run(spec: RunSpec, module: ModuleClient, output: OutputClient): RunTarget;
+  /** Starts the attempt. Takes its sources and `output` over, even when it throws. */
+  run(spec: RunSpec, sources: RunSources, output: OutputClient): RunTarget;
 }
 
 /** Owns its capability. */
@@ -29,14 +38,15 @@ export class WorkerClient implements Disposable {
   }
 
   /**
-   * Starts the attempt and returns at once; calls on the run are pipelined, and fail as this call fails. Borrows `module`
-   * and `output`.
+   * Starts the attempt and returns at once; calls on the run are pipelined, and fail as this call fails. Borrows the
+   * capabilities; `files` where the spec has some.
    */
-  run(spec: RunSpec, module: Capability, output: Capability): RunClient {
+  run(spec: RunSpec, module: Capability, output: Capability, files?: Capability): RunClient {
     const answer = this.capability.call(RUN, (params) => {
       encodeRunSpec(params._initSpec(), spec);
       setCapability(params, RUN_PARAMS_MODULE, module);
       setCapability(params, RUN_PARAMS_OUTPUT, output);
+      if (files !== undefined) setCapability(params, RUN_PARAMS_FILES, files);
     });
     const run = new RunClient(answer.pipeline(RUN_RESULTS_RUN));
     const release = () => answer[Symbol.dispose]();
@@ -54,16 +64,31 @@ export function serveWorker(target: WorkerTarget): Capability {
   return serve(Worker$Client, {
     run: (params, results) => {
       const spec = decodeRunSpec(params.spec);
-      const module = getCapability(params, RUN_PARAMS_MODULE);
-      const output = getCapability(params, RUN_PARAMS_OUTPUT);
-      if (module === undefined || output === undefined) {
-        module?.[Symbol.dispose]();
-        output?.[Symbol.dispose]();
-        throw invalidMessage("a run without a module or an output");
-      }
-      using run = serveRun(target.run(spec, new ModuleClient(module), new OutputClient(output)));
+      using taken = new DisposableStack();
+      const take = (index: number): Capability | undefined => {
+        const capability = getCapability(params, index);
+        if (capability !== undefined) taken.use(capability);
+        return capability;
+      };
+      const [module, output, files] = [RUN_PARAMS_MODULE, RUN_PARAMS_OUTPUT, RUN_PARAMS_FILES].map(take);
+      if (module === undefined || output === undefined) throw invalidMessage("a run without a module or an output");
+      if (spec.files.length > 0 && files === undefined)
+        throw invalidMessage("a run with files and nowhere to read them");
+      taken.move();
+      using run = serveRun(target.run(spec, runSources(module, files), new OutputClient(output)));
       setCapability(results, RUN_RESULTS_RUN, run);
     },
     [Symbol.dispose]: () => target[Symbol.dispose]?.(),
   });
+}
+
+function runSources(module: Capability, files: Capability | undefined): RunSources {
+  return {
+    module: new ModuleClient(module),
+    files: files && new FilesClient(files),
+    [Symbol.dispose]: () => {
+      module[Symbol.dispose]();
+      files?.[Symbol.dispose]();
+    },
+  };
 }

@@ -6,7 +6,10 @@ import { failed } from "../base/errors.ts";
 import { serveOutput } from "../caps/output.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { Capability } from "../rpc/capability.ts";
+import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
+import { AttemptFiles } from "./attempt-files.ts";
+import type { BlobPins } from "./blob-pins.ts";
 import type { EventHub } from "./events.ts";
 import { storeTrouble } from "./store-trouble.ts";
 
@@ -15,12 +18,17 @@ export interface AttemptOutputInit {
   /** Bytes of log that this attempt may write: its task's cap, which is that of the run's log too. */
   readonly bytesMax: number;
   readonly store: Store;
+  readonly blobs: Pick<BlobStore, "create">;
+  readonly pins: Pick<BlobPins, "pin" | "retireUnused">;
   readonly events: EventHub;
 }
 
 /** The capability becomes the caller's. */
-export function outputOf({ id, bytesMax, store, events }: AttemptOutputInit): Capability {
+export function outputOf(init: AttemptOutputInit): Capability {
+  const { id, bytesMax, store, events } = init;
+  const files = new AttemptFiles(init);
   return serveOutput({
+    keep: (file) => files.keep(file),
     write: async (offset, stream, bytes) => {
       if (offset + bytes.length > bytesMax) {
         throw failed(`an attempt may write ${bytesMax} bytes; this would be ${offset + bytes.length}`, {

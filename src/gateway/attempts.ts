@@ -28,6 +28,7 @@ import { type AttemptEnd, NO_USAGE, type Outcome, hasSucceeded } from "../model/
 import { type AttemptId, attemptKey } from "../model/run.ts";
 import type { Capability } from "../rpc/capability.ts";
 import { revocable } from "../rpc/revoke.ts";
+import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import { outputOf } from "./attempt-output.ts";
 import type { BlobPins } from "./blob-pins.ts";
@@ -37,7 +38,8 @@ import type { WorkerHealth } from "./worker-health.ts";
 
 export interface AttemptsInit {
   readonly store: Store;
-  readonly pins: Pick<BlobPins, "retireFreed">;
+  readonly blobs: Pick<BlobStore, "create">;
+  readonly pins: Pick<BlobPins, "pin" | "retireUnused" | "retireFreed">;
   readonly events: EventHub;
   readonly health: WorkerHealth;
   readonly clock: Clock;
@@ -167,8 +169,7 @@ export class Attempts {
     if (!this.#begun.has(key)) this.#begun.set(key, this.#begunOf(attempt));
     const earlier = this.#sighted.get(key);
     if (earlier !== undefined) this.#loseSight(key, earlier, disconnected("a newer session has this attempt"));
-    const { store, events } = this.#init;
-    using served = outputOf({ id, bytesMax: outputBytesMax, store, events });
+    using served = outputOf({ ...this.#init, id, bytesMax: outputBytesMax });
     const { capability, revoke } = revocable(served);
     using output = capability;
     const sighted: Sighted = {
@@ -226,6 +227,12 @@ export class Attempts {
     } catch (error) {
       log.debug("what became of a late attempt could not be read", { ...id, error });
     }
+  }
+
+  /** Ends an attempt that no worker was told of, since its run cannot be carried out anywhere. Never rejects. */
+  async reject({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }, reason: string): Promise<void> {
+    const end = unstartedEnd({ kind: "rejected", reason });
+    await this.#settle({ id, worker, end, isBlameless: true }, () => true);
   }
 
   /** Watches no more. What is under way stays so in the store. */
@@ -359,7 +366,10 @@ function attemptIsOver(): ClusterError {
 }
 
 function lostEnd(reason: string): AttemptEnd {
-  const outcome: Outcome = { kind: "lost", reason };
+  return unstartedEnd({ kind: "lost", reason });
+}
+
+function unstartedEnd(outcome: Outcome): AttemptEnd {
   return { outcome, usage: NO_USAGE, outputBytes: 0, outputTruncated: false };
 }
 

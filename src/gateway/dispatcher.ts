@@ -26,12 +26,14 @@ import {
   CLOCK_CHECK_EVERY_MS,
   DISPATCH_RETRY_FIRST_MS,
   DISPATCH_RETRY_MAX_MS,
+  KEPT_FILES_BYTES_MAX,
   MATCH_WINDOW_FIRST,
   MATCH_WINDOW_MAX,
 } from "../base/limits.ts";
 import type { Log, LogFields } from "../base/log.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
+import { serveFiles } from "../caps/files.ts";
 import { serveModule } from "../caps/module.ts";
 import { WorkerClient } from "../caps/worker.ts";
 import type { RunEntry, RunSpec } from "../model/run-spec.ts";
@@ -41,10 +43,12 @@ import type { PickPolicy } from "../model/worker.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { ReadyRun, Store } from "../store/store.ts";
 import { type Attempts, answerMsMax } from "./attempts.ts";
+import type { BlobPins } from "./blob-pins.ts";
 import { BlobModule } from "./blob-module.ts";
 import type { EventHub } from "./events.ts";
 import { type OfferView, match } from "./matching.ts";
 import { ModuleSizes } from "./module-sizes.ts";
+import { type ResolvedFiles, RunFiles, resolveFiles } from "./run-files.ts";
 import { Turns } from "./turns.ts";
 import { UnmetRequirements } from "./unmet-requirements.ts";
 import { type UntriedRound, UntriedWaits } from "./untried-waits.ts";
@@ -54,6 +58,7 @@ import type { WorkerSessions } from "./worker-sessions.ts";
 export interface DispatcherInit {
   readonly store: Store;
   readonly blobs: BlobStore;
+  readonly pins: BlobPins;
   /** The local facet of the offer channel: it alone may take a chosen sender. */
   readonly channel: OfferChooser;
   readonly attempts: Attempts;
@@ -258,10 +263,10 @@ export class Dispatcher {
     using expected = attempts.expect(id);
     const now = clock.now();
     // Both are asked at once: the next reading of ready runs must not have this one any more.
-    const [isLeased, moduleBytes] = await Promise.all([
+    const [isLeased, needs] = await Promise.all([
       store.lease(id, offered.peer, now, now + leaseMs),
-      this.#moduleSizes.of(ready.spec.module).catch((error: unknown) => {
-        this.#pause("what is known of a module could not be read; trying again", { error });
+      this.#needsOf(ready.spec).catch((error: unknown) => {
+        this.#pause("what is known of a module or a file could not be read; trying again", { error });
         return undefined;
       }),
     ]);
@@ -271,25 +276,45 @@ export class Dispatcher {
       if (!isLeased) this.wake();
       return;
     }
-    if (moduleBytes !== undefined) this.#backoff.reset();
+    if (needs !== undefined) this.#backoff.reset();
     events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: "running" });
     events.publish({ type: "task", task: id.task, state: "running" });
-    if (!session.isCurrent() || moduleBytes === undefined) {
+    if (!session.isCurrent() || needs === undefined) {
       // Its worker has not been told of it, and what the next session resumes with was decided without it.
       const reason = session.isCurrent()
-        ? "what the store knows of its module could not be read"
+        ? "what the store knows of its module or files could not be read"
         : "the session of its worker ended before the worker was told";
       void attempts.giveUp({ id, worker: offered.peer }, reason, "gateway");
       return;
     }
-    const spec = runSpec(id, ready, { moduleBytes, leaseMs });
+    const { moduleBytes, inputs } = needs;
+    if (!inputs.ok) {
+      health.ended({ id, worker: offered.peer, sign: "nothing", what: inputs.reason });
+      void attempts.reject({ id, worker: offered.peer }, inputs.reason);
+      return;
+    }
+    const { blobs, pins } = this.#init;
+    const { files, found } = inputs;
+    const spec = runSpec(id, ready, { moduleBytes, files, leaseMs });
     const { module, timeoutMs, outputBytesMax } = spec;
-    const answerMs = answerMsMax(timeoutMs, moduleBytes + outputBytesMax);
+    const answerMs = answerMsMax(timeoutMs, moduleBytes + outputBytesMax + fileBytesMax(spec));
     const watched = { id, session, module, outputBytesMax, answerMsMax: answerMs, isSecondChoice };
     attempts.watch(watched, (output) => {
-      using served = serveModule(new BlobModule(this.#init.blobs, module));
-      return worker.run(spec, served, output);
+      using served = serveModule(new BlobModule(blobs, module));
+      using contents = files.length === 0 ? undefined : serveFiles(new RunFiles({ blobs, pins, files, found }));
+      return worker.run(spec, served, output, contents);
     });
+  }
+
+  /** What a run needs besides its spec. Undefined: its module is not known. Rejects as the store does. */
+  async #needsOf(
+    spec: TaskSpec,
+  ): Promise<{ readonly moduleBytes: number; readonly inputs: ResolvedFiles } | undefined> {
+    const [moduleBytes, inputs] = await Promise.all([
+      this.#moduleSizes.of(spec.module),
+      resolveFiles(this.#init.store, spec.files),
+    ]);
+    return moduleBytes === undefined ? undefined : { moduleBytes, inputs };
   }
 }
 
@@ -304,15 +329,11 @@ interface Start {
  * An attempt may write as much as its run may keep, whatever the attempts before it have written: a run never fails
  * because of the output of an attempt that was lost. The store keeps the head of all of it, within the cap.
  */
-function runSpec(
-  id: AttemptId,
-  { spec }: ReadyRun,
-  { moduleBytes, leaseMs }: { readonly moduleBytes: number; readonly leaseMs: number },
-): RunSpec {
+function runSpec(id: AttemptId, { spec }: ReadyRun, rest: Pick<RunSpec, "moduleBytes" | "files" | "leaseMs">): RunSpec {
   return {
+    ...rest,
     id,
     module: spec.module,
-    moduleBytes,
     entry: runEntry(spec),
     args: spec.args,
     env: spec.env,
@@ -322,9 +343,14 @@ function runSpec(
     memoryBytes: spec.memoryBytes,
     outputBytesMax: spec.outputBytesMax,
     outputLimit: spec.outputLimit,
-    leaseMs,
     submitter: spec.submitter,
+    outputs: spec.outputs,
   };
+}
+
+/** What may have to move of a run's files, in both directions. */
+function fileBytesMax({ files, outputs }: RunSpec): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, outputs.length > 0 ? KEPT_FILES_BYTES_MAX : 0);
 }
 
 function runEntry(spec: TaskSpec): RunEntry {

@@ -76,6 +76,7 @@ export class Gateway implements Readiness {
     const health = new WorkerHealth({ clock, random, onChange: (worker) => this.sessions.onHealthChanged(worker) });
     this.#attempts = new Attempts({
       store,
+      blobs,
       pins: this.pins,
       events,
       health,
@@ -100,6 +101,7 @@ export class Gateway implements Readiness {
     this.admission = new Admission({ ...init, sessions: this.sessions });
     this.#dispatcher = new Dispatcher({
       ...init,
+      pins: this.pins,
       channel: this.#channel.offers,
       attempts: this.#attempts,
       sessions: this.sessions,

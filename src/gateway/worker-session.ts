@@ -5,6 +5,7 @@
 import { type ClusterError, assert, disconnected, failed } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
+import { KEPT_FILES_BYTES_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { RunClient } from "../caps/run.ts";
 import type { HeldAttempt, ResumeVerdict, WorkerSessionTarget } from "../caps/worker-session.ts";
@@ -145,7 +146,7 @@ export class WorkerSession implements WorkerSessionTarget {
       id,
       session: this.#session,
       outputBytesMax,
-      answerMsMax: answerMsMax(timeoutMs, outputBytesMax),
+      answerMsMax: answerMsMax(timeoutMs, outputBytesMax + KEPT_FILES_BYTES_MAX),
     };
     attempts.watch(watched, (borrowed) => {
       output = borrowed.dup();

@@ -3,7 +3,7 @@
 import * as $ from "capnp-es";
 import { ChannelCloser, ChannelCloser$Client, OfferReceiver, OfferReceiver$Client, OfferSender, OfferSender$Client } from "./channel.ts";
 import { ClientSession, ClientSession$Client, Entry, Submission, Task, Task$Client, TaskState, TaskStatus, Upload, Upload$Client } from "./client.ts";
-import { AttemptId, EnvVar, Outcome, Output, Output$Client, OutputLimit, Run, Run$Client, RunSpec, Stream, Usage, Worker, Worker$Client, WorkerState } from "./worker.ts";
+import { AttemptId, EnvVar, File, FileContent, FileContent$Client, Files, Files$Client, Outcome, Output, Output$Client, OutputLimit, Run, Run$Client, RunSpec, Stream, Usage, Worker, Worker$Client, WorkerState } from "./worker.ts";
 export const _capnpFileId = 0xb2f1c0a96d3e5a04n;
 export class Bootstrap_Challenge$Params extends $.Struct {
     static readonly _capnp = {

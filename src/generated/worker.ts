@@ -7,7 +7,7 @@ export class Worker_Run$Params extends $.Struct {
     static readonly _capnp = {
         displayName: "run$Params",
         id: "e8a01807ecaa363f",
-        size: new $.ObjectSize(0, 3),
+        size: new $.ObjectSize(0, 4),
     };
     _adoptSpec(value: $.Orphan<RunSpec>): void {
         $.utils.adopt(value, $.utils.getPointer(0, this));
@@ -38,6 +38,12 @@ export class Worker_Run$Params extends $.Struct {
     }
     set output(value: Output$Client) {
         $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(2, this));
+    }
+    get files(): Files$Client {
+        return new Files$Client($.utils.getInterfaceClientOrNullAt(3, this));
+    }
+    set files(value: Files$Client) {
+        $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(3, this));
     }
     toString(): string { return "Worker_Run$Params_" + super.toString(); }
 }
@@ -87,7 +93,8 @@ export class Worker$Client {
     ];
     /**
 * Starts the attempt and returns at once; pipeline `Run.outcome` on the answer. The worker reads from `module` only
-* when it has no module of that digest, and verifies what it reads. Fails with `overloaded` when the slot is used up.
+* when it has no module of that digest, and verifies what it reads; likewise from `files`, which is null when the spec
+* names no files. Fails with `overloaded` when the slot is used up.
 *
 */
     run(paramsFunc?: (params: Worker_Run$Params) => void): Worker_Run$Results$Promise {
@@ -131,6 +138,144 @@ export class Worker extends $.Interface {
         size: new $.ObjectSize(0, 0),
     };
     toString(): string { return "Worker_" + super.toString(); }
+}
+export class Files_Read$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "read$Params",
+        id: "e4007f896cd60472",
+        size: new $.ObjectSize(16, 1),
+    };
+    _adoptDigest(value: $.Orphan<$.Data>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownDigest(): $.Orphan<$.Data> {
+        return $.utils.disown(this.digest);
+    }
+    get digest(): $.Data {
+        return $.utils.getData(0, this);
+    }
+    _hasDigest(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initDigest(length: number): $.Data {
+        return $.utils.initData(0, length, this);
+    }
+    set digest(value: $.Data) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    get offset(): bigint {
+        return $.utils.getUint64(0, this);
+    }
+    set offset(value: bigint) {
+        $.utils.setUint64(0, value, this);
+    }
+    get length(): number {
+        return $.utils.getUint32(8, this);
+    }
+    set length(value: number) {
+        $.utils.setUint32(8, value, this);
+    }
+    toString(): string { return "Files_Read$Params_" + super.toString(); }
+}
+export class Files_Read$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "read$Results",
+        id: "91339e5270ddb8e0",
+        size: new $.ObjectSize(0, 1),
+    };
+    _adoptBytes(value: $.Orphan<$.Data>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownBytes(): $.Orphan<$.Data> {
+        return $.utils.disown(this.bytes);
+    }
+    get bytes(): $.Data {
+        return $.utils.getData(0, this);
+    }
+    _hasBytes(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initBytes(length: number): $.Data {
+        return $.utils.initData(0, length, this);
+    }
+    set bytes(value: $.Data) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    toString(): string { return "Files_Read$Results_" + super.toString(); }
+}
+export class Files_Read$Results$Promise {
+    pipeline: $.Pipeline<any, any, Files_Read$Results>;
+    constructor(pipeline: $.Pipeline<any, any, Files_Read$Results>) {
+        this.pipeline = pipeline;
+    }
+    async promise(): Promise<Files_Read$Results> {
+        return await this.pipeline.struct();
+    }
+}
+export class Files$Client {
+    client: $.Client;
+    static readonly interfaceId: bigint = 0xbfab4c1da41bea53n;
+    constructor(client: $.Client) {
+        this.client = client;
+    }
+    static readonly methods: [
+        $.Method<Files_Read$Params, Files_Read$Results>
+    ] = [
+        {
+            ParamsClass: Files_Read$Params,
+            ResultsClass: Files_Read$Results,
+            interfaceId: Files$Client.interfaceId,
+            methodId: 0,
+            interfaceName: "worker.capnp:Files",
+            methodName: "read"
+        }
+    ];
+    /**
+* As `Module.read`. A digest that the spec does not name fails with `failed`, code `no-such-file`.
+*
+*/
+    read(paramsFunc?: (params: Files_Read$Params) => void): Files_Read$Results$Promise {
+        const answer = this.client.call({
+            method: Files$Client.methods[0],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(Files_Read$Results, answer);
+        return new Files_Read$Results$Promise(pipeline);
+    }
+}
+$.Registry.register(Files$Client.interfaceId, Files$Client);
+export interface Files$Server$Target {
+    read(params: Files_Read$Params, results: Files_Read$Results): Promise<void>;
+}
+export class Files$Server extends $.Server {
+    readonly target: Files$Server$Target;
+    constructor(target: Files$Server$Target) {
+        super(target, [
+            {
+                ...Files$Client.methods[0],
+                impl: target.read
+            }
+        ]);
+        this.target = target;
+    }
+    client(): Files$Client {
+        return new Files$Client(this);
+    }
+}
+/**
+* The contents of the files in one run's spec, by their digests, and of nothing else. Held by the worker until it has
+* what it needs.
+*
+*/
+export class Files extends $.Interface {
+    static readonly Client = Files$Client;
+    static readonly Server = Files$Server;
+    static readonly _capnp = {
+        displayName: "Files",
+        id: "bfab4c1da41bea53",
+        size: new $.ObjectSize(0, 0),
+    };
+    toString(): string { return "Files_" + super.toString(); }
 }
 export class Run_Outcome$Params extends $.Struct {
     static readonly _capnp = {
@@ -262,8 +407,8 @@ export class Run$Client {
         }
     ];
     /**
-* Returns when the guest has ended and all of its output has been acknowledged. Idempotent; finishing this call early
-* does not cancel the attempt.
+* Returns when the guest has ended, all of its output has been acknowledged, and all files to keep of it have been kept.
+* Idempotent; finishing this call early does not cancel the attempt.
 * Fails with `overloaded`, code `handed-back`, when the worker gives the attempt back unfinished (it stops, or its lease
 * ended): nobody's fault, to be tried elsewhere.
 *
@@ -405,6 +550,70 @@ export class Output_Write$Results$Promise {
         return await this.pipeline.struct();
     }
 }
+export class Output_Keep$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "keep$Params",
+        id: "c16116c0a8572969",
+        size: new $.ObjectSize(8, 2),
+    };
+    get path(): string {
+        return $.utils.getText(0, this);
+    }
+    set path(value: string) {
+        $.utils.setText(0, value, this);
+    }
+    _adoptDigest(value: $.Orphan<$.Data>): void {
+        $.utils.adopt(value, $.utils.getPointer(1, this));
+    }
+    _disownDigest(): $.Orphan<$.Data> {
+        return $.utils.disown(this.digest);
+    }
+    get digest(): $.Data {
+        return $.utils.getData(1, this);
+    }
+    _hasDigest(): boolean {
+        return !$.utils.isNull($.utils.getPointer(1, this));
+    }
+    _initDigest(length: number): $.Data {
+        return $.utils.initData(1, length, this);
+    }
+    set digest(value: $.Data) {
+        $.utils.copyFrom(value, $.utils.getPointer(1, this));
+    }
+    get bytes(): bigint {
+        return $.utils.getUint64(0, this);
+    }
+    set bytes(value: bigint) {
+        $.utils.setUint64(0, value, this);
+    }
+    toString(): string { return "Output_Keep$Params_" + super.toString(); }
+}
+export class Output_Keep$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "keep$Results",
+        id: "ae52968737074c8f",
+        size: new $.ObjectSize(0, 1),
+    };
+    get content(): FileContent$Client {
+        return new FileContent$Client($.utils.getInterfaceClientOrNullAt(0, this));
+    }
+    set content(value: FileContent$Client) {
+        $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+    }
+    toString(): string { return "Output_Keep$Results_" + super.toString(); }
+}
+export class Output_Keep$Results$Promise {
+    pipeline: $.Pipeline<any, any, Output_Keep$Results>;
+    constructor(pipeline: $.Pipeline<any, any, Output_Keep$Results>) {
+        this.pipeline = pipeline;
+    }
+    getContent(): FileContent$Client {
+        return new FileContent$Client(this.pipeline.getPipeline(FileContent, 0).client());
+    }
+    async promise(): Promise<Output_Keep$Results> {
+        return await this.pipeline.struct();
+    }
+}
 export class Output$Client {
     client: $.Client;
     static readonly interfaceId: bigint = 0xb4b0eec46a93f5efn;
@@ -412,7 +621,8 @@ export class Output$Client {
         this.client = client;
     }
     static readonly methods: [
-        $.Method<Output_Write$Params, Output_Write$Results>
+        $.Method<Output_Write$Params, Output_Write$Results>,
+        $.Method<Output_Keep$Params, Output_Keep$Results>
     ] = [
         {
             ParamsClass: Output_Write$Params,
@@ -421,6 +631,14 @@ export class Output$Client {
             methodId: 0,
             interfaceName: "worker.capnp:Output",
             methodName: "write"
+        },
+        {
+            ParamsClass: Output_Keep$Params,
+            ResultsClass: Output_Keep$Results,
+            interfaceId: Output$Client.interfaceId,
+            methodId: 1,
+            interfaceName: "worker.capnp:Output",
+            methodName: "keep"
         }
     ];
     /**
@@ -438,10 +656,28 @@ export class Output$Client {
         const pipeline = new $.Pipeline(Output_Write$Results, answer);
         return new Output_Write$Results$Promise(pipeline);
     }
+    /**
+* A file to keep of the attempt, after its guest has exited, with whatever code: one whose path matches a glob of
+* `RunSpec.outputs`. `content` is null when the gateway has the file, and then this is durable; otherwise the worker
+* sends the bytes to it. Files count once the attempt is settled as `exited` and its run is over, and only then.
+* Idempotent: a worker that lost its connection keeps all files again, and sends what is missing. Another file under
+* the same path fails with `failed`, code `file-conflict`; more than 1,000 files or 64 MiB, `too-large`; a path that no
+* glob matches, `not-wanted`; an attempt that is over, `stale-attempt`.
+*
+*/
+    keep(paramsFunc?: (params: Output_Keep$Params) => void): Output_Keep$Results$Promise {
+        const answer = this.client.call({
+            method: Output$Client.methods[1],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(Output_Keep$Results, answer);
+        return new Output_Keep$Results$Promise(pipeline);
+    }
 }
 $.Registry.register(Output$Client.interfaceId, Output$Client);
 export interface Output$Server$Target {
     write(params: Output_Write$Params, results: Output_Write$Results): Promise<void>;
+    keep(params: Output_Keep$Params, results: Output_Keep$Results): Promise<void>;
 }
 export class Output$Server extends $.Server {
     readonly target: Output$Server$Target;
@@ -450,6 +686,10 @@ export class Output$Server extends $.Server {
             {
                 ...Output$Client.methods[0],
                 impl: target.write
+            },
+            {
+                ...Output$Client.methods[1],
+                impl: target.keep
             }
         ]);
         this.target = target;
@@ -471,6 +711,166 @@ export class Output extends $.Interface {
         size: new $.ObjectSize(0, 0),
     };
     toString(): string { return "Output_" + super.toString(); }
+}
+export class FileContent_Write$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "write$Params",
+        id: "9fc408561c4182c7",
+        size: new $.ObjectSize(0, 1),
+    };
+    _adoptBytes(value: $.Orphan<$.Data>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownBytes(): $.Orphan<$.Data> {
+        return $.utils.disown(this.bytes);
+    }
+    get bytes(): $.Data {
+        return $.utils.getData(0, this);
+    }
+    _hasBytes(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initBytes(length: number): $.Data {
+        return $.utils.initData(0, length, this);
+    }
+    set bytes(value: $.Data) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    toString(): string { return "FileContent_Write$Params_" + super.toString(); }
+}
+export class FileContent_Write$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "write$Results",
+        id: "960fba420aa3cea2",
+        size: new $.ObjectSize(0, 0),
+    };
+    toString(): string { return "FileContent_Write$Results_" + super.toString(); }
+}
+export class FileContent_Write$Results$Promise {
+    pipeline: $.Pipeline<any, any, FileContent_Write$Results>;
+    constructor(pipeline: $.Pipeline<any, any, FileContent_Write$Results>) {
+        this.pipeline = pipeline;
+    }
+    async promise(): Promise<FileContent_Write$Results> {
+        return await this.pipeline.struct();
+    }
+}
+export class FileContent_Finish$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "finish$Params",
+        id: "8dd057ac7f4ad7a2",
+        size: new $.ObjectSize(0, 0),
+    };
+    toString(): string { return "FileContent_Finish$Params_" + super.toString(); }
+}
+export class FileContent_Finish$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "finish$Results",
+        id: "8c06e42c5e7e452c",
+        size: new $.ObjectSize(0, 0),
+    };
+    toString(): string { return "FileContent_Finish$Results_" + super.toString(); }
+}
+export class FileContent_Finish$Results$Promise {
+    pipeline: $.Pipeline<any, any, FileContent_Finish$Results>;
+    constructor(pipeline: $.Pipeline<any, any, FileContent_Finish$Results>) {
+        this.pipeline = pipeline;
+    }
+    async promise(): Promise<FileContent_Finish$Results> {
+        return await this.pipeline.struct();
+    }
+}
+export class FileContent$Client {
+    client: $.Client;
+    static readonly interfaceId: bigint = 0x97566dfea9a2e432n;
+    constructor(client: $.Client) {
+        this.client = client;
+    }
+    static readonly methods: [
+        $.Method<FileContent_Write$Params, FileContent_Write$Results>,
+        $.Method<FileContent_Finish$Params, FileContent_Finish$Results>
+    ] = [
+        {
+            ParamsClass: FileContent_Write$Params,
+            ResultsClass: FileContent_Write$Results,
+            interfaceId: FileContent$Client.interfaceId,
+            methodId: 0,
+            interfaceName: "worker.capnp:FileContent",
+            methodName: "write"
+        },
+        {
+            ParamsClass: FileContent_Finish$Params,
+            ResultsClass: FileContent_Finish$Results,
+            interfaceId: FileContent$Client.interfaceId,
+            methodId: 1,
+            interfaceName: "worker.capnp:FileContent",
+            methodName: "finish"
+        }
+    ];
+    /**
+* Appends at most 1 MiB. Calls are carried out in their order, so that a few may be in flight; waiting for answers is
+* the flow control. More bytes than were announced fail with `failed`, code `file-corrupt`.
+*
+*/
+    write(paramsFunc?: (params: FileContent_Write$Params) => void): FileContent_Write$Results$Promise {
+        const answer = this.client.call({
+            method: FileContent$Client.methods[0],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(FileContent_Write$Results, answer);
+        return new FileContent_Write$Results$Promise(pipeline);
+    }
+    /**
+* All has been written. Returns when the file is durable; bytes that do not have the digest that was announced fail
+* with `failed`, code `file-corrupt`. Idempotent.
+*
+*/
+    finish(paramsFunc?: (params: FileContent_Finish$Params) => void): FileContent_Finish$Results$Promise {
+        const answer = this.client.call({
+            method: FileContent$Client.methods[1],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(FileContent_Finish$Results, answer);
+        return new FileContent_Finish$Results$Promise(pipeline);
+    }
+}
+$.Registry.register(FileContent$Client.interfaceId, FileContent$Client);
+export interface FileContent$Server$Target {
+    write(params: FileContent_Write$Params, results: FileContent_Write$Results): Promise<void>;
+    finish(params: FileContent_Finish$Params, results: FileContent_Finish$Results): Promise<void>;
+}
+export class FileContent$Server extends $.Server {
+    readonly target: FileContent$Server$Target;
+    constructor(target: FileContent$Server$Target) {
+        super(target, [
+            {
+                ...FileContent$Client.methods[0],
+                impl: target.write
+            },
+            {
+                ...FileContent$Client.methods[1],
+                impl: target.finish
+            }
+        ]);
+        this.target = target;
+    }
+    client(): FileContent$Client {
+        return new FileContent$Client(this);
+    }
+}
+/**
+* The bytes of one file on their way to the gateway. Dropped before `finish` has returned, nothing stays of it.
+*
+*/
+export class FileContent extends $.Interface {
+    static readonly Client = FileContent$Client;
+    static readonly Server = FileContent$Server;
+    static readonly _capnp = {
+        displayName: "FileContent",
+        id: "97566dfea9a2e432",
+        size: new $.ObjectSize(0, 0),
+    };
+    toString(): string { return "FileContent_" + super.toString(); }
 }
 export const Stream = {
     STDOUT: 0,
@@ -529,7 +929,7 @@ export class RunSpec_Entry_Run extends $.Struct {
     static readonly _capnp = {
         displayName: "run",
         id: "c8eed0ffdf18838b",
-        size: new $.ObjectSize(64, 6),
+        size: new $.ObjectSize(64, 8),
     };
     get input(): number {
         return $.utils.getInt32(12, this);
@@ -570,7 +970,7 @@ export class RunSpec_Entry extends $.Struct {
     static readonly _capnp = {
         displayName: "entry",
         id: "f46bd07cf38358e1",
-        size: new $.ObjectSize(64, 6),
+        size: new $.ObjectSize(64, 8),
     };
     get _isCommand(): boolean {
         return $.utils.getUint16(8, this) === 0;
@@ -611,9 +1011,10 @@ export class RunSpec extends $.Struct {
     static readonly _capnp = {
         displayName: "RunSpec",
         id: "b2e4c1bea30d2490",
-        size: new $.ObjectSize(64, 6),
+        size: new $.ObjectSize(64, 8),
     };
     static _Env: $.ListCtor<EnvVar>;
+    static _Files: $.ListCtor<File>;
     _adoptId(value: $.Orphan<AttemptId>): void {
         $.utils.adopt(value, $.utils.getPointer(0, this));
     }
@@ -778,7 +1179,97 @@ export class RunSpec extends $.Struct {
     set submitter(value: string) {
         $.utils.setText(5, value, this);
     }
+    _adoptFiles(value: $.Orphan<$.List<File>>): void {
+        $.utils.adopt(value, $.utils.getPointer(6, this));
+    }
+    _disownFiles(): $.Orphan<$.List<File>> {
+        return $.utils.disown(this.files);
+    }
+    /**
+* in the guest's `/` when it starts: at most 1,000, and 64 MiB together
+*
+*/
+    get files(): $.List<File> {
+        return $.utils.getList(6, RunSpec._Files, this);
+    }
+    _hasFiles(): boolean {
+        return !$.utils.isNull($.utils.getPointer(6, this));
+    }
+    _initFiles(length: number): $.List<File> {
+        return $.utils.initList(6, RunSpec._Files, length, this);
+    }
+    set files(value: $.List<File>) {
+        $.utils.copyFrom(value, $.utils.getPointer(6, this));
+    }
+    _adoptOutputs(value: $.Orphan<$.List<string>>): void {
+        $.utils.adopt(value, $.utils.getPointer(7, this));
+    }
+    _disownOutputs(): $.Orphan<$.List<string>> {
+        return $.utils.disown(this.outputs);
+    }
+    /**
+* globs: which of its files are kept once it has exited; src/model/glob.ts has their syntax
+*
+*/
+    get outputs(): $.List<string> {
+        return $.utils.getList(7, $.TextList, this);
+    }
+    _hasOutputs(): boolean {
+        return !$.utils.isNull($.utils.getPointer(7, this));
+    }
+    _initOutputs(length: number): $.List<string> {
+        return $.utils.initList(7, $.TextList, length, this);
+    }
+    set outputs(value: $.List<string>) {
+        $.utils.copyFrom(value, $.utils.getPointer(7, this));
+    }
     toString(): string { return "RunSpec_" + super.toString(); }
+}
+export class File extends $.Struct {
+    static readonly _capnp = {
+        displayName: "File",
+        id: "b5ea3310302308ec",
+        size: new $.ObjectSize(8, 2),
+    };
+    /**
+* names joined by single slashes, none of them `.` or `..`; at most 1,024 bytes
+*
+*/
+    get path(): string {
+        return $.utils.getText(0, this);
+    }
+    set path(value: string) {
+        $.utils.setText(0, value, this);
+    }
+    _adoptDigest(value: $.Orphan<$.Data>): void {
+        $.utils.adopt(value, $.utils.getPointer(1, this));
+    }
+    _disownDigest(): $.Orphan<$.Data> {
+        return $.utils.disown(this.digest);
+    }
+    /**
+* SHA-256, 32 bytes
+*
+*/
+    get digest(): $.Data {
+        return $.utils.getData(1, this);
+    }
+    _hasDigest(): boolean {
+        return !$.utils.isNull($.utils.getPointer(1, this));
+    }
+    _initDigest(length: number): $.Data {
+        return $.utils.initData(1, length, this);
+    }
+    set digest(value: $.Data) {
+        $.utils.copyFrom(value, $.utils.getPointer(1, this));
+    }
+    get bytes(): bigint {
+        return $.utils.getUint64(0, this);
+    }
+    set bytes(value: bigint) {
+        $.utils.setUint64(0, value, this);
+    }
+    toString(): string { return "File_" + super.toString(); }
 }
 export class EnvVar extends $.Struct {
     static readonly _capnp = {
@@ -820,7 +1311,7 @@ export class Outcome_Value extends $.Struct {
     static readonly _capnp = {
         displayName: "value",
         id: "eb64e2808fb351fa",
-        size: new $.ObjectSize(32, 2),
+        size: new $.ObjectSize(32, 3),
     };
     get _isNone(): boolean {
         return $.utils.getUint16(10, this) === 0;
@@ -895,7 +1386,7 @@ export class Outcome extends $.Struct {
     static readonly _capnp = {
         displayName: "Outcome",
         id: "8a0ee88165a274f6",
-        size: new $.ObjectSize(32, 2),
+        size: new $.ObjectSize(32, 3),
     };
     /**
 * exit code
@@ -1044,6 +1535,16 @@ export class Outcome extends $.Struct {
     set outputTruncated(value: boolean) {
         $.utils.setBit(192, value, this);
     }
+    /**
+* of `outputExceeded`: what there was too much of; empty: stdout and stderr
+*
+*/
+    get outputExceededBy(): string {
+        return $.utils.getText(2, this);
+    }
+    set outputExceededBy(value: string) {
+        $.utils.setText(2, value, this);
+    }
     toString(): string { return "Outcome_" + super.toString(); }
     which(): Outcome_Which {
         return $.utils.getUint16(8, this) as Outcome_Which;
@@ -1157,4 +1658,5 @@ export class WorkerState extends $.Struct {
     toString(): string { return "WorkerState_" + super.toString(); }
 }
 RunSpec._Env = $.CompositeList(EnvVar);
+RunSpec._Files = $.CompositeList(File);
 WorkerState._Labels = $.CompositeList(EnvVar);

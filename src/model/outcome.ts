@@ -6,7 +6,8 @@ export type Outcome =
   /** Over its wall time or CPU time; the reason says which. */
   | { readonly kind: "timed-out"; readonly reason: string }
   | { readonly kind: "memory-exceeded"; readonly reason: string }
-  | { readonly kind: "output-exceeded" }
+  /** More stdout and stderr than it may write; or, with a reason, more files than may be kept. */
+  | { readonly kind: "output-exceeded"; readonly reason?: string | undefined }
   | { readonly kind: "cancelled"; readonly reason: string }
   /** The module was not run: not wasm, no such entry, an import nobody grants, a limit it declares to exceed. */
   | { readonly kind: "rejected"; readonly reason: string }

@@ -1,6 +1,7 @@
 /** All that a worker needs to carry out one attempt, but for the module's bytes. */
 import type { Digest } from "../base/ids.ts";
 import type { AttemptId } from "./run.ts";
+import type { FileContent } from "./task-file.ts";
 
 export type RunEntry =
   | { readonly kind: "command" }
@@ -24,6 +25,10 @@ export interface RunSpec {
   readonly outputBytesMax: number;
   /** Past `outputBytesMax`: drop the rest and let the guest go on, or end it as `output-exceeded`. */
   readonly outputLimit: "truncate" | "fail";
+  /** In the guest's `/` when it starts. */
+  readonly files: readonly FileContent[];
+  /** Globs: which of the guest's files are kept once it has exited. */
+  readonly outputs: readonly string[];
   /** Whose task it is (`submitter.ts`): guests of different submitters share no runner. */
   readonly submitter: string;
   /** The worker stops the guest when it could not renew for this long. */

@@ -22,7 +22,7 @@ function sentence(outcome: Exclude<Outcome, { kind: "lost" }>): string {
     case "memory-exceeded":
       return `used more memory than it may: ${outcome.reason}`;
     case "output-exceeded":
-      return "wrote more output than it may";
+      return outcome.reason ?? "wrote more output than it may";
     case "cancelled":
       return `was cancelled: ${outcome.reason}`;
     case "rejected":

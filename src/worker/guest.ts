@@ -8,10 +8,20 @@ import type { OutputStream } from "../model/output.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 
 /** A run's spec as its runner gets it: what the run needs to be told apart and fetched has been seen to. */
-export interface GuestSpec extends Omit<RunSpec, "id" | "module" | "moduleBytes" | "leaseMs"> {
+export interface GuestSpec extends Omit<RunSpec, "id" | "module" | "moduleBytes" | "files" | "leaseMs"> {
   /** The module's bytes: a file whose content has been checked against `digest`. */
   readonly modulePath: string;
   readonly digest: Digest;
+  /** What the guest finds in its `/`. */
+  readonly files: readonly GuestFile[];
+}
+
+export interface GuestFile {
+  /** Below the guest's `/`. */
+  readonly path: string;
+  readonly bytes: number;
+  /** The content: a file of this machine, whose digest has been checked. */
+  readonly contentPath: string;
 }
 
 export interface GuestIo {
@@ -20,6 +30,19 @@ export interface GuestIo {
    * from the guest, which blocks once the pipe is full.
    */
   write(stream: OutputStream, bytes: Uint8Array): Promise<void>;
+  /**
+   * Takes a file to keep. Called once the guest has exited, file by file; each is read to its end before the promise
+   * resolves. Absent: nothing is kept.
+   */
+  keep?(file: FileToKeep): Promise<void>;
+}
+
+export interface FileToKeep {
+  /** Below the guest's `/`, and matched by one of the spec's `outputs`. */
+  readonly path: string;
+  readonly bytes: number;
+  /** Exactly that many, unless it throws. Read once. */
+  readonly content: AsyncIterable<Uint8Array>;
 }
 
 export interface Executor extends AsyncDisposable {

@@ -16,13 +16,15 @@ import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
-import type { ModuleClient } from "../caps/module.ts";
 import type { OutputClient } from "../caps/output.ts";
+import type { RunSources } from "../caps/worker.ts";
 import { type AttemptEnd, NO_USAGE, type Outcome } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 import type { Files } from "./files.ts";
-import type { Executor } from "./guest.ts";
+import { fetchFiles } from "./fetch-files.ts";
+import { FileSpool, withRefusal } from "./file-spool.ts";
+import type { Executor, GuestIo, GuestSpec } from "./guest.ts";
 import type { KeptFile, KeptOutcomes } from "./kept-outcomes.ts";
 import type { ModuleCache } from "./module-cache.ts";
 import { OutputSpool } from "./output-spool.ts";
@@ -42,6 +44,8 @@ export interface HeldAttemptInit {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Bytes of files to keep were written to the disk, or, with a negative number, are gone. */
+  readonly onFileBytes: (bytes: number) => void;
   /** The outcome was acknowledged, or the attempt was stopped: the worker holds it no longer. Called once. */
   readonly onForgotten: () => void;
 }
@@ -54,6 +58,8 @@ export class HeldAttempt implements WorkerAttempt {
   readonly gateway: PeerId;
   readonly #init: HeldAttemptInit;
   readonly #spool: OutputSpool;
+  /** Undefined: the run keeps no files. */
+  readonly #files: FileSpool | undefined;
   readonly #kill = new AbortController();
   /** By the monotonic clock. */
   #leaseEndsAtMs = 0;
@@ -72,8 +78,8 @@ export class HeldAttempt implements WorkerAttempt {
   /** By the monotonic clock. */
   #endedAtMs = Infinity;
 
-  /** Starts at once. Takes `module` and `output` over. */
-  constructor(init: HeldAttemptInit, module: ModuleClient, output: OutputClient) {
+  /** Starts at once. Takes `sources` and `output` over. */
+  constructor(init: HeldAttemptInit, sources: RunSources, output: OutputClient) {
     this.#init = init;
     this.id = init.spec.id;
     this.gateway = init.gateway;
@@ -86,10 +92,17 @@ export class HeldAttempt implements WorkerAttempt {
       log: init.log,
       onRefused: (reason) => this.#endAs({ kind: "lost", reason }),
     });
-    this.#spool.attach(output, 0);
-    this.#end = this.#run(module).then((end) => {
+    if (init.spec.outputs.length > 0) {
+      const { files, clock, random, onFileBytes: onBytes } = init;
+      const folder = init.outcomes?.filesFolder(this) ?? `${init.spoolPath}-files`;
+      this.#files = new FileSpool({ folder, files, clock, random, onBytes });
+    }
+    this.attach(output, 0);
+    this.#end = this.#run(sources).then((end) => {
       this.#hasEnded = true;
       this.#endedAtMs = init.clock.monotonicMs();
+      if (end.outcome.kind === "exited") this.#files?.complete();
+      else this.#files?.drop();
       return end;
     });
   }
@@ -128,10 +141,12 @@ export class HeldAttempt implements WorkerAttempt {
   }
 
   attach(output: OutputClient, offset: number): void {
+    this.#files?.attach(output.dup());
     this.#spool.attach(output, offset);
   }
 
   detach(): void {
+    this.#files?.detach();
     this.#spool.detach();
   }
 
@@ -139,7 +154,8 @@ export class HeldAttempt implements WorkerAttempt {
   async outcome({ signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
     const end = await unlessAborted(this.#end, signal);
     await this.#spool.drained({ signal });
-    if (end.outcome !== this.#handedBack) return end;
+    await this.#files?.drained({ signal });
+    if (end.outcome !== this.#handedBack) return withRefusal(end, this.#files?.refusal);
     throw overloaded(end.outcome.kind === "lost" ? end.outcome.reason : "the worker gave it back", {
       code: "handed-back",
     });
@@ -211,13 +227,14 @@ export class HeldAttempt implements WorkerAttempt {
     const end = await this.#end;
     const { outcomes } = this.#init;
     if (outcomes === undefined || this.#isUnwanted || end.outcome === this.#handedBack) return;
-    this.#kept = await outcomes.save({ gateway: this.gateway, id: this.id, end }, this.#spool);
+    this.#kept = await outcomes.save({ gateway: this.gateway, id: this.id, end }, this.#spool, this.#files);
   }
 
   #release(kept: Promise<void>): void {
     this.#released = Promise.all([this.#end, kept]).then(async () => {
       await this.#spool[Symbol.asyncDispose]();
       if (this.#isUnwanted) await this.#kept?.remove();
+      await this.#files?.close({ isKept: !this.#isUnwanted && this.#kept !== undefined });
     });
     this.#released.catch((error: unknown) => {
       this.#init.log.warn("the output of an attempt could not be cleared away", { ...this.id, error });
@@ -225,18 +242,16 @@ export class HeldAttempt implements WorkerAttempt {
     this.#init.onForgotten();
   }
 
-  async #run(module: ModuleClient): Promise<AttemptEnd> {
+  async #run(taken: RunSources): Promise<AttemptEnd> {
     const { spec, modules, executor, log } = this.#init;
     const { signal } = this.#kill;
     try {
-      using source = module;
-      using lease = await modules.acquire(spec.module, spec.moduleBytes, source, { signal });
+      using sources = taken;
+      using lease = await modules.acquire(spec.module, spec.moduleBytes, sources.module, { signal });
+      using fetched = await fetchFiles(modules, spec.files, sources.files, signal);
       if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
-      const end = await executor.run(
-        { ...spec, modulePath: lease.path, digest: spec.module },
-        { write: (stream, bytes) => this.#spool.append(stream, bytes) },
-        { signal },
-      );
+      const guest: GuestSpec = { ...spec, modulePath: lease.path, digest: spec.module, files: fetched.files };
+      const end = await executor.run(guest, this.#guestIo(), { signal });
       const outcome = end.outcome.kind === "cancelled" ? (this.#endedAs ?? end.outcome) : end.outcome;
       const outputTruncated = end.outputTruncated || this.#spool.isRefused;
       return { ...end, outcome, outputBytes: this.#spool.outputBytes, outputTruncated };
@@ -249,6 +264,23 @@ export class HeldAttempt implements WorkerAttempt {
       if (!(thrown instanceof ClusterError && thrown.type === "failed")) this.#handedBack = outcome;
       return this.#ended(outcome);
     }
+  }
+
+  #guestIo(): GuestIo {
+    const write: GuestIo["write"] = (stream, bytes) => this.#spool.append(stream, bytes);
+    const files = this.#files;
+    if (files === undefined) return { write };
+    return {
+      write,
+      keep: async ({ path, bytes, content }) => {
+        try {
+          await files.keep(path, bytes, content);
+        } catch (thrown) {
+          this.#endAs({ kind: "lost", reason: `its files cannot be kept: ${messageOf(thrown)}` });
+          throw thrown;
+        }
+      },
+    };
   }
 
   #ended(outcome: Outcome): AttemptEnd {

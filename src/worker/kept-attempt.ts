@@ -6,6 +6,7 @@ import type { Random } from "../base/random.ts";
 import type { OutputClient } from "../caps/output.ts";
 import type { AttemptEnd } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
+import { FileSpool, withRefusal } from "./file-spool.ts";
 import type { Files } from "./files.ts";
 import type { FoundOutcome } from "./kept-outcomes.ts";
 import { OutputSpool } from "./output-spool.ts";
@@ -13,6 +14,8 @@ import type { WorkerAttempt } from "./worker-attempt.ts";
 
 export interface KeptAttemptInit {
   readonly found: FoundOutcome;
+  /** As of a FileSpool. */
+  readonly onFileBytes: (bytes: number) => void;
   readonly files?: Files | undefined;
   readonly clock: Clock;
   readonly random: Random;
@@ -29,6 +32,7 @@ export class KeptAttempt implements WorkerAttempt {
   readonly endedAtMs: number;
   readonly #init: KeptAttemptInit;
   readonly #spool: OutputSpool;
+  readonly #files: FileSpool;
   #released: Promise<void> | undefined;
 
   constructor(init: KeptAttemptInit) {
@@ -40,6 +44,8 @@ export class KeptAttempt implements WorkerAttempt {
     const { path } = found.output;
     // What a gateway refuses of it, it refuses of any process.
     this.#spool = new OutputSpool({ path, kept: found.output, files, clock, random, log, onRefused: () => {} });
+    const { onFileBytes: onBytes } = init;
+    this.#files = new FileSpool({ folder: found.filesFolder, found: found.spooled, files, clock, random, onBytes });
   }
 
   get outputOffset(): number {
@@ -47,16 +53,19 @@ export class KeptAttempt implements WorkerAttempt {
   }
 
   attach(output: OutputClient, offset: number): void {
+    this.#files.attach(output.dup());
     this.#spool.attach(output, offset);
   }
 
   detach(): void {
+    this.#files.detach();
     this.#spool.detach();
   }
 
   async outcome({ signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
     await this.#spool.drained({ signal });
-    return this.#init.found.end;
+    await this.#files.drained({ signal });
+    return withRefusal(this.#init.found.end, this.#files.refusal);
   }
 
   acknowledge(): void {
@@ -87,9 +96,13 @@ export class KeptAttempt implements WorkerAttempt {
 
   #forget(isUnwanted: boolean): void {
     if (this.#released !== undefined) return;
-    this.#released = this.#spool
-      [Symbol.asyncDispose]()
-      .then(() => (isUnwanted ? this.#init.found.file.remove() : undefined));
+    this.#released = this.#release(isUnwanted);
     this.#init.onForgotten();
+  }
+
+  async #release(isUnwanted: boolean): Promise<void> {
+    await this.#spool[Symbol.asyncDispose]();
+    if (isUnwanted) await this.#init.found.file.remove();
+    await this.#files.close({ isKept: !isUnwanted });
   }
 }

@@ -4,17 +4,22 @@
  *
  *     4 bytes: length of the header · header (JSON) · records of output, as in a spool file, to the end
  *
+ * The files to keep of an attempt lie in a folder of its own beside it from the moment when they are written; they count
+ * once its outcome is there, which names them.
+ *
  * A file appears whole or not at all: it is written beside, synced, renamed, and then its folder is synced. What cannot be
  * read is removed, and said; so is what has waited for longer than KEPT_OUTCOME_MS_MAX.
  */
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { failed, messageOf } from "../base/errors.ts";
-import { type PeerId, parseTaskId, parseWorkerId } from "../base/ids.ts";
+import { type PeerId, parseDigest, parseTaskId, parseWorkerId } from "../base/ids.ts";
 import { HELD_ATTEMPTS_MAX, KEPT_OUTCOME_MS_MAX, KEPT_HEADER_BYTES_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
+import { isFilePath } from "../model/file-path.ts";
 import { type AttemptEnd, OUTCOME_KINDS } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
+import type { FileSpool, SpooledFile } from "./file-spool.ts";
 import { type Files, type OpenFile, systemFiles } from "./files.ts";
 import type { OutputSpool } from "./output-spool.ts";
 import { type KeptOutput, encodeRecord } from "./spool-file.ts";
@@ -38,6 +43,9 @@ export interface KeptOutcome {
 
 export interface FoundOutcome extends KeptOutcome {
   readonly output: KeptOutput;
+  /** What is left to hand over, and where it lies. */
+  readonly spooled: readonly SpooledFile[];
+  readonly filesFolder: string;
   /** Wall-clock time. */
   readonly keptAt: number;
   readonly file: KeptFile;
@@ -57,10 +65,13 @@ interface Header {
   readonly end: AttemptEnd;
   readonly offset: number;
   readonly outputBytes: number;
+  /** Absent: an earlier version wrote it, which kept no files. */
+  readonly spooled?: readonly SpooledFile[] | undefined;
 }
 
 const LENGTH_BYTES = 4;
 const SUFFIX = ".outcome";
+const FILES_SUFFIX = ".files";
 
 export class KeptOutcomes {
   readonly #init: KeptOutcomesInit;
@@ -86,24 +97,32 @@ export class KeptOutcomes {
     return this.#found;
   }
 
-  /** Resolves when the outcome, and what its spool holds, survive power loss. Rejects when they cannot be kept. */
-  save(outcome: KeptOutcome, spool: OutputSpool): Promise<KeptFile> {
-    const saved = this.#turn.then(() => this.#save(outcome, spool));
+  /** Where the files to keep of an attempt are to lie. They are removed at the next start if its outcome is not kept. */
+  filesFolder(attempt: Pick<KeptOutcome, "gateway" | "id">): string {
+    return `${this.#pathOf(attempt)}${FILES_SUFFIX}`;
+  }
+
+  /** Resolves when the outcome, and what its spools hold, survive power loss. Rejects when they cannot be kept. */
+  save(outcome: KeptOutcome, spool: OutputSpool, files?: FileSpool): Promise<KeptFile> {
+    const saved = this.#turn.then(() => this.#save(outcome, spool, files));
     this.#turn = saved.catch(() => {});
     return saved;
   }
 
-  async #save({ gateway, id, end }: KeptOutcome, spool: OutputSpool): Promise<KeptFile> {
-    const { folder, clock } = this.#init;
-    const path = join(folder, `${id.serial}-${id.run}-${id.attempt}-${gateway}${SUFFIX}`);
+  async #save({ gateway, id, end }: KeptOutcome, spool: OutputSpool, files?: FileSpool): Promise<KeptFile> {
+    const { clock } = this.#init;
+    const path = `${this.#pathOf({ gateway, id })}${SUFFIX}`;
     const part = `${path}.part`;
     try {
+      // Those that are handed over meanwhile are named once too often, which costs a question.
+      const spooled = files?.left;
+      await files?.sync();
       await using file = await this.#files.open(part, "w+", 0o600);
       let hasBegun = false;
       await spool.copy({
         begin: async (offset, outputBytes) => {
           hasBegun = true;
-          const header: Header = { version: 1, keptAt: clock.now(), gateway, id, end, offset, outputBytes };
+          const header: Header = { version: 1, keptAt: clock.now(), gateway, id, end, offset, outputBytes, spooled };
           await file.appendFile(encodeHeader(header));
         },
         write: (record) => file.appendFile(encodeRecord(record)),
@@ -117,6 +136,10 @@ export class KeptOutcomes {
       throw error;
     }
     return this.#kept(path);
+  }
+
+  #pathOf({ gateway, id }: Pick<KeptOutcome, "gateway" | "id">): string {
+    return join(this.#init.folder, `${id.serial}-${id.run}-${id.attempt}-${gateway}`);
   }
 
   #kept(path: string): KeptFile {
@@ -138,8 +161,10 @@ export class KeptOutcomes {
   async #load(): Promise<readonly FoundOutcome[]> {
     const { folder, clock, log } = this.#init;
     const found: FoundOutcome[] = [];
-    for (const { name } of await this.#files.readdir(folder)) {
+    const entries = await this.#files.readdir(folder);
+    for (const { name } of entries) {
       const path = join(folder, name);
+      if (name.endsWith(FILES_SUFFIX)) continue;
       try {
         if (!name.endsWith(SUFFIX)) throw failed("it was not written to its end");
         const outcome = await this.#read(path);
@@ -150,7 +175,14 @@ export class KeptOutcomes {
         await this.#files.rm(path, { force: true, recursive: true });
       }
     }
-    return found.toSorted((a, b) => b.keptAt - a.keptAt).slice(0, HELD_ATTEMPTS_MAX);
+    const kept = found.toSorted((a, b) => b.keptAt - a.keptAt).slice(0, HELD_ATTEMPTS_MAX);
+    const wanted = new Set(kept.map((outcome) => this.filesFolder(outcome)));
+    for (const { name } of entries) {
+      const path = join(folder, name);
+      if (name.endsWith(FILES_SUFFIX) && !wanted.has(path))
+        await this.#files.rm(path, { force: true, recursive: true });
+    }
+    return kept;
   }
 
   async #read(path: string): Promise<FoundOutcome> {
@@ -159,9 +191,18 @@ export class KeptOutcomes {
     const length = (await readExactly(file, 0, LENGTH_BYTES)).readUInt32LE(0);
     if (length > KEPT_HEADER_BYTES_MAX) throw failed("its header is too long");
     const header = decodeHeader((await readExactly(file, LENGTH_BYTES, length)).toString("utf8"));
-    const { gateway, id, end, keptAt, offset, outputBytes } = header;
+    const { gateway, id, end, keptAt, offset, outputBytes, spooled = [] } = header;
     const output = { path, readAt: LENGTH_BYTES + length, writeAt: size, offset, outputBytes };
-    return { gateway, id, end, keptAt, output, file: this.#kept(path) };
+    return {
+      gateway,
+      id,
+      end,
+      keptAt,
+      output,
+      spooled,
+      filesFolder: this.filesFolder({ gateway, id }),
+      file: this.#kept(path),
+    };
   }
 }
 
@@ -181,9 +222,15 @@ function decodeHeader(text: string): Header {
     parseTaskId(header.id.task) !== undefined &&
     [header.keptAt, header.offset, header.outputBytes].every(Number.isFinite) &&
     [header.id.serial, header.id.run, header.id.attempt].every(Number.isSafeInteger) &&
-    OUTCOME_KINDS.includes(header.end.outcome.kind);
+    OUTCOME_KINDS.includes(header.end.outcome.kind) &&
+    (header.spooled ?? []).every(isSpooledFile);
   if (!isWhole) throw failed("it does not say what it is an outcome of");
   return header;
+}
+
+/** Its name leads nowhere but into the attempt's own folder. */
+function isSpooledFile({ path, digest, bytes, name }: SpooledFile): boolean {
+  return isFilePath(path) && parseDigest(digest) !== undefined && Number.isSafeInteger(bytes) && /^\d+$/.test(name);
 }
 
 async function readExactly(file: OpenFile, position: number, length: number): Promise<Buffer> {

@@ -1,6 +1,6 @@
 /**
- * Modules on this worker's disk, by digest. A module is fetched once however many attempts want it, and is trusted only
- * after its digest was checked, by this process.
+ * Modules and input files on this worker's disk, by digest. One is fetched once however many attempts want it, and is
+ * trusted only after its digest was checked, by this process. Only modules are advertised.
  *
  * The least recently used ones go when the cache is over its limit; those in use stay.
  *
@@ -14,8 +14,10 @@ import { followAborts, unlessAborted } from "../base/abort.ts";
 import { failed } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
 import { CHUNK_BYTES_MAX, MODULES_ADVERTISED_MAX, MODULE_CACHE_BYTES_MAX } from "../base/limits.ts";
-import type { ModuleClient } from "../caps/module.ts";
 import { type Files, systemFiles } from "./files.ts";
+
+/** Files that are no modules are told by their names: after a restart nothing else says so. */
+const FILE_SUFFIX = ".file";
 
 /** Reads of one module that are under way at once. */
 const READS_IN_FLIGHT = 4;
@@ -30,15 +32,34 @@ export interface ModuleCacheOptions {
   readonly files?: Files | undefined;
 }
 
-/** A module in use. Disposing the lease lets the cache forget it. */
+/** Where bytes can be fetched from: fewer than `length` only at their end, or when more were asked for than one read gives. */
+export interface ByteSource {
+  read(offset: number, length: number, options: { readonly signal: AbortSignal }): Promise<Uint8Array>;
+}
+
+export interface AcquireOptions {
+  readonly signal: AbortSignal;
+  /** It is a file of a run, and no module. */
+  readonly isFile?: boolean | undefined;
+}
+
+/** A module or file in use. Disposing the lease lets the cache forget it. */
 export interface ModuleLease extends Disposable {
   readonly path: string;
 }
 
 interface Entry {
   readonly bytes: number;
+  /** Of the file in the cache's folder. */
+  readonly name: string;
+  isModule: boolean;
   users: number;
   isChecked: boolean;
+}
+
+interface Wanted {
+  readonly bytes: number;
+  readonly isModule: boolean;
 }
 
 export class ModuleCache {
@@ -67,25 +88,36 @@ export class ModuleCache {
   ): Promise<ModuleCache> {
     await files.mkdir(folder, { recursive: true, mode: 0o700 });
     const cache = new ModuleCache(folder, files, bytesMax);
-    const found: { digest: Digest; bytes: number; fetchedAt: number }[] = [];
+    const found: { digest: Digest; entry: Entry; fetchedAt: number }[] = [];
     for (const entry of await files.readdir(folder)) {
-      const digest = entry.isFile ? parseDigest(entry.name) : undefined;
-      const path = join(folder, entry.name);
+      const { name } = entry;
+      const isModule = !name.endsWith(FILE_SUFFIX);
+      const digest = entry.isFile ? parseDigest(isModule ? name : name.slice(0, -FILE_SUFFIX.length)) : undefined;
+      const path = join(folder, name);
       if (digest === undefined) await files.rm(path, { force: true, recursive: true });
       else {
         const { size, mtimeMs } = await files.stat(path);
-        found.push({ digest, bytes: size, fetchedAt: mtimeMs });
+        found.push({ digest, entry: { bytes: size, name, isModule, users: 0, isChecked: false }, fetchedAt: mtimeMs });
       }
     }
     found.sort((a, b) => a.fetchedAt - b.fetchedAt);
-    for (const { digest, bytes } of found) cache.#entries.set(digest, { bytes, users: 0, isChecked: false });
+    for (const { digest, entry } of found) {
+      const twin = cache.#entries.get(digest);
+      // Once as a file and once as a module: one is enough.
+      if (twin !== undefined) await files.rm(join(folder, twin.name), { force: true });
+      cache.#entries.set(digest, entry);
+    }
     await cache.#trim();
     return cache;
   }
 
   /** Most recently used first; what a worker advertises. */
   digests(): readonly Digest[] {
-    this.#advertised ??= [...this.#entries.keys()].slice(-MODULES_ADVERTISED_MAX).reverse();
+    this.#advertised ??= [...this.#entries]
+      .filter(([, { isModule }]) => isModule)
+      .slice(-MODULES_ADVERTISED_MAX)
+      .map(([digest]) => digest)
+      .reverse();
     return this.#advertised;
   }
 
@@ -95,18 +127,15 @@ export class ModuleCache {
    * it, as `source` does when that fails, and with the signal's reason. Others who want the same module are not
    * concerned: they go on with their own source.
    */
-  async acquire(
-    digest: Digest,
-    bytes: number,
-    source: ModuleClient,
-    { signal }: { signal: AbortSignal },
-  ): Promise<ModuleLease> {
+  async acquire(digest: Digest, bytes: number, source: ByteSource, options: AcquireOptions): Promise<ModuleLease> {
+    const { signal } = options;
+    const isModule = options.isFile !== true;
     for (;;) {
       signal.throwIfAborted();
       const entry = this.#entries.get(digest);
-      if (entry?.isChecked === true) return this.#use(digest, entry);
+      if (entry?.isChecked === true) return this.#use(digest, entry, isModule);
       const provided = this.#provided.get(digest);
-      if (provided === undefined) return this.#provide(digest, bytes, source, signal);
+      if (provided === undefined) return this.#provide(digest, { bytes, isModule }, source, signal);
       // How it goes for whoever fetches is seen in the next round.
       await unlessAborted(
         provided.catch(() => {}),
@@ -115,16 +144,18 @@ export class ModuleCache {
     }
   }
 
-  #use(digest: Digest, entry: Entry): ModuleLease {
-    if (this.digests()[0] !== digest) {
+  #use(digest: Digest, entry: Entry, isModule: boolean): ModuleLease {
+    // The module that was used last stays where it is, which spares most runs the list being made anew.
+    if (!isModule || this.digests()[0] !== digest) {
       this.#entries.delete(digest);
       this.#entries.set(digest, entry);
-      this.#advertised = undefined;
+      entry.isModule ||= isModule;
+      if (entry.isModule) this.#advertised = undefined;
     }
     entry.users++;
     let isReleased = false;
     return {
-      path: join(this.#folder, digest),
+      path: join(this.#folder, entry.name),
       [Symbol.dispose]: () => {
         if (!isReleased) entry.users--;
         isReleased = true;
@@ -133,12 +164,12 @@ export class ModuleCache {
   }
 
   /** Makes the module's entry a checked one, and uses it at once: nobody can evict it in between. */
-  async #provide(digest: Digest, bytes: number, source: ModuleClient, signal: AbortSignal): Promise<ModuleLease> {
+  async #provide(digest: Digest, wanted: Wanted, source: ByteSource, signal: AbortSignal): Promise<ModuleLease> {
     const settled = Promise.withResolvers<void>();
     this.#provided.set(digest, settled.promise);
     try {
-      const entry = (await this.#check(digest)) ?? (await this.#fetch(digest, bytes, source, signal));
-      const lease = this.#use(digest, entry);
+      const entry = (await this.#check(digest)) ?? (await this.#fetch(digest, wanted, source, signal));
+      const lease = this.#use(digest, entry, wanted.isModule);
       void this.#trim();
       return lease;
     } finally {
@@ -152,7 +183,7 @@ export class ModuleCache {
     const entry = this.#entries.get(digest);
     if (entry === undefined) return undefined;
     // Undefined, too, when the file is gone or cannot be read: then it is fetched.
-    const found = await digestOfFile(this.#files, join(this.#folder, digest)).catch(() => undefined);
+    const found = await digestOfFile(this.#files, join(this.#folder, entry.name)).catch(() => undefined);
     // It may have been evicted meanwhile.
     if (this.#entries.get(digest) !== entry) return undefined;
     if (found === digest) {
@@ -164,22 +195,23 @@ export class ModuleCache {
     return undefined;
   }
 
-  async #fetch(digest: Digest, bytes: number, source: ModuleClient, signal: AbortSignal): Promise<Entry> {
+  async #fetch(digest: Digest, { bytes, isModule }: Wanted, source: ByteSource, signal: AbortSignal): Promise<Entry> {
     if (bytes > this.#bytesMax) {
-      throw failed(`a module of ${bytes} bytes; this worker keeps ${this.#bytesMax}`, { code: "module-too-large" });
+      throw failed(`it has ${bytes} bytes; this worker keeps ${this.#bytesMax}`, { code: "module-too-large" });
     }
+    const name = isModule ? digest : `${digest}${FILE_SUFFIX}`;
     await this.#removals.get(digest);
     const partPath = join(this.#folder, `part-${this.#fetchCount++}`);
     try {
       const fetched = await fetchTo(this.#files, partPath, bytes, source, signal);
       if (fetched !== digest) {
-        throw failed(`the module's bytes have the digest ${fetched}, not ${digest}`, { code: "module-corrupt" });
+        throw failed(`its bytes have the digest ${fetched}, not ${digest}`, { code: "module-corrupt" });
       }
-      await this.#files.rename(partPath, join(this.#folder, digest));
+      await this.#files.rename(partPath, join(this.#folder, name));
     } finally {
       await this.#files.rm(partPath, { force: true });
     }
-    const entry: Entry = { bytes, users: 0, isChecked: true };
+    const entry: Entry = { bytes, name, isModule, users: 0, isChecked: true };
     this.#entries.set(digest, entry);
     this.#advertised = undefined;
     return entry;
@@ -190,14 +222,14 @@ export class ModuleCache {
     let total = 0;
     for (const { bytes } of this.#entries.values()) total += bytes;
     const removals: Promise<void>[] = [];
-    for (const [digest, { bytes, users }] of this.#entries) {
+    for (const [digest, { bytes, name, users }] of this.#entries) {
       if (total <= this.#bytesMax) break;
       if (users > 0) continue;
       this.#entries.delete(digest);
       this.#advertised = undefined;
       total -= bytes;
       const removal = this.#files
-        .rm(join(this.#folder, digest), { force: true })
+        .rm(join(this.#folder, name), { force: true })
         .catch(() => {})
         .finally(() => this.#removals.delete(digest));
       this.#removals.set(digest, removal);
@@ -212,7 +244,7 @@ async function fetchTo(
   files: Files,
   path: string,
   bytes: number,
-  source: ModuleClient,
+  source: ByteSource,
   signal: AbortSignal,
 ): Promise<string> {
   const hash = createHash("sha256");
@@ -235,7 +267,7 @@ async function fetchTo(
       while (requested < bytes && reads.length < READS_IN_FLIGHT) request();
       const chunk = await reads.shift();
       if (chunk === undefined || chunk.length === 0) {
-        throw failed("the module ended before all of its bytes were read", { code: "module-corrupt" });
+        throw failed("it ended before all of its bytes were read", { code: "module-corrupt" });
       }
       hash.update(chunk);
       // Unlike `write`, this goes on until all is written.

@@ -5,15 +5,14 @@
  *        └──dropped unused (refused, withdrawn, disconnected)──▶ returned
  */
 import { overloaded } from "../base/errors.ts";
-import type { ModuleClient } from "../caps/module.ts";
 import type { OutputClient } from "../caps/output.ts";
 import type { RunTarget } from "../caps/run.ts";
-import type { WorkerTarget } from "../caps/worker.ts";
+import type { RunSources, WorkerTarget } from "../caps/worker.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 
 export interface SlotInit {
-  /** Starts the attempt; takes `module` and `output` over. */
-  readonly begin: (spec: RunSpec, module: ModuleClient, output: OutputClient) => RunTarget;
+  /** Starts the attempt; takes `sources` and `output` over. */
+  readonly begin: (spec: RunSpec, sources: RunSources, output: OutputClient) => RunTarget;
   /** The slot is free again, without having been used. */
   readonly onReturned: () => void;
 }
@@ -26,14 +25,14 @@ export class Slot implements WorkerTarget {
     this.#init = init;
   }
 
-  run(spec: RunSpec, module: ModuleClient, output: OutputClient): RunTarget {
+  run(spec: RunSpec, sources: RunSources, output: OutputClient): RunTarget {
     if (this.#state !== "offered") {
-      module[Symbol.dispose]();
+      sources[Symbol.dispose]();
       output[Symbol.dispose]();
       throw overloaded("this slot is used up; take another offer from the channel", { code: "slot-used" });
     }
     this.#state = "used";
-    return this.#init.begin(spec, module, output);
+    return this.#init.begin(spec, sources, output);
   }
 
   /** The last reference is gone. */

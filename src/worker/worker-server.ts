@@ -27,15 +27,15 @@ import {
 import type { PeerId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
-import type { ModuleClient } from "../caps/module.ts";
 import type { OfferSenderClient } from "../caps/offers.ts";
 import type { OutputClient } from "../caps/output.ts";
 import { serveRun } from "../caps/run.ts";
-import { serveWorker } from "../caps/worker.ts";
+import { type RunSources, serveWorker } from "../caps/worker.ts";
 import type { WorkerSessionClient } from "../caps/worker-session.ts";
 import { type AttemptId, attemptKey } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 import type { WorkerState } from "../model/worker.ts";
+import { FileRoom } from "./file-room.ts";
 import type { Files } from "./files.ts";
 import type { Executor } from "./guest.ts";
 import { HeldAttempt } from "./held-attempt.ts";
@@ -86,7 +86,7 @@ export interface ServeOptions {
 /** What `Worker.run` is called with. */
 interface Order {
   readonly spec: RunSpec;
-  readonly module: ModuleClient;
+  readonly sources: RunSources;
   readonly output: OutputClient;
 }
 
@@ -98,6 +98,7 @@ export class WorkerServer implements AsyncDisposable {
   #busy = 0;
   #offered = 0;
   #isDraining = false;
+  readonly #fileRoom = new FileRoom(() => this.#offerFreeSlots());
   #spoolCount = 0;
   #changed = Promise.withResolvers<void>();
   /** Forgotten attempts that still have a guest or a file. */
@@ -113,7 +114,7 @@ export class WorkerServer implements AsyncDisposable {
     for (const found of init.outcomes?.found ?? []) {
       const key = keyOf(found);
       const onForgotten = () => this.#forgotten(key, attempt);
-      const attempt: KeptAttempt = new KeptAttempt({ ...init, found, onForgotten });
+      const attempt: KeptAttempt = new KeptAttempt({ ...init, found, onFileBytes: this.#fileRoom.add, onForgotten });
       this.#attempts.set(key, attempt);
     }
     void this.#watchLeases();
@@ -270,7 +271,11 @@ export class WorkerServer implements AsyncDisposable {
   #offerFreeSlots(): void {
     const session = this.#session;
     if (session === undefined || this.#isDraining) return;
-    while (this.#busy + this.#offered < this.#init.slots && this.#attempts.size + this.#offered < HELD_ATTEMPTS_MAX) {
+    while (
+      this.#busy + this.#offered < this.#init.slots &&
+      this.#attempts.size + this.#offered < HELD_ATTEMPTS_MAX &&
+      !this.#fileRoom.isFull
+    ) {
       this.#offered++;
       void this.#offer(session);
     }
@@ -280,10 +285,10 @@ export class WorkerServer implements AsyncDisposable {
   async #offer(session: Session): Promise<void> {
     const { signal } = session.offers;
     const slot = new Slot({
-      begin: (spec, module, output) => {
+      begin: (spec, sources, output) => {
         this.#offered--;
         session.backoff.reset();
-        return this.#begin(session.gateway, { spec, module, output });
+        return this.#begin(session.gateway, { spec, sources, output });
       },
       onReturned: () => {
         this.#offered--;
@@ -317,10 +322,10 @@ export class WorkerServer implements AsyncDisposable {
     );
   }
 
-  #begin(gateway: PeerId, { spec, module, output }: Order): HeldAttempt {
+  #begin(gateway: PeerId, { spec, sources, output }: Order): HeldAttempt {
     const key = keyOf({ gateway, id: spec.id });
     if (this.#isDraining || this.#attempts.has(key)) {
-      module[Symbol.dispose]();
+      sources[Symbol.dispose]();
       output[Symbol.dispose]();
       queueMicrotask(() => this.#offerFreeSlots());
       throw overloaded(this.#isDraining ? "the worker is draining" : "the worker has this attempt already", {
@@ -329,9 +334,10 @@ export class WorkerServer implements AsyncDisposable {
     }
     this.#busy++;
     const spoolPath = join(this.#init.spoolFolder, `output-${this.#spoolCount++}`);
+    const onForgotten = (): void => this.#forgotten(key, attempt);
     const attempt: HeldAttempt = new HeldAttempt(
-      { ...this.#init, spec, gateway, spoolPath, onForgotten: () => this.#forgotten(key, attempt) },
-      module,
+      { ...this.#init, spec, gateway, spoolPath, onFileBytes: this.#fileRoom.add, onForgotten },
+      sources,
       output,
     );
     this.#attempts.set(key, attempt);

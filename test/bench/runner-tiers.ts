@@ -155,8 +155,10 @@ async function bothRuns({ bytes, args }: Interpreter, tier: RunnerTier): Promise
           env: {},
           outputBytesMax: 1_000,
           outputLimit: "truncate",
+          keepsFiles: false,
         },
         stdin: new Uint8Array(0),
+        files: [],
         io: { async write() {} },
       });
       if (verdict.kind !== "reported") throw new Error(verdict.reason);

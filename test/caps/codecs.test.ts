@@ -5,8 +5,10 @@ import { failed } from "../../src/base/errors.ts";
 import {
   ARGS_MAX,
   HELD_ATTEMPTS_MAX,
+  INPUT_FILES_MAX,
   LABELS_MAX,
   MODULES_ADVERTISED_MAX,
+  OUTPUT_GLOBS_MAX,
   OUTPUT_CHUNK_BYTES_MAX,
   REASON_LENGTH_MAX,
   SUBMITTER_LENGTH_MAX,
@@ -39,7 +41,13 @@ import {
 } from "../../src/generated/bootstrap.ts";
 import { OfferSender$Client, type OfferSender_Send$Params } from "../../src/generated/channel.ts";
 import { Module$Client } from "../../src/generated/module.ts";
-import { Output$Client, Run$Client, type RunSpec as WireRunSpec, Worker$Client } from "../../src/generated/worker.ts";
+import {
+  Output$Client,
+  Run$Client,
+  type File as WireFile,
+  type RunSpec as WireRunSpec,
+  Worker$Client,
+} from "../../src/generated/worker.ts";
 import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { RunSpec } from "../../src/model/run-spec.ts";
@@ -80,6 +88,8 @@ const attemptIds: fc.Arbitrary<AttemptId> = fc.record({
   attempt: u32.map((value) => Math.max(1, value)),
 });
 
+const filePaths = fc.stringMatching(/^[a-zé][a-z.é]{0,9}(\/[a-zé][a-z.é]{0,9}){0,3}$/);
+
 const specs: fc.Arbitrary<RunSpec> = fc.record({
   id: attemptIds,
   module: digest,
@@ -99,12 +109,18 @@ const specs: fc.Arbitrary<RunSpec> = fc.record({
   outputLimit: fc.constantFrom("truncate", "fail"),
   leaseMs: uint,
   submitter: fc.string({ maxLength: SUBMITTER_LENGTH_MAX }),
+  files: fc.uniqueArray(fc.record({ path: filePaths, digest, bytes: fc.nat(1_000_000) }), {
+    selector: ({ path }) => path,
+    maxLength: 5,
+  }),
+  outputs: fc.array(fc.constantFrom("**", "out/*.txt", "[!a]?", "é"), { maxLength: 3 }),
 });
 
 const reason = fc.oneof(text, fc.constant("é".repeat(REASON_LENGTH_MAX)));
 const outcomes: fc.Arbitrary<Outcome> = fc.oneof(
   fc.record({ kind: fc.constant("exited" as const), code: fc.integer({ min: -(2 ** 31), max: 2 ** 32 - 1 }) }),
   fc.constant({ kind: "output-exceeded" as const }),
+  fc.record({ kind: fc.constant("output-exceeded" as const), reason: fc.string({ minLength: 1, maxLength: 20 }) }),
   fc.record({
     kind: fc.constantFrom("trapped", "timed-out", "memory-exceeded", "cancelled", "rejected", "lost"),
     reason,
@@ -162,7 +178,7 @@ describe("what crosses the wire arrives as it was sent", () => {
     await fc.assert(
       fc.asyncProperty(specs, async (spec) => {
         using capability = nothing();
-        using run = worker.run(spec, capability, capability);
+        using run = worker.run(spec, capability, capability, spec.files.length > 0 ? capability : undefined);
         await run.outcome();
         expect(got).toEqual(spec);
         expect(Object.keys(got?.env ?? {}).sort()).toEqual(Object.keys(spec.env).sort());
@@ -316,6 +332,18 @@ describe("what no honest peer sends is refused", () => {
       (spec) => void spec._initArgs(ARGS_MAX + 1),
       (spec) => void spec._initEnv(2_000),
       (spec) => void spec._initStdin(9 * 1024 * 1024),
+      (spec) => void spec._initFiles(1),
+      (spec) => (spec._initFiles(1).get(0).path = "../a"),
+      (spec) => void spec._initFiles(INPUT_FILES_MAX + 1),
+      (spec) => initFile(spec._initFiles(1).get(0), "a", 2n ** 40n),
+      (spec) => {
+        const files = spec._initFiles(2);
+        for (const index of [0, 1]) initFile(files.get(index), "a", 1n);
+      },
+      // There is nowhere to read it.
+      (spec) => initFile(spec._initFiles(1).get(0), "a", 1n),
+      (spec) => spec._initOutputs(1).set(0, "a/"),
+      (spec) => void spec._initOutputs(OUTPUT_GLOBS_MAX + 1),
       // @ts-expect-error The wire allows any 16 bits here.
       (spec) => (spec.outputLimit = 7),
     ];
@@ -400,7 +428,7 @@ describe("what no honest peer sends is refused", () => {
 
   test("in output", async () => {
     let writes = 0;
-    using output = over(serveOutput({ write: async () => ++writes }));
+    using output = over(serveOutput({ write: async () => ++writes, keep: async () => void ++writes }));
     const [WRITE] = Output$Client.methods;
     using unknown = output.call(WRITE, (params) => {
       // @ts-expect-error The wire allows any 16 bits here.
@@ -411,9 +439,27 @@ describe("what no honest peer sends is refused", () => {
     await expect(large.result()).rejects.toMatchObject(REFUSED);
     using far = output.call(WRITE, (params) => (params.offset = 2n ** 60n));
     await expect(far.result()).rejects.toMatchObject(REFUSED);
+    const [, KEEP] = Output$Client.methods;
+    for (const path of ["", "/a", "../a", "a//b", "a/./b", "x".repeat(2_000)]) {
+      using kept = output.call(KEEP, (params) => {
+        params.path = path;
+        params._initDigest(32);
+      });
+      await expect(kept.result()).rejects.toMatchObject(REFUSED);
+    }
+    using short = output.call(KEEP, (params) => {
+      params.path = "a";
+      params._initDigest(31);
+    });
+    await expect(short.result()).rejects.toMatchObject(REFUSED);
     expect(writes).toBe(0);
     using client = new OutputClient(
-      over(serve(Output$Client, { write: (_params, results) => void (results.durableOffset = 2n ** 60n) })),
+      over(
+        serve(Output$Client, {
+          write: (_params, results) => void (results.durableOffset = 2n ** 60n),
+          keep: () => {},
+        }),
+      ),
     );
     await expect(client.write(0, "stdout", new Uint8Array(1))).rejects.toMatchObject(REFUSED);
   });
@@ -503,3 +549,9 @@ describe("what no honest peer sends is refused", () => {
     await expect(senderless.offers()).rejects.toMatchObject(REFUSED);
   });
 });
+
+function initFile(wire: WireFile, path: string, bytes: bigint): void {
+  wire.path = path;
+  wire._initDigest(32);
+  wire.bytes = bytes;
+}

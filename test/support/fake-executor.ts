@@ -27,6 +27,15 @@ export class FakeRun {
     return this.io.write(stream, Buffer.from(text));
   }
 
+  /** Leaves a file to be kept. */
+  async keep(path: string, bytes: Uint8Array): Promise<void> {
+    const content = (async function* () {
+      await Promise.resolve();
+      if (bytes.length > 0) yield bytes;
+    })();
+    await this.io.keep?.({ path, bytes: bytes.length, content });
+  }
+
   /** Default: it did what it was for. */
   end(outcome: Outcome = { kind: "exited", code: 0 }, rest: Partial<AttemptEnd> = {}): void {
     this.#settle({ usage: NO_USAGE, outputBytes: 0, outputTruncated: false, ...rest, outcome });

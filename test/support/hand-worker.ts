@@ -4,11 +4,11 @@ import type { PeerId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { systemClock } from "../../src/base/system-clock.ts";
 import { BootstrapClient, type Credential, type Verdict } from "../../src/caps/bootstrap.ts";
-import type { ModuleClient } from "../../src/caps/module.ts";
+import type { FilesClient } from "../../src/caps/files.ts";
 import type { OfferSenderClient } from "../../src/caps/offers.ts";
 import type { OutputClient } from "../../src/caps/output.ts";
 import { type RunTarget, serveRun } from "../../src/caps/run.ts";
-import { serveWorker } from "../../src/caps/worker.ts";
+import { type RunSources, serveWorker } from "../../src/caps/worker.ts";
 import type { ResumeVerdict, WorkerSessionClient } from "../../src/caps/worker-session.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
@@ -16,6 +16,7 @@ import type { AttemptId } from "../../src/model/run.ts";
 import type { RunSpec } from "../../src/model/run-spec.ts";
 import type { WorkerState } from "../../src/model/worker.ts";
 import { Connection, type ConnectionStats } from "../../src/rpc/connection.ts";
+import { digestOf } from "../worker/gateway-parts.ts";
 import { memoryStreamPair } from "./memory-byte-stream.ts";
 
 export const ANONYMOUS: Credential = { kind: "none" };
@@ -24,6 +25,8 @@ export const ANONYMOUS: Credential = { kind: "none" };
 export class HandRun implements RunTarget {
   readonly spec: RunSpec;
   output: OutputClient;
+  /** Where its files can be read, if it has some; whoever wants no more disposes it. */
+  readonly files: FilesClient | undefined;
   readonly #end = Promise.withResolvers<AttemptEnd>();
   readonly #acknowledged = Promise.withResolvers<void>();
   readonly #cancelled = Promise.withResolvers<void>();
@@ -31,8 +34,9 @@ export class HandRun implements RunTarget {
   isCancelled = false;
   isAcknowledged = false;
 
-  constructor(spec: RunSpec, output: OutputClient) {
+  constructor(spec: RunSpec, output: OutputClient, files?: FilesClient) {
     this.spec = spec;
+    this.files = files;
     this.output = output;
     this.#end.promise.catch(() => {});
   }
@@ -76,6 +80,14 @@ export class HandRun implements RunTarget {
 
   fail(error: ClusterError): void {
     this.#end.reject(error);
+  }
+
+  /** Hands a file over, as a worker does; its bytes, or others than it announces. */
+  async keep(path: string, bytes: Uint8Array, sent = bytes): Promise<void> {
+    using content = await this.output.keep({ path, digest: digestOf(bytes), bytes: bytes.length });
+    if (content === undefined) return;
+    if (sent.length > 0) await content.write(sent);
+    await content.finish();
   }
 
   async write(text: string, offset = 0): Promise<number> {
@@ -229,10 +241,10 @@ export class HandWorker implements AsyncDisposable {
     if (this.#sender === undefined) throw new Error("the worker has not joined");
     let isUsed = false;
     using worker = serveWorker({
-      run: (spec: RunSpec, module: ModuleClient, output: OutputClient): RunTarget => {
+      run: (spec: RunSpec, sources: RunSources, output: OutputClient): RunTarget => {
         isUsed = true;
-        module[Symbol.dispose]();
-        return this.#begin(spec, output);
+        sources.module[Symbol.dispose]();
+        return this.#begin(spec, output, sources.files);
       },
       [Symbol.dispose]: () => {
         if (!isUsed) this.returned++;
@@ -241,12 +253,13 @@ export class HandWorker implements AsyncDisposable {
     await this.#sender.send(worker, this.state);
   }
 
-  #begin(spec: RunSpec, output: OutputClient): HandRun {
+  #begin(spec: RunSpec, output: OutputClient, files: FilesClient | undefined): HandRun {
     if (this.refusal !== undefined) {
       output[Symbol.dispose]();
+      files?.[Symbol.dispose]();
       throw this.refusal;
     }
-    const run = new HandRun(spec, output);
+    const run = new HandRun(spec, output, files);
     this.runs.push(run);
     this.#arrived.resolve();
     this.#arrived = Promise.withResolvers<void>();

@@ -3,11 +3,15 @@ import { createHash } from "node:crypto";
 import { failed } from "../../src/base/errors.ts";
 import { type Digest, parseDigest, parsePeerId, parseTaskId, type PeerId, type TaskId } from "../../src/base/ids.ts";
 import { LEASE_MS } from "../../src/base/limits.ts";
+import { serveFileContent } from "../../src/caps/file-content.ts";
+import { FilesClient, type FilesTarget, serveFiles } from "../../src/caps/files.ts";
 import { ModuleClient, type ModuleTarget, serveModule } from "../../src/caps/module.ts";
 import { OutputClient, type OutputTarget, serveOutput } from "../../src/caps/output.ts";
 import type { OutputStream } from "../../src/model/output.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { RunSpec } from "../../src/model/run-spec.ts";
+import type { FileContent } from "../../src/model/task-file.ts";
+import type { Capability } from "../../src/rpc/capability.ts";
 
 /** What to do with one write: keep so many of its bytes (default all), after what was waited for, or throw. */
 export type OnWrite = (offset: number, bytes: Uint8Array) => Promise<number | void> | number | void;
@@ -18,6 +22,7 @@ export class DurableLog {
   length = 0;
   /** Calls that came in. */
   writes = 0;
+  readonly files = new KeptFiles();
 
   /** Of both streams, in order. */
   text(): string {
@@ -39,7 +44,66 @@ export class DurableLog {
         this.length += fresh.length;
         return this.length;
       },
+      keep: (file) => this.files.keep(file),
     };
+  }
+}
+
+/** The files that an attempt has handed over. */
+export class KeptFiles {
+  readonly contents = new Map<string, Uint8Array>();
+  /** Calls that came in: files announced, pieces of them, and ends. */
+  readonly calls = { keep: 0, write: 0, finish: 0 };
+  /** Before each call is carried out; may throw. */
+  onCall: (call: "keep" | "write" | "finish") => Promise<void> | void = () => {};
+
+  async keep({ path, digest, bytes }: FileContent): Promise<Capability | undefined> {
+    await this.#count("keep");
+    if (this.contents.has(path)) return undefined;
+    const pieces: Uint8Array[] = [];
+    return serveFileContent({
+      write: async (piece) => {
+        await this.#count("write");
+        pieces.push(piece);
+      },
+      finish: async () => {
+        await this.#count("finish");
+        const content = Buffer.concat(pieces);
+        if (digestOf(content) !== digest || content.length !== bytes) throw failed("other bytes than announced");
+        this.contents.set(path, content);
+      },
+    });
+  }
+
+  async #count(call: "keep" | "write" | "finish"): Promise<void> {
+    this.calls[call]++;
+    await this.onCall(call);
+  }
+}
+
+/** Input files by their content, and how often they were read. */
+export class FileSource implements FilesTarget {
+  readonly files: readonly FileContent[];
+  readonly #contents = new Map<Digest, Uint8Array>();
+  reads = 0;
+
+  constructor(contents: Readonly<Record<string, Uint8Array>>) {
+    this.files = Object.entries(contents).map(([path, bytes]) => {
+      const digest = digestOf(bytes);
+      this.#contents.set(digest, bytes);
+      return { path, digest, bytes: bytes.length };
+    });
+  }
+
+  async read(digest: Digest, offset: number, length: number): Promise<Uint8Array> {
+    this.reads++;
+    const content = this.#contents.get(digest);
+    if (content === undefined) throw failed("no such file", { code: "no-such-file" });
+    return content.subarray(offset, offset + length);
+  }
+
+  client(): FilesClient {
+    return new FilesClient(serveFiles(this));
   }
 }
 
@@ -110,6 +174,8 @@ export function specOf(module: { digest: Digest; bytes: Uint8Array }, spec: Part
     outputLimit: "truncate",
     leaseMs: LEASE_MS,
     submitter: "local",
+    files: [],
+    outputs: [],
     ...spec,
   };
 }

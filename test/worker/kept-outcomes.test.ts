@@ -1,5 +1,5 @@
 /** Outcomes that outlive the worker's process. */
-import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -10,7 +10,7 @@ import { KeptOutcomes } from "../../src/worker/kept-outcomes.ts";
 import { OutputSpool } from "../../src/worker/output-spool.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
-import { attemptId, DurableLog, peerId } from "./gateway-parts.ts";
+import { attemptId, bytesOf, DurableLog, peerId } from "./gateway-parts.ts";
 import { until, WorkerHarness } from "./worker-harness.ts";
 
 const OUTPUT = "all that it has to say";
@@ -90,6 +90,41 @@ test("output that was durable before is not sent again, and what was not is, how
   const { resumed } = await adoptAll(harness, log);
   await resumed[0]?.run.outcome();
   expect([log.text(), log.writes]).toEqual([OUTPUT, writesBefore]);
+});
+
+test.each([true, false])(
+  "files that no gateway was there for are handed over by the next process (killed: %s)",
+  async (killed) => {
+    await using harness = await WorkerHarness.open();
+    const session = harness.connect();
+    using attempt = await harness.begin({ outputs: ["*"] });
+    // The first is handed over before the gateway goes.
+    attempt.log.files.onCall = async (call) => {
+      if (call === "finish" && attempt.log.files.contents.size === 1) await session.cut();
+    };
+    const guest = await harness.guest(0);
+    for (const name of ["a", "b", "c"]) await guest.keep(name, bytesOf(1_000, name.length));
+    guest.end();
+    await session.served.catch(() => {});
+    await expect.poll(() => harness.kept()).toHaveLength(2);
+    await harness.restart({ killed });
+    attempt.log.files.onCall = () => {};
+    const { log, resumed } = await adoptAll(harness, attempt.log);
+    expect((await resumed[0]?.run.outcome())?.outcome).toEqual({ kind: "exited", code: 0 });
+    expect([...log.files.contents.keys()]).toEqual(["a", "b", "c"]);
+    await resumed[0]?.run.acknowledge();
+    await expect.poll(() => harness.kept()).toEqual([]);
+  },
+);
+
+test("files of an attempt whose outcome was not kept are removed at the next start", async () => {
+  await using shelf = await Shelf.create();
+  const outcomes = await shelf.open();
+  const folder = outcomes.filesFolder({ gateway: peerId("G"), id: attemptId(1) });
+  await mkdir(folder);
+  await writeFile(join(folder, "0"), "left behind");
+  await shelf.open();
+  expect(await readdir(shelf.folder)).toEqual([]);
 });
 
 test("an outcome that its gateway does not want any more is removed", async () => {

@@ -38,6 +38,12 @@ class CacheHarness implements AsyncDisposable {
     return await this.cache.acquire(source.digest, source.bytes.length, client, { signal });
   }
 
+  /** As an input file of a run. */
+  async acquireFile(source: ModuleSource): Promise<ModuleLease> {
+    using client = source.client();
+    return await this.cache.acquire(source.digest, source.bytes.length, client, { signal: never, isFile: true });
+  }
+
   /** Fetched, used and given back. */
   async use(source: ModuleSource): Promise<void> {
     using lease = await this.acquire(source);
@@ -64,6 +70,22 @@ describe("a module cache", () => {
     await harness.use(source);
     expect(source.reads).toBe(1);
     expect(harness.cache.digests()).toEqual([source.digest]);
+  });
+
+  test("keeps files as well, without saying so, also after a restart", async () => {
+    await using harness = await CacheHarness.open();
+    const [module, file, both] = [1, 2, 3].map((seed) => new ModuleSource(bytesOf(100, seed)));
+    if (module === undefined || file === undefined || both === undefined) throw new Error("three sources");
+    await harness.use(module);
+    for (const source of [file, both, file]) (await harness.acquireFile(source))[Symbol.dispose]();
+    expect(harness.cache.digests()).toEqual([module.digest]);
+    // What is fetched as a file serves as a module too.
+    await harness.use(both);
+    expect(harness.cache.digests()).toEqual([both.digest, module.digest]);
+    await harness.restart();
+    expect(harness.cache.digests()).toEqual([module.digest]);
+    for (const source of [file, both]) (await harness.acquireFile(source))[Symbol.dispose]();
+    expect([module.reads, file.reads, both.reads]).toEqual([1, 1, 1]);
   });
 
   test("puts a module of many chunks together in order, whatever order they come in", async () => {

@@ -34,7 +34,16 @@ import { FakeExecutor } from "../support/fake-executor.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { type MemoryStreamPair, memoryStreamPair } from "../support/memory-byte-stream.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
-import { attemptId, bytesOf, DurableLog, ModuleSource, type OnWrite, peerId, specOf } from "./gateway-parts.ts";
+import {
+  attemptId,
+  bytesOf,
+  DurableLog,
+  type FileSource,
+  ModuleSource,
+  type OnWrite,
+  peerId,
+  specOf,
+} from "./gateway-parts.ts";
 
 const WORKER = peerId("W");
 const GATEWAY = peerId("G");
@@ -224,7 +233,7 @@ export class WorkerHarness implements AsyncDisposable {
   /** Outcomes on the disk. */
   async kept(): Promise<readonly string[]> {
     const names = await readdir(this.#outcomesFolder);
-    return names.filter((name) => name.endsWith(".outcome"));
+    return names.filter((name) => !name.endsWith(".part"));
   }
 
   /** The worker's process ends, orderly or `killed`, and the next one takes up what is on the disk at that moment. */
@@ -269,14 +278,17 @@ export class WorkerHarness implements AsyncDisposable {
     spec: Partial<RunSpec> = {},
     onWrite?: OnWrite,
     source: ModuleSource = this.module,
+    files?: FileSource,
   ): GatewayAttempt {
     const log = new DurableLog();
     using output = log.output(onWrite);
     using module = source.client();
+    using contents = files?.client();
     const run = worker.run(
-      specOf(source, { id: attemptId(++this.#serial), ...spec }),
+      specOf(source, { id: attemptId(++this.#serial), files: files?.files ?? [], ...spec }),
       module.capability,
       output.capability,
+      contents?.capability,
     );
     return new GatewayAttempt(log, run);
   }

@@ -1,9 +1,11 @@
+import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { failed, overloaded } from "../../src/base/errors.ts";
 import { LEASE_MS, LEASE_RENEW_EVERY_MS, OUTPUT_IN_MEMORY_BYTES_MAX } from "../../src/base/limits.ts";
 import { serveOfferSender } from "../../src/caps/channel-facets.ts";
+import { attemptKey } from "../../src/model/run.ts";
 import { settle } from "../rpc/vats.ts";
-import { attemptId, bytesOf, ModuleSource } from "./gateway-parts.ts";
+import { attemptId, bytesOf, digestOf, FileSource, ModuleSource } from "./gateway-parts.ts";
 import { until, WorkerHarness } from "./worker-harness.ts";
 
 describe("a worker's offers", () => {
@@ -379,5 +381,120 @@ describe("a worker's leases", () => {
     expect(guest.signal.aborted).toBe(true);
     harness.connect();
     await harness.offersWaiting(2);
+  });
+});
+
+describe("the files of an attempt", () => {
+  const contents = {
+    "in/a": bytesOf(5_000, 7),
+    b: bytesOf(3, 8),
+    "same as b": bytesOf(3, 8),
+    empty: new Uint8Array(0),
+  };
+
+  test("are there for its guest, fetched once for all attempts", async () => {
+    await using harness = await WorkerHarness.open();
+    harness.connect();
+    const files = new FileSource(contents);
+    for (const round of [0, 1]) {
+      using worker = await harness.take();
+      using attempt = harness.beginOn(worker, {}, undefined, undefined, files);
+      const guest = await harness.guest(round);
+      const found = await Promise.all(
+        guest.spec.files.map(async ({ path, contentPath }) => [path, new Uint8Array(await readFile(contentPath))]),
+      );
+      expect(Object.fromEntries(found)).toEqual(contents);
+      guest.end();
+      await attempt.run.outcome();
+      await attempt.run.acknowledge();
+    }
+    expect(files.reads).toBe(2);
+    expect(harness.server.state().cachedModules).toEqual([harness.module.digest]);
+  });
+
+  test("that are not what the spec says make it lost", async () => {
+    await using harness = await WorkerHarness.open();
+    harness.connect();
+    const files = new FileSource(contents);
+    const spec = { files: [{ path: "a", digest: digestOf(bytesOf(1)), bytes: 1 }] };
+    using worker = await harness.take();
+    using attempt = harness.beginOn(worker, spec, undefined, undefined, files);
+    expect(await attempt.run.outcome()).toMatchObject({ outcome: { kind: "lost" } });
+    await attempt.run.acknowledge();
+  });
+
+  test("that its guest leaves are handed over before the outcome is told", async () => {
+    await using harness = await WorkerHarness.open();
+    harness.connect();
+    using attempt = await harness.begin({ outputs: ["*"] });
+    const held = Promise.withResolvers<void>();
+    attempt.log.files.onCall = (call) => (call === "finish" ? held.promise : undefined);
+    const guest = await harness.guest(0);
+    await guest.keep("a", bytesOf(10));
+    await guest.keep("b", bytesOf(0));
+    guest.end({ kind: "exited", code: 2 });
+    let isTold = false;
+    const told = attempt.run.outcome().finally(() => (isTold = true));
+    await until(() => attempt.log.files.calls.finish > 0);
+    expect(isTold).toBe(false);
+    held.resolve();
+    expect(await told).toMatchObject({ outcome: { kind: "exited", code: 2 } });
+    expect([...attempt.log.files.contents.keys()]).toEqual(["a", "b"]);
+    await attempt.run.acknowledge();
+  });
+
+  test("go on to the next gateway when the connection is lost in the middle of them", async () => {
+    await using harness = await WorkerHarness.open({ slots: 1 });
+    const first = harness.connect();
+    const id = attemptId(1);
+    using attempt = await harness.begin({ id, outputs: ["*"] });
+    attempt.log.files.onCall = async (call) => {
+      if (call === "finish" && attempt.log.files.contents.size === 1) await first.cut();
+    };
+    const guest = await harness.guest(0);
+    for (const name of ["a", "b", "c"]) await guest.keep(name, bytesOf(10));
+    guest.end();
+    await until(() => attempt.log.files.calls.finish === 2);
+    await first.served.catch(() => {});
+    attempt.log.files.onCall = () => {};
+    const second = harness.connect({ onResume: WorkerHarness.adopting(new Map([[attemptKey(id), attempt.log]])) });
+    await until(() => second.resumed !== undefined);
+    const [held] = second.resumed ?? [];
+    expect(await held?.run.outcome()).toMatchObject({ outcome: { kind: "exited", code: 0 } });
+    expect([...attempt.log.files.contents.keys()].toSorted()).toEqual(["a", "b", "c"]);
+    await held?.run.acknowledge();
+  });
+
+  test("make it lost when the gateway refuses them", async () => {
+    await using harness = await WorkerHarness.open();
+    harness.connect();
+    using attempt = await harness.begin({ outputs: ["*"] });
+    attempt.log.files.onCall = () => {
+      throw failed("no glob matches", { code: "not-wanted" });
+    };
+    const guest = await harness.guest(0);
+    await guest.keep("a", bytesOf(10));
+    guest.end();
+    const reason: unknown = expect.stringContaining("no glob matches");
+    expect(await attempt.run.outcome()).toMatchObject({ outcome: { kind: "lost", reason } });
+    await attempt.run.acknowledge();
+  });
+
+  test("are not kept when the guest has ended otherwise, or the run keeps none", async () => {
+    await using harness = await WorkerHarness.open();
+    harness.connect();
+    using attempt = await harness.begin({ outputs: ["*"] });
+    const guest = await harness.guest(0);
+    await guest.keep("a", bytesOf(10));
+    guest.end({ kind: "output-exceeded", reason: "too much" });
+    expect(await attempt.run.outcome()).toMatchObject({ outcome: { kind: "output-exceeded", reason: "too much" } });
+    expect(attempt.log.files.calls.keep).toBe(0);
+    await attempt.run.acknowledge();
+    using other = await harness.begin();
+    const second = await harness.guest(1);
+    expect("keep" in second.io).toBe(false);
+    second.end();
+    await other.run.outcome();
+    await other.run.acknowledge();
   });
 });

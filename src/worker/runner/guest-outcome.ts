@@ -1,6 +1,7 @@
 /** From how a runner's part in an attempt ended to the attempt's end. Pure. */
 import { NO_USAGE } from "../../model/outcome.ts";
 import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
+import type { CollectVerdict } from "./file-collection.ts";
 import type { RunnerVerdict } from "./runner-process.ts";
 import type { GuestEnd } from "./wire.ts";
 
@@ -35,6 +36,23 @@ export function judgeEnd(ended: JudgedEnd): AttemptEnd {
   const usage = { wallMs, cpuMs: verdict.report.cpuMs, memoryBytes };
   const outcome = judgeGuestEnd(end, memoryBytes, memoryCapBytes);
   return { outcome, ...(value !== undefined && { value }), usage, ...output };
+}
+
+/** The end of an attempt whose guest had exited, after its files were asked for. */
+export function judgeCollection(end: AttemptEnd, verdict: CollectVerdict, stopped: Outcome | undefined): AttemptEnd {
+  switch (verdict.kind) {
+    case "collected":
+      return end;
+    case "exceeded":
+      return { ...end, outcome: { kind: "output-exceeded", reason: verdict.reason } };
+    case "died": {
+      if (stopped?.kind === "timed-out") {
+        return { ...end, outcome: { kind: "timed-out", reason: `with its files: ${stopped.reason}` } };
+      }
+      const reason = `the runner went away with its files: ${verdict.reason}`;
+      return { ...end, outcome: stopped ?? { kind: "lost", reason } };
+    }
+  }
 }
 
 /** The end of an attempt that no runner ever had. */

@@ -13,7 +13,7 @@ import { unlessAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
-import { MODULE_PLANS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
+import { COLLECT_MS_MAX, MODULE_PLANS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
 import { OwnerWatch } from "../../sandbox/owner-watch.ts";
@@ -21,7 +21,7 @@ import { Sandbox } from "../../sandbox/sandbox.ts";
 import type { Executor, GuestIo, GuestSpec } from "../guest.ts";
 import { ComponentTranspiler } from "./component-transpiler.ts";
 import { Deadlines } from "./deadlines.ts";
-import { endWithoutRun, judgeEnd } from "./guest-outcome.ts";
+import { endWithoutRun, judgeCollection, judgeEnd } from "./guest-outcome.ts";
 import { admitGuest, loadParts, planGuest } from "./guest-plan.ts";
 import type { GoodPlan, GuestAdmission, GuestPlan } from "./guest-plan.ts";
 import { cancelledBy, GuestWatch } from "./guest-watch.ts";
@@ -267,11 +267,32 @@ export class RunnerPool implements Executor {
       const wasCompiled = runner.holds(admission.moduleKey);
       const end = await this.#runOn(runner, spec, plan, admission, io, signal);
       this.#tiers.remember(digest, codeBytes, { tier, cpuMs: end.usage.cpuMs, wasCompiled });
-      return end;
+      if (!keepsFiles(spec, io) || runner.state !== "idle") return end;
+      return await this.#collect(runner, spec.outputs, io.keep, end, signal);
     } catch (error) {
       return endWithoutRun({ kind: "lost", reason: messageOf(error) });
     } finally {
       this.#shelf.giveBack(runner);
+    }
+  }
+
+  /** Passes on what the guest has left to keep, in a time of its own: the guest's was its own too. */
+  async #collect(
+    runner: RunnerProcess,
+    outputs: readonly string[],
+    keep: NonNullable<GuestIo["keep"]>,
+    end: AttemptEnd,
+    signal: AbortSignal,
+  ): Promise<AttemptEnd> {
+    const spec = { timeoutMs: COLLECT_MS_MAX, cpuMs: COLLECT_MS_MAX };
+    using watch = new GuestWatch({ runner, spec, signal, clock: this.#deadlines });
+    this.#watches.add(watch);
+    try {
+      // Of a guest that has ended otherwise nothing is wanted, and its runner lets go of what it holds.
+      const wanted = end.outcome.kind === "exited" ? outputs : [];
+      return judgeCollection(end, await runner.collect({ outputs: wanted, keep }), watch.stopped);
+    } finally {
+      this.#watches.delete(watch);
     }
   }
 
@@ -296,8 +317,10 @@ export class RunnerPool implements Executor {
           env: spec.env,
           outputBytesMax: spec.outputBytesMax,
           outputLimit: spec.outputLimit,
+          keepsFiles: keepsFiles(spec, io),
         },
         stdin: spec.stdin,
+        files: spec.files,
         io,
       });
       return judgeEnd({
@@ -312,4 +335,8 @@ export class RunnerPool implements Executor {
       this.#watches.delete(watch);
     }
   }
+}
+
+function keepsFiles(spec: GuestSpec, io: GuestIo): io is Required<GuestIo> {
+  return spec.outputs.length > 0 && io.keep !== undefined;
 }

@@ -20,21 +20,24 @@ import {
   RUNNER_OUTPUT_QUEUE_BYTES_MAX,
   RUNNER_STDERR_LENGTH_MAX,
 } from "../../base/limits.ts";
-import type { OutputStream } from "../../model/output.ts";
 import type { Cell } from "../../sandbox/cell.ts";
-import type { GuestIo } from "../guest.ts";
+import type { GuestFile, GuestIo } from "../guest.ts";
 import { spawnRunner } from "./runner-cell.ts";
 import type { RunnerTier } from "./runner-cell.ts";
+import { type CollectRequest, type CollectVerdict, FileCollection } from "./file-collection.ts";
+import { sendFiles } from "./file-frames.ts";
+import { type Segment, takeSegment } from "./output-segments.ts";
 import {
   encodeFrameHeader,
   encodeRunOrder,
+  encodeU32s,
   FRAME_HEADER_BYTES,
   parseRunReport,
   READY_FRAME_BYTES,
   REPLY,
   REQUEST,
 } from "./wire.ts";
-import type { RunOrder, RunReport } from "./wire.ts";
+import type { CollectOrder, RunOrder, RunReport } from "./wire.ts";
 
 export type RunnerState = "starting" | "idle" | "busy" | "ending" | "ended";
 
@@ -45,6 +48,8 @@ export interface GuestRequest {
   readonly loadParts: () => Promise<ModuleParts>;
   readonly order: Omit<RunOrder, "key">;
   readonly stdin: Uint8Array;
+  /** What the guest finds in its `/`. */
+  readonly files: readonly GuestFile[];
   readonly io: GuestIo;
 }
 
@@ -54,26 +59,18 @@ export interface ModuleParts {
   readonly glue: Uint8Array | undefined;
 }
 
-export type RunnerVerdict =
-  | {
-      readonly kind: "reported";
-      readonly report: RunReport;
-      readonly outputBytes: number;
-      readonly hasTruncated: boolean;
-    }
-  /** The process ended under the guest, by our hand or not. `stderr` is what it said last. */
-  | {
-      readonly kind: "died";
-      readonly reason: string;
-      readonly stderr: string;
-      readonly outputBytes: number;
-      readonly hasTruncated: boolean;
-    };
-
-interface Segment {
-  readonly stream: OutputStream;
-  readonly bytes: Uint8Array;
+/** What was written of a guest's output, however it ended. */
+interface WrittenOutput {
+  readonly outputBytes: number;
+  readonly hasTruncated: boolean;
 }
+
+export type RunnerVerdict = WrittenOutput &
+  (
+    | { readonly kind: "reported"; readonly report: RunReport }
+    /** The process ended under the guest, by our hand or not. `stderr` is what it said last. */
+    | { readonly kind: "died"; readonly reason: string; readonly stderr: string }
+  );
 
 interface RunUnderWay {
   readonly io: GuestIo;
@@ -89,6 +86,7 @@ interface RunUnderWay {
 
 const NO_BYTES = new Uint8Array(0);
 const decoder = new TextDecoder();
+const encoder = new TextEncoder();
 
 export class RunnerProcess {
   readonly tier: RunnerTier;
@@ -97,10 +95,13 @@ export class RunnerProcess {
   readonly #replies: Readable;
   readonly #ready = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
+  /** Aborted when it has ended. */
+  readonly #gone = new AbortController();
   /** The modules that the process holds, by module key; least recently used first. */
   readonly #modules = new Map<string, number>();
   #state: RunnerState = "starting";
   #run: RunUnderWay | undefined;
+  #collection: FileCollection | undefined;
   #rest: Uint8Array = NO_BYTES;
   #nextKey = 1;
   #runs = 0;
@@ -203,9 +204,32 @@ export class RunnerProcess {
     this.#modules.delete(request.moduleKey);
     this.#modules.set(request.moduleKey, key);
     this.#runs++;
+    if (request.files.length > 0) await this.#sendFiles(request.files);
     if (request.stdin.length > 0) this.#send(REQUEST.stdin, request.stdin);
     if (this.#orders.writable) this.#orders.write(encodeRunOrder({ ...request.order, key }));
     return promise;
+  }
+
+  /** Has the files that the last guest has left handed over. Only when idle, after a run that keeps files. */
+  async collect(request: CollectRequest): Promise<CollectVerdict> {
+    assert(this.#state === "idle", "a runner that is not idle was asked for files");
+    this.#state = "busy";
+    const collection = new FileCollection(request, () => this.#replies.resume());
+    this.#collection = collection;
+    const order: CollectOrder = { outputs: request.outputs };
+    this.#send(REQUEST.collect, encoder.encode(JSON.stringify(order)));
+    try {
+      const verdict = await collection.verdict;
+      if (verdict.kind !== "died") this.#cpuMs += verdict.cpuMs;
+      if (this.#state === "busy") this.#state = "idle";
+      return verdict;
+    } catch (error) {
+      // Whatever else it says nobody wants to hear.
+      this.#distrust(`files that nobody takes: ${messageOf(error)}`);
+      throw error;
+    } finally {
+      this.#collection = undefined;
+    }
   }
 
   /** Ends the process at once, whatever it is doing. Idempotent. */
@@ -216,6 +240,16 @@ export class RunnerProcess {
 
   #markEnding(): void {
     if (this.#state !== "ended") this.#state = "ending";
+  }
+
+  async #sendFiles(files: readonly GuestFile[]): Promise<void> {
+    try {
+      await sendFiles(this.#orders, files, this.#gone.signal);
+    } catch (error) {
+      this.#run = undefined;
+      this.kill();
+      throw error;
+    }
   }
 
   #load(parts: ModuleParts): number {
@@ -265,6 +299,7 @@ export class RunnerProcess {
       this.#handleFrame(kind, bytes.subarray(start, at));
     }
     this.#rest = at === bytes.length ? NO_BYTES : bytes.slice(at);
+    if (this.#collection?.isFull === true) this.#replies.pause();
     const run = this.#run;
     if (run === undefined) return;
     if (run.queuedBytes > RUNNER_OUTPUT_QUEUE_BYTES_MAX) this.#replies.pause();
@@ -273,6 +308,11 @@ export class RunnerProcess {
 
   #handleFrame(kind: number, payload: Uint8Array): void {
     const run = this.#run;
+    if (this.#collection !== undefined) {
+      const problem = this.#collection.take(kind, payload);
+      if (problem !== undefined) this.#distrust(problem);
+      return;
+    }
     // It was killed before it could say so.
     if (kind === REPLY.ready && this.#state === "ending") return;
     if (kind === REPLY.ready && this.#state === "starting" && payload.length === READY_FRAME_BYTES) {
@@ -316,24 +356,15 @@ export class RunnerProcess {
     }
     run.isPumping = false;
     if (this.#run !== run) return;
+    const { report, outputBytes, hasTruncated } = run;
     if (this.#state === "ended") {
       this.#run = undefined;
-      run.settle({
-        kind: "died",
-        reason: this.#deathReason ?? "it ended",
-        stderr: this.#stderr,
-        outputBytes: run.outputBytes,
-        hasTruncated: run.hasTruncated,
-      });
-    } else if (run.report !== undefined) {
+      const reason = this.#deathReason ?? "it ended";
+      run.settle({ kind: "died", reason, stderr: this.#stderr, outputBytes, hasTruncated });
+    } else if (report !== undefined) {
       this.#run = undefined;
       if (this.#state === "busy") this.#state = "idle";
-      run.settle({
-        kind: "reported",
-        report: run.report,
-        outputBytes: run.outputBytes,
-        hasTruncated: run.hasTruncated,
-      });
+      run.settle({ kind: "reported", report, outputBytes, hasTruncated });
     }
   }
 
@@ -349,37 +380,11 @@ export class RunnerProcess {
     this.#deathReason ??= reason;
     this.#ready.reject(failed(`a runner did not start: ${this.#deathReason}`, { code: "runner-start" }));
     this.#ended.resolve();
+    this.#gone.abort();
+    this.#collection?.end(this.#deathReason);
     const run = this.#run;
     if (run !== undefined && !run.isPumping) void this.#pump(run);
   }
-}
-
-/** Takes the first segment and those after it on the same stream, as one. */
-function takeSegment(segments: Segment[]): Segment | undefined {
-  const first = segments[0];
-  if (first === undefined) return undefined;
-  let count = 1;
-  let length = first.bytes.length;
-  while (segments[count]?.stream === first.stream) {
-    length += segments[count]?.bytes.length ?? 0;
-    count++;
-  }
-  const taken = segments.splice(0, count);
-  if (count === 1) return first;
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const segment of taken) {
-    bytes.set(segment.bytes, at);
-    at += segment.bytes.length;
-  }
-  return { stream: first.stream, bytes };
-}
-
-function encodeU32s(...values: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(values.length * 4);
-  const view = new DataView(bytes.buffer);
-  values.forEach((value, index) => view.setUint32(index * 4, value, true));
-  return bytes;
 }
 
 /** The pipes that `spawn` was asked for. With no descriptor left there are none, and the error that follows says so. */

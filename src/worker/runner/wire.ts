@@ -3,9 +3,12 @@
  * on one pipe each way. The runner trusts the pool. The pool trusts nothing of a runner that has held a guest: it
  * checks kinds and lengths, and `parseGuestEnd` every field.
  *
- * Order of a run: the parts of the module if the runner has not got it, `stdin` if there is any, `run`; then the runner
- * sends output as it comes, `truncated` when it drops the first, and one `end`. A runner serves one run at a time and
- * sends `ready` once, when it is up.
+ * Order of a run: the parts of the module if the runner has not got it, each `file` that the guest is given, `stdin` if
+ * there is any, `run`; then the runner sends output as it comes, `truncated` when it drops the first, and one `end`. A
+ * runner serves one run at a time and sends `ready` once, when it is up.
+ *
+ * After a run that `keepsFiles` comes `collect`, answered by a `file` and its `fileBytes` for each that matches, and one
+ * `filesEnd`. Until then, or until the next run, the runner holds what the guest has left.
  */
 import { Buffer } from "node:buffer";
 import { REASON_LENGTH_MAX } from "../../base/limits.ts";
@@ -23,10 +26,25 @@ export const REQUEST = {
   stdin: 4,
   /** A `RunOrder` as JSON. */
   run: 5,
+  /** u32 length of a path, the path, then the file's bytes. */
+  file: 6,
+  /** A `CollectOrder` as JSON. */
+  collect: 7,
 } as const;
 
 /** Runner to pool. */
-export const REPLY = { ready: 1, stdout: 2, stderr: 3, end: 4, truncated: 5 } as const;
+export const REPLY = {
+  ready: 1,
+  stdout: 2,
+  stderr: 3,
+  end: 4,
+  truncated: 5,
+  /** The file's length as a little-endian f64, then its path. */
+  file: 6,
+  fileBytes: 7,
+  /** A `CollectReport` as JSON. */
+  filesEnd: 8,
+} as const;
 
 /**
  * `ready` says how much CPU time starting took, in milliseconds, as a little-endian f64, and as a u32 which process it
@@ -46,6 +64,25 @@ export interface RunOrder {
   readonly env: Readonly<Record<string, string>>;
   readonly outputBytesMax: number;
   readonly outputLimit: "truncate" | "fail";
+  /** Once the guest has exited, `collect` will be asked. */
+  readonly keepsFiles: boolean;
+}
+
+export interface CollectOrder {
+  /** Globs; none: nothing is wanted any more. */
+  readonly outputs: readonly string[];
+}
+
+export interface CollectReport {
+  /** What the runner has used for it. */
+  readonly cpuMs: number;
+  /** There are more files than may be kept: what there is too much of. Then none was sent. */
+  readonly exceeded?: string | undefined;
+}
+
+export interface FileHead {
+  readonly path: string;
+  readonly bytes: number;
 }
 
 export type OrderedEntry =
@@ -72,6 +109,17 @@ export interface RunReport {
   /** What the runner has used since its last report, or since it was ready: all runs together, all that it used. */
   readonly cpuMs: number;
   readonly memoryBytes: number;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** What stands before a part of a module. */
+export function encodeU32s(...values: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(values.length * 4);
+  const view = new DataView(bytes.buffer);
+  values.forEach((value, index) => view.setUint32(index * 4, value, true));
+  return bytes;
 }
 
 /** A frame's header; the payload follows it. */
@@ -103,18 +151,67 @@ export function encodeRunReport(report: RunReport): string {
 
 /** The report in an `end` frame; undefined when it is not one, which only a runner that a guest took over sends. */
 export function parseRunReport(text: string): RunReport | undefined {
-  let raw: unknown;
-  try {
-    raw = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const raw = parseJson(text);
   if (!isRecord(raw)) return undefined;
   const end = parseGuestEnd(raw["end"]);
   const { value, cpuMs, memoryBytes } = raw;
   if (end === undefined || !isAmount(cpuMs) || !isAmount(memoryBytes)) return undefined;
   if (value !== undefined && (typeof value !== "string" || !/^\d{1,10}$/.test(value))) return undefined;
   return { end, value, cpuMs, memoryBytes };
+}
+
+/** What stands before the bytes in a `file` frame to a runner. */
+export function encodeGivenPath(path: string): Uint8Array {
+  const text = encoder.encode(path);
+  const encoded = new Uint8Array(4 + text.length);
+  new DataView(encoded.buffer).setUint32(0, text.length, true);
+  encoded.set(text, 4);
+  return encoded;
+}
+
+/** The payload of a `file` frame from the pool, which is trusted. The bytes are a view of it. */
+export function parseFilePayload(payload: Uint8Array): { readonly path: string; readonly bytes: Uint8Array } {
+  const end = 4 + new DataView(payload.buffer, payload.byteOffset).getUint32(0, true);
+  return { path: decoder.decode(payload.subarray(4, end)), bytes: payload.subarray(end) };
+}
+
+/** The payload of a `file` frame to the pool. */
+export function encodeFileHead({ path, bytes }: FileHead): Uint8Array {
+  const text = encoder.encode(path);
+  const encoded = new Uint8Array(8 + text.length);
+  new DataView(encoded.buffer).setFloat64(0, bytes, true);
+  encoded.set(text, 8);
+  return encoded;
+}
+
+/** Undefined when it is none. The path is not looked at. */
+export function parseFileHead(payload: Uint8Array): FileHead | undefined {
+  if (payload.length < 8) return undefined;
+  const bytes = new DataView(payload.buffer, payload.byteOffset).getFloat64(0, true);
+  if (!Number.isSafeInteger(bytes) || bytes < 0) return undefined;
+  return { path: decoder.decode(payload.subarray(8)), bytes };
+}
+
+/** The payload of a `filesEnd` frame. */
+export function encodeCollectReport({ cpuMs, exceeded }: CollectReport): Uint8Array {
+  return encoder.encode(JSON.stringify({ cpuMs, exceeded: exceeded?.slice(0, REASON_LENGTH_MAX).toWellFormed() }));
+}
+
+/** Undefined when it is none. */
+export function parseCollectReport(payload: Uint8Array): CollectReport | undefined {
+  const raw = parseJson(decoder.decode(payload));
+  if (!isRecord(raw)) return undefined;
+  const { cpuMs, exceeded } = raw;
+  if (!isAmount(cpuMs) || (exceeded !== undefined && typeof exceeded !== "string")) return undefined;
+  return { cpuMs, exceeded: exceeded?.slice(0, REASON_LENGTH_MAX) };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function parseGuestEnd(raw: unknown): GuestEnd | undefined {

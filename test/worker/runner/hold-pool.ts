@@ -28,6 +28,8 @@ const running = pool.run(
     outputBytesMax: 1_024,
     outputLimit: "truncate",
     submitter: "local",
+    files: [],
+    outputs: [],
   },
   {
     async write() {

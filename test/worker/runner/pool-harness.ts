@@ -8,12 +8,16 @@ import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
 import type { AttemptEnd } from "../../../src/model/outcome.ts";
 import type { OutputStream } from "../../../src/model/output.ts";
-import type { GuestSpec } from "../../../src/worker/guest.ts";
+import type { GuestFile, GuestIo, GuestSpec } from "../../../src/worker/guest.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import type { RunnerPoolInit } from "../../../src/worker/runner/runner-pool.ts";
 
 export interface RunOptions extends Partial<Omit<GuestSpec, "modulePath" | "digest" | "entry">> {
   readonly entry?: GuestSpec["entry"];
+  /** What the guest finds in its `/`, unless `files` says so. */
+  readonly given?: Readonly<Record<string, Uint8Array | string>>;
+  /** Takes the files that are kept; default: they are in the end. */
+  readonly onKeep?: NonNullable<GuestIo["keep"]>;
   readonly signal?: AbortSignal;
   /** Called with each piece of output, in order; the guest waits for what it returns. */
   readonly onOutput?: (stream: OutputStream, bytes: Uint8Array) => Promise<void> | void;
@@ -22,6 +26,7 @@ export interface RunOptions extends Partial<Omit<GuestSpec, "modulePath" | "dige
 export interface Ended extends AttemptEnd {
   readonly stdout: string;
   readonly stderr: string;
+  readonly kept: ReadonlyMap<string, Uint8Array>;
 }
 
 const MIB = 1_048_576;
@@ -52,12 +57,13 @@ export class PoolHarness implements AsyncDisposable {
     return new PoolHarness(pool, folder);
   }
 
-  /** Runs a module to its end; what it printed comes with the end. */
+  /** Runs a module to its end; what it printed and left comes with the end. */
   async run(module: Uint8Array, options: RunOptions = {}): Promise<Ended> {
-    const { signal, onOutput, ...rest } = options;
+    const { signal, onOutput, onKeep, ...rest } = options;
     const spec = await this.spec(module, rest);
     const printed = { stdout: "", stderr: "" };
     const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+    const kept = new Map<string, Uint8Array>();
     const end = await this.pool.run(
       spec,
       {
@@ -65,14 +71,19 @@ export class PoolHarness implements AsyncDisposable {
           printed[stream] += decoders[stream].decode(bytes, { stream: true });
           await onOutput?.(stream, bytes);
         },
+        keep:
+          onKeep ?? (async ({ path, content }) => void kept.set(path, Buffer.concat(await Array.fromAsync(content)))),
       },
       { signal: signal ?? new AbortController().signal },
     );
-    return { ...end, ...printed };
+    return { ...end, ...printed, kept };
   }
 
   /** What `run` gives the pool, to be run as often as one likes. */
-  async spec(module: Uint8Array, { entry, ...rest }: Omit<RunOptions, "signal" | "onOutput"> = {}): Promise<GuestSpec> {
+  async spec(
+    module: Uint8Array,
+    { entry, given = {}, ...rest }: Omit<RunOptions, "signal" | "onOutput" | "onKeep"> = {},
+  ): Promise<GuestSpec> {
     const digest = digestOf(module);
     return {
       modulePath: await this.#write(digest, module),
@@ -87,8 +98,19 @@ export class PoolHarness implements AsyncDisposable {
       outputBytesMax: MIB,
       outputLimit: "truncate",
       submitter: "local",
+      files: await this.#give(given),
+      outputs: [],
       ...rest,
     };
+  }
+
+  async #give(given: NonNullable<RunOptions["given"]>): Promise<GuestFile[]> {
+    return Promise.all(
+      Object.entries(given).map(async ([path, content]) => {
+        const bytes = Buffer.from(content);
+        return { path, bytes: bytes.length, contentPath: await this.#write(digestOf(bytes), bytes) };
+      }),
+    );
   }
 
   /** Each module is written once: a file that is being written again is cut short for others. */

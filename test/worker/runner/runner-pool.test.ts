@@ -321,6 +321,8 @@ function specOf(modulePath: string): Omit<GuestSpec, "digest"> {
     outputBytesMax: 1_000,
     outputLimit: "truncate",
     submitter: "local",
+    files: [],
+    outputs: [],
   };
 }
 

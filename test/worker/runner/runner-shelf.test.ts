@@ -72,8 +72,10 @@ function request(onOutput: () => Promise<void>): GuestRequest {
       env: {},
       outputBytesMax: 1_000,
       outputLimit: "truncate",
+      keepsFiles: false,
     },
     stdin: new Uint8Array(0),
+    files: [],
     io: { write: onOutput },
   };
 }

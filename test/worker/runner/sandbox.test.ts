@@ -36,8 +36,10 @@ async function runGlue(glue: string): Promise<RunnerVerdict> {
         env: {},
         outputBytesMax: 1_000,
         outputLimit: "truncate",
+        keepsFiles: false,
       },
       stdin: new Uint8Array(0),
+      files: [],
       io: { write: async () => {} },
     });
   } finally {

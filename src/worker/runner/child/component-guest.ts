@@ -6,6 +6,7 @@
 import { Buffer } from "node:buffer";
 import { parseCallable } from "./callable.ts";
 import { allowImport } from "./drop-powers.ts";
+import type { FileTree } from "./files/file-tree.ts";
 import type { GuestPowers } from "./files/powers.ts";
 import { callGuest } from "./core-guest.ts";
 import type { RunResult } from "./core-guest.ts";
@@ -18,6 +19,7 @@ export interface ComponentRun {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: Uint8Array;
+  readonly tree: FileTree;
 }
 
 type Instantiate = (

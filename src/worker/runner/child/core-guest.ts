@@ -1,6 +1,7 @@
 /** Runs a core module once: a fresh instance, a fresh host, and the way in that the order names. */
 import type { CoreLayout, GuestEnd, OrderedEntry } from "../wire.ts";
 import { parseCallable } from "./callable.ts";
+import type { FileTree } from "./files/file-tree.ts";
 import type { GuestPowers } from "./files/powers.ts";
 import type { GuestExit } from "./guest-exit.ts";
 import { asUnstable, openPreview1, PREVIEW1_MODULE, preview1Import, UNSTABLE_MODULE } from "./preview1/preview1.ts";
@@ -20,6 +21,7 @@ export interface CoreRun {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: Uint8Array;
+  readonly tree: FileTree;
 }
 
 export interface RunResult {
@@ -54,6 +56,7 @@ export function runCore(run: CoreRun, powers: GuestPowers, exit: GuestExit): Run
     args: run.args,
     env: run.env,
     stdin: run.stdin,
+    tree: run.tree,
     exit: (code) => exit.leave({ kind: "exited", code }),
     raise: (signal) =>
       exit.leave({ kind: "trapped", reason: `the guest raised signal ${SIGNAL_NAMES.get(signal) ?? signal}` }),

@@ -7,15 +7,17 @@
  */
 import { randomFillSync } from "node:crypto";
 import process from "node:process";
-import { encodeRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "../wire.ts";
-import type { RunOrder, RunReport } from "../wire.ts";
+import { encodeCollectReport, encodeRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "../wire.ts";
+import type { CollectOrder, RunOrder, RunReport } from "../wire.ts";
 import { ComponentGuest } from "./component-guest.ts";
 import { ControlReader, ControlWriter } from "./control-pipe.ts";
 import { compileCore, runCore } from "./core-guest.ts";
 import type { CompiledCore, RunResult } from "./core-guest.ts";
 import { dropPowers } from "./drop-powers.ts";
+import type { FileTree } from "./files/file-tree.ts";
 import type { GuestPowers } from "./files/powers.ts";
 import { GuestExit } from "./guest-exit.ts";
+import { GuestFiles } from "./guest-files.ts";
 import { GuestOutput } from "./guest-output.ts";
 import { compileReason } from "./trap-reason.ts";
 
@@ -43,6 +45,7 @@ class RunnerProcess {
   readonly #powers: GuestPowers;
   readonly #cpuMicros: () => number;
   readonly #outerPid = Number(process.argv[2]);
+  readonly #files = new GuestFiles();
   #stdin = NO_STDIN;
   /** CPU time that reports have told of. */
   #cpuToldMicros = 0;
@@ -99,6 +102,10 @@ class RunnerProcess {
         this.#modules.delete(view.getUint32(0, true));
       } else if (kind === REQUEST.stdin) {
         this.#stdin = isOwn ? payload : payload.slice();
+      } else if (kind === REQUEST.file) {
+        this.#files.give(isOwn ? payload : payload.slice());
+      } else if (kind === REQUEST.collect) {
+        this.#serveCollect(parseCollectOrder(payload));
       }
     }
   }
@@ -108,25 +115,41 @@ class RunnerProcess {
     this.#exit.reset();
     const result = await this.#run(order);
     this.#output.flush();
-    const cpuMicros = this.#cpuMicros();
+    if (!order.keepsFiles || result.end.kind !== "exited") this.#files.release();
     const report: RunReport = {
       end: result.end,
       value: result.value,
-      cpuMs: (cpuMicros - this.#cpuToldMicros) / 1000,
+      cpuMs: this.#cpuMsToTell(),
       memoryBytes: result.memoryBytes,
     };
-    this.#cpuToldMicros = cpuMicros;
     this.#stdin = NO_STDIN;
     this.#writer.sendText(REPLY.end, encodeRunReport(report));
+  }
+
+  #serveCollect(order: CollectOrder): void {
+    const exceeded = this.#files.collect(order, this.#writer);
+    this.#writer.send(REPLY.filesEnd, encodeCollectReport({ cpuMs: this.#cpuMsToTell(), exceeded }));
+  }
+
+  #cpuMsToTell(): number {
+    const toldMicros = this.#cpuToldMicros;
+    this.#cpuToldMicros = this.#cpuMicros();
+    return (this.#cpuToldMicros - toldMicros) / 1000;
   }
 
   async #run(order: RunOrder): Promise<RunResult> {
     const { args, env, entry } = order;
     const module = this.#module(order.key);
+    let tree: FileTree;
+    try {
+      tree = this.#files.open(() => this.#powers.realtimeNs());
+    } catch {
+      return { end: { kind: "rejected", reason: "its files do not fit into a guest's directory" }, memoryBytes: 0 };
+    }
     try {
       if (entry.kind === "component") {
         module.component ??= await ComponentGuest.load(module.glue ?? "", entry.coreNames, module.cores);
-        return module.component.run({ args, env, stdin: this.#stdin }, this.#powers, this.#exit);
+        return module.component.run({ args, env, stdin: this.#stdin, tree }, this.#powers, this.#exit);
       }
       module.compiledCore ??= compileCore(module.cores.get(0) ?? NO_STDIN);
     } catch (thrown) {
@@ -134,7 +157,7 @@ class RunnerProcess {
     } finally {
       module.cores.clear();
     }
-    return runCore({ core: module.compiledCore, entry, args, env, stdin: this.#stdin }, this.#powers, this.#exit);
+    return runCore({ core: module.compiledCore, entry, args, env, stdin: this.#stdin, tree }, this.#powers, this.#exit);
   }
 
   #module(key: number): LoadedModule {
@@ -150,6 +173,10 @@ class RunnerProcess {
 /** The pool is trusted: what it sends is what `encodeRunOrder` made. */
 function parseRunOrder(payload: Uint8Array): RunOrder {
   return JSON.parse(decoder.decode(payload)) as RunOrder;
+}
+
+function parseCollectOrder(payload: Uint8Array): CollectOrder {
+  return JSON.parse(decoder.decode(payload)) as CollectOrder;
 }
 
 const exitProcess = process.exit.bind(process);

@@ -112,6 +112,14 @@ export class FileTree {
     from.modifiedNs = to.modifiedNs = inode.changedNs = this.#nowNs();
   }
 
+  /** Gives an empty file its content, which becomes the tree's. */
+  adopt(file: FileInode, bytes: Uint8Array): void {
+    if (this.#bytes + bytes.length > GUEST_FILES_BYTES_MAX) refuse(ERRNO.NOSPC);
+    this.#bytes += bytes.length;
+    file.bytes = bytes;
+    file.size = bytes.length;
+  }
+
   hold(file: FileInode): void {
     file.holders++;
   }

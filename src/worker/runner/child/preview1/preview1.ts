@@ -35,6 +35,8 @@ export interface Preview1Init {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: Uint8Array;
+  /** Its private files. Default: none. */
+  readonly tree?: FileTree | undefined;
   readonly exit: (code: number) => never;
   readonly raise: (signal: number) => never;
 }
@@ -43,7 +45,7 @@ export interface Preview1Init {
 const PROGRAM_NAME = "guest.wasm";
 
 export function openPreview1(init: Preview1Init): Preview1Host {
-  const tree = new FileTree(() => init.powers.realtimeNs());
+  const tree = init.tree ?? new FileTree(() => init.powers.realtimeNs());
   // Many guests never ask.
   let args: readonly Uint8Array[] | undefined;
   let env: readonly Uint8Array[] | undefined;

@@ -16,6 +16,8 @@ export interface Wasi2Init {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: Uint8Array;
+  /** Its private files. Default: none. */
+  readonly tree?: FileTree | undefined;
 }
 
 export type Wasi2Imports = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -56,7 +58,7 @@ export function openWasi2(init: Wasi2Init): Wasi2Imports {
     "wasi:io/streams": { InputStream, OutputStream },
     ...openStreams(init, count),
     ...openClocks(count),
-    ...openFiles(count),
+    ...openFiles(init, count),
     ...openRandom(init.powers),
   };
   return imports;
@@ -96,8 +98,8 @@ function openClocks(count: ResourceCount): Wasi2Imports {
   };
 }
 
-function openFiles(count: ResourceCount): Wasi2Imports {
-  const tree = new FileTree(() => count.powers.realtimeNs());
+function openFiles({ tree: given }: Wasi2Init, count: ResourceCount): Wasi2Imports {
+  const tree = given ?? new FileTree(() => count.powers.realtimeNs());
   const world: FileWorld = { tree, count, open: 0 };
   const flags = { read: true, write: false, mutateDirectory: true };
   return {
