@@ -62,7 +62,7 @@ export interface Run {
   /** Bytes of its log so far, over all attempts. */
   readonly outputBytes: number;
   readonly outputTruncated: boolean;
-  /** Files kept of it, by path. It has some only when it is over, and its last attempt's guest has exited. */
+  /** Files kept of it, by path, when it was over last and its guest had exited. */
   readonly files: readonly FileContent[];
 }
 

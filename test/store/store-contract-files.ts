@@ -1,6 +1,7 @@
 /** The store's contract: the files that tasks are given, and those that are kept of their runs. */
 import { expect, test } from "vitest";
 import { KEPT_FILES_BYTES_MAX, KEPT_FILES_MAX } from "../../src/base/limits.ts";
+import type { Outcome } from "../../src/model/outcome.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import type { OpenStore } from "./store-harness.ts";
 import {
@@ -143,6 +144,27 @@ export function describeFiles(open: OpenStore): void {
     await harness.store.keepFile(attempt, file("a"), WITH_BYTES);
     const settled = await harness.store.settle(attempt, attemptEnd(outcome), SETTLED);
     expect(settled).toMatchObject({ run: { files: [] }, freed: { digests: [digest("1")], hasMore: false } });
+  });
+
+  test("replaces what a run had kept when it is over once more", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { task, attempt } = await createRunning(store, taskSpec("t"));
+    const settle = async (number: number, digit: string, outcome: Outcome) => {
+      const id = attemptOf(task, 1, number);
+      if (number > 1) {
+        await store.retryTask(attempt.task, T0);
+        await store.lease(id, WORKER_A, T0, T0 + 15_000);
+      }
+      await store.keepFile(id, file("out", digit), WITH_BYTES);
+      const settled = await store.settle(id, attemptEnd(outcome), SETTLED);
+      const files = (await store.getRun(attempt.task, 1))?.files.map(({ digest: found }) => found);
+      return [files, settled.kind === "settled" ? settled.freed.digests.toSorted() : settled.kind];
+    };
+    const failure: Outcome = { kind: "exited", code: 1 };
+    expect(await settle(1, "1", failure)).toEqual([[digest("1")], []]);
+    expect(await settle(2, "2", failure)).toEqual([[digest("2")], [digest("1")]]);
+    expect(await settle(3, "3", { kind: "trapped", reason: "no" })).toEqual([[], [digest("2"), digest("3")]]);
   });
 
   test("finds the latest run that has kept a file, or the one that is named", async () => {

@@ -37,7 +37,9 @@ export function findKeptFile(tx: Transaction, id: TaskId, path: string, run?: nu
 export function settleFiles(run: RunRow, outcome: Outcome | undefined): { settled: RunRow; freed: FreedBlobs } {
   const { arrivedFiles, keptFiles } = run;
   if (outcome?.kind !== "exited") {
-    return { settled: { ...run, arrivedFiles: [] }, freed: freedOf(arrivedFiles.map(({ digest }) => digest)) };
+    const kept = outcome === undefined ? keptFiles : [];
+    const gone = outcome === undefined ? arrivedFiles : [...arrivedFiles, ...keptFiles];
+    return { settled: { ...run, arrivedFiles: [], keptFiles: kept }, freed: freedOf(gone.map(({ digest }) => digest)) };
   }
   const sorted = arrivedFiles.toSorted((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
   return {

@@ -4,6 +4,7 @@
  */
 import { STORE_FREED_BLOBS_MAX, STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
 import type { Digest } from "../../base/ids.ts";
+import type { Outcome } from "../../model/outcome.ts";
 import type { FileContent } from "../../model/task-file.ts";
 import type { FreedBlobs } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
@@ -26,9 +27,18 @@ export function insertInputFiles(db: Database, serial: number, digests: readonly
   }
 }
 
-/** The run is over, and what has arrived is kept. Files that it had kept before are replaced. */
-export function keepArrived(db: Database, run: RunKey): { files: readonly FileContent[]; freed: FreedBlobs } {
-  const freed = freeRows(db, KEPT_OF_RUN, run.serial, run.index);
+/**
+ * An attempt is over: what has arrived of it is kept, if its run is over with it and its guest has exited. `outcome` is the
+ * run's, if it is over; then it replaces whatever an earlier outcome of the run has kept.
+ */
+export function settleFiles(
+  db: Database,
+  run: RunKey,
+  outcome: Outcome | undefined,
+): { readonly files: readonly FileContent[]; readonly freed: FreedBlobs } {
+  if (outcome === undefined) return { files: [], freed: forgetArrived(db, run) };
+  const replaced = freeRows(db, KEPT_OF_RUN, run.serial, run.index);
+  if (outcome.kind !== "exited") return { files: [], freed: joinFreed([replaced, forgetArrived(db, run)]) };
   db.run(
     `INSERT INTO kept_files (task, run, path, digest, bytes)
      SELECT task, run, path, digest, bytes FROM arrived_files WHERE task = ? AND run = ?`,
@@ -36,7 +46,7 @@ export function keepArrived(db: Database, run: RunKey): { files: readonly FileCo
     run.index,
   );
   db.run("DELETE FROM arrived_files WHERE task = ? AND run = ?", run.serial, run.index);
-  return { files: readKeptFiles(db, run.serial, run.index, run.index).files.get(run.index) ?? [], freed };
+  return { files: readKeptFiles(db, run.serial, run.index, run.index).files.get(run.index) ?? [], freed: replaced };
 }
 
 /** The attempt is over, and nothing of it is kept. */

@@ -11,7 +11,7 @@ import { failureReason } from "../failure-reason.ts";
 import type { RunRef, RunningAttempt } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
-import { forgetArrived, keepArrived } from "./file-rows.ts";
+import { settleFiles } from "./file-rows.ts";
 import { seeToEnds } from "./dependency-rows.ts";
 import type { Answer, Args, RunWire, SettleArgs } from "./messages.ts";
 import { readResultTexts } from "./output-rows.ts";
@@ -177,8 +177,7 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
   if (change.kind === "refused") return { kind: "stale" };
   assert(change.attemptState !== undefined, "what is settled was under way");
   finishAttempt(db, run, change.attemptState, end.outcome, now);
-  const { files, freed } =
-    change.outcome?.kind === "exited" ? keepArrived(db, run) : { files: [], freed: forgetArrived(db, run) };
+  const { files, freed } = settleFiles(db, run, change.outcome);
   const told =
     change.outcome === undefined
       ? tryAgain(db, task, run, change, args)
