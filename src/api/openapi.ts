@@ -6,6 +6,7 @@ import { z } from "zod";
 import { type ZodOpenApiObject, type ZodOpenApiOperationObject, createDocument } from "zod-openapi";
 import { assert } from "../base/errors.ts";
 import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
+import { explanationSchema } from "./explanation.ts";
 import { eventSchema } from "./event-json.ts";
 import { logEndSchema, logTextSchema, logTruncatedSchema } from "./log-event.ts";
 import { moduleSchema } from "./module-json.ts";
@@ -37,9 +38,7 @@ const PROBLEM = problemSchema.meta({ id: "Problem" });
 const LOG_EVENT = z.union([logTextSchema, logTruncatedSchema, logEndSchema]).meta({ id: "LogEvent" });
 
 const KEPT_FILE = z.object({ path: z.string(), bytes: z.number(), sha256: z.string() }).meta({ id: "KeptFile" });
-const EXPLANATION = z
-  .object({ state: z.string(), reasons: z.array(z.looseObject({ code: z.string(), message: z.string() })) })
-  .meta({ id: "Explanation" });
+const EXPLANATION = explanationSchema.meta({ id: "Explanation" });
 const BATCH_LINE = z
   .looseObject({ module: z.string() })
   .meta({ id: "BatchLine", description: "The fields of a submission; numbers and lists may be JSON's own." });
@@ -145,7 +144,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "POST /tasks/{id}/retry": {
     summary: "Run its failed and cancelled runs again",
     answer: { status: 200, description: "The task.", content: json(TASK) },
-    refusals: ["no-such-task"],
+    refusals: ["no-such-task", "not-finished", "nothing-to-retry", "dependency-failed", "queue-full"],
   },
   "GET /tasks/{id}/explain": {
     summary: "Why it is where it is, in words and as data",

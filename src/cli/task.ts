@@ -1,8 +1,9 @@
-/** `capmesh task ls | get | logs | cancel | rm`. */
+/** `capmesh task ls | get | logs | cancel | retry | explain | rm`. */
 import { type Command, InvalidArgumentError } from "commander";
 import type { RunJson } from "../api/run-json.ts";
 import type { TaskJson } from "../api/task-json.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
+import { printable } from "./table.ts";
 import { ageText, outcomeText, shortPeer } from "./words.ts";
 
 export function defineTask(program: Command): void {
@@ -12,6 +13,7 @@ export function defineTask(program: Command): void {
   defineLogs(task);
   defineCancel(task);
   defineRetry(task);
+  defineExplain(task);
   defineRemove(task);
 }
 
@@ -136,6 +138,17 @@ function defineCancel(task: Command): void {
     const cancelled = await client.cancel(id);
     if (output.isJson) output.json(cancelled);
     else output.say(`task ${id} is cancelled`);
+  });
+}
+
+function defineExplain(task: Command): void {
+  const command = task.command("explain").description("why a task is where it is").argument("<id>");
+  defineSettings(command, CLIENT_SETTINGS).action(async (id: string) => {
+    const { client, output } = contextOf(command);
+    const explanation = await client.explain(id);
+    if (output.isJson) return output.json(explanation);
+    output.line(`${printable(explanation.task)} is ${explanation.state}`);
+    for (const { message } of explanation.reasons) output.line(`- ${printable(message)}`);
   });
 }
 

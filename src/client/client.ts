@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import { type EventJson, eventSchema } from "../api/event-json.ts";
+import { type ExplanationJson, explanationSchema } from "../api/explanation.ts";
 import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
 import { type TaskJson, hasFinished, taskSchema } from "../api/task-json.ts";
@@ -129,6 +130,11 @@ export class CapmeshClient {
   /** Resolves with the task once the cancellation is durable. */
   cancel(id: string, { signal }: CallOptions = {}): Promise<TaskJson> {
     return this.#exchange.json(ROUTES.cancel(id), taskSchema, { method: "POST", signal });
+  }
+
+  /** Why the task is where it is. */
+  explain(id: string, { signal }: CallOptions = {}): Promise<ExplanationJson> {
+    return this.#exchange.json(ROUTES.explain(id), explanationSchema, { signal });
   }
 
   /** Its failed and cancelled runs run again. Resolves with the task once that is durable. */

@@ -347,9 +347,11 @@ export class WorkerSessions implements WorkerDirectory {
 
   #view(entry: Entry): WorkerView {
     const { id, address } = entry.peer;
+    const status = this.#statusOf(entry);
     return {
       id,
-      ...this.#statusOf(entry),
+      ...status,
+      isResting: status.status === "ready" && this.#init.health.usableOffers(id) === 0,
       state: entry.state,
       running: this.#init.attempts.countOn(id),
       offers: this.#init.offerCount(id),

@@ -42,6 +42,8 @@ export interface WorkerView {
   readonly address: string;
   readonly connectedAt: number;
   readonly lastSeenAt: number;
+  /** It is left alone for some seconds, as it has lost one attempt after the other. */
+  readonly isResting?: boolean | undefined;
   /** Why it gets no runs, and what an operator can do. */
   readonly note?: string | undefined;
 }

@@ -23,6 +23,7 @@ import type { OutputStream } from "../model/output.ts";
 import type { AttemptId, Run } from "../model/run.ts";
 import type { FileContent } from "../model/task-file.ts";
 import type { Task, TaskSpec, TaskState } from "../model/task.ts";
+import type { TaskInspection } from "./inspection.ts";
 import type { CheckOptions, StoreTrouble } from "./trouble.ts";
 
 export interface Store extends AsyncDisposable {
@@ -55,6 +56,8 @@ export interface Store extends AsyncDisposable {
   getRun(id: TaskId, index: number): Promise<Run | undefined>;
   /** The run whose latest attempt started last; undefined when none has started. */
   getLatestStartedRun(id: TaskId): Promise<Run | undefined>;
+  /** All that explains where it is. */
+  inspectTask(id: TaskId, now: number): Promise<TaskInspection | undefined>;
   /** Cancels every open run, and those not made yet. `running` are the attempts that were under way. */
   cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult>;
   /**

@@ -6,6 +6,7 @@ import { describe } from "vitest";
 import { describeCron } from "./store-contract-cron.ts";
 import { describeFiles } from "./store-contract-files.ts";
 import { describeDependencies } from "./store-contract-dependencies.ts";
+import { describeInspection } from "./store-contract-inspection.ts";
 import { describeLeases } from "./store-contract-leases.ts";
 import { describeOutput } from "./store-contract-output.ts";
 import { describeRetention } from "./store-contract-retention.ts";
@@ -35,6 +36,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("retry", () => {
       describeRetry(open);
+    });
+    describe("inspection", () => {
+      describeInspection(open);
     });
     describe("leases", () => {
       describeLeases(open);

@@ -34,6 +34,7 @@ import * as files from "./memory-store-files.ts";
 import * as logs from "./memory-store-log.ts";
 import * as runs from "./memory-store-runs.ts";
 import { EMPTY_STATE, type StoreState, Transaction } from "./memory-store-state.ts";
+import { inspectTask } from "./memory-store-inspection.ts";
 import * as submissions from "./memory-store-submissions.ts";
 import * as tasks from "./memory-store-tasks.ts";
 
@@ -147,6 +148,10 @@ export class MemoryStore implements Store {
 
   getLatestStartedRun(id: TaskId) {
     return this.#read((tx) => tasks.getLatestStartedRun(tx, id));
+  }
+
+  inspectTask(id: TaskId, now: number) {
+    return this.#read((tx) => inspectTask(tx, id, now));
   }
 
   cancelTask(id: TaskId, reason: string, now: number) {

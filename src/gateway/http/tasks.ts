@@ -6,6 +6,7 @@ import { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TASK_WAIT_MS_MAX } from "../../base
 import { TASK_STATES, type Task, isFinished } from "../../model/task.ts";
 import { submitBatch } from "./batch.ts";
 import type { RetryTaskResult } from "../../store/store.ts";
+import { explain } from "./explain.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal, noSuchTask } from "./problem.ts";
 import { requireTakingWork } from "./taking-work.ts";
@@ -49,6 +50,15 @@ export function tasksRouter(context: HttpContext): Router {
       );
     }
     response.json(taskJson(result.task, clock.now()));
+  });
+  router.get("/tasks/:id/explain", async (request, response) => {
+    const id = taskIdOf(request);
+    const now = clock.now();
+    const inspection = await store.inspectTask(id, now);
+    if (inspection === undefined) throw noSuchTask(id);
+    const gatewayTrouble = context.readiness.notReadyBecause();
+    const storeTrouble = context.storeHealth.refusesBecause();
+    response.json(explain({ inspection, workers: context.workers.list(), gatewayTrouble, storeTrouble, now }));
   });
   router.post("/tasks/:id/retry", async (request, response) => {
     const id = taskIdOf(request);

@@ -16,6 +16,7 @@ import type { FileContent } from "../../model/task-file.ts";
 import type { RunCounts, Task, TaskState } from "../../model/task.ts";
 import type { TokenId } from "../../model/token.ts";
 import type { StoredToken } from "../credential-store.ts";
+import type { OpenRun, TaskInspection } from "../inspection.ts";
 import type {
   AppendResult,
   CancelTaskResult,
@@ -164,6 +165,11 @@ export interface SettleArgs {
   readonly isSpecKnown: boolean;
 }
 
+/** With the outcome as JSON. */
+export interface OpenRunWire extends Omit<OpenRun, "lastOutcome"> {
+  readonly lastOutcome: string | undefined;
+}
+
 export interface AppendOutputArgs {
   readonly id: AttemptId;
   readonly offset: number;
@@ -218,6 +224,10 @@ export interface OperationTypes {
     readonly RunWire[] | undefined
   >;
   getLatestStartedRun: Operation<{ readonly id: TaskId }, RunWire | undefined>;
+  inspectTask: Operation<
+    { readonly id: TaskId; readonly now: number },
+    Wire<TaskInspection, { readonly openRuns: readonly OpenRunWire[] }> | undefined
+  >;
   cancelTask: Operation<
     { readonly id: TaskId; readonly reason: string; readonly now: number },
     | Wire<Extract<CancelTaskResult, { readonly kind: "cancelled" }>>
@@ -345,6 +355,7 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "findSubmission",
   "listRuns",
   "getLatestStartedRun",
+  "inspectTask",
   "listReady",
   "nextBackoffEnd",
   "listRunning",

@@ -7,6 +7,7 @@ import * as creating from "./create-operations.ts";
 import type { Database } from "./database.ts";
 import * as files from "./file-operations.ts";
 import type { Answer, Args, Operations } from "./messages.ts";
+import { inspectTask } from "./inspect-operations.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
 import { deleteTask, forgetFinished } from "./forgetting.ts";
 import { listReady } from "./ready-runs.ts";
@@ -30,6 +31,7 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     measureQueue: () => tasks.measureQueue(db),
     listRuns: (args) => tasks.listRuns(db, args),
     getLatestStartedRun: (args) => tasks.getLatestStartedRun(db, args),
+    inspectTask: (args) => inspectTask(db, args),
     cancelTask: (args) => tasks.cancelTask(db, args),
     retryTask: (args) => retryTask(db, args),
     deleteTask: (args) => deleteTask(db, args),

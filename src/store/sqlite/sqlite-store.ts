@@ -15,6 +15,7 @@ import type { FileContent } from "../../model/task-file.ts";
 import type { Task, TaskSpec } from "../../model/task.ts";
 import type { TokenId } from "../../model/token.ts";
 import type { CredentialStore, StoredToken } from "../credential-store.ts";
+import type { TaskInspection } from "../inspection.ts";
 import type {
   AppendResult,
   CancelTaskResult,
@@ -49,6 +50,7 @@ import {
   copyBytes,
   decodeCursor,
   decodeInspection,
+  decodeOpenRun,
   decodeRun,
   decodeTask,
   encodeNewTask,
@@ -154,6 +156,11 @@ export class SqliteStore implements Store, CredentialStore {
   async getLatestStartedRun(id: TaskId): Promise<Run | undefined> {
     const wire = await this.#thread.call("getLatestStartedRun", { id });
     return wire === undefined ? undefined : decodeRun(wire);
+  }
+
+  async inspectTask(id: TaskId, now: number): Promise<TaskInspection | undefined> {
+    const answer = await this.#thread.call("inspectTask", { id, now });
+    return answer && { ...answer, task: this.#decode(answer.task), openRuns: answer.openRuns.map(decodeOpenRun) };
   }
 
   async cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult> {

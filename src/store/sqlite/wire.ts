@@ -5,7 +5,8 @@ import type { Outcome, RunResult } from "../../model/outcome.ts";
 import type { Attempt, Run } from "../../model/run.ts";
 import { type Task, type TaskSpec, totalRuns } from "../../model/task.ts";
 import { requirementKey } from "../../model/worker.ts";
-import type { AttemptWire, RunWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
+import type { OpenRun } from "../inspection.ts";
+import type { AttemptWire, OpenRunWire, RunWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
 /** The spec in a form the thread keeps, with a copy of the stdin that the thread may take. */
 function encodeSpec(spec: TaskSpec): SpecWire & { readonly stdin: Uint8Array<ArrayBuffer> } {
@@ -77,6 +78,10 @@ export function decodeRun(wire: RunWire): Run {
     outcome: decodeOutcome(wire.outcome),
     result: wire.result === undefined ? undefined : decodeResult(wire.result),
   };
+}
+
+export function decodeOpenRun(wire: OpenRunWire): OpenRun {
+  return { ...wire, lastOutcome: decodeOutcome(wire.lastOutcome) };
 }
 
 function decodeAttempt(wire: AttemptWire): Attempt {

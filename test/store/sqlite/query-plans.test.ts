@@ -50,6 +50,7 @@ function useEverything(store: Operations): void {
   create("y", { after: [taskId("x")] });
   store.cancelTask({ id: taskId("x"), reason: "enough", now });
   store.promoteDue({ now, limit: 10, missedBefore: now });
+  store.inspectTask({ id: taskId("y"), now });
   store.retryTask({ id: taskId("x"), now });
   store.retryTask({ id: taskId("y"), now });
   store.deleteTask({ id: taskId("y") });
@@ -81,6 +82,7 @@ function useEverything(store: Operations): void {
   store.listTasks({ state: "running", limit: 10, belowSerial: 1e9 });
   store.settle({ id, end: LOST, ...settle });
   const second = { ...id, attempt: 2 };
+  store.inspectTask({ id: id.task, now });
   store.listReady({ now, limit: 10 });
   store.listReady({ now, limit: 10, after: { priority: 0, dueAt: now, serial: 1, index: 1 } });
   store.nextBackoffEnd({ now });

@@ -1,0 +1,318 @@
+/**
+ * Why a task is where it is: a pure function of what the store knows of it and of the workers that are there. Every reason
+ * is a sentence that a person can act on, and the same as data.
+ */
+import type { ExplanationJson, ReasonCode, ReasonJson } from "../../api/explanation.ts";
+import { formatTime } from "../../api/time.ts";
+import { assertNever } from "../../base/errors.ts";
+import type { PeerId } from "../../base/ids.ts";
+import { EXPLAINED_ITEMS_MAX, LOST_ATTEMPTS_MAX } from "../../base/limits.ts";
+import { type Task, isFinished } from "../../model/task.ts";
+import { type WorkerView, meetsRequirements } from "../../model/worker.ts";
+import type { OpenRun, TaskInspection } from "../../store/inspection.ts";
+
+export interface ExplainInput {
+  readonly inspection: TaskInspection;
+  readonly workers: readonly WorkerView[];
+  /** Why the gateway, or its store, starts nothing now. */
+  readonly gatewayTrouble?: string | undefined;
+  readonly storeTrouble?: string | undefined;
+  readonly now: number;
+}
+
+export function explain(input: ExplainInput): ExplanationJson {
+  const { task } = input.inspection;
+  const reasons = isFinished(task.state) ? [finishedReason(task)] : openReasons(input);
+  return { task: task.spec.id, state: task.state, reasons };
+}
+
+function finishedReason(task: Task): ReasonJson {
+  const { spec, state, reason, finishedAt = task.createdAt } = task;
+  const why = reason === undefined ? "" : `: ${reason}`;
+  const at = formatTime(finishedAt);
+  const what =
+    state === "succeeded"
+      ? "all its runs have succeeded"
+      : `it ${state === "failed" ? "has failed" : "was cancelled"}${why}`;
+  const hint = state === "succeeded" ? "" : `; POST /tasks/${spec.id}/retry runs what did not succeed again`;
+  return reasonOf("finished", `It has finished at ${at}: ${what}${hint}.`, {
+    state,
+    finishedAt: at,
+    reason: reason ?? null,
+  });
+}
+
+function openReasons(input: ExplainInput): ReasonJson[] {
+  const { inspection } = input;
+  if (inspection.waitsFor.length > 0) return dependencyReasons(inspection);
+  const running = inspection.openRuns.filter(({ state }) => state === "running");
+  const ready = inspection.openRuns.filter(({ state }) => state === "ready");
+  const backingOff = ready.filter(({ notBefore }) => notBefore > input.now);
+  const waiting = ready.filter(({ notBefore }) => notBefore <= input.now);
+  return [
+    ...(waiting.length > 0 ? readyReasons(input, waiting) : []),
+    ...backingOff.map((run) => backoffReason(run, input.now)),
+    ...running.map((run) => runningReason(inspection.task, run, input)),
+    ...ready.flatMap(lostReasons),
+    ...nextRunReasons(input),
+  ];
+}
+
+function dependencyReasons({ waitsFor, unmetCount }: TaskInspection): ReasonJson[] {
+  const reasons = waitsFor.map(({ id, state }) => {
+    const named = id ?? "a task that was deleted";
+    const message =
+      state === "deleted" || isFinished(state)
+        ? `It runs after ${named}, which has ended (${state}): that is about to be seen to.`
+        : `It runs after ${named}, which is ${state}: GET /tasks/${named}/explain says why.`;
+    return reasonOf("dependency", message, { task: id ?? null, state });
+  });
+  const more = unmetCount - waitsFor.length;
+  if (more > 0)
+    reasons.push(reasonOf("dependency", `It runs after ${more} more that have not succeeded yet.`, { count: more }));
+  return reasons;
+}
+
+function backoffReason(run: OpenRun, now: number): ReasonJson {
+  const until = formatTime(run.notBefore);
+  const why = run.lastOutcome === undefined ? "failed" : `ended as ${run.lastOutcome.kind}`;
+  return reasonOf(
+    "backoff",
+    `Attempt ${run.attempt} of run ${run.index} ${why}: it is tried again at ${until}, in ${duration(run.notBefore - now)}.`,
+    { run: run.index, attempt: run.attempt, until, outcome: run.lastOutcome?.kind ?? null },
+  );
+}
+
+function runningReason({ spec }: Task, run: OpenRun, { workers, now }: ExplainInput): ReasonJson {
+  const { worker, startedAt = now } = run;
+  const known = workers.find(({ id }) => id === worker);
+  const where = worker === undefined ? "a worker" : nameOf(worker, known);
+  const away =
+    known === undefined || known.status === "away"
+      ? ", which is not connected: it may come back, or the run is tried elsewhere"
+      : "";
+  return reasonOf(
+    "running",
+    `Attempt ${run.attempt} of run ${run.index} is under way on ${where}${away}, for ${duration(now - startedAt)} of at most ${duration(spec.timeoutMs)}.`,
+    {
+      run: run.index,
+      attempt: run.attempt,
+      worker: worker ?? null,
+      startedAt: formatTime(startedAt),
+      elapsed: (now - startedAt) / 1_000,
+      timeout: spec.timeoutMs / 1_000,
+    },
+  );
+}
+
+function lostReasons(run: OpenRun): readonly ReasonJson[] {
+  if (run.lost === 0) return [];
+  const attempts = run.lost === 1 ? "1 attempt" : `${run.lost} attempts`;
+  return [
+    reasonOf(
+      "lost",
+      `${attempts} of run ${run.index} took their worker or runner down: with ${LOST_ATTEMPTS_MAX} it fails as poisoned.`,
+      { run: run.index, lost: run.lost, most: LOST_ATTEMPTS_MAX, workers: [...run.lostOn] },
+    ),
+  ];
+}
+
+function nextRunReasons({ inspection, now }: ExplainInput): readonly ReasonJson[] {
+  const { task, openRuns } = inspection;
+  const { nextRunAt, spec } = task;
+  if (nextRunAt === undefined) return [];
+  const dueAt = formatTime(nextRunAt);
+  const scheduled = openRuns.find(({ state }) => state === "scheduled");
+  if (scheduled !== undefined) {
+    const slot = spec.cron === undefined ? "" : ` (${spec.cron}, ${spec.timezone})`;
+    const data = { run: scheduled.index, dueAt, cron: spec.cron ?? null };
+    const left = nextRunAt > now ? `, in ${duration(nextRunAt - now)}` : ", that is now";
+    return [reasonOf("time", `Run ${scheduled.index} is due at ${dueAt}${slot}${left}.`, data)];
+  }
+  const last = openRuns.at(-1)?.index ?? 0;
+  const message = `Run ${last + 1} is due at ${dueAt}, but not before run ${last} has ended: overlap is forbidden.`;
+  return [reasonOf("overlap", message, { run: last + 1, dueAt, after: last })];
+}
+
+/** Why runs that could start have not. */
+function readyReasons(input: ExplainInput, ready: readonly OpenRun[]): readonly ReasonJson[] {
+  const [first] = ready;
+  if (first === undefined) return [];
+  const subject =
+    ready.length === 1 ? `Run ${first.index} is ready` : `${ready.length} runs are ready, from run ${first.index} on`;
+  const run = { run: first.index, ready: ready.length };
+  if (input.gatewayTrouble !== undefined) {
+    return [reasonOf("gateway", `${subject}, and nothing is started now: ${input.gatewayTrouble}.`, run)];
+  }
+  if (input.storeTrouble !== undefined) {
+    return [reasonOf("store", `${subject}, and nothing is started now: ${input.storeTrouble}.`, run)];
+  }
+  return [workerReason(input, first, subject, run)];
+}
+
+function workerReason(
+  { inspection, workers }: ExplainInput,
+  run: OpenRun,
+  subject: string,
+  data: Readonly<Record<string, unknown>>,
+): ReasonJson {
+  const { require } = inspection.task.spec;
+  const connected = workers.filter(({ status }) => status !== "pending" && status !== "away");
+  if (connected.length === 0) return noWorker(workers, subject, data);
+  const capable = connected.filter(({ state }) => meetsRequirements(state.labels, require));
+  if (capable.length === 0) return noLabel(connected, require, subject, data);
+  const usable = capable.filter((worker) => heldBack(worker) === undefined);
+  if (usable.length === 0) return allHeldBack(capable, subject, data);
+  const free = usable.filter(({ offers }) => offers > 0);
+  if (free.length > 0 && free.every(({ id }) => run.lostOn.includes(id)) && free.length < usable.length) {
+    const names = list(free.map((worker) => nameOf(worker.id, worker)));
+    return reasonOf(
+      "untried",
+      `${subject}; it was lost on ${names}, and waits a while for a worker that has not been tried.`,
+      {
+        ...data,
+        lostOn: [...run.lostOn],
+      },
+    );
+  }
+  if (free.length > 0) {
+    const names = list(free.map((worker) => nameOf(worker.id, worker)));
+    return reasonOf("starting", `${subject}, and ${names} has a free slot: it is about to be started.`, data);
+  }
+  return noSlot(inspection, usable, subject, data);
+}
+
+function noWorker(
+  workers: readonly WorkerView[],
+  subject: string,
+  data: Readonly<Record<string, unknown>>,
+): ReasonJson {
+  const pending = workers.filter(({ status }) => status === "pending").map(({ id }) => id);
+  const hint =
+    pending.length === 0
+      ? "start one with `capmesh --dial <gateway>`"
+      : `${pending.length} ${pending.length === 1 ? "waits" : "wait"} to be admitted: \`capmesh worker admit ${pending[0] ?? ""}\``;
+  return reasonOf("no-worker", `${subject}, and no worker is connected: ${hint}.`, { ...data, pending });
+}
+
+interface MissingLabel {
+  readonly label: string;
+  readonly wanted: string;
+  readonly has: string | null;
+}
+
+function noLabel(
+  workers: readonly WorkerView[],
+  require: Readonly<Record<string, string>>,
+  subject: string,
+  data: Readonly<Record<string, unknown>>,
+): ReasonJson {
+  const [closest] = workers
+    .map((worker) => ({ worker, missing: missingLabels(worker, require) }))
+    .toSorted((one, other) => one.missing.length - other.missing.length);
+  const wanted = Object.entries(require).map(([label, value]) => `${label}=${value}`);
+  const near =
+    closest === undefined
+      ? ""
+      : `; the closest is ${nameOf(closest.worker.id, closest.worker)}, where ${list(closest.missing.map(missingText))}`;
+  return reasonOf("label", `${subject}, and no connected worker has ${list(wanted)}${near}.`, {
+    ...data,
+    require: { ...require },
+    closest: closest === undefined ? null : { worker: closest.worker.id, missing: closest.missing },
+  });
+}
+
+function missingLabels({ state }: WorkerView, require: Readonly<Record<string, string>>): readonly MissingLabel[] {
+  return Object.entries(require).flatMap(([label, wanted]) => {
+    const has = Object.hasOwn(state.labels, label) ? (state.labels[label] ?? null) : null;
+    return has === wanted ? [] : [{ label, wanted, has }];
+  });
+}
+
+function missingText({ label, has }: MissingLabel): string {
+  return has === null ? `${label} is not set` : `${label} is ${has}`;
+}
+
+/** Why a worker is given no runs; undefined if it is. */
+function heldBack({ status, isResting = false }: WorkerView): string | undefined {
+  switch (status) {
+    case "draining":
+      return "drains";
+    case "quarantined":
+      return "is in quarantine";
+    case "ready":
+      return isResting ? "rests after it lost attempts" : undefined;
+    case "pending":
+    case "away":
+      return "is not connected";
+    default:
+      return assertNever(status);
+  }
+}
+
+function allHeldBack(
+  capable: readonly WorkerView[],
+  subject: string,
+  data: Readonly<Record<string, unknown>>,
+): ReasonJson {
+  const shown = capable.slice(0, EXPLAINED_ITEMS_MAX);
+  const each = shown.map((worker) => {
+    const note = worker.note === undefined ? "" : ` (${worker.note})`;
+    return `${nameOf(worker.id, worker)} ${heldBack(worker) ?? ""}${note}`;
+  });
+  return reasonOf("worker", `${subject}, and those who could take it are given no runs now: ${list(each)}.`, {
+    ...data,
+    workers: shown.map((worker) => ({ id: worker.id, status: worker.status, resting: worker.isResting ?? false })),
+  });
+}
+
+function noSlot(
+  { readyAhead, isMoreAhead }: TaskInspection,
+  usable: readonly WorkerView[],
+  subject: string,
+  data: Readonly<Record<string, unknown>>,
+): ReasonJson {
+  const slots = usable.reduce((sum, { state }) => sum + state.slots, 0);
+  const who = usable.length === 1 ? "the one worker" : `all ${usable.length} workers`;
+  const more = isMoreAhead ? "more than " : "";
+  const ahead = readyAhead === 0 ? "it is the first in line" : `${more}${readyAhead} ready runs come before it`;
+  return reasonOf(
+    "slot",
+    `${subject}; ${who} that can take it ${usable.length === 1 ? "has" : "have"} no free slot of ${slots}, and ${ahead}.`,
+    {
+      ...data,
+      workers: usable.length,
+      slots,
+      ahead: readyAhead,
+    },
+  );
+}
+
+function reasonOf(code: ReasonCode, message: string, data: Readonly<Record<string, unknown>> = {}): ReasonJson {
+  return { code, message, ...data };
+}
+
+const NAME_LENGTH = 12;
+
+/** By its host where that is known, and the end of its id. */
+function nameOf(id: PeerId, worker: WorkerView | undefined): string {
+  const host = worker?.state.labels["host"];
+  const short = id.length > NAME_LENGTH ? `…${id.slice(-8)}` : id;
+  return host === undefined ? `worker ${short}` : `worker ${short} (${host})`;
+}
+
+function list(items: readonly string[]): string {
+  const shown = items.slice(0, EXPLAINED_ITEMS_MAX);
+  const more = items.length > shown.length ? ` and ${items.length - shown.length} more` : "";
+  return `${shown.join(", ")}${more}`;
+}
+
+function duration(ms: number): string {
+  const seconds = Math.max(0, ms) / 1_000;
+  if (seconds < 1) return `${Math.round(seconds * 1_000)} ms`;
+  if (seconds < 60) return `${Number(seconds.toFixed(1))} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
+}

@@ -1,0 +1,285 @@
+/** Why a task is where it is, in words and as data. */
+import { describe, expect, test } from "vitest";
+import { type ExplanationJson, REASON_CODES, explanationSchema } from "../../../src/api/explanation.ts";
+import { EXPLAINED_ITEMS_MAX } from "../../../src/base/limits.ts";
+import { type ExplainInput, explain } from "../../../src/gateway/http/explain.ts";
+import type { Task } from "../../../src/model/task.ts";
+import type { WorkerView } from "../../../src/model/worker.ts";
+import type { OpenRun, TaskInspection } from "../../../src/store/inspection.ts";
+import { ApiGateway } from "../../support/api-gateway.ts";
+import { guestBytes } from "../../support/guests.ts";
+import { T0, WORKER_A, WORKER_B, peerId, taskId, taskSpec } from "../../store/store-samples.ts";
+
+const NONE = { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
+
+function task(changes: Partial<Task> = {}): Task {
+  return {
+    spec: taskSpec("t"),
+    serial: 1,
+    createdAt: T0,
+    counts: NONE,
+    isCancelled: false,
+    state: "ready",
+    runningSince: [],
+    ...changes,
+  };
+}
+
+function run(changes: Partial<OpenRun> = {}): OpenRun {
+  return { index: 1, state: "ready", dueAt: T0, notBefore: 0, attempt: 0, lost: 0, lostOn: [], ...changes };
+}
+
+function worker(changes: Partial<WorkerView> = {}, labels: Readonly<Record<string, string>> = {}): WorkerView {
+  return {
+    id: WORKER_A,
+    status: "ready",
+    state: { slots: 2, busy: 2, weight: 1, labels: { host: "alpha", ...labels }, version: "0", cachedModules: [] },
+    running: 2,
+    offers: 0,
+    address: "memory",
+    connectedAt: T0,
+    lastSeenAt: T0,
+    ...changes,
+  };
+}
+
+function inspection(changes: Partial<TaskInspection> = {}): TaskInspection {
+  return {
+    task: task(),
+    openRuns: [run()],
+    waitsFor: [],
+    unmetCount: 0,
+    readyAhead: 0,
+    isMoreAhead: false,
+    ...changes,
+  };
+}
+
+function explained(changes: Partial<ExplainInput>): ExplanationJson {
+  const explanation = explain({ inspection: inspection(), workers: [], now: T0, ...changes });
+  expect(explanationSchema.parse(explanation)).toEqual(explanation);
+  for (const { code } of explanation.reasons) expect(REASON_CODES).toContain(code);
+  return explanation;
+}
+
+/** The codes and the sentences. */
+function told(changes: Partial<ExplainInput>): readonly (readonly [string, string])[] {
+  return explained(changes).reasons.map(({ code, message }) => [code, message]);
+}
+
+describe("a task that is ready", () => {
+  test("without a worker", () => {
+    expect(told({})).toEqual([
+      ["no-worker", "Run 1 is ready, and no worker is connected: start one with `capmesh --dial <gateway>`."],
+    ]);
+    const workers = [worker({ status: "pending" }), worker({ id: WORKER_B, status: "away" })];
+    expect(told({ workers })).toEqual([
+      [
+        "no-worker",
+        `Run 1 is ready, and no worker is connected: 1 waits to be admitted: \`capmesh worker admit ${WORKER_A}\`.`,
+      ],
+    ]);
+  });
+
+  test("without a worker that has its labels, with the closest", () => {
+    const spec = taskSpec("t", { require: { gpu: "yes", zone: "eu", os: "linux" } });
+    const workers = [worker({}, { os: "windows" }), worker({ id: WORKER_B }, { gpu: "yes", os: "linux", zone: "us" })];
+    const { reasons } = explained({ inspection: inspection({ task: task({ spec }) }), workers });
+    expect(reasons).toEqual([
+      {
+        code: "label",
+        message: expect.stringMatching(
+          /^Run 1 is ready, and no connected worker has gpu=yes, zone=eu, os=linux; the closest is worker …\S+ \(alpha\), where zone is us\.$/,
+        ),
+        run: 1,
+        ready: 1,
+        require: spec.require,
+        closest: { worker: WORKER_B, missing: [{ label: "zone", wanted: "eu", has: "us" }] },
+      },
+    ]);
+  });
+
+  test("while those who could take it have no free slot", () => {
+    const [reason] = explained({
+      inspection: inspection({ readyAhead: 3 }),
+      workers: [worker(), worker({ id: WORKER_B })],
+    }).reasons;
+    expect(reason).toEqual({
+      code: "slot",
+      message:
+        "Run 1 is ready; all 2 workers that can take it have no free slot of 4, and 3 ready runs come before it.",
+      run: 1,
+      ready: 1,
+      workers: 2,
+      slots: 4,
+      ahead: 3,
+    });
+    const many = inspection({ openRuns: [run(), run({ index: 2 })], readyAhead: 1_000, isMoreAhead: true });
+    expect(told({ inspection: many, workers: [worker()] })).toEqual([
+      [
+        "slot",
+        "2 runs are ready, from run 1 on; the one worker that can take it has no free slot of 2, and more than 1000 ready runs come before it.",
+      ],
+    ]);
+  });
+
+  test("while those who could take it are given no runs", () => {
+    const workers = [
+      worker({ status: "quarantined", note: "it fails what others run" }),
+      worker({ id: WORKER_B, isResting: true, offers: 1 }),
+      worker({ id: peerId("C"), status: "draining" }),
+    ];
+    const [reason] = explained({ workers }).reasons;
+    expect(reason).toMatchObject({
+      code: "worker",
+      message: expect.stringMatching(
+        /is in quarantine \(it fails what others run\), worker .* rests after it lost attempts, worker .* drains\.$/,
+      ),
+      workers: [{ status: "quarantined" }, { resting: true }, { status: "draining" }],
+    });
+  });
+
+  test("where only workers are free that have lost it", () => {
+    const lost = run({ attempt: 1, lost: 1, lostOn: [WORKER_A] });
+    const workers = [worker({ offers: 1 }), worker({ id: WORKER_B })];
+    expect(told({ inspection: inspection({ openRuns: [lost] }), workers }).map(([code]) => code)).toEqual([
+      "untried",
+      "lost",
+    ]);
+    // Where there is no other, it is not waited for.
+    const [first] = told({ inspection: inspection({ openRuns: [lost] }), workers: [worker({ offers: 1 })] });
+    expect(first?.[0]).toBe("starting");
+  });
+
+  test("while it is about to be started, and while nothing is", () => {
+    const workers = [worker({ offers: 1 })];
+    expect(told({ workers })[0]?.[0]).toBe("starting");
+    expect(told({ workers, storeTrouble: "its disk is full" })).toEqual([
+      ["store", "Run 1 is ready, and nothing is started now: its disk is full."],
+    ]);
+    expect(told({ workers, gatewayTrouble: "the gateway is draining" })[0]?.[0]).toBe("gateway");
+  });
+});
+
+describe("a task that waits", () => {
+  test("for its time", () => {
+    const waiting = task({ state: "scheduled", nextRunAt: T0 + 90_000 });
+    const openRuns = [run({ state: "scheduled", dueAt: T0 + 90_000 })];
+    expect(explained({ inspection: inspection({ task: waiting, openRuns }) }).reasons).toEqual([
+      {
+        code: "time",
+        message: "Run 1 is due at 2027-01-15T08:01:30.000Z, in 1 min 30 s.",
+        run: 1,
+        dueAt: "2027-01-15T08:01:30.000Z",
+        cron: null,
+      },
+    ]);
+    const cron = { ...waiting, spec: taskSpec("t", { cron: "0 3 * * *", timezone: "Europe/Berlin", repeats: 0 }) };
+    expect(told({ inspection: inspection({ task: cron, openRuns }) })[0]?.[1]).toMatch(
+      / \(0 3 \* \* \*, Europe\/Berlin\), in /,
+    );
+  });
+
+  test("for other tasks", () => {
+    const waitsFor = [
+      { id: taskId("a"), state: "running" as const },
+      { id: taskId("b"), state: "failed" as const },
+      { id: undefined, state: "deleted" as const },
+    ];
+    const waiting = inspection({
+      task: task({ state: "scheduled" }),
+      openRuns: [],
+      waitsFor,
+      unmetCount: EXPLAINED_ITEMS_MAX,
+    });
+    expect(told({ inspection: waiting })).toEqual([
+      ["dependency", "It runs after a, which is running: GET /tasks/a/explain says why."],
+      ["dependency", "It runs after b, which has ended (failed): that is about to be seen to."],
+      ["dependency", "It runs after a task that was deleted, which has ended (deleted): that is about to be seen to."],
+      ["dependency", `It runs after ${EXPLAINED_ITEMS_MAX - 3} more that have not succeeded yet.`],
+    ]);
+  });
+
+  test("for the end of a back-off", () => {
+    const openRuns = [
+      run({ attempt: 2, notBefore: T0 + 4_500, lastOutcome: { kind: "trapped", reason: "unreachable" } }),
+    ];
+    expect(explained({ inspection: inspection({ openRuns }) }).reasons).toEqual([
+      {
+        code: "backoff",
+        message: "Attempt 2 of run 1 ended as trapped: it is tried again at 2027-01-15T08:00:04.500Z, in 4.5 s.",
+        run: 1,
+        attempt: 2,
+        until: "2027-01-15T08:00:04.500Z",
+        outcome: "trapped",
+      },
+    ]);
+  });
+
+  test("for the run before it", () => {
+    const held = task({
+      state: "running",
+      nextRunAt: T0 - 500,
+      spec: taskSpec("t", { overlap: "forbid", repeats: 3 }),
+    });
+    const openRuns = [run({ state: "running", attempt: 1, worker: WORKER_A, startedAt: T0 - 2_000 })];
+    expect(told({ inspection: inspection({ task: held, openRuns }), workers: [worker()] })).toEqual([
+      [
+        "running",
+        expect.stringMatching(
+          /^Attempt 1 of run 1 is under way on worker …\S+ \(alpha\), for 2 s of at most 5 min 0 s\.$/,
+        ),
+      ],
+      ["overlap", "Run 2 is due at 2027-01-15T07:59:59.500Z, but not before run 1 has ended: overlap is forbidden."],
+    ]);
+  });
+});
+
+test("a run on a worker that is not connected may come back", () => {
+  const openRuns = [run({ state: "running", attempt: 1, worker: WORKER_B, startedAt: T0 })];
+  const [first] = told({ inspection: inspection({ task: task({ state: "running" }), openRuns }), workers: [worker()] });
+  expect(first?.[1]).toMatch(/, which is not connected: it may come back, or the run is tried elsewhere, for 0 ms/);
+});
+
+test.each([
+  ["succeeded", undefined, "all its runs have succeeded."],
+  [
+    "failed",
+    "exited with code 3",
+    "it has failed: exited with code 3; POST /tasks/t/retry runs what did not succeed again.",
+  ],
+  ["cancelled", "enough", "it was cancelled: enough; POST /tasks/t/retry runs what did not succeed again."],
+] as const)("a task that has %s says so", (state, reason, sentence) => {
+  const finished = inspection({ task: task({ state, reason, finishedAt: T0 }), openRuns: [] });
+  expect(told({ inspection: finished })).toEqual([
+    ["finished", `It has finished at 2027-01-15T08:00:00.000Z: ${sentence}`],
+  ]);
+});
+
+describe("GET /tasks/{id}/explain", () => {
+  test("explains what the store and the workers say", async () => {
+    await using gateway = await ApiGateway.open();
+    const client = gateway.client();
+    const wasm = guestBytes("hash");
+    await client.submit({ wasm, id: "a", retries: 1, backoff: 300 });
+    await client.submit({ wasm, id: "b", after: ["a"] });
+    await client.submit({ wasm, id: "c", start: 3600 });
+    const codes = async (id: string) => (await client.explain(id)).reasons.map(({ code }) => code);
+    expect(await codes("a")).toEqual(["no-worker"]);
+    gateway.workers.push(worker());
+    expect(await client.explain("a")).toMatchObject({
+      task: "a",
+      state: "ready",
+      reasons: [{ code: "slot", ahead: 0 }],
+    });
+    expect(await client.explain("b")).toMatchObject({ reasons: [{ code: "dependency", task: "a", state: "ready" }] });
+    expect(await codes("c")).toEqual(["time"]);
+    const attempt = await gateway.start("a");
+    expect(await codes("a")).toEqual(["running"]);
+    await gateway.settle(attempt, { kind: "exited", code: 3 });
+    expect(await client.explain("a")).toMatchObject({ reasons: [{ code: "backoff", attempt: 1, outcome: "exited" }] });
+    await client.cancel("a");
+    expect(await codes("a")).toEqual(["finished"]);
+    await expect(client.explain("nobody")).rejects.toMatchObject({ status: 404, code: "no-such-task" });
+  });
+});
