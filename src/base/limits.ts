@@ -394,6 +394,8 @@ export const HELD_ATTEMPTS_MAX = 4_096;
 export const KEEP_OUTCOME_AFTER_MS = 20;
 /** How long an outcome waits for its gateway to come back. */
 export const KEPT_OUTCOME_MS_MAX = 7 * 24 * 3_600_000;
+/** Outcomes that are being put on the disk. */
+export const OUTCOMES_SAVED_AT_ONCE_MAX = 16;
 /** What is kept of an outcome, besides its output. */
 export const KEPT_HEADER_BYTES_MAX = 1 * MIB;
 /** Waits of a worker whose offers are refused, or taken and dropped: the first, and the longest. */

@@ -24,7 +24,6 @@ export interface LeasesInit {
 
 export class Leases {
   readonly #init: LeasesInit;
-  /** Of this gateway's time, or of what followed its last disorder. What is older was cut off by us. */
   #heldSince: number;
   #checkedAt: number;
   #timer: Timer | undefined;
@@ -36,6 +35,11 @@ export class Leases {
     this.#init = init;
     this.#heldSince = init.clock.now();
     this.#checkedAt = this.#heldSince;
+  }
+
+  /** When this gateway began, or its last disorder ended. Attempts that began before were cut off by us. */
+  get heldSince(): number {
+    return this.#heldSince;
   }
 
   /**
@@ -84,8 +88,8 @@ export class Leases {
     const { store, terms, log } = this.#init;
     const offMs = now - this.#checkedAt;
     log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
-    await store.extendAllLeases(now + terms.leaseMs);
     this.#heldSince = now;
+    await store.extendAllLeases(now + terms.leaseMs);
   }
 
   async #expire(now: number): Promise<void> {

@@ -25,6 +25,8 @@ export interface WorkerSessionInit {
   /** A facet of the offer channel for one worker, cut off by the signal. The capability becomes the caller's. */
   readonly offersFor: (worker: PeerId, signal: AbortSignal) => Capability;
   readonly terms: LeaseTerms;
+  /** Attempts that began before were cut off by this gateway's or an earlier one's doing, which is nobody's fault. */
+  readonly heldSince: () => number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -39,17 +41,15 @@ export interface SessionHooks {
 export class WorkerSession implements WorkerSessionTarget {
   readonly #init: WorkerSessionInit;
   readonly #session: AttemptSession;
-  readonly #startedAt: number;
   readonly #hooks: SessionHooks;
   readonly #ended = new AbortController();
   readonly #offers = new AbortController();
   #sender: Capability | undefined;
   #hasResumed = false;
 
-  constructor(init: WorkerSessionInit, session: AttemptSession, startedAt: number, hooks: SessionHooks) {
+  constructor(init: WorkerSessionInit, session: AttemptSession, hooks: SessionHooks) {
     this.#init = init;
     this.#session = session;
-    this.#startedAt = startedAt;
     this.#hooks = hooks;
   }
 
@@ -62,7 +62,7 @@ export class WorkerSession implements WorkerSessionTarget {
   }
 
   async resume(held: readonly HeldAttempt<RunClient>[]): Promise<readonly ResumeVerdict<Capability>[]> {
-    const { attempts, log } = this.#init;
+    const { attempts, heldSince, log } = this.#init;
     const { worker } = this.#session;
     let running: readonly RunningAttempt[];
     try {
@@ -87,7 +87,7 @@ export class WorkerSession implements WorkerSessionTarget {
     for (const attempt of known.values()) {
       // One that is just being leased is the dispatcher's: it has not been told to the worker, or is on its way.
       if (attempts.isExpected(attempt.id)) continue;
-      const cause = attempt.startedAt < this.#startedAt ? "gateway" : "silence";
+      const cause = attempt.startedAt < heldSince() ? "gateway" : "silence";
       void attempts.giveUp(attempt, "its worker came back without it", cause);
     }
     if (held.length > 0) {

@@ -69,13 +69,10 @@ export class WorkerSessions implements WorkerDirectory {
   /** Barred of late. The store knows all of them; a login may have asked it just before. */
   readonly #barred = new Set<PeerId>();
   readonly #drained: DrainedWorkers;
-  /** Attempts that began before were cut off by an earlier gateway's end, which is nobody's fault. */
-  readonly #startedAt: number;
   #isClosed = false;
 
   constructor(init: WorkerSessionsInit) {
     this.#init = init;
-    this.#startedAt = init.clock.now();
     this.#drained = new DrainedWorkers({ ...init, onOver: (worker) => this.#takeBack(worker) });
   }
 
@@ -169,7 +166,7 @@ export class WorkerSessions implements WorkerDirectory {
       isCurrent: () => this.#entries.get(peer.id) === entry && entry.status !== "away",
       isDraining: () => isDraining || this.#drained.has(peer.id),
     };
-    const session = new WorkerSession(this.#init, attemptSession, this.#startedAt, {
+    const session = new WorkerSession(this.#init, attemptSession, {
       onState: (next) => {
         entry.state = next;
         entry.lastSeenAt = clock.now();
@@ -276,7 +273,7 @@ export class WorkerSessions implements WorkerDirectory {
   /** It did not come back in time. If the store fails here, the leases end by themselves. */
   async #giveUp(entry: Entry): Promise<void> {
     const { id } = entry.peer;
-    const { store, attempts, log, terms } = this.#init;
+    const { store, attempts, log, terms, heldSince } = this.#init;
     this.#remove(entry);
     try {
       const running = await store.listRunning(id);
@@ -284,8 +281,14 @@ export class WorkerSessions implements WorkerDirectory {
       if (this.#isClosed || this.current(id) !== undefined) return;
       const seconds = terms.awayGraceMs / 1000;
       const reason = `the connection to its worker closed and the worker was not back within ${seconds} s`;
-      const cause = entry.session?.isDraining() === true ? "gateway" : "silence";
-      await Promise.all(running.map((attempt) => attempts.giveUp(attempt, reason, cause)));
+      const isDraining = entry.session?.isDraining() === true;
+      const since = heldSince();
+      await Promise.all(
+        running.map((attempt) => {
+          const cause = isDraining || attempt.startedAt < since ? "gateway" : "silence";
+          return attempts.giveUp(attempt, reason, cause);
+        }),
+      );
     } catch (error) {
       if (this.#isClosed) return;
       log.error("the attempts of a worker could not be given up; their leases will end", { worker: id, error });

@@ -14,7 +14,12 @@ import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { failed, messageOf } from "../base/errors.ts";
 import { type PeerId, parseDigest, parseTaskId, parseWorkerId } from "../base/ids.ts";
-import { HELD_ATTEMPTS_MAX, KEPT_OUTCOME_MS_MAX, KEPT_HEADER_BYTES_MAX } from "../base/limits.ts";
+import {
+  HELD_ATTEMPTS_MAX,
+  KEPT_HEADER_BYTES_MAX,
+  KEPT_OUTCOME_MS_MAX,
+  OUTCOMES_SAVED_AT_ONCE_MAX,
+} from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { isFilePath } from "../model/file-path.ts";
 import { type AttemptEnd, OUTCOME_KINDS } from "../model/outcome.ts";
@@ -76,8 +81,12 @@ const FILES_SUFFIX = ".files";
 export class KeptOutcomes {
   readonly #init: KeptOutcomesInit;
   readonly #files: Files;
-  /** Saves take turns: many that come at once need not compete for the disk. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** Saves under way, and those that wait for one of them to be over. */
+  #saving = 0;
+  readonly #waiting: (() => void)[] = [];
+  /** A sync of the folder that has not begun yet: whoever renames a file before it does may wait for it. */
+  #nextSync: Promise<void> | undefined;
+  #lastSync: Promise<void> = Promise.resolve();
   #found: readonly FoundOutcome[] = [];
 
   private constructor(init: KeptOutcomesInit) {
@@ -103,10 +112,16 @@ export class KeptOutcomes {
   }
 
   /** Resolves when the outcome, and what its spools hold, survive power loss. Rejects when they cannot be kept. */
-  save(outcome: KeptOutcome, spool: OutputSpool, files?: FileSpool): Promise<KeptFile> {
-    const saved = this.#turn.then(() => this.#save(outcome, spool, files));
-    this.#turn = saved.catch(() => {});
-    return saved;
+  async save(outcome: KeptOutcome, spool: OutputSpool, files?: FileSpool): Promise<KeptFile> {
+    while (this.#saving >= OUTCOMES_SAVED_AT_ONCE_MAX)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#saving++;
+    try {
+      return await this.#save(outcome, spool, files);
+    } finally {
+      this.#saving--;
+      this.#waiting.shift()?.();
+    }
   }
 
   async #save({ gateway, id, end }: KeptOutcome, spool: OutputSpool, files?: FileSpool): Promise<KeptFile> {
@@ -153,7 +168,18 @@ export class KeptOutcomes {
     };
   }
 
-  async #syncFolder(): Promise<void> {
+  /** One for all who ask before it begins. */
+  #syncFolder(): Promise<void> {
+    this.#nextSync ??= this.#lastSync.then(async () => {
+      this.#nextSync = undefined;
+      const sync = this.#syncFolderNow();
+      this.#lastSync = sync.catch(() => {});
+      await sync;
+    });
+    return this.#nextSync;
+  }
+
+  async #syncFolderNow(): Promise<void> {
     await using folder = await this.#files.open(this.#init.folder, "r");
     await folder.sync();
   }

@@ -242,8 +242,10 @@ export class WorkerServer implements AsyncDisposable {
       const attempts = this.#heldFor(gateway);
       const sentAtMs = this.#init.clock.monotonicMs();
       const stop = await this.#tryRenew(client, attempts, ended);
-      // Sooner than usual, after a failure: the lease covers hardly more than two usual waits.
-      waitMs = Math.max(stop === undefined ? everyMs / 5 : everyMs, LEASE_RENEW_EVERY_MS_MIN);
+      // Sooner than usual, after a failure, and by the time that the answer took: the lease covers hardly more than two
+      // usual waits, and begins when it was asked for.
+      const tookMs = this.#init.clock.monotonicMs() - sentAtMs;
+      waitMs = Math.max(stop === undefined ? everyMs / 5 : everyMs - tookMs, LEASE_RENEW_EVERY_MS_MIN);
       if (stop === undefined) continue;
       const refused = new Set(stop.map(attemptKey));
       for (const attempt of attempts) {

@@ -321,6 +321,24 @@ test("attempts that end with their gateway count against nobody, whether the wor
   expect(await cluster.run("t")).toMatchObject({ state: "ready" });
 });
 
+test("attempts that are lost because the gateway itself stood still count against nobody", async () => {
+  await using cluster = await GatewayCluster.open();
+  await cluster.submit("t");
+  for (let round = 0; round < LOST_ATTEMPTS_MAX + 1; round++) {
+    const worker = await cluster.join();
+    await worker.take();
+    // Nothing of it ran while the time went by.
+    cluster.clock.jump(30_000);
+    await cluster.pass(600, 100);
+    worker.drop();
+    if (round % 2 === 0) await cluster.join();
+    else await cluster.pass(AWAY_GRACE_MS);
+    await cluster.hasRunState("t", "ready");
+  }
+  expect((await cluster.attempts("t")).length).toBeGreaterThan(LOST_ATTEMPTS_MAX);
+  expect(await cluster.run("t")).toMatchObject({ state: "ready" });
+});
+
 test("an outcome that was not acknowledged before the gateway went is refused by the next one, and forgotten", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = await cluster.join();

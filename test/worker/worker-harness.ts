@@ -175,6 +175,8 @@ export class GatewayAttempt implements Disposable {
 
 export interface WorkerHarnessInit {
   readonly slots?: number;
+  /** Default: outcomes are put on the disk. */
+  readonly keepsOutcomes?: boolean;
   readonly executor?: Executor;
 }
 
@@ -219,7 +221,7 @@ export class WorkerHarness implements AsyncDisposable {
       labels: { zone: "a" },
       version: "1.2.3",
       spoolFolder: this.spoolFolder,
-      outcomes,
+      outcomes: this.#init.keepsOutcomes === false ? undefined : outcomes,
       clock: this.clock,
       random: new SeededRandom(1),
       log: silentLog,

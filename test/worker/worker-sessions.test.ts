@@ -163,7 +163,7 @@ describe("a worker that loses its session", { timeout: TIMEOUT_MS }, () => {
   });
 
   test("resumes as many attempts as it may hold, and offers no slot while it holds that many", async () => {
-    await using harness = await WorkerHarness.open({ slots: 1 });
+    await using harness = await WorkerHarness.open({ slots: 1, keepsOutcomes: false });
     const first = harness.connect();
     const attempts = new DisposableStack();
     for (let index = 0; index < HELD_ATTEMPTS_MAX; index++) {
