@@ -140,7 +140,7 @@ test("a run whose attempts take their worker down again and again has failed, po
     const worker = await cluster.join();
     worker.offer();
     await cluster.until("the attempt has begun", async () => {
-      cluster.clock.advance(100);
+      await cluster.pass(100, 100);
       return worker.runs.length > 0;
     });
     worker.drop();
