@@ -8,9 +8,10 @@ import { VERSION } from "./version.ts";
 
 export async function runGateway(config: Config, powers: Powers): Promise<RunningApp> {
   await using stack = new AsyncDisposableStack();
-  const { gateway, host, http, identity, dial, rpc } = await openGateway(config, powers, stack);
+  const { gateway, host, http, identity, inspection, dial, rpc } = await openGateway(config, powers, stack);
   const state = { role: "gateway", version: VERSION, labels: config.labels, slots: 0, busy: 0 } as const;
   stack.use(announce(host.membership, () => state, powers));
+  void inspection.tidy();
   return runningApp({
     ready: { event: "ready", role: "gateway", peerId: identity.peerId, http: http.url, dial, rpc, addrs: host.addrs() },
     stack: stack.move(),

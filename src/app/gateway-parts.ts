@@ -6,6 +6,7 @@ import { AuditLog } from "../gateway/audit.ts";
 import { Gateway } from "../gateway/gateway.ts";
 import { HttpServer } from "../gateway/http/http-server.ts";
 import type { PeerId } from "../base/ids.ts";
+import type { Inspector } from "../inspect/inspector.ts";
 import { DataDirectory } from "../net/data-directory.ts";
 import { Host } from "../net/host.ts";
 import { type Identity, loadIdentity } from "../net/identity.ts";
@@ -19,6 +20,7 @@ import { loadAdminToken } from "./admin-token.ts";
 import type { Powers } from "./app.ts";
 import type { Config } from "./config.ts";
 import { acceptWorkers } from "./gateway-connections.ts";
+import { type Inspection, openInspection } from "./inspection.ts";
 import { memberViews } from "./member-views.ts";
 import { openRpcEndpoint } from "./rpc-endpoint.ts";
 import { VERSION } from "./version.ts";
@@ -28,6 +30,7 @@ export interface GatewayParts {
   readonly host: Host;
   readonly http: HttpServer;
   readonly identity: Identity;
+  readonly inspection: Inspection;
   /** The data directory's path. */
   readonly folder: string;
   /** What a worker elsewhere is given: `<peerId>#<secret>`. */
@@ -80,10 +83,12 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   stack.defer(() => audit.close());
   const tokens = stack.use(await Tokens.open({ store, audit, rootToken, randomBytes: secretBytes, clock }));
   const gatewayPeerId = identity.peerId;
-  const plain = { gateway, gatewayPeerId, store, blobs, verifier, tokens, audit, clock, log };
+  const inspection = stack.use(openInspection(data.path, powers, log));
+  const { inspector } = inspection;
+  const plain = { gateway, gatewayPeerId, store, blobs, verifier, tokens, audit, inspector, clock, log };
   const rpc = config.rpc === undefined ? undefined : await openRpcEndpoint({ ...plain, address: config.rpc });
   if (rpc !== undefined) stack.use(rpc);
-  const http = await openHttp({ config, powers, log, tokens, audit, store, blobs, gateway, host });
+  const http = await openHttp({ config, powers, log, tokens, audit, inspector, store, blobs, gateway, host });
   stack.use(http);
   const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace: config.namespace });
   const runFile = { peerId: identity.peerId, addrs: host.addrs(), secret };
@@ -94,7 +99,8 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
       error,
     });
   }
-  return { gateway, host, http, identity, folder: data.path, dial: `${identity.peerId}#${secret}`, rpc: rpc?.address };
+  const dial = `${identity.peerId}#${secret}`;
+  return { gateway, host, http, identity, inspection, folder: data.path, dial, rpc: rpc?.address };
 }
 
 interface HttpParts {
@@ -103,6 +109,7 @@ interface HttpParts {
   readonly log: Log;
   readonly tokens: Tokens;
   readonly audit: AuditLog;
+  readonly inspector: Inspector;
   readonly store: SqliteStore;
   readonly blobs: FileBlobStore;
   readonly gateway: Gateway;
@@ -110,7 +117,7 @@ interface HttpParts {
 }
 
 async function openHttp(parts: HttpParts): Promise<HttpServer> {
-  const { config, powers, log, tokens, audit, store, blobs, gateway, host } = parts;
+  const { config, powers, log, tokens, audit, inspector, store, blobs, gateway, host } = parts;
   const tls = config.tls && {
     cert: await readFile(config.tls.cert, "utf8"),
     key: await readFile(config.tls.key, "utf8"),
@@ -126,6 +133,7 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     events: gateway.events,
     readiness: gateway,
     storeHealth: gateway.storeHealth,
+    inspector,
     clock: powers.clock,
     log,
     allowHosts: config.allowHosts,

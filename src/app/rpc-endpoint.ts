@@ -8,6 +8,7 @@ import type { Clock } from "../base/clock.ts";
 import { type ClusterError, disconnected, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
 import { ANSWERS_UNFINISHED_MAX, RPC_CONNECTIONS_MAX, STRANGER_ANSWERS_UNFINISHED_MAX } from "../base/limits.ts";
+import type { ModuleInspector } from "../inspect/inspector.ts";
 import type { Log } from "../base/log.ts";
 import type { JoinVerifier } from "../gateway/admission.ts";
 import type { AuditLog } from "../gateway/audit.ts";
@@ -33,6 +34,7 @@ export interface RpcEndpointInit {
   /** Those of the HTTP API. */
   readonly tokens: Tokens;
   readonly audit: AuditLog;
+  readonly inspector: ModuleInspector;
   readonly clock: Clock;
   readonly log: Log;
 }

@@ -12,9 +12,9 @@ import { openWorkerServer } from "./worker-parts.ts";
 
 export async function runUp(config: Config, powers: Powers): Promise<RunningApp> {
   await using stack = new AsyncDisposableStack();
-  const { gateway, host, http, identity, dial, rpc, folder } = await openGateway(config, powers, stack);
+  const { gateway, host, http, identity, inspection, dial, rpc, folder } = await openGateway(config, powers, stack);
   const { peerId } = identity;
-  const worker = stack.use(await openWorkerServer({ config, powers, peerId, folder }));
+  const worker = stack.use(await openWorkerServer({ config, powers, peerId, folder, inspection }));
   const stopped = new AbortController();
   void serveOwnWorker({ ...powers, sessions: gateway.sessions, worker, peerId }, stopped.signal);
   stack.defer(() => stopped.abort(disconnected("the process is stopping")));

@@ -7,6 +7,7 @@ import { RunnerPool } from "../worker/runner/runner-pool.ts";
 import type { WorkerServer } from "../worker/worker-server.ts";
 import type { Powers } from "./app.ts";
 import type { Config } from "./config.ts";
+import type { Inspection } from "./inspection.ts";
 import { VERSION } from "./version.ts";
 
 export interface WorkerPartsInit {
@@ -15,15 +16,26 @@ export interface WorkerPartsInit {
   readonly peerId: PeerId;
   /** The data directory. */
   readonly folder: string;
+  /** Shared with the gateway in the same process; default: one of the worker's own. */
+  readonly inspection?: Inspection | undefined;
 }
 
 /** The worker server; closing it closes the pool too. Whoever calls owns it. */
-export async function openWorkerServer({ config, powers, peerId, folder }: WorkerPartsInit): Promise<WorkerServer> {
+export async function openWorkerServer(init: WorkerPartsInit): Promise<WorkerServer> {
+  const { config, powers, peerId, folder, inspection } = init;
   const { clock, random } = powers;
   const log = powers.log.child({ part: "worker" });
   return openWorker({
     folder,
-    openExecutor: () => RunnerPool.open({ slots: config.slots, scratchFolder: join(folder, "transpiled"), clock, log }),
+    openExecutor: async () =>
+      RunnerPool.open({
+        slots: config.slots,
+        scratchFolder: join(folder, "transpiled"),
+        sandbox: await inspection?.openSandbox(),
+        inspector: inspection?.inspector,
+        clock,
+        log,
+      }),
     slots: config.slots,
     weight: config.weight,
     labels: { peer: peerId, host: hostname(), os: platform(), arch: arch(), ...config.labels },

@@ -377,6 +377,27 @@ export const RETAIN_BATCH_PAUSE_MS = 100;
 export const RETAIN_CLOCK_OFF_MS_MAX = 60_000;
 export const RETAIN_CLOCK_TRUST_MS = 3_600_000;
 
+// Inspection.
+/** Reading one module, from when its process has it. One of 64 MiB takes well under a second. */
+export const INSPECT_MS_MAX = 10_000;
+export const INSPECTOR_START_MS_MAX = 30_000;
+/** Modules that wait to be inspected. */
+export const INSPECTIONS_WAITING_MAX = 1_024;
+/** Modules that the process has at once: the one it reads, and those it finds when it is done with that. */
+export const INSPECTIONS_AT_ONCE_MAX = 8;
+/** Modules that one process reads before another takes its place. */
+export const INSPECTIONS_PER_PROCESS_MAX = 1_000;
+/** Bytes of a module that are read from its file, and sent, at once. */
+export const INSPECTION_CHUNK_BYTES = 256 * KIB;
+/** Bytes of one verdict. */
+export const INSPECTION_VERDICT_BYTES_MAX = 16 * MIB;
+/** JavaScript heap of the process, in MiB; its writable memory in all, which the module lies in too; descriptors. */
+export const INSPECTOR_HEAP_MIB_MAX = 256;
+export const INSPECTOR_DATA_BYTES_MAX = 1_536 * MIB;
+export const INSPECTOR_DESCRIPTORS_MAX = 64;
+/** Verdicts that a worker keeps on its disk; past it the oldest go. */
+export const VERDICTS_KEPT_MAX = 4_096;
+
 // Worker.
 /** How long a stopping worker waits for the gateway to take back the attempts it could not finish. */
 export const WORKER_HAND_BACK_MS = 1_500;
@@ -485,17 +506,12 @@ export const HTTP_DISPOSE_GRACE_MS = 1_000;
 export const HTTP_CONNECTIONS_MAX = 8_192;
 /** Submissions whose bodies are coming in. */
 export const UPLOADS_MAX = 512;
-/**
- * What they hold in memory together: texts, stdin, and what is on its way to the disk. With the modules that the HTTP API
- * inspects at once it is 256 MiB at most.
- */
+/** What they hold in memory together: texts, stdin, and what is on its way to the disk. */
 export const UPLOADS_BYTES_HELD_MAX = 128 * MIB;
 /** A body of which nothing comes for this long is given up. */
 export const UPLOAD_IDLE_MS_MAX = 60_000;
 /** One request, from its first byte to its last. */
 export const REQUEST_MS_MAX = 3_600_000;
-/** Modules that are held in memory at once to be inspected. */
-export const INSPECTIONS_AT_ONCE_MAX = 2;
 
 // Client.
 /** How long a client tries to reach a gateway that went away: the waits between two tries, the first and the longest. */

@@ -9,10 +9,11 @@ import type { Clock } from "../base/clock.ts";
 import { powerWords } from "../api/endpoints.ts";
 import { ClusterError, disconnected, failed, overloaded, toClusterError } from "../base/errors.ts";
 import { type Digest, type PeerId, parseTaskId } from "../base/ids.ts";
-import { INSPECTIONS_AT_ONCE_MAX, UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
+import { UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { SubmittedForm, TaskStatus } from "../caps/client-codec.ts";
 import { type TaskTarget, serveClientSession, serveTask, serveUpload } from "../caps/client-session.ts";
+import type { ModuleInspector } from "../inspect/inspector.ts";
 import type { ModuleInspection } from "../model/module.ts";
 import { POWERS, type Power } from "../model/token.ts";
 import { type Task, completions, progress, totalRuns } from "../model/task.ts";
@@ -23,8 +24,7 @@ import type { Store } from "../store/store.ts";
 import type { AuditLog } from "./audit.ts";
 import type { EventHub } from "./events.ts";
 import type { Grant } from "./grant.ts";
-import { Semaphore } from "./http/semaphore.ts";
-import { type SubmitContext, acceptForm } from "./http/submit.ts";
+import { type SubmitContext, acceptForm, inspectUpload } from "./http/submit.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { ModuleUpload } from "./module-upload.ts";
 import type { Readiness, StoreReadiness, TaskService } from "./services.ts";
@@ -42,6 +42,7 @@ export interface ClientSessionsInit {
   readonly readiness: Readiness;
   readonly audit: AuditLog;
   readonly storeHealth: StoreReadiness;
+  readonly inspector: ModuleInspector;
   readonly clock: Clock;
   readonly log: Log;
   /** A new UUID, version 7, as text. */
@@ -66,7 +67,6 @@ interface HeldModule {
 export class ClientSessions implements AsyncDisposable {
   readonly #init: ClientSessionsInit;
   readonly #ends: TaskEnds;
-  readonly #inspections = new Semaphore(INSPECTIONS_AT_ONCE_MAX);
   readonly #modules = new Map<Digest, HeldModule>();
   /** Uploads under way, by connection. */
   readonly #uploads = new WeakMap<Visit, number>();
@@ -128,7 +128,7 @@ export class ClientSessions implements AsyncDisposable {
       if (form.moduleBytes !== undefined) await module?.write(form.moduleBytes);
       const { texts, stdin } = form;
       const received = { texts, stdinFile: stdin, module, errors: [] };
-      const { task } = await acceptForm(this.#submitContext(grant), received, this.#inspections);
+      const { task } = await acceptForm(this.#submitContext(grant), received);
       const { id } = task.spec;
       this.#init.audit.record({ actor: grant.actor, action: "task.submitted", subject: id });
       // Whoever submits a task holds it, whatever else he may do.
@@ -183,7 +183,7 @@ export class ClientSessions implements AsyncDisposable {
       const upload = new ModuleUpload({
         ...this.#init,
         writer,
-        inspections: this.#inspections,
+        inspect: (uploaded) => inspectUpload(this.#init, uploaded),
         hold: (digest, inspection) => this.#hold(digest, inspection),
       });
       return lend(grant, (onDropped) => {

@@ -13,8 +13,6 @@ import type { Log } from "../base/log.ts";
 import type { ModuleInspection } from "../model/module.ts";
 import type { BlobStore, BlobWriter } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
-import type { Semaphore } from "./http/semaphore.ts";
-import { inspectFile } from "./http/submit.ts";
 import type { BlobPins } from "./blob-pins.ts";
 
 export interface ModuleUploadInit {
@@ -23,7 +21,8 @@ export interface ModuleUploadInit {
   readonly store: Store;
   readonly blobs: BlobStore;
   readonly pins: BlobPins;
-  readonly inspections: Semaphore;
+  /** Rejects with a Refusal where the file is no module. */
+  readonly inspect: (upload: { readonly digest: Digest; readonly path: string }) => Promise<ModuleInspection>;
   readonly log: Log;
   /** Submissions may name the module until what this returns is disposed. */
   readonly hold: (digest: Digest, inspection: ModuleInspection) => Disposable;
@@ -73,9 +72,9 @@ export class ModuleUpload implements AsyncDisposable {
 
   async #finish(): Promise<Digest> {
     if (this.#failure !== undefined) throw this.#failure;
-    const { writer, pins, inspections, hold } = this.#init;
+    const { writer, pins, inspect, hold } = this.#init;
     const { digest, path } = await writer.finish();
-    const inspection = await inspections.run(() => inspectFile(path));
+    const inspection = await inspect({ digest, path });
     this.#held.use(await pins.pin(digest));
     this.#digest = digest;
     await writer.commit();

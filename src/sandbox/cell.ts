@@ -74,6 +74,11 @@ export class Cell {
     return cell;
   }
 
+  /** Made from its content: another version has another. */
+  get name(): string {
+    return basename(this.#folder);
+  }
+
   /** The folder that holds its code, as the process sees it. */
   get codeFolder(): string {
     return this.#hasRoot ? `/${CODE_FOLDER}` : join(this.#folder, CODE_FOLDER);

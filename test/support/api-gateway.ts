@@ -24,6 +24,7 @@ import { TestAccess } from "./test-access.ts";
 import { SqliteStore } from "../../src/store/sqlite/sqlite-store.ts";
 import type { OutputStream } from "../../src/model/output.ts";
 import type { Store } from "../../src/store/store.ts";
+import { inlineInspector } from "./inline-inspector.ts";
 
 export const WORKER = requirePeer("12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2");
 
@@ -109,6 +110,7 @@ export class ApiGateway implements AsyncDisposable {
       events: this.events,
       readiness: this.#init.readiness ?? { notReadyBecause: () => undefined },
       storeHealth: new StoreHealth({ store: this.store, blobs: this.blobs, clock, log: silentLog }),
+      inspector: inlineInspector,
       clock,
       log: this.#init.log ?? silentLog,
       version: "0.0.0-test",

@@ -33,6 +33,7 @@ import type { Store } from "../../src/store/store.ts";
 import { T0, peerId } from "../store/store-samples.ts";
 import { ManualClock, settlePromises } from "./manual-clock.ts";
 import { SeededRandom } from "./seeded-random.ts";
+import { inlineInspector } from "./inline-inspector.ts";
 
 export const PLAIN_GATEWAY = peerId("G");
 export const PLAIN_SECRET = "a-secret-of-tests";
@@ -91,6 +92,7 @@ export class PlainGateway implements AsyncDisposable {
       gatewayPeerId: PLAIN_GATEWAY,
       tokens: access.tokens,
       audit: access.audit,
+      inspector: inlineInspector,
     });
     return new PlainGateway({ gateway, access, endpoint, store, lines, clock, manual, folder });
   }

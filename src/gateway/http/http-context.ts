@@ -1,6 +1,7 @@
 /** What the handlers of all resources share. */
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
+import type { ModuleInspector } from "../../inspect/inspector.ts";
 import type { BlobStore } from "../../store/blobs.ts";
 import type { Store } from "../../store/store.ts";
 import type { AuditLog } from "../audit.ts";
@@ -23,6 +24,7 @@ export interface HttpContext {
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly storeHealth: StoreReadiness;
+  readonly inspector: ModuleInspector;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;

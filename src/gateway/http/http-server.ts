@@ -19,6 +19,7 @@ import {
   REQUEST_MS_MAX,
   UPLOADS_BYTES_HELD_MAX,
 } from "../../base/limits.ts";
+import type { ModuleInspector } from "../../inspect/inspector.ts";
 import type { Log } from "../../base/log.ts";
 import { isLoopback } from "../../base/loopback.ts";
 import type { BlobStore } from "../../store/blobs.ts";
@@ -50,6 +51,7 @@ export interface HttpServerInit {
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly storeHealth: StoreReadiness;
+  readonly inspector: ModuleInspector;
   readonly clock: Clock;
   readonly log: Log;
   /** The program's, as shown. */
@@ -165,7 +167,8 @@ export class HttpServer implements AsyncDisposable {
 
 function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSignal): HttpContext {
   const ids = new V7Generator();
-  const { store, blobs, tasks, workers, members, events, readiness, storeHealth, clock, log, version } = init;
+  const { store, blobs, tasks, workers, members, events, readiness, storeHealth, inspector, clock, log, version } =
+    init;
   return {
     store,
     blobs,
@@ -176,6 +179,7 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     events,
     readiness,
     storeHealth,
+    inspector,
     clock,
     log,
     version,

@@ -4,18 +4,18 @@
  * same code (`acceptForm`).
  */
 import type { Request, RequestHandler, Response } from "express";
-import { readFile } from "node:fs/promises";
 import type { FieldError } from "../../api/problem.ts";
 import { ROUTES } from "../../api/routes.ts";
 import { type Submission, parseSubmission, taskSpec } from "../../api/submission.ts";
 import { taskJson } from "../../api/task-json.ts";
 import { type Digest, type TaskId, parseTaskId } from "../../base/ids.ts";
 import { assert } from "../../base/errors.ts";
-import { INSPECTIONS_AT_ONCE_MAX, MODULE_BYTES_MAX, REQUEST_BYTES_MAX, UPLOADS_MAX } from "../../base/limits.ts";
+import { MODULE_BYTES_MAX, REQUEST_BYTES_MAX, UPLOADS_MAX } from "../../base/limits.ts";
+import type { InspectOptions } from "../../inspect/inspector.ts";
 import type { EntryKind, ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
 import { checkImports } from "../../model/wasi-imports.ts";
-import { checkEntry, checkLimits, inspectModule } from "../../model/wasm-inspect.ts";
+import { checkEntry, checkLimits } from "../../model/wasm-inspect.ts";
 import type { CreateTaskRefusal, SubmissionKey } from "../../store/store.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
 import { type ReceivedForm, receiveForm, tooLarge, tooManyUploads } from "./form-upload.ts";
@@ -23,14 +23,12 @@ import type { Grant } from "../grant.ts";
 import type { HttpContext } from "./http-context.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { ClientGone, Refusal, hasBody, invalidFields } from "./problem.ts";
-import { Semaphore } from "./semaphore.ts";
 import { formFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
 
 /** A request is longer than its module by this much at most. */
 const REQUEST_OVERHEAD_BYTES_MAX = REQUEST_BYTES_MAX - MODULE_BYTES_MAX;
 
 export function submitTask(context: HttpContext): RequestHandler {
-  const inspections = new Semaphore(INSPECTIONS_AT_ONCE_MAX);
   let uploads = 0;
   return async (request: Request, response: Response) => {
     const grant = context.grants.get(request);
@@ -48,7 +46,7 @@ export function submitTask(context: HttpContext): RequestHandler {
     try {
       if (context.heldBack.delete(request)) response.writeContinue();
       await using form = await receiveForm(request, uploadOptions(context));
-      const accepted = await acceptForm({ ...context, grant }, form, inspections, { signal: gone.signal, key });
+      const accepted = await acceptForm({ ...context, grant }, form, { signal: gone.signal, key });
       const { task } = accepted;
       if (accepted.isRepeated) response.setHeader("idempotency-replayed", "true");
       response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
@@ -82,7 +80,7 @@ function uploadOptions({ blobs, moduleBytesMax, uploadMemory }: HttpContext): Pa
 /** What accepting a submission takes, however it came. */
 export interface SubmitContext extends Pick<
   HttpContext,
-  "store" | "blobs" | "pins" | "tasks" | "clock" | "log" | "newId"
+  "store" | "blobs" | "pins" | "tasks" | "inspector" | "clock" | "log" | "newId"
 > {
   /** What the submission is made by, and whose it is. */
   readonly grant: Grant;
@@ -110,7 +108,6 @@ export interface Accepted {
 export async function acceptForm(
   context: SubmitContext,
   form: Omit<ReceivedForm, keyof AsyncDisposable>,
-  inspections: Semaphore,
   { signal, key: keyText }: AcceptOptions = {},
 ): Promise<Accepted> {
   const { texts, stdinFile, module } = form;
@@ -127,7 +124,7 @@ export async function acceptForm(
   if (submission.id !== undefined) await refuseTakenId(context, submission.id);
   if (module !== undefined) {
     const finished = await module.finish();
-    const inspection = await inspections.run(() => inspectFile(finished.path), { signal });
+    const inspection = await inspectUpload(context, finished, { signal });
     return acceptUpload(context, submission, { writer: module, digest: finished.digest, inspection }, key);
   }
   assert(submission.module !== undefined, "a submission has a module, as a file or by its digest");
@@ -241,11 +238,20 @@ async function createTask(
   }
 }
 
-/** Rejects with a Refusal where the file is no module that can run. */
-export async function inspectFile(path: string): Promise<ModuleInspection> {
-  const inspected = inspectModule(await readFile(path));
-  if (!inspected.ok) throw rejected("wasm", inspected.reason);
-  return inspected.inspection;
+/**
+ * What an uploaded module is; one that a task has used before was inspected then. Rejects with a Refusal where the file
+ * is no module.
+ */
+export async function inspectUpload(
+  { store, inspector }: Pick<HttpContext, "store" | "inspector">,
+  upload: { readonly path: string; readonly digest: Digest },
+  options: InspectOptions = {},
+): Promise<ModuleInspection> {
+  const known = await store.getModule(upload.digest);
+  if (known !== undefined) return known.inspection;
+  const verdict = await inspector.inspectFile(upload.path, options);
+  if (!verdict.ok) throw rejected("wasm", verdict.reason);
+  return verdict.inspection;
 }
 
 /** The entry the task takes. Throws a Refusal where the module cannot run here. */

@@ -5,7 +5,8 @@ import type { Writable } from "node:stream";
 import { failed } from "../../base/errors.ts";
 import { CHUNK_BYTES_MAX } from "../../base/limits.ts";
 import type { GuestFile } from "../guest.ts";
-import { encodeFrameHeader, encodeGivenPath, REQUEST } from "./wire.ts";
+import { encodeFrameHeader } from "../../sandbox/frame.ts";
+import { encodeGivenPath, REQUEST } from "./wire.ts";
 
 /**
  * Resolves when all are written, or the runner takes no more: its end is noticed elsewhere. Rejects when a file cannot be

@@ -9,12 +9,13 @@ import type { Digest } from "../../base/ids.ts";
 import { CORE_MEMORIES_MAX, CORE_TABLES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { checkImports } from "../../model/wasi-imports.ts";
-import { checkEntry, checkLimits, inspectModule } from "../../model/wasm-inspect.ts";
+import { checkEntry, checkLimits } from "../../model/wasm-inspect.ts";
 import type { GuestSpec } from "../guest.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { ComponentParts } from "./component-parts.ts";
 import type { ComponentTranspiler } from "./component-transpiler.ts";
 import { operateOnModule, WASM_PAGE_BYTES } from "./module-surgery.ts";
+import type { VerdictCache } from "./verdict-cache.ts";
 import type { ModuleParts } from "./runner-process.ts";
 import type { OrderedEntry } from "./wire.ts";
 
@@ -67,10 +68,17 @@ interface LastAdmission {
   readonly admitted: AdmittedModule | Outcome;
 }
 
-/** Reads and judges a module. Rejects only when its file cannot be read. */
-export async function planGuest(spec: GuestSpec, transpiler: ComponentTranspiler): Promise<GuestPlan> {
+/**
+ * Reads and judges a module, whatever its gateway has found. Rejects when its file cannot be read, and when the machine
+ * keeps it from being judged.
+ */
+export async function planGuest(
+  spec: GuestSpec,
+  transpiler: ComponentTranspiler,
+  verdicts: Pick<VerdictCache, "verdictOn">,
+): Promise<GuestPlan> {
   const bytes = await readWhole(spec.modulePath);
-  const inspected = inspectModule(bytes);
+  const inspected = await verdicts.verdictOn(bytes, spec.digest);
   if (!inspected.ok) return inspected;
   const { inspection } = inspected;
   const imports = checkImports(inspection);
@@ -86,7 +94,7 @@ export async function planGuest(spec: GuestSpec, transpiler: ComponentTranspiler
   if (!transpiled.ok) return transpiled;
   const cores: CorePlan[] = [];
   for (const part of transpiled.parts.cores) {
-    const inner = inspectModule(part.bytes);
+    const inner = await verdicts.verdictOn(part.bytes);
     if (!inner.ok) return inner;
     const core = planCore(part.name, inner.inspection);
     if (typeof core === "string") return { ok: false, reason: core };

@@ -15,6 +15,8 @@ import { messageOf, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
 import { COLLECT_MS_MAX, MODULE_PLANS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
+import { INSPECTOR_CELL } from "../../inspect/inspection-process.ts";
+import { Inspector } from "../../inspect/inspector.ts";
 import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
 import { OwnerWatch } from "../../sandbox/owner-watch.ts";
 import { Sandbox } from "../../sandbox/sandbox.ts";
@@ -30,6 +32,7 @@ import type { RunnerProcess } from "./runner-process.ts";
 import { RunnerShelf } from "./runner-shelf.ts";
 import { SlotQueue } from "./slot-queue.ts";
 import { TierMemory } from "./tier-memory.ts";
+import { VerdictCache } from "./verdict-cache.ts";
 
 export interface RunnerPoolInit {
   /** Guests at once. */
@@ -44,6 +47,8 @@ export interface RunnerPoolInit {
   readonly scratchFolder: string;
   /** Where runners are kept; default: one of its own in the scratch folder. */
   readonly sandbox?: Sandbox | undefined;
+  /** Who reads modules; stays the caller's. Default: one of the pool's own. */
+  readonly inspector?: Inspector | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -72,6 +77,8 @@ interface PoolParts {
   readonly watch: OwnerWatch;
   readonly transpiler: ComponentTranspiler;
   readonly tiers: TierMemory;
+  readonly verdicts: VerdictCache;
+  readonly inspector: Inspector;
 }
 
 export class RunnerPool implements Executor {
@@ -83,6 +90,8 @@ export class RunnerPool implements Executor {
   /** Also those that are being made, so that many runs of one module read it once. Oldest first. */
   readonly #plans = new Map<Digest, GuestPlan | Promise<GuestPlan>>();
   readonly #tiers: TierMemory;
+  readonly #verdicts: VerdictCache;
+  readonly #inspector: Inspector;
   readonly #deadlines: Deadlines;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
@@ -91,11 +100,13 @@ export class RunnerPool implements Executor {
   #finished = 0;
   #closed: Promise<void> | undefined;
 
-  private constructor(init: RunnerPoolInit, { shelf, watch, transpiler, tiers }: PoolParts) {
+  private constructor(init: RunnerPoolInit, { shelf, watch, transpiler, tiers, verdicts, inspector }: PoolParts) {
     this.#init = init;
     this.#shelf = shelf;
     this.#watch = watch;
     this.#tiers = tiers;
+    this.#verdicts = verdicts;
+    this.#inspector = inspector;
     this.#slots = new SlotQueue(init.slots);
     this.#deadlines = new Deadlines(init.clock);
     this.#transpiler = transpiler;
@@ -107,7 +118,7 @@ export class RunnerPool implements Executor {
     const sandbox = init.sandbox ?? (await Sandbox.open({ scratchFolder, log }));
     const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock });
     const cell = await sandbox.openCell(RUNNER_CELL);
-    await sandbox.removeOldCells([RUNNER_CELL, transpiler.cell]).catch((error: unknown) => {
+    await sandbox.removeOldCells([RUNNER_CELL, INSPECTOR_CELL, transpiler.cell]).catch((error: unknown) => {
       log.warn("the code of older versions could not be removed", { error });
     });
     const watch = new OwnerWatch({ clock, log });
@@ -125,7 +136,9 @@ export class RunnerPool implements Executor {
       log,
     });
     const tiers = await TierMemory.open({ path: join(scratchFolder, "tiers.json"), log });
-    const pool = new RunnerPool(init, { shelf, watch, transpiler, tiers });
+    const inspector = init.inspector ?? new Inspector({ openSandbox: async () => sandbox, clock, log });
+    const verdicts = new VerdictCache({ inspector, folder: join(scratchFolder, "verdicts") });
+    const pool = new RunnerPool(init, { shelf, watch, transpiler, tiers, verdicts, inspector });
     try {
       await shelf.open();
     } catch (error) {
@@ -172,6 +185,7 @@ export class RunnerPool implements Executor {
   async #close(): Promise<void> {
     this.#closing.abort(overloaded("the pool of runners was closed", { code: "closed" }));
     this.#transpiler.close();
+    if (this.#init.inspector === undefined) await this.#inspector.close();
     this.#slots.close();
     for (const watch of this.#watches) watch.stop(cancelledBy(this.#closing.signal));
     await Promise.allSettled(this.#running);
@@ -215,7 +229,7 @@ export class RunnerPool implements Executor {
     const oldest = this.#plans.keys().next().value;
     if (this.#plans.size >= MODULE_PLANS_MAX && oldest !== undefined) this.#plans.delete(oldest);
     void this.#prepareRunner(spec);
-    const planning = planGuest(spec, this.#transpiler).then(
+    const planning = planGuest(spec, this.#transpiler, this.#verdicts).then(
       (plan) => {
         this.#plans.set(spec.digest, plan);
         return plan;

@@ -21,22 +21,14 @@ import {
   RUNNER_STDERR_LENGTH_MAX,
 } from "../../base/limits.ts";
 import type { Cell } from "../../sandbox/cell.ts";
+import { encodeFrameHeader, FRAME_HEADER_BYTES } from "../../sandbox/frame.ts";
 import type { GuestFile, GuestIo } from "../guest.ts";
 import { spawnRunner } from "./runner-cell.ts";
 import type { RunnerTier } from "./runner-cell.ts";
 import { type CollectRequest, type CollectVerdict, FileCollection } from "./file-collection.ts";
 import { sendFiles } from "./file-frames.ts";
 import { type Segment, takeSegment } from "./output-segments.ts";
-import {
-  encodeFrameHeader,
-  encodeRunOrder,
-  encodeU32s,
-  FRAME_HEADER_BYTES,
-  parseRunReport,
-  READY_FRAME_BYTES,
-  REPLY,
-  REQUEST,
-} from "./wire.ts";
+import { encodeRunOrder, encodeU32s, parseRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "./wire.ts";
 import type { CollectOrder, RunOrder, RunReport } from "./wire.ts";
 
 export type RunnerState = "starting" | "idle" | "busy" | "ending" | "ended";

@@ -1,7 +1,7 @@
 /**
- * What a pool and its runner say to each other: frames of one kind byte, a little-endian u32 length and that many bytes,
- * on one pipe each way. The runner trusts the pool. The pool trusts nothing of a runner that has held a guest: it
- * checks kinds and lengths, and `parseGuestEnd` every field.
+ * What a pool and its runner say to each other, in frames (`sandbox/frame.ts`) on one pipe each way. The runner trusts
+ * the pool. The pool trusts nothing of a runner that has held a guest: it checks kinds and lengths, and `parseGuestEnd`
+ * every field.
  *
  * Order of a run: the parts of the module if the runner has not got it, each `file` that the guest is given, `stdin` if
  * there is any, `run`; then the runner sends output as it comes, `truncated` when it drops the first, and one `end`. A
@@ -12,8 +12,7 @@
  */
 import { Buffer } from "node:buffer";
 import { REASON_LENGTH_MAX } from "../../base/limits.ts";
-
-export const FRAME_HEADER_BYTES = 5;
+import { FRAME_HEADER_BYTES } from "../../sandbox/frame.ts";
 
 /** Pool to runner. */
 export const REQUEST = {
@@ -120,14 +119,6 @@ export function encodeU32s(...values: readonly number[]): Uint8Array {
   const view = new DataView(bytes.buffer);
   values.forEach((value, index) => view.setUint32(index * 4, value, true));
   return bytes;
-}
-
-/** A frame's header; the payload follows it. */
-export function encodeFrameHeader(kind: number, length: number): Uint8Array {
-  const header = new Uint8Array(FRAME_HEADER_BYTES);
-  header[0] = kind;
-  new DataView(header.buffer).setUint32(1, length, true);
-  return header;
 }
 
 /** A whole `run` frame. */

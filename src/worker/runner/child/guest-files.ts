@@ -13,7 +13,7 @@ import {
 import { isFilePath } from "../../../model/file-path.ts";
 import { matcherOf } from "../../../model/glob.ts";
 import { type CollectOrder, encodeFileHead, parseFilePayload, REPLY } from "../wire.ts";
-import type { ControlWriter } from "./control-pipe.ts";
+import type { ControlWriter } from "../../../sandbox/child/control-pipe.ts";
 import { FileTree } from "./files/file-tree.ts";
 import { type GivenFile, preloadFile } from "./files/preload.ts";
 import { type FileInTree, filesBelow } from "./files/walk.ts";

@@ -10,7 +10,7 @@
  */
 import { RUNNER_OUTPUT_FRAME_BYTES_MAX } from "../../../base/limits.ts";
 import { REPLY } from "../wire.ts";
-import type { ControlWriter } from "./control-pipe.ts";
+import type { ControlWriter } from "../../../sandbox/child/control-pipe.ts";
 import type { GuestExit } from "./guest-exit.ts";
 
 /** A write of more than this is not small. */

@@ -10,7 +10,7 @@ import process from "node:process";
 import { encodeCollectReport, encodeRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "../wire.ts";
 import type { CollectOrder, RunOrder, RunReport } from "../wire.ts";
 import { ComponentGuest } from "./component-guest.ts";
-import { ControlReader, ControlWriter } from "./control-pipe.ts";
+import { ControlReader, ControlWriter } from "../../../sandbox/child/control-pipe.ts";
 import { compileCore, runCore } from "./core-guest.ts";
 import type { CompiledCore, RunResult } from "./core-guest.ts";
 import { dropPowers } from "./drop-powers.ts";

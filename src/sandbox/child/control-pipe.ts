@@ -1,9 +1,9 @@
 /**
- * The runner's end of its pipes to the pool. Both are blocking: reading waits for the next order, and writing waits for
- * a pool that is slow to read, which is how a guest that prints too fast is slowed down.
+ * A sandboxed process's end of its pipes to its owner. Both are blocking: reading waits for the next order, and writing
+ * waits for an owner that is slow to read, which is how a guest that prints too fast is slowed down.
  */
 import { readSync, writeSync } from "node:fs";
-import { FRAME_HEADER_BYTES } from "../wire.ts";
+import { FRAME_HEADER_BYTES } from "../frame.ts";
 
 export interface Frame {
   readonly kind: number;
@@ -27,7 +27,7 @@ export class ControlReader {
     this.#fd = fd;
   }
 
-  /** The next frame; undefined when the pool has closed the pipe, or is dead. */
+  /** The next frame; undefined when the owner has closed the pipe, or is dead. */
   next(): Frame | undefined {
     if (this.#start === this.#end && !this.#refill()) return undefined;
     return this.#nextBuffered() ?? this.#nextInPieces();
