@@ -48,7 +48,7 @@ export interface RunnerPoolInit {
   /** Where runners are kept; default: one of its own in the scratch folder. */
   readonly sandbox?: Sandbox | undefined;
   /** Who reads modules; stays the caller's. Default: one of the pool's own. */
-  readonly inspector?: Inspector | undefined;
+  readonly inspector?: Pick<Inspector, "inspectBytes" | "version"> | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -78,7 +78,8 @@ interface PoolParts {
   readonly transpiler: ComponentTranspiler;
   readonly tiers: TierMemory;
   readonly verdicts: VerdictCache;
-  readonly inspector: Inspector;
+  /** Its own, if it was given none. */
+  readonly ownInspector: Inspector | undefined;
 }
 
 export class RunnerPool implements Executor {
@@ -91,7 +92,7 @@ export class RunnerPool implements Executor {
   readonly #plans = new Map<Digest, GuestPlan | Promise<GuestPlan>>();
   readonly #tiers: TierMemory;
   readonly #verdicts: VerdictCache;
-  readonly #inspector: Inspector;
+  readonly #ownInspector: Inspector | undefined;
   readonly #deadlines: Deadlines;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
@@ -100,13 +101,13 @@ export class RunnerPool implements Executor {
   #finished = 0;
   #closed: Promise<void> | undefined;
 
-  private constructor(init: RunnerPoolInit, { shelf, watch, transpiler, tiers, verdicts, inspector }: PoolParts) {
+  private constructor(init: RunnerPoolInit, { shelf, watch, transpiler, tiers, verdicts, ownInspector }: PoolParts) {
     this.#init = init;
     this.#shelf = shelf;
     this.#watch = watch;
     this.#tiers = tiers;
     this.#verdicts = verdicts;
-    this.#inspector = inspector;
+    this.#ownInspector = ownInspector;
     this.#slots = new SlotQueue(init.slots);
     this.#deadlines = new Deadlines(init.clock);
     this.#transpiler = transpiler;
@@ -136,9 +137,14 @@ export class RunnerPool implements Executor {
       log,
     });
     const tiers = await TierMemory.open({ path: join(scratchFolder, "tiers.json"), log });
-    const inspector = init.inspector ?? new Inspector({ openSandbox: async () => sandbox, clock, log });
+    let { inspector } = init;
+    let ownInspector: Inspector | undefined;
+    if (inspector === undefined) {
+      ownInspector = new Inspector({ openSandbox: async () => sandbox, clock, log });
+      inspector = ownInspector;
+    }
     const verdicts = new VerdictCache({ inspector, folder: join(scratchFolder, "verdicts") });
-    const pool = new RunnerPool(init, { shelf, watch, transpiler, tiers, verdicts, inspector });
+    const pool = new RunnerPool(init, { shelf, watch, transpiler, tiers, verdicts, ownInspector });
     try {
       await shelf.open();
     } catch (error) {
@@ -185,7 +191,7 @@ export class RunnerPool implements Executor {
   async #close(): Promise<void> {
     this.#closing.abort(overloaded("the pool of runners was closed", { code: "closed" }));
     this.#transpiler.close();
-    if (this.#init.inspector === undefined) await this.#inspector.close();
+    await this.#ownInspector?.close();
     this.#slots.close();
     for (const watch of this.#watches) watch.stop(cancelledBy(this.#closing.signal));
     await Promise.allSettled(this.#running);

@@ -10,7 +10,7 @@ const MIB = 1_048_576;
 let harness: PoolHarness;
 
 beforeAll(async () => {
-  harness = await PoolHarness.open({ slots: 1, spares: 1 });
+  harness = await PoolHarness.open({ slots: 1, spares: 1, inspectsApart: true });
 });
 
 afterAll(async () => {

@@ -11,6 +11,7 @@ import type { OutputStream } from "../../../src/model/output.ts";
 import type { GuestFile, GuestIo, GuestSpec } from "../../../src/worker/guest.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import type { RunnerPoolInit } from "../../../src/worker/runner/runner-pool.ts";
+import { inlineInspector } from "../../support/inline-inspector.ts";
 
 export interface RunOptions extends Partial<Omit<GuestSpec, "modulePath" | "digest" | "entry">> {
   readonly entry?: GuestSpec["entry"];
@@ -31,6 +32,13 @@ export interface Ended extends AttemptEnd {
 
 const MIB = 1_048_576;
 
+export interface PoolHarnessInit extends Partial<
+  Pick<RunnerPoolInit, "slots" | "spares" | "baselineSpares" | "runsPerRunner" | "clock">
+> {
+  /** Modules are inspected in a process, as they are for users; default: in this one. */
+  readonly inspectsApart?: boolean;
+}
+
 export class PoolHarness implements AsyncDisposable {
   readonly pool: RunnerPool;
   readonly #folder: string;
@@ -41,15 +49,14 @@ export class PoolHarness implements AsyncDisposable {
     this.#folder = folder;
   }
 
-  static async open(
-    init: Partial<Pick<RunnerPoolInit, "slots" | "spares" | "baselineSpares" | "runsPerRunner" | "clock">> = {},
-  ): Promise<PoolHarness> {
+  static async open(init: PoolHarnessInit = {}): Promise<PoolHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-runner-"));
     const pool = await RunnerPool.open({
       slots: init.slots ?? 1,
       spares: init.spares ?? 0,
       baselineSpares: init.baselineSpares ?? 0,
       runsPerRunner: init.runsPerRunner,
+      inspector: init.inspectsApart === true ? undefined : inlineInspector,
       scratchFolder: join(folder, "scratch"),
       clock: init.clock ?? systemClock,
       log: silentLog,

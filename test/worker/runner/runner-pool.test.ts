@@ -278,7 +278,8 @@ describe("the scratch folder", () => {
       const names = await readdir(folder);
       expect(names).toContain("components");
       expect(names.filter((name) => name.startsWith("runner-0123"))).toEqual([]);
-      expect(names.length).toBe(3);
+      // The components, and the code of the processes that run, transpile and inspect.
+      expect(names.length).toBe(4);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -289,7 +290,7 @@ describe("the scratch folder", () => {
     try {
       await Promise.all([openAndClose(folder), openAndClose(folder)]);
       await openAndClose(folder);
-      expect((await readdir(folder)).length).toBe(1);
+      expect((await readdir(folder)).length).toBe(2);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
