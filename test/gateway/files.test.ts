@@ -24,7 +24,7 @@ async function contentOf(
   { digest: name, bytes }: FileContent,
 ): Promise<Uint8Array | undefined> {
   await using blob = await cluster.blobs.open(name);
-  return blob?.read(0, bytes);
+  return await blob?.read(0, bytes);
 }
 
 const CONTENT = bytesOf(3_000, 4);

@@ -1,21 +1,9 @@
 /**
  * JavaScript that has got out of everything Node holds, and now tries what the machine holds. It is run as the source of
- * a process of its own (`node --eval`), which is given what it is not to reach; each attempt answers what it achieved.
+ * a process of its own (`node --eval`), which is given what it is not to reach, in order: the pid of the process that
+ * started it; that of another one of the same user; a port that somebody listens on, on loopback; a file that its owner
+ * alone may read and write; a folder that anybody may write to. Each attempt answers what it achieved.
  */
-
-/** What it is given, in order, as arguments. */
-export interface AttackTargets {
-  /** The process that started it. */
-  readonly ownerPid: number;
-  /** Another of the same user's. */
-  readonly neighbourPid: number;
-  /** Something listens there, on loopback. */
-  readonly port: number;
-  /** A file that its owner alone may read, and write. */
-  readonly secretPath: string;
-  /** A folder that anybody may write to. */
-  readonly openFolder: string;
-}
 
 /** What was achieved, by attempt. */
 export interface AttackResult {
