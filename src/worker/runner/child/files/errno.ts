@@ -6,6 +6,7 @@ export const ERRNO = {
   ACCES: 2,
   AGAIN: 6,
   BADF: 8,
+  BUSY: 10,
   EXIST: 20,
   FAULT: 21,
   FBIG: 22,

@@ -8,19 +8,25 @@ import type { DirectoryInode, Inode } from "./file-tree.ts";
 export const PATH_BYTES_MAX = 4096;
 const SYMLINKS_MAX = 32;
 
+/**
+ * What becomes of a symbolic link that the path ends in: it is followed; it is followed only if a slash comes after it,
+ * as a look at what is there does; or it is what is meant, as for all that makes, moves or removes a name.
+ */
+export type LastLink = "follow" | "keep-unless-slash" | "keep";
+
 export interface ResolvedPath {
   /** The directory that holds, or would hold, the last name. */
   readonly parent: DirectoryInode;
   /** The last name; empty when the path names the base directory itself or ends in `.` or `..`. */
   readonly name: string;
-  /** What is there now. A symbolic link only where `followLast` was false. */
+  /** What is there now. A symbolic link only where it was not followed. */
   readonly inode: Inode | undefined;
-  /** The path ended in a slash, so only a directory will do. */
+  /** The path ended in a slash, so only a directory will do: checked already, unless the link was to be kept. */
   readonly mustBeDirectory: boolean;
 }
 
 /** Resolves `path` below `base`. Every part but the last must exist and be a directory. */
-export function resolvePath(base: DirectoryInode, path: string, followLast: boolean): ResolvedPath {
+export function resolvePath(base: DirectoryInode, path: string, lastLink: LastLink): ResolvedPath {
   if (path.length === 0) refuse(ERRNO.NOENT);
   if (path.length > PATH_BYTES_MAX) refuse(ERRNO.NAMETOOLONG);
   if (path.includes("\0")) refuse(ERRNO.INVAL);
@@ -42,7 +48,8 @@ export function resolvePath(base: DirectoryInode, path: string, followLast: bool
     }
     const inode = here.entries.get(part);
     const isLast = todo.length === 0;
-    if (inode?.kind === "symlink" && (!isLast || followLast || mustBeDirectory)) {
+    const isFollowed = !isLast || lastLink === "follow" || (mustBeDirectory && lastLink === "keep-unless-slash");
+    if (inode?.kind === "symlink" && isFollowed) {
       if (++symlinks > SYMLINKS_MAX) refuse(ERRNO.LOOP);
       if (inode.target.startsWith("/")) refuse(ERRNO.PERM);
       if (isLast && inode.target.endsWith("/")) mustBeDirectory = true;
@@ -51,7 +58,8 @@ export function resolvePath(base: DirectoryInode, path: string, followLast: bool
       continue;
     }
     if (isLast) {
-      if (mustBeDirectory && inode !== undefined && inode.kind !== "directory") refuse(ERRNO.NOTDIR);
+      const isThere = inode !== undefined && lastLink !== "keep";
+      if (mustBeDirectory && isThere && inode.kind !== "directory") refuse(ERRNO.NOTDIR);
       return { parent: here, name: part, inode, mustBeDirectory };
     }
     if (inode === undefined) refuse(ERRNO.NOENT);

@@ -53,6 +53,7 @@ export const FD_CALLS = {
   },
 
   fd_fdstat_set_flags(host: Preview1Host, fd: number, flags: number): void {
+    if (host.fds.get(fd).kind === "directory") refuse(ERRNO.BADF);
     const descriptor = host.fds.getWith(fd, RIGHTS.FD_FDSTAT_SET_FLAGS);
     if ((flags & ~FD_FLAGS_ALL) !== 0) refuse(ERRNO.INVAL);
     descriptor.flags = flags;

@@ -12,7 +12,7 @@ import {
   renamePath,
   unlinkFile,
 } from "../files/path-operations.ts";
-import { FD_FLAGS, FD_FLAGS_ALL } from "./fd-table.ts";
+import { FD_FLAGS_ALL } from "./fd-table.ts";
 import type { Descriptor, DirectoryDescriptor } from "./fd-table.ts";
 import { newTimes, writeFilestat } from "./filestat.ts";
 import { encodeText } from "./guest-memory.ts";
@@ -59,9 +59,9 @@ export const PATH_CALLS = {
     newPath: number,
     newLength: number,
   ): void {
-    if (follows(flags)) refuse(ERRNO.INVAL);
     const from = directoryOf(host, oldFd, RIGHTS.PATH_LINK_SOURCE);
     const to = directoryOf(host, newFd, RIGHTS.PATH_LINK_TARGET);
+    if (follows(flags)) refuse(ERRNO.INVAL);
     createLink(host.tree, from, textAt(host, oldPath, oldLength), to, textAt(host, newPath, newLength));
   },
 
@@ -159,11 +159,11 @@ function open(host: Preview1Host, directory: DirectoryDescriptor, path: string, 
     isForWriting: (flags.rights & RIGHTS.FD_WRITE) !== 0,
   });
   const rights = grantedRights(flags.rights, inode) & directory.inheriting;
-  const granted = { rights, inheriting: directory.inheriting, flags: fdflags };
+  const granted = { rights, inheriting: directory.inheriting };
   if (inode.kind === "directory") {
-    return { kind: "directory", inode, preopenName: undefined, listing: undefined, ...granted };
+    return { kind: "directory", inode, preopenName: undefined, listing: undefined, flags: 0, ...granted };
   }
-  return { kind: "file", inode, position: (fdflags & FD_FLAGS.APPEND) !== 0 ? inode.size : 0, ...granted };
+  return { kind: "file", inode, position: 0, flags: fdflags, ...granted };
 }
 
 /**

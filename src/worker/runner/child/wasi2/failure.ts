@@ -16,6 +16,7 @@ const ERROR_CODES: ReadonlyMap<Errno, string> = new Map([
   [ERRNO.ACCES, "access"],
   [ERRNO.AGAIN, "would-block"],
   [ERRNO.BADF, "bad-descriptor"],
+  [ERRNO.BUSY, "busy"],
   [ERRNO.EXIST, "exist"],
   [ERRNO.FBIG, "file-too-large"],
   [ERRNO.ILSEQ, "illegal-byte-sequence"],
