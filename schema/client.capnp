@@ -22,7 +22,8 @@ using OutputLimit = import "worker.capnp".OutputLimit;
 interface ClientSession {
   submit @0 (submission :Submission) -> (task :Task, id :Text);
   # Returns when the task is durable. Pipeline `Task.outcome` on it: one round trip from submission to result.
-  # The connection lost meanwhile, the task may or may not have been accepted; with an `id` of one's own, `find` tells.
+  # The connection lost meanwhile, the task may or may not have been accepted; with an `id` of one's own, `find` tells, and
+  # with an `idempotencyKey` the submission may be sent again: it is accepted once.
 
   find @1 (id :Text) -> (task :Task);
   # The task that has this id now.
@@ -58,6 +59,11 @@ interface Task {
   cancel @2 () -> (status :TaskStatus);
   # Cancels every run that has not finished; guests under way end within 100 ms. Durable when it returns. A task that has
   # finished fails it with `already-finished`.
+
+  retry @3 () -> (status :TaskStatus);
+  # Its failed and cancelled runs run again, and their attempts go on counting. Durable when it returns. Fails with
+  # `not-finished`, with `nothing-to-retry` where all have succeeded, and with `dependency-failed` where a task that it
+  # runs after has not.
 }
 
 struct Submission {
@@ -84,7 +90,7 @@ struct Submission {
     at @12 :Text;                   # RFC 3339
   }
   delayMs @13 :UInt64;              # run n is due (n-1) * delay after the first
-  repeats @14 :UInt32 = 1;          # runs in total; 0 means 1
+  repeats @14 :UInt32 = 1;          # runs in total; 0 means 1, and with `cron`: until it is cancelled
   durationMs @15 :UInt64;           # expected of a run, for the progress estimate; 0: not said
   complete @16 :UInt64;             # where the completion counter starts
   timeoutMs @17 :UInt64 = 300000;   # wall time of one attempt
@@ -97,7 +103,20 @@ struct Submission {
   retryOn @24 :List(Text);          # outcomes by their names over HTTP; empty: all that may be tried again
   priority @25 :Int32;
   require @26 :List(EnvVar);        # worker labels that must hold
+  cron @27 :Text;                   # 5 or 6 fields: when runs are due, instead of `start` and `delayMs`, which are then 0
+  timezone @28 :Text;               # of `cron`, an IANA name; empty: UTC
+  overlap @29 :Overlap;
+  catchup @30 :Catchup;
+  after @31 :List(Text);            # ids of tasks that have to succeed first; `start` counts from then
+  idempotencyKey @32 :Text;         # 1 to 255 visible ASCII characters: the same submission with the same key, within a day,
+                                    # is the same task; another one fails with `idempotency-mismatch`. Empty: none
 }
+
+enum Overlap { allow @0; forbid @1; }
+# `forbid`: a run is ready at the later of its due time and the end of the one before it.
+
+enum Catchup { latest @0; all @1; none @2; }
+# What becomes of slots of `cron` that no gateway served: the latest is made up for, all are, or none is.
 
 enum Entry { chosen @0; command @1; run @2; component @3; }
 # `chosen`: what fits the module and the arguments.
@@ -111,7 +130,7 @@ struct TaskStatus {
   state @1 :TaskState;
   reason @2 :Text;                  # why it ended as it did, where there is something to say
   completions @3 :UInt64;
-  runs @4 :UInt32;                  # in total
+  runs @4 :UInt32;                  # in total; 0: without end
   succeeded @5 :UInt32;             # of them
   failed @6 :UInt32;
   cancelled @7 :UInt32;

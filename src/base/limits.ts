@@ -150,6 +150,8 @@ export const TIMEOUT_MS_DEFAULT = 300_000;
 export const DURATION_MS_MAX = 366 * 24 * 3_600_000;
 export const REPEATS_MAX = 1_000_000_000;
 export const RETRIES_MAX = 1_000;
+/** No wait before a retry grows beyond this; one that was asked for stays as it is. */
+export const RETRY_BACKOFF_MS_MAX = 3_600_000;
 export const PRIORITY_MAX = 100;
 /** Runs of one task that are due and not settled, made as rows; the next come as these settle. */
 export const OPEN_RUNS_PER_TASK_MAX = 256;

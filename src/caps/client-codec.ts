@@ -6,6 +6,7 @@
  */
 import type { Digest } from "../base/ids.ts";
 import {
+  AFTER_MAX,
   ARGS_MAX,
   CHUNK_BYTES_MAX,
   DESCRIPTION_LENGTH_MAX,
@@ -19,6 +20,8 @@ import {
 } from "../base/limits.ts";
 import {
   Entry,
+  Catchup as WireCatchup,
+  Overlap as WireOverlap,
   type Submission as WireSubmission,
   TaskState as WireTaskState,
   type TaskStatus as WireTaskStatus,
@@ -26,6 +29,7 @@ import {
 import { OutputLimit } from "../generated/worker.ts";
 import type { EntryKind } from "../model/module.ts";
 import type { RunResult } from "../model/outcome.ts";
+import type { Catchup, Overlap } from "../model/schedule.ts";
 import type { TaskState } from "../model/task.ts";
 import {
   DIGEST_BYTES,
@@ -57,7 +61,17 @@ export interface Submission {
   /** Milliseconds after acceptance, or a time of RFC 3339. */
   readonly start?: number | string | undefined;
   readonly delayMs?: number | undefined;
+  /** With `cron`, left out or 0: until the task is cancelled. */
   readonly repeats?: number | undefined;
+  /** Instead of `start` and `delayMs`. */
+  readonly cron?: string | undefined;
+  readonly timezone?: string | undefined;
+  readonly overlap?: Overlap | undefined;
+  readonly catchup?: Catchup | undefined;
+  /** Ids of tasks that have to succeed first. */
+  readonly after?: readonly string[] | undefined;
+  /** By which the same submission, sent again, is known: it is accepted once. */
+  readonly idempotencyKey?: string | undefined;
   readonly durationMs?: number | undefined;
   readonly complete?: number | undefined;
   readonly timeoutMs?: number | undefined;
@@ -78,6 +92,7 @@ export interface SubmittedForm {
   readonly stdin: Uint8Array;
   /** Undefined: the field `module` names one. */
   readonly moduleBytes: Uint8Array | undefined;
+  readonly idempotencyKey: string | undefined;
 }
 
 /** How far a task is. Times are milliseconds since the Unix epoch. */
@@ -86,7 +101,7 @@ export interface TaskStatus {
   readonly state: TaskState;
   readonly reason?: string | undefined;
   readonly completions: number;
-  /** Runs in total, and of them. */
+  /** Runs in total, 0 where they have no end; and of them. */
   readonly runs: number;
   readonly succeeded: number;
   readonly failed: number;
@@ -119,7 +134,21 @@ export function encodeSubmission(wire: WireSubmission, submission: Submission): 
   if (retryOn !== undefined) encodeTexts((length) => wire._initRetryOn(length), retryOn);
   if (require !== undefined) encodePairs((length) => wire._initRequire(length), require);
   if (submission.outputLimit === "fail") wire.outputLimit = OutputLimit.FAIL;
+  if (submission.idempotencyKey !== undefined) wire.idempotencyKey = submission.idempotencyKey;
   encodeNumbers(wire, submission);
+  encodeSchedule(wire, submission);
+}
+
+function encodeSchedule(wire: WireSubmission, submission: Submission): void {
+  const { cron, timezone, overlap, catchup, after } = submission;
+  if (cron !== undefined) {
+    wire.cron = cron;
+    wire.repeats = submission.repeats ?? 0;
+  }
+  if (timezone !== undefined) wire.timezone = timezone;
+  if (overlap === "forbid") wire.overlap = WireOverlap.FORBID;
+  if (catchup !== undefined) wire.catchup = CATCHUPS[catchup];
+  if (after !== undefined) encodeTexts((length) => wire._initAfter(length), after);
 }
 
 function encodeNumbers(wire: WireSubmission, submission: Submission): void {
@@ -152,10 +181,12 @@ export function decodeSubmission(wire: WireSubmission): SubmittedForm {
   const entry = decodeEntry(wire.entry);
   if (entry !== undefined) set("entry", entry);
   decodeArguments(wire, set);
-  if (start._isAfterMs) set("start", `${start.afterMs}ms`);
-  else if (start._isAt) set("start", decodeText(start.at, LABEL_LENGTH_MAX, "a time"));
+  const hasCron = decodeCron(wire, set);
+  if (start._isAfterMs) {
+    if (!hasCron || start.afterMs !== 0n) set("start", `${start.afterMs}ms`);
+  } else if (start._isAt) set("start", decodeText(start.at, LABEL_LENGTH_MAX, "a time"));
   else throw invalidMessage("a start that this version does not know");
-  set("delay", `${wire.delayMs}ms`);
+  if (!hasCron || wire.delayMs !== 0n) set("delay", `${wire.delayMs}ms`);
   set("repeats", wire.repeats);
   set("duration", `${wire.durationMs}ms`);
   set("complete", wire.complete);
@@ -167,7 +198,24 @@ export function decodeSubmission(wire: WireSubmission): SubmittedForm {
   set("retries", wire.retries);
   set("backoff", `${wire.backoffMs}ms`);
   set("priority", wire.priority);
-  return { texts, stdin: decodeData(wire.stdin, STDIN_BYTES_MAX, "stdin"), moduleBytes };
+  return {
+    texts,
+    stdin: decodeData(wire.stdin, STDIN_BYTES_MAX, "stdin"),
+    moduleBytes,
+    idempotencyKey: wire.idempotencyKey === "" ? undefined : decodeText(wire.idempotencyKey, FIELD_BYTES_MAX, "a key"),
+  };
+}
+
+/** Whether there is a cron expression, beside which a start and a delay of 0 are none. */
+function decodeCron(wire: WireSubmission, set: (field: string, text: string) => void): boolean {
+  if (wire.timezone !== "") set("timezone", decodeText(wire.timezone, FIELD_BYTES_MAX, "a time zone"));
+  set("overlap", decodeOverlap(wire.overlap));
+  set("catchup", decodeCatchup(wire.catchup));
+  const after = decodeTexts(wire.after, AFTER_MAX, FIELD_BYTES_MAX, "tasks to run after");
+  if (after.length > 0) set("after", JSON.stringify(after));
+  if (wire.cron === "") return false;
+  set("cron", decodeText(wire.cron, FIELD_BYTES_MAX, "a cron expression"));
+  return true;
 }
 
 /** Lists go as JSON, in which no value can be taken for something else. */
@@ -285,6 +333,31 @@ function decodeState(wire: WireTaskState): TaskState {
       return "cancelled";
     default:
       throw invalidMessage("a state that this version does not know");
+  }
+}
+
+const CATCHUPS: Readonly<Record<Catchup, WireCatchup>> = {
+  latest: WireCatchup.LATEST,
+  all: WireCatchup.ALL,
+  none: WireCatchup.NONE,
+};
+
+function decodeOverlap(overlap: WireOverlap): Overlap {
+  if (overlap === WireOverlap.ALLOW) return "allow";
+  if (overlap === WireOverlap.FORBID) return "forbid";
+  throw invalidMessage("an overlap that this version does not know");
+}
+
+function decodeCatchup(catchup: WireCatchup): Catchup {
+  switch (catchup) {
+    case WireCatchup.LATEST:
+      return "latest";
+    case WireCatchup.ALL:
+      return "all";
+    case WireCatchup.NONE:
+      return "none";
+    default:
+      throw invalidMessage("a catchup that this version does not know");
   }
 }
 

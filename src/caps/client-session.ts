@@ -27,7 +27,7 @@ import {
 
 const [SUBMIT, FIND, UPLOAD, NARROW] = ClientSession$Client.methods;
 const [WRITE, FINISH] = Upload$Client.methods;
-const [OUTCOME, STATUS, CANCEL] = Task$Client.methods;
+const [OUTCOME, STATUS, CANCEL, RETRY] = Task$Client.methods;
 /** Pointer indexes of interface fields, as `schema/client.capnp` lays them out. */
 const SUBMIT_RESULTS_TASK = 0;
 const FIND_RESULTS_TASK = 0;
@@ -56,6 +56,7 @@ export interface TaskTarget extends Partial<Disposable> {
   outcome(options: { readonly signal: AbortSignal }): Promise<TaskStatus>;
   status(): Promise<TaskStatus>;
   cancel(): Promise<TaskStatus>;
+  retry(): Promise<TaskStatus>;
 }
 
 /** Owns its capability. */
@@ -167,6 +168,12 @@ export class TaskClient implements Disposable {
     return decodeTaskStatus((await answer.result()).status);
   }
 
+  /** Its failed and cancelled runs run again. */
+  async retry(options: CallOptions = {}): Promise<TaskStatus> {
+    using answer = this.capability.call(RETRY, undefined, options);
+    return decodeTaskStatus((await answer.result()).status);
+  }
+
   [Symbol.dispose](): void {
     this.capability[Symbol.dispose]();
   }
@@ -214,6 +221,7 @@ export function serveTask(target: TaskTarget): Capability {
     },
     status: async (_params, results) => encodeTaskStatus(results._initStatus(), await target.status()),
     cancel: async (_params, results) => encodeTaskStatus(results._initStatus(), await target.cancel()),
+    retry: async (_params, results) => encodeTaskStatus(results._initStatus(), await target.retry()),
     [Symbol.dispose]: () => target[Symbol.dispose]?.(),
   });
 }

@@ -24,6 +24,8 @@ import type { Store } from "../store/store.ts";
 import type { AuditLog } from "./audit.ts";
 import type { EventHub } from "./events.ts";
 import type { Grant } from "./grant.ts";
+import { retriedTask } from "./http/retried-task.ts";
+import { parseSubmissionKey } from "./http/submission-key.ts";
 import { type SubmitContext, acceptForm, inspectUpload } from "./http/submit.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { ModuleUpload } from "./module-upload.ts";
@@ -128,9 +130,11 @@ export class ClientSessions implements AsyncDisposable {
       if (form.moduleBytes !== undefined) await module?.write(form.moduleBytes);
       const { texts, stdin } = form;
       const received = { texts, stdinFile: stdin, module, errors: [] };
-      const { task } = await acceptForm(this.#submitContext(grant), received);
+      const key = form.idempotencyKey === undefined ? undefined : parseSubmissionKey(form.idempotencyKey);
+      const context = this.#submitContext(grant);
+      const { task, isRepeated } = await acceptForm(context, received, { key });
       const { id } = task.spec;
-      this.#init.audit.record({ actor: grant.actor, action: "task.submitted", subject: id });
+      if (!isRepeated) this.#init.audit.record({ actor: grant.actor, action: "task.submitted", subject: id });
       // Whoever submits a task holds it, whatever else he may do.
       return { task: this.#serveTask(task, grant, visit, { canCancel: true }), id };
     });
@@ -236,6 +240,15 @@ export class ClientSessions implements AsyncDisposable {
             return this.#statusOf(result.task);
           }
           throw failed(`the task ${id} has finished (${result.task.state})`, { code: "already-finished" });
+        }),
+      retry: () =>
+        this.#answer(async () => {
+          if (!canCancel) this.#requirePower(grant, "submit", id);
+          await current();
+          const result = await this.#init.tasks.retry(id);
+          const retried = retriedTask(id, result);
+          this.#init.audit.record({ actor: grant.actor, action: "task.retried", subject: id });
+          return this.#statusOf(retried);
         }),
     };
     return lend(grant, (onDropped) => {

@@ -234,7 +234,8 @@ export class ClientSession$Client {
     ];
     /**
 * Returns when the task is durable. Pipeline `Task.outcome` on it: one round trip from submission to result.
-* The connection lost meanwhile, the task may or may not have been accepted; with an `id` of one's own, `find` tells.
+* The connection lost meanwhile, the task may or may not have been accepted; with an `id` of one's own, `find` tells, and
+* with an `idempotencyKey` the submission may be sent again: it is accepted once.
 *
 */
     submit(paramsFunc?: (params: ClientSession_Submit$Params) => void): ClientSession_Submit$Results$Promise {
@@ -634,6 +635,49 @@ export class Task_Cancel$Results$Promise {
         return await this.pipeline.struct();
     }
 }
+export class Task_Retry$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "retry$Params",
+        id: "bebed08f23d14641",
+        size: new $.ObjectSize(0, 0),
+    };
+    toString(): string { return "Task_Retry$Params_" + super.toString(); }
+}
+export class Task_Retry$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "retry$Results",
+        id: "d806487eb6bc2759",
+        size: new $.ObjectSize(0, 1),
+    };
+    _adoptStatus(value: $.Orphan<TaskStatus>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownStatus(): $.Orphan<TaskStatus> {
+        return $.utils.disown(this.status);
+    }
+    get status(): TaskStatus {
+        return $.utils.getStruct(0, TaskStatus, this);
+    }
+    _hasStatus(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initStatus(): TaskStatus {
+        return $.utils.initStructAt(0, TaskStatus, this);
+    }
+    set status(value: TaskStatus) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    toString(): string { return "Task_Retry$Results_" + super.toString(); }
+}
+export class Task_Retry$Results$Promise {
+    pipeline: $.Pipeline<any, any, Task_Retry$Results>;
+    constructor(pipeline: $.Pipeline<any, any, Task_Retry$Results>) {
+        this.pipeline = pipeline;
+    }
+    async promise(): Promise<Task_Retry$Results> {
+        return await this.pipeline.struct();
+    }
+}
 export class Task$Client {
     client: $.Client;
     static readonly interfaceId: bigint = 0x87720194679d3d5en;
@@ -643,7 +687,8 @@ export class Task$Client {
     static readonly methods: [
         $.Method<Task_Outcome$Params, Task_Outcome$Results>,
         $.Method<Task_Status$Params, Task_Status$Results>,
-        $.Method<Task_Cancel$Params, Task_Cancel$Results>
+        $.Method<Task_Cancel$Params, Task_Cancel$Results>,
+        $.Method<Task_Retry$Params, Task_Retry$Results>
     ] = [
         {
             ParamsClass: Task_Outcome$Params,
@@ -668,6 +713,14 @@ export class Task$Client {
             methodId: 2,
             interfaceName: "client.capnp:Task",
             methodName: "cancel"
+        },
+        {
+            ParamsClass: Task_Retry$Params,
+            ResultsClass: Task_Retry$Results,
+            interfaceId: Task$Client.interfaceId,
+            methodId: 3,
+            interfaceName: "client.capnp:Task",
+            methodName: "retry"
         }
     ];
     /**
@@ -708,12 +761,27 @@ export class Task$Client {
         const pipeline = new $.Pipeline(Task_Cancel$Results, answer);
         return new Task_Cancel$Results$Promise(pipeline);
     }
+    /**
+* Its failed and cancelled runs run again, and their attempts go on counting. Durable when it returns. Fails with
+* `not-finished`, with `nothing-to-retry` where all have succeeded, and with `dependency-failed` where a task that it
+* runs after has not.
+*
+*/
+    retry(paramsFunc?: (params: Task_Retry$Params) => void): Task_Retry$Results$Promise {
+        const answer = this.client.call({
+            method: Task$Client.methods[3],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(Task_Retry$Results, answer);
+        return new Task_Retry$Results$Promise(pipeline);
+    }
 }
 $.Registry.register(Task$Client.interfaceId, Task$Client);
 export interface Task$Server$Target {
     outcome(params: Task_Outcome$Params, results: Task_Outcome$Results): Promise<void>;
     status(params: Task_Status$Params, results: Task_Status$Results): Promise<void>;
     cancel(params: Task_Cancel$Params, results: Task_Cancel$Results): Promise<void>;
+    retry(params: Task_Retry$Params, results: Task_Retry$Results): Promise<void>;
 }
 export class Task$Server extends $.Server {
     readonly target: Task$Server$Target;
@@ -730,6 +798,10 @@ export class Task$Server extends $.Server {
             {
                 ...Task$Client.methods[2],
                 impl: target.cancel
+            },
+            {
+                ...Task$Client.methods[3],
+                impl: target.retry
             }
         ]);
         this.target = target;
@@ -767,7 +839,7 @@ export class Submission_Module extends $.Struct {
     static readonly _capnp = {
         displayName: "module",
         id: "84dad288fed61155",
-        size: new $.ObjectSize(104, 9),
+        size: new $.ObjectSize(104, 13),
     };
     _adoptDigest(value: $.Orphan<$.Data>): void {
         $.utils.setUint16(0, 0, this);
@@ -840,7 +912,7 @@ export class Submission_Arguments_Run extends $.Struct {
     static readonly _capnp = {
         displayName: "run",
         id: "93bd45be4861df3c",
-        size: new $.ObjectSize(104, 9),
+        size: new $.ObjectSize(104, 13),
     };
     get input(): number {
         return $.utils.getInt32(8, this);
@@ -879,7 +951,7 @@ export class Submission_Arguments extends $.Struct {
     static readonly _capnp = {
         displayName: "arguments",
         id: "895f1821700d223b",
-        size: new $.ObjectSize(104, 9),
+        size: new $.ObjectSize(104, 13),
     };
     get _isNone(): boolean {
         return $.utils.getUint16(4, this) === 0;
@@ -937,7 +1009,7 @@ export class Submission_Start extends $.Struct {
     static readonly _capnp = {
         displayName: "start",
         id: "979759376a1bf205",
-        size: new $.ObjectSize(104, 9),
+        size: new $.ObjectSize(104, 13),
     };
     /**
 * after it is accepted
@@ -982,7 +1054,7 @@ export class Submission extends $.Struct {
     static readonly _capnp = {
         displayName: "Submission",
         id: "84dbfea9effb2394",
-        size: new $.ObjectSize(104, 9),
+        size: new $.ObjectSize(104, 13),
         defaultRepeats: $.getUint32Mask(1),
         defaultTimeoutMs: $.getUint64Mask(0x493e0n),
         defaultMemoryMiB: $.getUint32Mask(256),
@@ -1116,7 +1188,7 @@ export class Submission extends $.Struct {
         $.utils.setUint64(24, value, this);
     }
     /**
-* runs in total; 0 means 1
+* runs in total; 0 means 1, and with `cron`: until it is cancelled
 *
 */
     get repeats(): number {
@@ -1245,8 +1317,92 @@ export class Submission extends $.Struct {
     set require(value: $.List<EnvVar>) {
         $.utils.copyFrom(value, $.utils.getPointer(8, this));
     }
+    /**
+* 5 or 6 fields: when runs are due, instead of `start` and `delayMs`, which are then 0
+*
+*/
+    get cron(): string {
+        return $.utils.getText(9, this);
+    }
+    set cron(value: string) {
+        $.utils.setText(9, value, this);
+    }
+    /**
+* of `cron`, an IANA name; empty: UTC
+*
+*/
+    get timezone(): string {
+        return $.utils.getText(10, this);
+    }
+    set timezone(value: string) {
+        $.utils.setText(10, value, this);
+    }
+    get overlap(): Overlap {
+        return $.utils.getUint16(82, this) as Overlap;
+    }
+    set overlap(value: Overlap) {
+        $.utils.setUint16(82, value, this);
+    }
+    get catchup(): Catchup {
+        return $.utils.getUint16(100, this) as Catchup;
+    }
+    set catchup(value: Catchup) {
+        $.utils.setUint16(100, value, this);
+    }
+    _adoptAfter(value: $.Orphan<$.List<string>>): void {
+        $.utils.adopt(value, $.utils.getPointer(11, this));
+    }
+    _disownAfter(): $.Orphan<$.List<string>> {
+        return $.utils.disown(this.after);
+    }
+    /**
+* ids of tasks that have to succeed first; `start` counts from then
+*
+*/
+    get after(): $.List<string> {
+        return $.utils.getList(11, $.TextList, this);
+    }
+    _hasAfter(): boolean {
+        return !$.utils.isNull($.utils.getPointer(11, this));
+    }
+    _initAfter(length: number): $.List<string> {
+        return $.utils.initList(11, $.TextList, length, this);
+    }
+    set after(value: $.List<string>) {
+        $.utils.copyFrom(value, $.utils.getPointer(11, this));
+    }
+    /**
+* 1 to 255 visible ASCII characters: the same submission with the same key, within a day,
+* is the same task; another one fails with `idempotency-mismatch`. Empty: none
+*
+*/
+    get idempotencyKey(): string {
+        return $.utils.getText(12, this);
+    }
+    set idempotencyKey(value: string) {
+        $.utils.setText(12, value, this);
+    }
     toString(): string { return "Submission_" + super.toString(); }
 }
+/**
+* `forbid`: a run is ready at the later of its due time and the end of the one before it.
+*
+*/
+export const Overlap = {
+    ALLOW: 0,
+    FORBID: 1
+} as const;
+export type Overlap = (typeof Overlap)[keyof typeof Overlap];
+/**
+* What becomes of slots of `cron` that no gateway served: the latest is made up for, all are, or none is.
+*
+*/
+export const Catchup = {
+    LATEST: 0,
+    ALL: 1,
+    NONE: 2
+} as const;
+export type Catchup = (typeof Catchup)[keyof typeof Catchup];
 /**
 * `chosen`: what fits the module and the arguments.
 *
@@ -1431,7 +1587,7 @@ export class TaskStatus extends $.Struct {
         $.utils.setUint64(8, value, this);
     }
     /**
-* in total
+* in total; 0: without end
 *
 */
     get runs(): number {

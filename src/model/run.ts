@@ -11,7 +11,7 @@
  * `transition` is the whole table: pure, and the only place that decides. A store applies what it returns as a
  * compare-and-set on (state, attempt).
  */
-import { LOST_ATTEMPTS_MAX } from "../base/limits.ts";
+import { LOST_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX } from "../base/limits.ts";
 import { type AttemptEnd, type Outcome, hasSucceeded } from "./outcome.ts";
 import type { PeerId, TaskId } from "../base/ids.ts";
 import type { RetryableKind } from "./task.ts";
@@ -146,10 +146,15 @@ function settle(run: RunCursor, outcome: Outcome, isBlameless: boolean, policy: 
       kind: "changed",
       next: { ...run, state: "ready", retried: run.retried + 1 },
       attemptState: "failed",
-      backoffMs: policy.backoffMs * 2 ** Math.min(run.retried, 30),
+      backoffMs: backoffAfter(policy.backoffMs, run.retried),
     };
   }
   return { kind: "changed", next: { ...run, state: "failed" }, attemptState: "failed", outcome };
+}
+
+/** Doubles with each retry, up to RETRY_BACKOFF_MS_MAX, or to the first one where that is longer. */
+function backoffAfter(firstMs: number, retried: number): number {
+  return Math.min(firstMs * 2 ** Math.min(retried, 40), Math.max(firstMs, RETRY_BACKOFF_MS_MAX));
 }
 
 function settleLost(run: RunCursor, reason: string, isBlameless: boolean): RunChange {

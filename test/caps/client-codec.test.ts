@@ -57,6 +57,8 @@ const submissions: fc.Arbitrary<Submission> = fc.record(
     retryOn: fc.subarray(["exited", "trapped", "timed-out", "memory-exceeded"], { minLength: 1 }),
     priority: fc.integer({ min: -100, max: 100 }),
     require: fc.dictionary(name, argument, { minKeys: 1, maxKeys: 3 }),
+    overlap: fc.constantFrom("allow", "forbid"),
+    after: fc.uniqueArray(fc.stringMatching(/^[A-Za-z0-9]{1,9}-$/), { minLength: 1, maxLength: 5 }),
   },
   { requiredKeys: ["module"] },
 );
@@ -92,6 +94,37 @@ test("a submission is parsed as it was meant, and what it leaves out as a form w
     }),
     RUNS,
   );
+});
+
+test("a submission with cron is parsed as it was meant", () => {
+  const cron = fc.record(
+    {
+      module: fc.constant(digest("b")),
+      cron: fc.constantFrom("* * * * *", "0 30 2 * * MON-FRI", "@daily"),
+      timezone: fc.constantFrom("Europe/Berlin", "UTC"),
+      catchup: fc.constantFrom("latest", "all", "none"),
+      repeats: fc.integer({ min: 0, max: 9 }),
+    },
+    { requiredKeys: ["module", "cron"] },
+  );
+  fc.assert(
+    fc.property(cron, (submission) => {
+      const parsed = parseSubmission({ texts: over(submission).texts, hasModuleFile: false, now: NOW });
+      const { timezone = "UTC", catchup = "latest", repeats = 0 } = submission;
+      expect(parsed).toMatchObject({ ok: true, submission: { cron: submission.cron, timezone, catchup, repeats } });
+    }),
+    { numRuns: 50 },
+  );
+  const both = over({ module: digest(), cron: "* * * * *", start: 1, delayMs: 1 });
+  expect(parseSubmission({ texts: both.texts, hasModuleFile: false, now: NOW })).toMatchObject({
+    ok: false,
+    errors: [{ field: "start" }, { field: "delay" }],
+  });
+});
+
+test("a submission's key is carried beside its fields", () => {
+  expect(over({ module: digest(), idempotencyKey: "k1" }).idempotencyKey).toBe("k1");
+  expect(over({ module: digest() }).idempotencyKey).toBeUndefined();
 });
 
 test("a time is taken as one", () => {

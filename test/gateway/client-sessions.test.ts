@@ -57,6 +57,42 @@ test("a task is cancelled, once", async () => {
   await expect(task.cancel()).rejects.toMatchObject({ type: "failed", code: "already-finished" });
 });
 
+test("a finished task is tried again, and says why where it cannot be", async () => {
+  await using plain = await PlainGateway.open();
+  using client = await plain.client();
+  const { task } = client.submit(LATER);
+  using _ = task;
+  await expect(task.retry()).rejects.toMatchObject({ type: "failed", code: "not-finished" });
+  await task.cancel();
+  expect(await task.retry()).toMatchObject({ state: "scheduled", cancelled: 0, reason: undefined });
+});
+
+test("a submission with a key is accepted once", async () => {
+  await using plain = await PlainGateway.open();
+  using client = await plain.client();
+  const submit = async (submission: Submission): Promise<string> => {
+    const { task, accepted } = client.submit(submission);
+    using _ = task;
+    return await accepted;
+  };
+  const keyed = { ...LATER, idempotencyKey: "k1" };
+  const id = await submit(keyed);
+  expect(await submit(keyed)).toBe(id);
+  expect(await plain.store.countUnfinishedTasks()).toBe(1);
+  await expect(submit({ ...keyed, repeats: 2 })).rejects.toMatchObject({ code: "idempotency-mismatch" });
+  await expect(submit({ ...keyed, idempotencyKey: "a b" })).rejects.toMatchObject({ code: "invalid-field" });
+});
+
+test("a task without end has no number of runs, and no task may run after it", async () => {
+  await using plain = await PlainGateway.open();
+  using client = await plain.client();
+  const { task, accepted } = client.submit({ module: hash, id: "t", cron: "0 3 * * *", timezone: "Europe/Berlin" });
+  using _ = task;
+  await accepted;
+  expect(await task.status()).toMatchObject({ state: "scheduled", runs: 0 });
+  await expect(client.submit({ ...LATER, after: ["t"] }).accepted).rejects.toMatchObject({ code: "invalid-field" });
+});
+
 test("finishing the call for an outcome leaves the task as it is", async () => {
   await using plain = await PlainGateway.open();
   using client = await plain.client();

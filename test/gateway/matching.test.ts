@@ -202,6 +202,39 @@ describe("match, whatever the policy", () => {
   });
 });
 
+describe("on uneven workers that are idle, a run goes", () => {
+  const workers = [
+    { slots: 1, free: 1, weight: 6 },
+    { slots: 2, free: 2, weight: 3, cachedModules: [digest(1)] },
+    { slots: 5, free: 5, weight: 1 },
+  ];
+  test.each<[PickPolicy, string, readonly number[]]>([
+    ["random", "to each by its free slots", [1 / 8, 2 / 8, 5 / 8]],
+    ["least-loaded", "to each alike, as all are empty", [1 / 3, 1 / 3, 1 / 3]],
+    ["weighted", "to each by its weight", [6 / 10, 3 / 10, 1 / 10]],
+    ["locality", "to the one that has its module", [0, 1, 0]],
+  ])("by %s %s", (policy, _, expected) => {
+    expectShares(shares(policy, workers, run()), expected);
+  });
+
+  test("by round-robin to each in its turn", () => {
+    const turns = new Turns();
+    const counts = [0, 0, 0];
+    for (let each = 0; each < 300; each++) {
+      for (const worker of round("round-robin", workers, runs(1), { turns })) {
+        counts[worker] = (counts[worker] ?? 0) + 1;
+        turns.record(peerId(worker));
+      }
+    }
+    expect(counts).toEqual([100, 100, 100]);
+  });
+
+  test.each(PICK_POLICIES)("by %s to fill every slot, where there are as many runs", (policy) => {
+    const taken = round(policy, workers, runs(9));
+    expect([0, 1, 2].map((index) => taken.filter((worker) => worker === index).length)).toEqual([1, 2, 5]);
+  });
+});
+
 describe("match by random", () => {
   test("is uniform among offers", () => {
     expectShares(shares("random", [{ free: 1 }, { free: 2 }, { free: 5 }], run()), [1 / 8, 2 / 8, 5 / 8]);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { LOST_ATTEMPTS_MAX } from "../../src/base/limits.ts";
+import { LOST_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX } from "../../src/base/limits.ts";
 import { type AttemptEnd, NO_USAGE, type Outcome, type OutcomeKind } from "../../src/model/outcome.ts";
 import {
   RUN_STATES,
@@ -127,12 +127,16 @@ describe("transition", () => {
     expect(run.retried).toBe(3);
   });
 
-  test("keeps the back-off a number, however often it doubles", () => {
-    const change = transition(cursor("running", { retried: 5_000 }), settle(OUTCOMES.trapped), {
-      ...NO_RETRIES,
-      retries: 10_000,
-    });
-    expect(change).toMatchObject({ backoffMs: 1_000 * 2 ** 30 });
+  test("lets the back-off grow to its limit, however often it doubles, and a longer one stay as it is", () => {
+    const backoffAfter = (backoffMs: number, retried: number) => {
+      const policy = { ...NO_RETRIES, retries: 10_000, backoffMs };
+      const change = transition(cursor("running", { retried }), settle(OUTCOMES.trapped), policy);
+      return change.kind === "changed" ? change.backoffMs : undefined;
+    };
+    expect(backoffAfter(1_000, 11)).toBe(2_048_000);
+    for (const retried of [12, 40, 5_000]) expect(backoffAfter(1_000, retried)).toBe(RETRY_BACKOFF_MS_MAX);
+    for (const retried of [0, 1, 50]) expect(backoffAfter(86_400_000, retried)).toBe(86_400_000);
+    expect(backoffAfter(0, 50)).toBe(0);
   });
 
   test.each(Object.keys(OUTCOMES))("retries %s only where the policy names it", (kind) => {

@@ -13,9 +13,13 @@ const KEY = /^[\x21-\x7e]+$/;
 /** The request's key, if it has one. Throws a Refusal where it cannot be one. */
 export function submissionKeyOf(request: IncomingMessage): string | undefined {
   const text = request.headers["idempotency-key"];
-  if (text === undefined) return undefined;
-  if (typeof text === "string" && text.length <= SUBMISSION_KEY_LENGTH_MAX && KEY.test(text)) return text;
-  const message = `is ${shown(String(text))}, and 1 to ${SUBMISSION_KEY_LENGTH_MAX} visible ASCII characters without spaces are expected, a UUID say`;
+  return text === undefined ? undefined : parseSubmissionKey(String(text));
+}
+
+/** Throws a Refusal where the text cannot be a key. */
+export function parseSubmissionKey(text: string): string {
+  if (text.length <= SUBMISSION_KEY_LENGTH_MAX && KEY.test(text)) return text;
+  const message = `is ${shown(text)}, and 1 to ${SUBMISSION_KEY_LENGTH_MAX} visible ASCII characters without spaces are expected, a UUID say`;
   throw invalidFields([{ field: "Idempotency-Key", message }]);
 }
 

@@ -121,7 +121,8 @@ export async function acceptForm(
     throw invalidFields([...form.errors, ...(parsed.ok ? [] : parsed.errors)]);
   }
   const { submission } = parsed;
-  if (submission.id !== undefined) await refuseTakenId(context, submission.id);
+  // With a key, it may be this very submission that has taken the id meanwhile: the store knows.
+  if (submission.id !== undefined && key === undefined) await refuseTakenId(context, submission.id);
   if (module !== undefined) {
     const finished = await module.finish();
     const inspection = await inspectUpload(context, finished, { signal });

@@ -5,10 +5,10 @@ import { type TaskId, parseTaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TASK_WAIT_MS_MAX } from "../../base/limits.ts";
 import { TASK_STATES, type Task, isFinished } from "../../model/task.ts";
 import { submitBatch } from "./batch.ts";
-import type { RetryTaskResult } from "../../store/store.ts";
 import { explain } from "./explain.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal, noSuchTask } from "./problem.ts";
+import { retriedTask } from "./retried-task.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { Query, nextPageLink } from "./query.ts";
 import { submitTask } from "./submit.ts";
@@ -71,30 +71,6 @@ export function tasksRouter(context: HttpContext): Router {
     response.status(204).end();
   });
   return router;
-}
-
-function retriedTask(id: TaskId, result: RetryTaskResult): Task {
-  switch (result.kind) {
-    case "retried":
-      return result.task;
-    case "no-such-task":
-      throw noSuchTask(id);
-    case "not-finished":
-      throw new Refusal(
-        "not-finished",
-        `The task ${id} is ${result.task.state}: wait until it has finished, or cancel it first.`,
-      );
-    case "nothing-to-retry":
-      throw new Refusal(
-        "nothing-to-retry",
-        `All runs of the task ${id} have succeeded: submit it again to run it once more.`,
-      );
-    case "dependency-broken":
-      throw new Refusal(
-        "dependency-failed",
-        `The task ${id} cannot run again: ${result.task.reason ?? "it runs after one that has not succeeded"}. Retry that one first, or submit this one anew.`,
-      );
-  }
 }
 
 /** The path's task id. Throws a Refusal: text that is no id names no task. */
