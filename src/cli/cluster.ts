@@ -1,7 +1,6 @@
 /** `capmesh cluster ls | watch`: the members as gossip shows them; discovery packets as they arrive. */
 import type { Command } from "commander";
-import { watchDiscovery, type DiscoveryPacket } from "../app/watch-discovery.ts";
-import { systemClock } from "../base/system-clock.ts";
+import { type ShownPacket, watchNetwork } from "../app/watch-discovery.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
 import { ageText, labelText } from "./words.ts";
 
@@ -51,9 +50,8 @@ function defineWatch(cluster: Command): void {
     const interrupted = Promise.withResolvers<void>();
     process.once("SIGINT", interrupted.resolve).once("SIGTERM", interrupted.resolve);
     let trouble = "";
-    using _ = await watchDiscovery({
+    using _ = await watchNetwork({
       namespace: config.namespace,
-      clock: systemClock,
       onPacket: (packet) => show(context, packet),
       onTrouble: (reason) => {
         if (reason !== trouble)
@@ -65,7 +63,7 @@ function defineWatch(cluster: Command): void {
   });
 }
 
-function show({ output }: CommandContext, packet: DiscoveryPacket): void {
+function show({ output }: CommandContext, packet: ShownPacket): void {
   if (output.isJson) return output.json({ at: new Date().toISOString(), ...packet });
   const { type, namespace, bytes, from, peer, addresses, distanceMs } = packet;
   const distance = distanceMs === undefined ? "-" : `${distanceMs.toFixed(1)} ms`;
