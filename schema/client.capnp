@@ -34,18 +34,24 @@ interface ClientSession {
   narrow @3 (can :List(Text)) -> (session :ClientSession);
   # A session that holds no more than `can`, of what this one holds: `read`, `submit`, `admin`. It ends when the token
   # does by which this one was opened, and lives on when this one is dropped: hand it to somebody who may do less.
+
+  uploadFile @4 () -> (upload :Upload);
+  # Begins an input file. Of these and of modules together at most 8 are unfinished at once; finished, at most 1,000 files
+  # of 256 MiB together are held on one connection.
 }
 
 interface Upload {
-  # A module on its way. Dropped before `finish`, nothing stays of it; after, its bytes stay while a task uses them.
+  # A module or an input file on its way. Dropped before `finish`, nothing stays of it; after, its bytes stay while a task
+  # uses them.
 
   write @0 (bytes :Data) -> ();
-  # Appends at most 1 MiB; a module has at most 64 MiB. Returns when more is welcome: waiting for the answer is the flow
+  # Appends at most 1 MiB; a module, and a file, has at most 64 MiB. Returns when more is welcome: waiting for the answer is the flow
   # control. After one that failed, every later call fails.
 
   finish @1 () -> (digest :Data);
   # Nothing more is written. Inspects the module, makes it durable and returns its SHA-256 (32 bytes), which `submit` takes
-  # as `module.digest` for as long as this capability is held or a task uses the module. Idempotent.
+  # as `module.digest` for as long as this capability is held or a task uses the module. A file is not inspected; `submit`
+  # on the same connection takes it as `files.digest` for as long as this capability is held. Idempotent.
 }
 
 interface Task {
@@ -110,6 +116,20 @@ struct Submission {
   after @31 :List(Text);            # ids of tasks that have to succeed first; `start` counts from then
   idempotencyKey @32 :Text;         # 1 to 255 visible ASCII characters: the same submission with the same key, within a day,
                                     # is the same task; another one fails with `idempotency-mismatch`. Empty: none
+  files @33 :List(InputFile);       # in the guest's `/`; at most 1,000, and 64 MiB together
+  outputs @34 :List(Text);          # globs: which of its files are kept of each run; at most 32
+}
+
+struct InputFile {
+  path @0 :Text;                    # where the guest finds it: names joined by single slashes, none of them `..`
+  union {
+    digest @1 :Data;                # SHA-256, 32 bytes: a file that is uploaded, and held
+    kept :group {                   # a file kept of another task
+      task @2 :Text;
+      run @3 :UInt32;               # from 1; 0: the latest run that kept it
+      path @4 :Text;
+    }
+  }
 }
 
 enum Overlap { allow @0; forbid @1; }

@@ -8,6 +8,7 @@ import { assert } from "../base/errors.ts";
 import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
 import { explanationSchema } from "./explanation.ts";
 import { eventSchema } from "./event-json.ts";
+import { keptFileSchema } from "./file-json.ts";
 import { logEndSchema, logTextSchema, logTruncatedSchema } from "./log-event.ts";
 import { moduleSchema } from "./module-json.ts";
 import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemCode, problemSchema } from "./problem.ts";
@@ -37,7 +38,7 @@ const EVENT = eventSchema.meta({ id: "Event" });
 const PROBLEM = problemSchema.meta({ id: "Problem" });
 const LOG_EVENT = z.union([logTextSchema, logTruncatedSchema, logEndSchema]).meta({ id: "LogEvent" });
 
-const KEPT_FILE = z.object({ path: z.string(), bytes: z.number(), sha256: z.string() }).meta({ id: "KeptFile" });
+const KEPT_FILE = keptFileSchema.meta({ id: "KeptFile" });
 const EXPLANATION = explanationSchema.meta({ id: "Explanation" });
 const BATCH_LINE = z
   .looseObject({ module: z.string() })
@@ -159,7 +160,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "GET /tasks/{id}/runs/{n}/files/{path*}": {
     summary: "A file that was kept of a run",
     answer: { status: 200, description: "Its bytes.", content: plain("application/octet-stream", "The file's bytes") },
-    refusals: ["no-such-task", "no-such-run"],
+    refusals: ["no-such-task", "no-such-run", "no-such-file", "range-not-satisfiable"],
   },
   "GET /tasks/{id}/logs": {
     summary: "Output of a run, as it is or live",

@@ -5,6 +5,9 @@ export const ROUTES = {
   task: (id: string): string => `/tasks/${encodeURIComponent(id)}`,
   runs: (id: string): string => `/tasks/${encodeURIComponent(id)}/runs`,
   run: (id: string, index: number): string => `/tasks/${encodeURIComponent(id)}/runs/${index}`,
+  files: (id: string, run: number): string => `/tasks/${encodeURIComponent(id)}/runs/${run}/files`,
+  file: (id: string, run: number, path: string): string =>
+    `/tasks/${encodeURIComponent(id)}/runs/${run}/files/${path.split("/").map(encodeURIComponent).join("/")}`,
   logs: (id: string): string => `/tasks/${encodeURIComponent(id)}/logs`,
   retry: (id: string): string => `/tasks/${encodeURIComponent(id)}/retry`,
   explain: (id: string): string => `/tasks/${encodeURIComponent(id)}/explain`,

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import type { Outcome } from "../model/outcome.ts";
 import { type Attempt, RUN_STATES, type Run } from "../model/run.ts";
+import { keptFileJson, keptFileSchema } from "./file-json.ts";
 import { formatOptionalTime, formatTime } from "./time.ts";
 
 export const outcomeSchema = z.object({
@@ -51,6 +52,8 @@ export const runSchema = z.object({
   /** Length of its log so far, and whether the guest wrote more than was kept. */
   outputBytes: z.number(),
   outputTruncated: z.boolean(),
+  /** Files that were kept of it, by path. */
+  files: z.array(keptFileSchema),
 });
 
 export type OutcomeJson = z.infer<typeof outcomeSchema>;
@@ -78,6 +81,7 @@ export function runJson(run: Run): RunJson {
     usage: run.usage ?? null,
     outputBytes: run.outputBytes,
     outputTruncated: run.outputTruncated,
+    files: run.files.map(keptFileJson),
   };
 }
 

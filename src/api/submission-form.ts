@@ -56,6 +56,11 @@ export const submissionFormSchema = z.object({
   args: texts("argv[1..]. Repeatable, or one JSON array of strings.", ["--fast", "in.txt"]),
   env: texts("`KEY=VALUE`. Repeatable, or one JSON object.", ["LANG=C"]),
   stdin: text("As text, or as a file.", "hello"),
+  files: texts(
+    "Files that the guest finds in its `/`, under the names of the parts; or `@<task>/<path>`, a kept file of another task. Repeatable.",
+    ["@build/out/app.bin"],
+  ),
+  outputs: texts("Globs: which of its files are kept after a run. Repeatable.", ["out/**"]),
   timeout: seconds("Wall time of one attempt. Default 300.", "5m"),
   cpu: seconds("CPU time of one attempt. Default: as `timeout`.", "60"),
   memory: text(`Cap of the linear memory, MiB. Default ${MEMORY_MIB_DEFAULT}.`, "256"),

@@ -25,19 +25,18 @@ import type { EntryKind, ModuleKind } from "../model/module.ts";
 import { parseCron } from "../model/cron.ts";
 import { CATCHUPS, type Catchup, OVERLAPS } from "../model/schedule.ts";
 import { RETRYABLE_KINDS, type RetryableKind, type TaskSpec, totalRuns } from "../model/task.ts";
+import type { FileContent } from "../model/task-file.ts";
 import { parseTimezone, timezoneNames } from "../model/timezone.ts";
 import { closestName, closestTimezone } from "./closest.ts";
 import { parseDuration, secondsOf } from "./duration.ts";
 import { FormFields, type FormTexts, INT32, shown } from "./form-fields.ts";
 import type { FieldError } from "./problem.ts";
+import { parseFiles, parseOutputs } from "./submission-files.ts";
 import { submissionFormSchema } from "./submission-form.ts";
 import { TIME_MAX, formatTime, parseTime } from "./time.ts";
 
 /** Fields of `POST /tasks`. */
 export const SUBMISSION_FIELDS: readonly string[] = Object.keys(submissionFormSchema.shape);
-
-/** Fields of the contract that this version refuses rather than ignores. */
-const LATER_FIELDS: readonly string[] = ["files", "outputs"];
 
 const ENTRIES: readonly EntryKind[] = ["command", "run", "component"];
 const OUTPUT_LIMITS: readonly TaskSpec["outputLimit"][] = ["truncate", "fail"];
@@ -68,6 +67,8 @@ export interface SubmissionParts {
   readonly hasModuleFile: boolean;
   /** A `stdin` file. */
   readonly stdinFile?: Uint8Array | undefined;
+  /** Input files whose content came, under the names that they came with. */
+  readonly files?: readonly FileContent[] | undefined;
   readonly now: number;
   /** It is a line of a batch: no file can come with it. */
   readonly isInBatch?: boolean | undefined;
@@ -88,8 +89,8 @@ export function parseSubmission(parts: SubmissionParts): SubmissionResult {
     ...parseSchedule(fields, parts.now),
     ...parseArguments(fields, parts.stdinFile),
     ...parseLimits(fields),
-    files: [],
-    outputs: [],
+    files: parseFiles(fields, parts.files ?? []),
+    outputs: parseOutputs(fields),
     description: parseDescription(fields),
     complete: fields.integer("complete", { min: 0, max: COMPLETE_MAX }) ?? 0,
     priority: fields.integer("priority", { min: -PRIORITY_MAX, max: PRIORITY_MAX }) ?? 0,
@@ -127,8 +128,7 @@ function firstDueAt(start: Start, now: number): number {
 function refuseStrangers(fields: FormFields, texts: FormTexts): void {
   for (const field of texts.keys()) {
     if (SUBMISSION_FIELDS.some((name) => name === field)) continue;
-    if (LATER_FIELDS.includes(field)) fields.refuse(field, "is not supported by this version yet: leave it out");
-    else fields.refuse(field, strangerMessage(field));
+    fields.refuse(field, strangerMessage(field));
   }
 }
 
@@ -142,7 +142,6 @@ export function strangerMessage(field: string): string {
 
 /** For a field that came as a file and is none. */
 export function unwantedFileMessage(field: string): string {
-  if (LATER_FIELDS.includes(field)) return "is not supported by this version yet: leave it out";
   if (!SUBMISSION_FIELDS.some((name) => name === field)) return strangerMessage(field);
   return `came as a file: send it as text, as in -F ${field}=<value>`;
 }

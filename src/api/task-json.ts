@@ -14,6 +14,7 @@ import {
 } from "../model/task.ts";
 import { secondsOf } from "./duration.ts";
 import { formatOptionalTime, formatTime } from "./time.ts";
+import { inputFileJson, inputFileSchema } from "./file-json.ts";
 import { resultSchema } from "./run-json.ts";
 import { decodeWhole } from "./utf8.ts";
 
@@ -61,6 +62,9 @@ export const taskSchema = z.object({
   /** The beginning, as text; `stdinBytes` is the length of all of it. */
   stdin: z.string(),
   stdinBytes: z.number(),
+  files: z.array(inputFileSchema),
+  /** Globs. */
+  outputs: z.array(z.string()),
   /** Seconds. */
   timeout: z.number(),
   cpu: z.number(),
@@ -118,6 +122,8 @@ export function taskJson(task: Task, now: number): TaskJson {
     env: { ...spec.env },
     stdin: decodeWhole(spec.stdin, RESULT_TEXT_BYTES_MAX),
     stdinBytes: spec.stdin.length,
+    files: spec.files.map(inputFileJson),
+    outputs: [...spec.outputs],
     timeout: secondsOf(spec.timeoutMs),
     cpu: secondsOf(spec.cpuMs),
     memory: spec.memoryBytes / MIB,

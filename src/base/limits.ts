@@ -77,6 +77,8 @@ export const SUBMITTER_LENGTH_MAX = 128;
 export const TOKEN_LENGTH_MAX = 1_024;
 /** Modules that the clients of one plain RPC connection hold that are being uploaded, or wait to be used. */
 export const UPLOADS_PER_CLIENT_MAX = 8;
+/** Bytes of input files that they hold, finished, to be named by submissions. */
+export const FILES_HELD_BYTES_MAX = 256 * MIB;
 export const HEARTBEAT_EVERY_MS = 2_500;
 export const HEARTBEAT_TTL_MS = 10_000;
 export const HEARTBEAT_BYTES_MAX = 8 * KIB;
@@ -128,8 +130,8 @@ export const LOST_ATTEMPTS_MAX = 5;
 
 // Tasks.
 export const MODULE_BYTES_MAX = 64 * MIB;
-/** One request's body in all, the module included. */
-export const REQUEST_BYTES_MAX = 80 * MIB;
+/** One request's body in all, the module and the files beside it included. */
+export const REQUEST_BYTES_MAX = 145 * MIB;
 /** What is read of a body that is refused, so that the answer reaches a client that reads only after writing. */
 export const REFUSED_BODY_BYTES_MAX = 256 * MIB;
 export const REFUSED_BODY_MS_MAX = 20_000;
@@ -176,6 +178,8 @@ export const INPUT_FILES_BYTES_MAX = 64 * MIB;
 /** Files that are kept of one run, and their bytes together, of which one file may be all. */
 export const KEPT_FILES_MAX = 1_000;
 export const KEPT_FILES_BYTES_MAX = 64 * MIB;
+/** Files of one submission that are made durable at once. */
+export const FILES_COMMITTED_AT_ONCE = 16;
 /** Files of one attempt whose bytes a gateway takes in at once, and that it has open to send. */
 export const INCOMING_FILES_PER_ATTEMPT_MAX = 4;
 export const FILES_OPEN_PER_RUN_MAX = 16;
@@ -494,6 +498,8 @@ export const SSE_CONNECTIONS_MAX = 4_096;
 export const SSE_STALL_MS_MAX = 60_000;
 /** Bytes of output in one live event. Escaped as JSON they may grow sixfold, and still fit the buffer. */
 export const LOG_EVENT_BYTES_MAX = 64 * KIB;
+/** Bytes of a kept file that are read at once to be sent. */
+export const FILE_SEND_BYTES = 256 * KIB;
 /** Events kept for readers of the event stream that come back. */
 export const EVENT_HISTORY_MAX = 1_024;
 /** How long a question for a task's end may stay open. */

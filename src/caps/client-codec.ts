@@ -4,7 +4,7 @@
  * A submission is decoded into the texts that a form of `POST /tasks` would have, so that one piece of code checks both:
  * here only sizes are held, and what a text could not say.
  */
-import type { Digest } from "../base/ids.ts";
+import { type Digest, parseTaskId } from "../base/ids.ts";
 import {
   AFTER_MAX,
   ARGS_MAX,
@@ -12,8 +12,12 @@ import {
   DESCRIPTION_LENGTH_MAX,
   ENV_MAX,
   FIELD_BYTES_MAX,
+  FILE_PATH_BYTES_MAX,
+  INPUT_FILES_MAX,
   LABELS_MAX,
   LABEL_LENGTH_MAX,
+  OUTPUT_GLOBS_MAX,
+  OUTPUT_GLOB_LENGTH_MAX,
   REASON_LENGTH_MAX,
   RESULT_TEXT_BYTES_MAX,
   STDIN_BYTES_MAX,
@@ -30,10 +34,13 @@ import { OutputLimit } from "../generated/worker.ts";
 import type { EntryKind } from "../model/module.ts";
 import type { RunResult } from "../model/outcome.ts";
 import type { Catchup, Overlap } from "../model/schedule.ts";
+import { type FileReference, formatFileReference } from "../model/task-file.ts";
 import type { TaskState } from "../model/task.ts";
 import {
   DIGEST_BYTES,
+  checkLength,
   decodeData,
+  decodeDigest,
   decodeMeasure,
   decodePairs,
   decodeText,
@@ -84,7 +91,17 @@ export interface Submission {
   readonly retryOn?: readonly string[] | undefined;
   readonly priority?: number | undefined;
   readonly require?: Readonly<Record<string, string>> | undefined;
+  /** What the guest finds in its `/`. */
+  readonly files?: readonly SubmittedFile[] | undefined;
+  /** Globs: which of its files are kept. */
+  readonly outputs?: readonly string[] | undefined;
 }
+
+export type SubmittedFile =
+  /** One that is uploaded, and held. */
+  | { readonly path: string; readonly digest: Digest }
+  /** One that was kept of another task; without `run`, of the latest run that has kept it. */
+  | { readonly path: string; readonly kept: Omit<FileReference, "task"> & { readonly task: string } };
 
 /** A submission as it came, unchecked: the fields of `POST /tasks` by their names, as texts. */
 export interface SubmittedForm {
@@ -93,6 +110,8 @@ export interface SubmittedForm {
   /** Undefined: the field `module` names one. */
   readonly moduleBytes: Uint8Array | undefined;
   readonly idempotencyKey: string | undefined;
+  /** Files that are said to be uploaded; kept files of other tasks stand in the texts. */
+  readonly files: readonly { readonly path: string; readonly digest: Digest }[];
 }
 
 /** How far a task is. Times are milliseconds since the Unix epoch. */
@@ -133,6 +152,8 @@ export function encodeSubmission(wire: WireSubmission, submission: Submission): 
   else if (start !== undefined) wire._initStart().afterMs = BigInt(start);
   if (retryOn !== undefined) encodeTexts((length) => wire._initRetryOn(length), retryOn);
   if (require !== undefined) encodePairs((length) => wire._initRequire(length), require);
+  if (submission.outputs !== undefined) encodeTexts((length) => wire._initOutputs(length), submission.outputs);
+  encodeFiles(wire, submission.files ?? []);
   if (submission.outputLimit === "fail") wire.outputLimit = OutputLimit.FAIL;
   if (submission.idempotencyKey !== undefined) wire.idempotencyKey = submission.idempotencyKey;
   encodeNumbers(wire, submission);
@@ -198,10 +219,14 @@ export function decodeSubmission(wire: WireSubmission): SubmittedForm {
   set("retries", wire.retries);
   set("backoff", `${wire.backoffMs}ms`);
   set("priority", wire.priority);
+  const outputs = decodeTexts(wire.outputs, OUTPUT_GLOBS_MAX, OUTPUT_GLOB_LENGTH_MAX, "globs");
+  if (outputs.length > 0) set("outputs", JSON.stringify(outputs));
+  const files = decodeFiles(wire, set);
   return {
     texts,
     stdin: decodeData(wire.stdin, STDIN_BYTES_MAX, "stdin"),
     moduleBytes,
+    files,
     idempotencyKey: wire.idempotencyKey === "" ? undefined : decodeText(wire.idempotencyKey, FIELD_BYTES_MAX, "a key"),
   };
 }
@@ -216,6 +241,50 @@ function decodeCron(wire: WireSubmission, set: (field: string, text: string) => 
   if (wire.cron === "") return false;
   set("cron", decodeText(wire.cron, FIELD_BYTES_MAX, "a cron expression"));
   return true;
+}
+
+function encodeFiles(wire: WireSubmission, files: readonly SubmittedFile[]): void {
+  const list = wire._initFiles(files.length);
+  files.forEach((file, index) => {
+    const entry = list.get(index);
+    entry.path = file.path;
+    if ("digest" in file) {
+      encodeDigest(entry._initDigest(DIGEST_BYTES), file.digest);
+      return;
+    }
+    const kept = entry._initKept();
+    kept.task = file.kept.task;
+    kept.run = file.kept.run ?? 0;
+    kept.path = file.kept.path;
+  });
+}
+
+function decodeFiles(wire: WireSubmission, set: (field: string, text: string) => void): SubmittedForm["files"] {
+  const given: { path: string; digest: Digest }[] = [];
+  const references: string[] = [];
+  // Getting a list of a struct makes a new one each time.
+  const list = wire.files;
+  const count = checkLength(list, INPUT_FILES_MAX, "files");
+  for (let index = 0; index < count; index++) {
+    const file = list.get(index);
+    const path = decodeText(file.path, FILE_PATH_BYTES_MAX, "a file's path");
+    if (file._isDigest) {
+      given.push({ path, digest: decodeDigest(file.digest) });
+      continue;
+    }
+    if (!file._isKept) throw invalidMessage("a file in a way that this version does not know");
+    const task = parseTaskId(file.kept.task);
+    // In a form the path comes first, and what follows says whose file it is.
+    if (task === undefined || path.includes("=@")) throw invalidMessage("a kept file whose task or path is none");
+    const kept = {
+      task,
+      run: file.kept.run || undefined,
+      path: decodeText(file.kept.path, FILE_PATH_BYTES_MAX, "a path"),
+    };
+    references.push(`${path}=${formatFileReference(kept)}`);
+  }
+  if (references.length > 0) set("files", JSON.stringify(references));
+  return given;
 }
 
 /** Lists go as JSON, in which no value can be taken for something else. */

@@ -1,4 +1,5 @@
 /** `ClientSession`, `Upload` and `Task`: what a client that was admitted holds. */
+import type { Struct } from "capnp-es";
 import { CHUNK_BYTES_MAX, LABEL_LENGTH_MAX, POWERS_NAMED_MAX } from "../base/limits.ts";
 import type { Digest } from "../base/ids.ts";
 import { ClientSession$Client, Task$Client, Upload$Client } from "../generated/client.ts";
@@ -25,7 +26,7 @@ import {
   invalidMessage,
 } from "./scalars.ts";
 
-const [SUBMIT, FIND, UPLOAD, NARROW] = ClientSession$Client.methods;
+const [SUBMIT, FIND, UPLOAD, NARROW, UPLOAD_FILE] = ClientSession$Client.methods;
 const [WRITE, FINISH] = Upload$Client.methods;
 const [OUTCOME, STATUS, CANCEL, RETRY] = Task$Client.methods;
 /** Pointer indexes of interface fields, as `schema/client.capnp` lays them out. */
@@ -41,6 +42,8 @@ export interface ClientSessionTarget extends Partial<Disposable> {
   find(id: string): Promise<Capability>;
   /** The capability becomes the caller's. */
   upload(): Promise<Capability>;
+  /** For an input file. The capability becomes the caller's. */
+  uploadFile(): Promise<Capability>;
   /** A session with no more than the powers of these names. The capability becomes the caller's. */
   narrow(powers: readonly string[]): Promise<Capability>;
 }
@@ -98,9 +101,13 @@ export class ClientSessionClient implements Disposable {
   /** The upload is the caller's. */
   async upload(options: CallOptions = {}): Promise<UploadClient> {
     using answer = this.capability.call(UPLOAD, undefined, options);
-    const upload = getCapability(await answer.result(), UPLOAD_RESULTS_UPLOAD);
-    if (upload === undefined) throw invalidMessage("no upload");
-    return new UploadClient(upload);
+    return uploadOf(await answer.result());
+  }
+
+  /** Of an input file. The upload is the caller's. */
+  async uploadFile(options: CallOptions = {}): Promise<UploadClient> {
+    using answer = this.capability.call(UPLOAD_FILE, undefined, options);
+    return uploadOf(await answer.result());
   }
 
   /** A session that can do no more than this: `read`, `submit`, `admin`. It is the caller's. */
@@ -179,6 +186,12 @@ export class TaskClient implements Disposable {
   }
 }
 
+function uploadOf(results: Struct): UploadClient {
+  const upload = getCapability(results, UPLOAD_RESULTS_UPLOAD);
+  if (upload === undefined) throw invalidMessage("no upload");
+  return new UploadClient(upload);
+}
+
 /** `target` is disposed when nobody holds the session any more; what it gave out lives on. */
 export function serveClientSession(target: ClientSessionTarget): Capability {
   return serve(ClientSession$Client, {
@@ -196,6 +209,10 @@ export function serveClientSession(target: ClientSessionTarget): Capability {
       using upload = await target.upload();
       setCapability(results, UPLOAD_RESULTS_UPLOAD, upload);
     },
+    uploadFile: async (_params, results) => {
+      using upload = await target.uploadFile();
+      setCapability(results, UPLOAD_RESULTS_UPLOAD, upload);
+    },
     narrow: async (params, results) => {
       using session = await target.narrow(decodeTexts(params.can, POWERS_NAMED_MAX, LABEL_LENGTH_MAX, "powers"));
       setCapability(results, NARROW_RESULTS_SESSION, session);
@@ -206,7 +223,7 @@ export function serveClientSession(target: ClientSessionTarget): Capability {
 
 export function serveUpload(target: UploadTarget): Capability {
   return serve(Upload$Client, {
-    write: (params) => target.write(decodeData(params.bytes, CHUNK_BYTES_MAX, "module bytes")),
+    write: (params) => target.write(decodeData(params.bytes, CHUNK_BYTES_MAX, "uploaded bytes")),
     finish: async (_params, results) => {
       encodeDigest(results._initDigest(DIGEST_BYTES), await target.finish());
     },

@@ -7,14 +7,16 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { powerWords } from "../api/endpoints.ts";
+import type { FieldError } from "../api/problem.ts";
 import { ClusterError, disconnected, failed, overloaded, toClusterError } from "../base/errors.ts";
 import { type Digest, type PeerId, parseTaskId } from "../base/ids.ts";
-import { UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
+import { INPUT_FILES_BYTES_MAX, MODULE_BYTES_MAX, UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { SubmittedForm, TaskStatus } from "../caps/client-codec.ts";
 import { type TaskTarget, serveClientSession, serveTask, serveUpload } from "../caps/client-session.ts";
 import type { ModuleInspector } from "../inspect/inspector.ts";
 import type { ModuleInspection } from "../model/module.ts";
+import type { FileContent } from "../model/task-file.ts";
 import { POWERS, type Power } from "../model/token.ts";
 import { type Task, completions, progress, totalRuns } from "../model/task.ts";
 import type { Capability } from "../rpc/capability.ts";
@@ -26,12 +28,14 @@ import type { EventHub } from "./events.ts";
 import type { Grant } from "./grant.ts";
 import { retriedTask } from "./http/retried-task.ts";
 import { parseSubmissionKey } from "./http/submission-key.ts";
+import type { ReceivedForm } from "./http/form-upload.ts";
 import { type SubmitContext, acceptForm, inspectUpload } from "./http/submit.ts";
 import type { BlobPins } from "./blob-pins.ts";
-import { ModuleUpload } from "./module-upload.ts";
+import { HeldFiles } from "./held-files.ts";
 import type { Readiness, StoreReadiness, TaskService } from "./services.ts";
 import { storeTrouble, troubled } from "./store-trouble.ts";
 import type { Visit } from "./strangers.ts";
+import { Upload, type UploadedContent } from "./upload.ts";
 import { TaskEnds } from "./task-ends.ts";
 
 export interface ClientSessionsInit {
@@ -72,6 +76,8 @@ export class ClientSessions implements AsyncDisposable {
   readonly #modules = new Map<Digest, HeldModule>();
   /** Uploads under way, by connection. */
   readonly #uploads = new WeakMap<Visit, number>();
+  /** Input files that are held, by connection. */
+  readonly #files = new WeakMap<Visit, HeldFiles>();
   readonly #closing = new AbortController();
   /** What ended uploads leave to be done. None rejects. */
   readonly #leftOvers = new Set<Promise<void>>();
@@ -106,7 +112,8 @@ export class ClientSessions implements AsyncDisposable {
       return serveClientSession({
         submit: (form) => this.#submit(form, grant, visit),
         find: (id) => this.#find(id, grant, visit),
-        upload: () => this.#upload(grant, visit),
+        upload: () => this.#upload(grant, visit, "module"),
+        uploadFile: () => this.#upload(grant, visit, "file"),
         narrow: (names) => this.#narrow(names, client, grant, visit),
         [Symbol.dispose]: () => {
           onDropped();
@@ -129,7 +136,8 @@ export class ClientSessions implements AsyncDisposable {
       await using module = form.moduleBytes && (await this.#init.blobs.create());
       if (form.moduleBytes !== undefined) await module?.write(form.moduleBytes);
       const { texts, stdin } = form;
-      const received = { texts, stdinFile: stdin, module, errors: [] };
+      const { files, errors } = this.#heldFiles(form, visit);
+      const received = { texts, stdinFile: stdin, module, files, errors };
       const key = form.idempotencyKey === undefined ? undefined : parseSubmissionKey(form.idempotencyKey);
       const context = this.#submitContext(grant);
       const { task, isRepeated } = await acceptForm(context, received, { key });
@@ -170,7 +178,32 @@ export class ClientSessions implements AsyncDisposable {
     });
   }
 
-  #upload(grant: Grant, visit: Visit): Promise<Capability> {
+  /** What the form names of the files that are held on its connection. */
+  #heldFiles(form: SubmittedForm, visit: Visit): Pick<ReceivedForm, "files" | "errors"> {
+    const held = this.#files.get(visit);
+    const files: FileContent[] = [];
+    const errors: FieldError[] = [];
+    for (const { path, digest } of form.files) {
+      const bytes = held?.bytesOf(digest);
+      if (bytes !== undefined) files.push({ path, digest, bytes });
+      else errors.push({ field: "files", message: `names ${digest}, which is not held: upload it on this connection` });
+    }
+    return { files, errors };
+  }
+
+  async #acceptModule(uploaded: UploadedContent): Promise<() => Disposable> {
+    const inspection = await inspectUpload(this.#init, uploaded);
+    return () => this.#hold(uploaded.digest, inspection);
+  }
+
+  async #acceptFile({ digest, bytes }: UploadedContent, visit: Visit): Promise<() => Disposable> {
+    const held = this.#files.get(visit) ?? new HeldFiles();
+    this.#files.set(visit, held);
+    held.requireRoom(bytes);
+    return () => held.hold(digest, bytes);
+  }
+
+  #upload(grant: Grant, visit: Visit, kind: "module" | "file"): Promise<Capability> {
     return this.#answer(async () => {
       this.#requirePower(grant, "submit", "upload");
       this.#requireReady();
@@ -179,17 +212,27 @@ export class ClientSessions implements AsyncDisposable {
         throw overloaded(`${UPLOADS_PER_CLIENT_MAX} uploads are held: drop one`, { code: "too-many-uploads" });
       }
       this.#uploads.set(visit, count + 1);
-      const release = (): void => void this.#uploads.set(visit, (this.#uploads.get(visit) ?? 1) - 1);
+      let isCounted = true;
+      const release = (): void => {
+        if (isCounted) this.#uploads.set(visit, (this.#uploads.get(visit) ?? 1) - 1);
+        isCounted = false;
+      };
       const writer = await this.#init.blobs.create().catch((error: unknown) => {
         release();
         throw error;
       });
-      const upload = new ModuleUpload({
-        ...this.#init,
+      const upload = new Upload({
+        pins: this.#init.pins,
+        bytesMax: kind === "module" ? MODULE_BYTES_MAX : INPUT_FILES_BYTES_MAX,
         writer,
-        inspect: (uploaded) => inspectUpload(this.#init, uploaded),
-        hold: (digest, inspection) => this.#hold(digest, inspection),
+        accept: (content) => (kind === "module" ? this.#acceptModule(content) : this.#acceptFile(content, visit)),
       });
+      const finish = async (): Promise<Digest> => {
+        const digest = await upload.finish();
+        // Finished files count by themselves: a task may have many.
+        if (kind === "file") release();
+        return digest;
+      };
       return lend(grant, (onDropped) => {
         const membership = visit.join();
         return serveUpload({
@@ -197,7 +240,7 @@ export class ClientSessions implements AsyncDisposable {
             grant.spendBytes(bytes.length);
             return this.#answer(() => upload.write(bytes));
           },
-          finish: () => this.#answer(() => upload.finish()),
+          finish: () => this.#answer(finish),
           [Symbol.dispose]: () => {
             onDropped();
             membership[Symbol.dispose]();

@@ -187,6 +187,40 @@ export class ClientSession_Narrow$Results$Promise {
         return await this.pipeline.struct();
     }
 }
+export class ClientSession_UploadFile$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "uploadFile$Params",
+        id: "96aabe8bb279f669",
+        size: new $.ObjectSize(0, 0),
+    };
+    toString(): string { return "ClientSession_UploadFile$Params_" + super.toString(); }
+}
+export class ClientSession_UploadFile$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "uploadFile$Results",
+        id: "eacde4ebc5fb9b8d",
+        size: new $.ObjectSize(0, 1),
+    };
+    get upload(): Upload$Client {
+        return new Upload$Client($.utils.getInterfaceClientOrNullAt(0, this));
+    }
+    set upload(value: Upload$Client) {
+        $.utils.setInterfacePointer(this.segment.message.addCap(value.client), $.utils.getPointer(0, this));
+    }
+    toString(): string { return "ClientSession_UploadFile$Results_" + super.toString(); }
+}
+export class ClientSession_UploadFile$Results$Promise {
+    pipeline: $.Pipeline<any, any, ClientSession_UploadFile$Results>;
+    constructor(pipeline: $.Pipeline<any, any, ClientSession_UploadFile$Results>) {
+        this.pipeline = pipeline;
+    }
+    getUpload(): Upload$Client {
+        return new Upload$Client(this.pipeline.getPipeline(Upload, 0).client());
+    }
+    async promise(): Promise<ClientSession_UploadFile$Results> {
+        return await this.pipeline.struct();
+    }
+}
 export class ClientSession$Client {
     client: $.Client;
     static readonly interfaceId: bigint = 0xa14ee9fffb24ac99n;
@@ -197,7 +231,8 @@ export class ClientSession$Client {
         $.Method<ClientSession_Submit$Params, ClientSession_Submit$Results>,
         $.Method<ClientSession_Find$Params, ClientSession_Find$Results>,
         $.Method<ClientSession_Upload$Params, ClientSession_Upload$Results>,
-        $.Method<ClientSession_Narrow$Params, ClientSession_Narrow$Results>
+        $.Method<ClientSession_Narrow$Params, ClientSession_Narrow$Results>,
+        $.Method<ClientSession_UploadFile$Params, ClientSession_UploadFile$Results>
     ] = [
         {
             ParamsClass: ClientSession_Submit$Params,
@@ -230,6 +265,14 @@ export class ClientSession$Client {
             methodId: 3,
             interfaceName: "client.capnp:ClientSession",
             methodName: "narrow"
+        },
+        {
+            ParamsClass: ClientSession_UploadFile$Params,
+            ResultsClass: ClientSession_UploadFile$Results,
+            interfaceId: ClientSession$Client.interfaceId,
+            methodId: 4,
+            interfaceName: "client.capnp:ClientSession",
+            methodName: "uploadFile"
         }
     ];
     /**
@@ -283,6 +326,19 @@ export class ClientSession$Client {
         const pipeline = new $.Pipeline(ClientSession_Narrow$Results, answer);
         return new ClientSession_Narrow$Results$Promise(pipeline);
     }
+    /**
+* Begins an input file. Of these and of modules together at most 8 are unfinished at once; finished, at most 1,000 files
+* of 256 MiB together are held on one connection.
+*
+*/
+    uploadFile(paramsFunc?: (params: ClientSession_UploadFile$Params) => void): ClientSession_UploadFile$Results$Promise {
+        const answer = this.client.call({
+            method: ClientSession$Client.methods[4],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(ClientSession_UploadFile$Results, answer);
+        return new ClientSession_UploadFile$Results$Promise(pipeline);
+    }
 }
 $.Registry.register(ClientSession$Client.interfaceId, ClientSession$Client);
 export interface ClientSession$Server$Target {
@@ -290,6 +346,7 @@ export interface ClientSession$Server$Target {
     find(params: ClientSession_Find$Params, results: ClientSession_Find$Results): Promise<void>;
     upload(params: ClientSession_Upload$Params, results: ClientSession_Upload$Results): Promise<void>;
     narrow(params: ClientSession_Narrow$Params, results: ClientSession_Narrow$Results): Promise<void>;
+    uploadFile(params: ClientSession_UploadFile$Params, results: ClientSession_UploadFile$Results): Promise<void>;
 }
 export class ClientSession$Server extends $.Server {
     readonly target: ClientSession$Server$Target;
@@ -310,6 +367,10 @@ export class ClientSession$Server extends $.Server {
             {
                 ...ClientSession$Client.methods[3],
                 impl: target.narrow
+            },
+            {
+                ...ClientSession$Client.methods[4],
+                impl: target.uploadFile
             }
         ]);
         this.target = target;
@@ -442,7 +503,7 @@ export class Upload$Client {
         }
     ];
     /**
-* Appends at most 1 MiB; a module has at most 64 MiB. Returns when more is welcome: waiting for the answer is the flow
+* Appends at most 1 MiB; a module, and a file, has at most 64 MiB. Returns when more is welcome: waiting for the answer is the flow
 * control. After one that failed, every later call fails.
 *
 */
@@ -456,7 +517,8 @@ export class Upload$Client {
     }
     /**
 * Nothing more is written. Inspects the module, makes it durable and returns its SHA-256 (32 bytes), which `submit` takes
-* as `module.digest` for as long as this capability is held or a task uses the module. Idempotent.
+* as `module.digest` for as long as this capability is held or a task uses the module. A file is not inspected; `submit`
+* on the same connection takes it as `files.digest` for as long as this capability is held. Idempotent.
 *
 */
     finish(paramsFunc?: (params: Upload_Finish$Params) => void): Upload_Finish$Results$Promise {
@@ -493,7 +555,8 @@ export class Upload$Server extends $.Server {
     }
 }
 /**
-* A module on its way. Dropped before `finish`, nothing stays of it; after, its bytes stay while a task uses them.
+* A module or an input file on its way. Dropped before `finish`, nothing stays of it; after, its bytes stay while a task
+* uses them.
 *
 */
 export class Upload extends $.Interface {
@@ -839,7 +902,7 @@ export class Submission_Module extends $.Struct {
     static readonly _capnp = {
         displayName: "module",
         id: "84dad288fed61155",
-        size: new $.ObjectSize(104, 13),
+        size: new $.ObjectSize(104, 15),
     };
     _adoptDigest(value: $.Orphan<$.Data>): void {
         $.utils.setUint16(0, 0, this);
@@ -912,7 +975,7 @@ export class Submission_Arguments_Run extends $.Struct {
     static readonly _capnp = {
         displayName: "run",
         id: "93bd45be4861df3c",
-        size: new $.ObjectSize(104, 13),
+        size: new $.ObjectSize(104, 15),
     };
     get input(): number {
         return $.utils.getInt32(8, this);
@@ -951,7 +1014,7 @@ export class Submission_Arguments extends $.Struct {
     static readonly _capnp = {
         displayName: "arguments",
         id: "895f1821700d223b",
-        size: new $.ObjectSize(104, 13),
+        size: new $.ObjectSize(104, 15),
     };
     get _isNone(): boolean {
         return $.utils.getUint16(4, this) === 0;
@@ -1009,7 +1072,7 @@ export class Submission_Start extends $.Struct {
     static readonly _capnp = {
         displayName: "start",
         id: "979759376a1bf205",
-        size: new $.ObjectSize(104, 13),
+        size: new $.ObjectSize(104, 15),
     };
     /**
 * after it is accepted
@@ -1054,7 +1117,7 @@ export class Submission extends $.Struct {
     static readonly _capnp = {
         displayName: "Submission",
         id: "84dbfea9effb2394",
-        size: new $.ObjectSize(104, 13),
+        size: new $.ObjectSize(104, 15),
         defaultRepeats: $.getUint32Mask(1),
         defaultTimeoutMs: $.getUint64Mask(0x493e0n),
         defaultMemoryMiB: $.getUint32Mask(256),
@@ -1063,6 +1126,7 @@ export class Submission extends $.Struct {
     };
     static _Env: $.ListCtor<EnvVar>;
     static _Require: $.ListCtor<EnvVar>;
+    static _Files: $.ListCtor<InputFile>;
     /**
 * 1 to 128 of [A-Za-z0-9._-], the first a letter or digit; empty: one is made
 *
@@ -1382,7 +1446,168 @@ export class Submission extends $.Struct {
     set idempotencyKey(value: string) {
         $.utils.setText(12, value, this);
     }
+    _adoptFiles(value: $.Orphan<$.List<InputFile>>): void {
+        $.utils.adopt(value, $.utils.getPointer(13, this));
+    }
+    _disownFiles(): $.Orphan<$.List<InputFile>> {
+        return $.utils.disown(this.files);
+    }
+    /**
+* in the guest's `/`; at most 1,000, and 64 MiB together
+*
+*/
+    get files(): $.List<InputFile> {
+        return $.utils.getList(13, Submission._Files, this);
+    }
+    _hasFiles(): boolean {
+        return !$.utils.isNull($.utils.getPointer(13, this));
+    }
+    _initFiles(length: number): $.List<InputFile> {
+        return $.utils.initList(13, Submission._Files, length, this);
+    }
+    set files(value: $.List<InputFile>) {
+        $.utils.copyFrom(value, $.utils.getPointer(13, this));
+    }
+    _adoptOutputs(value: $.Orphan<$.List<string>>): void {
+        $.utils.adopt(value, $.utils.getPointer(14, this));
+    }
+    _disownOutputs(): $.Orphan<$.List<string>> {
+        return $.utils.disown(this.outputs);
+    }
+    /**
+* globs: which of its files are kept of each run; at most 32
+*
+*/
+    get outputs(): $.List<string> {
+        return $.utils.getList(14, $.TextList, this);
+    }
+    _hasOutputs(): boolean {
+        return !$.utils.isNull($.utils.getPointer(14, this));
+    }
+    _initOutputs(length: number): $.List<string> {
+        return $.utils.initList(14, $.TextList, length, this);
+    }
+    set outputs(value: $.List<string>) {
+        $.utils.copyFrom(value, $.utils.getPointer(14, this));
+    }
     toString(): string { return "Submission_" + super.toString(); }
+}
+/**
+* a file kept of another task
+*
+*/
+export class InputFile_Kept extends $.Struct {
+    static readonly _capnp = {
+        displayName: "kept",
+        id: "ef9baf4b90fcee35",
+        size: new $.ObjectSize(8, 3),
+    };
+    get task(): string {
+        return $.utils.getText(1, this);
+    }
+    set task(value: string) {
+        $.utils.setText(1, value, this);
+    }
+    /**
+* from 1; 0: the latest run that kept it
+*
+*/
+    get run(): number {
+        return $.utils.getUint32(4, this);
+    }
+    set run(value: number) {
+        $.utils.setUint32(4, value, this);
+    }
+    get path(): string {
+        return $.utils.getText(2, this);
+    }
+    set path(value: string) {
+        $.utils.setText(2, value, this);
+    }
+    toString(): string { return "InputFile_Kept_" + super.toString(); }
+}
+export const InputFile_Which = {
+    /**
+* SHA-256, 32 bytes: a file that is uploaded, and held
+*
+*/
+    DIGEST: 0,
+    /**
+* a file kept of another task
+*
+*/
+    KEPT: 1
+} as const;
+export type InputFile_Which = (typeof InputFile_Which)[keyof typeof InputFile_Which];
+export class InputFile extends $.Struct {
+    static readonly DIGEST = InputFile_Which.DIGEST;
+    static readonly KEPT = InputFile_Which.KEPT;
+    static readonly _capnp = {
+        displayName: "InputFile",
+        id: "a48b47aff88b4e57",
+        size: new $.ObjectSize(8, 3),
+    };
+    /**
+* where the guest finds it: names joined by single slashes, none of them `..`
+*
+*/
+    get path(): string {
+        return $.utils.getText(0, this);
+    }
+    set path(value: string) {
+        $.utils.setText(0, value, this);
+    }
+    _adoptDigest(value: $.Orphan<$.Data>): void {
+        $.utils.setUint16(0, 0, this);
+        $.utils.adopt(value, $.utils.getPointer(1, this));
+    }
+    _disownDigest(): $.Orphan<$.Data> {
+        return $.utils.disown(this.digest);
+    }
+    /**
+* SHA-256, 32 bytes: a file that is uploaded, and held
+*
+*/
+    get digest(): $.Data {
+        $.utils.testWhich("digest", $.utils.getUint16(0, this), 0, this);
+        return $.utils.getData(1, this);
+    }
+    _hasDigest(): boolean {
+        return !$.utils.isNull($.utils.getPointer(1, this));
+    }
+    _initDigest(length: number): $.Data {
+        $.utils.setUint16(0, 0, this);
+        return $.utils.initData(1, length, this);
+    }
+    get _isDigest(): boolean {
+        return $.utils.getUint16(0, this) === 0;
+    }
+    set digest(value: $.Data) {
+        $.utils.setUint16(0, 0, this);
+        $.utils.copyFrom(value, $.utils.getPointer(1, this));
+    }
+    /**
+* a file kept of another task
+*
+*/
+    get kept(): InputFile_Kept {
+        $.utils.testWhich("kept", $.utils.getUint16(0, this), 1, this);
+        return $.utils.getAs(InputFile_Kept, this);
+    }
+    _initKept(): InputFile_Kept {
+        $.utils.setUint16(0, 1, this);
+        return $.utils.getAs(InputFile_Kept, this);
+    }
+    get _isKept(): boolean {
+        return $.utils.getUint16(0, this) === 1;
+    }
+    set kept(_: true) {
+        $.utils.setUint16(0, 1, this);
+    }
+    toString(): string { return "InputFile_" + super.toString(); }
+    which(): InputFile_Which {
+        return $.utils.getUint16(0, this) as InputFile_Which;
+    }
 }
 /**
 * `forbid`: a run is ready at the later of its due time and the end of the one before it.
@@ -1660,3 +1885,4 @@ export class TaskStatus extends $.Struct {
 }
 Submission._Env = $.CompositeList(EnvVar);
 Submission._Require = $.CompositeList(EnvVar);
+Submission._Files = $.CompositeList(InputFile);

@@ -20,6 +20,7 @@ import type { HttpContext } from "./http-context.ts";
 import { ClientGone, Refusal } from "./problem.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { batchFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
+import { digestsOf, findFiles, findMissing } from "./submitted-files.ts";
 import { checkModule, dependencyErrors, idTakenMessage } from "./submit.ts";
 
 /** As lines of JSON are sent. `application/x-www-form-urlencoded`, which curl says unasked, is none. */
@@ -116,11 +117,14 @@ async function acceptBatch(
       `The batch has ${lines.length} lines, and ${BATCH_LINES_MAX} are the most: send it in parts.`,
     );
   }
-  const submissions = parseLines(lines, context.clock.now());
+  const parsedLines = parseLines(lines, context.clock.now());
   await context.tasks.requireRoom();
+  const submissions = await withFiles(context, parsedLines);
   const digests = new Set(submissions.map(({ submission }) => moduleOf(submission)));
-  // As long as no task refers to them, nothing else keeps these modules from being removed.
-  using _pins = await context.pins.pinAll(digests);
+  const fileDigests = submissions.flatMap(({ submission }) => digestsOf(submission.files));
+  // As long as no task refers to them, nothing else keeps these modules and files from being removed.
+  using _pins = await context.pins.pinAll([...digests, ...fileDigests]);
+  await requireFiles(context, submissions);
   const inspections = await inspectionsOf(context, digests);
   const now = context.clock.now();
   // It may have ended while the batch came in.
@@ -168,6 +172,28 @@ function parseLines(lines: readonly BatchLine[], now: number): readonly LineSubm
   const errors = results.flatMap(({ result }) => (result.ok ? [] : result.errors));
   if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
   return results.flatMap(({ line, result }) => (result.ok ? [{ line, submission: result.submission }] : []));
+}
+
+/** With the kept files that the lines name. */
+async function withFiles({ store }: HttpContext, lines: readonly LineSubmission[]): Promise<readonly LineSubmission[]> {
+  const located: LineSubmission[] = [];
+  const errors: FieldError[] = [];
+  for (const { line, submission } of lines) {
+    const found = await findFiles(store, submission);
+    if (found.ok) located.push({ line, submission: { ...submission, files: found.files } });
+    else errors.push(...found.errors.map((error) => ({ ...error, line })));
+  }
+  if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
+  return located;
+}
+
+async function requireFiles({ blobs }: HttpContext, lines: readonly LineSubmission[]): Promise<void> {
+  const errors: FieldError[] = [];
+  for (const { line, submission } of lines) {
+    const missing = await findMissing(blobs, submission.files);
+    errors.push(...missing.map((error) => ({ ...error, line })));
+  }
+  if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
 }
 
 /** Undefined: the gateway does not have the module. */

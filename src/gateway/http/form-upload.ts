@@ -12,7 +12,16 @@ import type { FormTexts } from "../../api/form-fields.ts";
 import type { FieldError } from "../../api/problem.ts";
 import { unwantedFileMessage } from "../../api/submission.ts";
 import { messageOf } from "../../base/errors.ts";
-import { FIELDS_MAX, FIELD_BYTES_MAX, SPEC_BYTES_MAX, STDIN_BYTES_MAX, UPLOAD_IDLE_MS_MAX } from "../../base/limits.ts";
+import {
+  FIELDS_MAX,
+  FIELD_BYTES_MAX,
+  INPUT_FILES_BYTES_MAX,
+  INPUT_FILES_MAX,
+  SPEC_BYTES_MAX,
+  STDIN_BYTES_MAX,
+  UPLOAD_IDLE_MS_MAX,
+} from "../../base/limits.ts";
+import type { FileContent } from "../../model/task-file.ts";
 import type { BlobStore, BlobWriter } from "../../store/blobs.ts";
 import type { BudgetShare, ByteBudget } from "./byte-budget.ts";
 import { type FormParser, openFormParser } from "./form-parser.ts";
@@ -26,12 +35,20 @@ export interface FormUploadOptions {
   readonly memory: ByteBudget;
 }
 
+/** An input file, under the name that it came with. */
+export interface ReceivedFile extends FileContent {
+  /** Finished, not committed; undefined: the blob store has it. */
+  readonly writer?: BlobWriter | undefined;
+}
+
 /** A form as it came, unchecked. It owns the module's writer, and its share of the memory. */
 export interface ReceivedForm extends AsyncDisposable {
   readonly texts: FormTexts;
   readonly stdinFile?: Uint8Array | undefined;
   /** All bytes are written; neither finished nor committed. */
   readonly module?: BlobWriter | undefined;
+  /** Input files. */
+  readonly files: readonly ReceivedFile[];
   /** Parts that are of the wrong kind or come twice. */
   readonly errors: readonly FieldError[];
 }
@@ -56,6 +73,7 @@ class FormUpload implements ReceivedForm {
   readonly errors: FieldError[] = [];
   stdinFile: Uint8Array | undefined;
   module: BlobWriter | undefined;
+  readonly files: (ReceivedFile & { readonly writer: BlobWriter })[] = [];
   readonly #request: IncomingMessage;
   readonly #options: FormUploadOptions;
   readonly #form: FormParser;
@@ -63,7 +81,7 @@ class FormUpload implements ReceivedForm {
   readonly #share: BudgetShare;
   readonly #received = Promise.withResolvers<void>();
   /** Files being read. None rejects: a failure ends the whole. */
-  readonly #files: Promise<void>[] = [];
+  readonly #reading: Promise<void>[] = [];
   readonly #claimed = new Set<string>();
   /** Files whose readers wait for more. */
   readonly #awaited = new Set<Readable>();
@@ -71,6 +89,7 @@ class FormUpload implements ReceivedForm {
   #hasFailed = false;
   #bytes = 0;
   #textBytes = 0;
+  #fileBytes = 0;
 
   constructor(request: IncomingMessage, options: FormUploadOptions) {
     this.#request = request;
@@ -99,7 +118,7 @@ class FormUpload implements ReceivedForm {
       request.setTimeout(0);
       request.off("timeout", onIdle);
       request.pause();
-      await Promise.all(this.#files);
+      await Promise.all(this.#reading);
     }
   }
 
@@ -108,23 +127,24 @@ class FormUpload implements ReceivedForm {
     this.module = undefined;
     this.#share[Symbol.dispose]();
     await module?.[Symbol.asyncDispose]();
+    for (const { writer } of this.files.splice(0)) await writer[Symbol.asyncDispose]();
   }
 
   #listen(): void {
     this.#form
       .on("field", (name, value, { valueTruncated }) => this.#takeField(name, value, valueTruncated))
-      .on("file", (name, stream) => void this.#files.push(this.#takeFile(name, stream)))
+      .on("file", (name, stream, { filename }) => void this.#reading.push(this.#takeFile(name, stream, filename)))
       .on("partsLimit", () => this.#fail(tooManyFields()))
       .on("error", (error) => this.#fail(unreadableForm(error)))
       .on("finish", () => {
-        void Promise.all(this.#files).then(() => this.#received.resolve());
+        void Promise.all(this.#reading).then(() => this.#received.resolve());
       });
   }
 
   #take(chunk: Buffer): void {
     this.#bytes += chunk.length;
     if (this.#bytes > this.#options.requestBytesMax) {
-      this.#fail(tooLarge(this.#options));
+      this.#fail(requestTooLarge(this.#options));
       return;
     }
     if (!this.#share.take(chunk.length)) {
@@ -210,7 +230,7 @@ class FormUpload implements ReceivedForm {
   }
 
   /** Never rejects. What is claimed is claimed at once: the next file may be announced before this one is read. */
-  async #takeFile(name: string | undefined, stream: Readable): Promise<void> {
+  async #takeFile(name: string | undefined, stream: Readable, filename: string | undefined): Promise<void> {
     // Outlives the reading: a stream that is destroyed when nobody reads it must not end the process.
     stream.on("error", () => {});
     if (this.#hasFailed) {
@@ -223,6 +243,7 @@ class FormUpload implements ReceivedForm {
     try {
       if (name === "wasm" && !isSecond) await this.#takeModule(stream);
       else if (name === "stdin" && !isSecond) await this.#takeStdin(stream);
+      else if (name === "files" && filename !== undefined && filename !== "") await this.#takeInput(stream, filename);
       else {
         const field = (name ?? "").slice(0, 64);
         const isFile = name === "wasm" || name === "stdin";
@@ -243,6 +264,26 @@ class FormUpload implements ReceivedForm {
       if (bytes > this.#options.moduleBytesMax) throw tooLarge(this.#options);
       await writer.write(piece);
       this.#share.giveBack(piece.length);
+    }
+  }
+
+  /** Its content goes to the blob store; what its name says is checked with the other fields. */
+  async #takeInput(stream: Readable, filename: string): Promise<void> {
+    if (this.files.length >= INPUT_FILES_MAX) throw tooManyFiles();
+    const writer = await this.#options.blobs.create();
+    try {
+      for await (const piece of this.#piecesOf(stream)) {
+        this.#fileBytes += piece.length;
+        if (this.#fileBytes > INPUT_FILES_BYTES_MAX) throw filesTooLarge();
+        await writer.write(piece);
+        this.#share.giveBack(piece.length);
+      }
+      // One is open at a time, however many there are.
+      const { digest, bytes } = await writer.finish();
+      this.files.push({ path: filename, digest, bytes, writer });
+    } catch (thrown) {
+      await writer[Symbol.asyncDispose]();
+      throw thrown;
     }
   }
 
@@ -296,11 +337,28 @@ export function tooManyUploads(): Refusal {
   });
 }
 
-/** For a module or a whole request. */
+/** For a module. */
 export function tooLarge({ moduleBytesMax }: Pick<FormUploadOptions, "moduleBytesMax">): Refusal {
   const mib = moduleBytesMax / (1024 * 1024);
   const limit = mib >= 1 ? `${Number(mib.toFixed(1))} MiB` : `${moduleBytesMax} bytes`;
   const message = `is larger than ${limit}: make the module smaller (strip it, optimize for size)`;
+  return new Refusal("too-large", `wasm ${message}`, { errors: [{ field: "wasm", message }] });
+}
+
+function tooManyFiles(): Refusal {
+  const message = `has more than ${INPUT_FILES_MAX} files: send fewer, or pack them into one`;
+  return new Refusal("too-large", `files ${message}`, { errors: [{ field: "files", message }] });
+}
+
+function filesTooLarge(): Refusal {
+  const message = `are larger than ${INPUT_FILES_BYTES_MAX / (1024 * 1024)} MiB together: send less, or pack them`;
+  return new Refusal("too-large", `files ${message}`, { errors: [{ field: "files", message }] });
+}
+
+/** For a body that is longer than anything that may be in it. */
+export function requestTooLarge({ requestBytesMax }: Pick<FormUploadOptions, "requestBytesMax">): Refusal {
+  const mib = Number((requestBytesMax / (1024 * 1024)).toFixed(1));
+  const message = `is larger than ${mib} MiB with all that is beside it: make the module or the files smaller`;
   return new Refusal("too-large", `wasm ${message}`, { errors: [{ field: "wasm", message }] });
 }
 

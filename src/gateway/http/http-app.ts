@@ -5,6 +5,7 @@ import { access, type AccessInit, notFound } from "./access.ts";
 import { audited } from "./audited.ts";
 import type { EventHistory } from "./event-history.ts";
 import { eventsRouter } from "./event-stream.ts";
+import { filesRouter } from "./files.ts";
 import { healthRouter } from "./health.ts";
 import type { HttpContext } from "./http-context.ts";
 import { logsRouter } from "./logs.ts";
@@ -52,6 +53,7 @@ export function httpApp(init: HttpAppInit): Express {
   app.use(metrics.router());
   app.use(tasksRouter(context));
   app.use(runsRouter(context));
+  app.use(filesRouter(context));
   app.use(logsRouter(context));
   app.use(modulesRouter(context));
   app.use(workersRouter(context));

@@ -78,5 +78,6 @@ function futureRun(task: Task, index: number): RunJson {
     usage: null,
     outputBytes: 0,
     outputTruncated: false,
+    files: [],
   };
 }

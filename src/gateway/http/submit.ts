@@ -18,11 +18,12 @@ import { checkImports } from "../../model/wasi-imports.ts";
 import { checkEntry, checkLimits } from "../../model/wasm-inspect.ts";
 import type { CreateTaskRefusal, SubmissionKey } from "../../store/store.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
-import { type ReceivedForm, receiveForm, tooLarge, tooManyUploads } from "./form-upload.ts";
+import { type ReceivedForm, receiveForm, requestTooLarge, tooManyUploads } from "./form-upload.ts";
 import type { Grant } from "../grant.ts";
 import type { HttpContext } from "./http-context.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { ClientGone, Refusal, hasBody, invalidFields } from "./problem.ts";
+import { commitFiles, digestsOf, findFiles, findMissing } from "./submitted-files.ts";
 import { formFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
 
 /** A request is longer than its module by this much at most. */
@@ -70,7 +71,7 @@ function checkHead(request: Request, context: HttpContext): void {
     );
   }
   const options = uploadOptions(context);
-  if (Number(request.headers["content-length"] ?? 0) > options.requestBytesMax) throw tooLarge(options);
+  if (Number(request.headers["content-length"] ?? 0) > options.requestBytesMax) throw requestTooLarge(options);
 }
 
 function uploadOptions({ blobs, moduleBytesMax, uploadMemory }: HttpContext): Parameters<typeof receiveForm>[1] {
@@ -110,37 +111,42 @@ export async function acceptForm(
   form: Omit<ReceivedForm, keyof AsyncDisposable>,
   { signal, key: keyText }: AcceptOptions = {},
 ): Promise<Accepted> {
-  const { texts, stdinFile, module } = form;
+  const { texts, stdinFile, module, files } = form;
   const key = keyText === undefined ? undefined : await submissionKey(context, form, keyText);
   const found = key && (await context.store.findSubmission(key, context.clock.now()));
   if (found?.kind === "key-mismatch") throw keyMismatch();
   const [made] = found?.tasks ?? [];
   if (made !== undefined) return { task: made, isRepeated: true };
-  const parsed = parseSubmission({ texts, stdinFile, hasModuleFile: module !== undefined, now: context.clock.now() });
+  const hasModuleFile = module !== undefined;
+  const parsed = parseSubmission({ texts, stdinFile, files, hasModuleFile, now: context.clock.now() });
   if (form.errors.length > 0 || !parsed.ok) {
     throw invalidFields([...form.errors, ...(parsed.ok ? [] : parsed.errors)]);
   }
-  const { submission } = parsed;
+  const located = await findFiles(context.store, parsed.submission);
+  if (!located.ok) throw invalidFields(located.errors);
+  const submission = { ...parsed.submission, files: located.files };
+  const writers = files.flatMap(({ writer }) => writer ?? []);
   // With a key, it may be this very submission that has taken the id meanwhile: the store knows.
   if (submission.id !== undefined && key === undefined) await refuseTakenId(context, submission.id);
   if (module !== undefined) {
     const finished = await module.finish();
     const inspection = await inspectUpload(context, finished, { signal });
-    return acceptUpload(context, submission, { writer: module, digest: finished.digest, inspection }, key);
+    return acceptUpload(context, { submission, writers, key }, { writer: module, digest: finished.digest, inspection });
   }
   assert(submission.module !== undefined, "a submission has a module, as a file or by its digest");
-  return acceptKnown(context, submission, submission.module, key);
+  return acceptKnown(context, { submission, writers, key }, submission.module);
 }
 
 /** The key with all that was submitted by it. */
 async function submissionKey(
   { grant }: SubmitContext,
-  { texts, stdinFile, module }: Omit<ReceivedForm, keyof AsyncDisposable>,
+  { texts, stdinFile, module, files: given }: Omit<ReceivedForm, keyof AsyncDisposable>,
   key: string,
 ): Promise<SubmissionKey> {
   const files = [];
   if (module !== undefined) files.push({ field: "wasm", name: "", digest: (await module.finish()).digest });
   if (stdinFile !== undefined) files.push({ field: "stdin", name: "", digest: sha256(stdinFile) });
+  for (const { path, digest } of given) files.push({ field: "files", name: path, digest });
   return { submitter: grant.actor, key, fingerprint: formFingerprint(texts, files) };
 }
 
@@ -155,42 +161,46 @@ interface Upload {
   readonly inspection: ModuleInspection;
 }
 
-async function acceptUpload(
-  context: SubmitContext,
-  submission: Submission,
-  upload: Upload,
-  key: SubmissionKey | undefined,
-): Promise<Accepted> {
+/** A submission that is sound but for its module. */
+interface Checked {
+  readonly submission: Submission;
+  /** Of the files that came with it. */
+  readonly writers: readonly BlobWriter[];
+  readonly key: SubmissionKey | undefined;
+}
+
+async function acceptUpload(context: SubmitContext, checked: Checked, upload: Upload): Promise<Accepted> {
   const { writer, digest, inspection } = upload;
-  const entry = checkModule(submission, inspection, "wasm");
+  const entry = checkModule(checked.submission, inspection, "wasm");
   await context.tasks.requireRoom();
-  return withPin(context, digest, async () => {
+  return withPins(context, checked, digest, async () => {
     await writer.commit();
-    return createTask(context, submission, { digest, inspection, entry }, key);
+    return createTask(context, checked, { digest, inspection, entry });
   });
 }
 
-async function acceptKnown(
-  context: SubmitContext,
-  submission: Submission,
-  digest: Digest,
-  key: SubmissionKey | undefined,
-): Promise<Accepted> {
-  return withPin(context, digest, async () => {
+async function acceptKnown(context: SubmitContext, checked: Checked, digest: Digest): Promise<Accepted> {
+  return withPins(context, checked, digest, async () => {
     const inspection = context.pinned?.(digest) ?? (await context.store.getModule(digest))?.inspection;
     await using blob = await context.blobs.open(digest);
     if (inspection === undefined || blob === undefined) {
       const message = "names a module that this gateway does not have: send the file as wasm";
       throw invalidFields([{ field: "module", message }]);
     }
-    const entry = checkModule(submission, inspection, "module");
-    return await createTask(context, submission, { digest, inspection, entry }, key);
+    const entry = checkModule(checked.submission, inspection, "module");
+    return await createTask(context, checked, { digest, inspection, entry });
   });
 }
 
-/** Holds the module while `accept` makes the task that refers to it. If none is made, the bytes may go. */
-async function withPin(context: SubmitContext, digest: Digest, accept: () => Promise<Accepted>): Promise<Accepted> {
-  const pin = await context.pins.pin(digest);
+/** Holds module and files while `accept` makes the task that refers to them. If none is made, the bytes may go. */
+async function withPins(
+  context: SubmitContext,
+  { submission }: Checked,
+  module: Digest,
+  accept: () => Promise<Accepted>,
+): Promise<Accepted> {
+  const digests = [module, ...digestsOf(submission.files)];
+  const pin = await context.pins.pinAll(digests);
   let isUsed = false;
   try {
     const accepted = await accept();
@@ -199,7 +209,7 @@ async function withPin(context: SubmitContext, digest: Digest, accept: () => Pro
     return accepted;
   } finally {
     pin[Symbol.dispose]();
-    if (!isUsed) await context.pins.retireUnused(digest);
+    if (!isUsed) await context.pins.retireFreed({ digests, hasMore: false });
   }
 }
 
@@ -211,11 +221,12 @@ interface CheckedModule {
 
 async function createTask(
   context: SubmitContext,
-  submission: Submission,
-  module: CheckedModule,
-  key: SubmissionKey | undefined,
+  { submission, writers, key }: Checked,
+  { digest, inspection, entry }: CheckedModule,
 ): Promise<Accepted> {
-  const { digest, inspection, entry } = module;
+  const missing = await findMissing(context.blobs, submission.files);
+  if (missing.length > 0) throw invalidFields(missing);
+  await commitFiles(writers);
   const id = submission.id ?? parseTaskId(context.newId());
   assert(id !== undefined, "a UUID is a task id");
   const now = context.clock.now();

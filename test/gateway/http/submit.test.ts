@@ -227,9 +227,9 @@ describe("a submission that cannot be is refused, and nothing of it stays:", () 
     ],
     ["a stranger", { wasm, inputt: "1" }, { status: 400, code: "invalid-field", detail: /did you mean input\?/ }],
     [
-      "a later field",
-      { wasm, files: new Blob(["x"]) },
-      { status: 400, code: "invalid-field", detail: /not supported by this version/ },
+      "globs as a file",
+      { wasm, outputs: new Blob(["x"]) },
+      { status: 400, code: "invalid-field", detail: /^outputs came as a file: send it as text/ },
     ],
     [
       "a field as a file",

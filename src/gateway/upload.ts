@@ -1,43 +1,44 @@
 /**
- * A module that a client uploads in pieces, to be named by its digest in submissions.
+ * A module or an input file that a client uploads in pieces, to be named by its digest in submissions.
  *
- *     writing ──finish──▶ finished: inspected, durable, pinned
+ *     writing ──finish──▶ finished: accepted, durable, pinned
  *        └──a write or the finish fails──▶ failed: every call says why
  *
  * The pin keeps the bytes while the upload is held. When it is disposed they go, unless a task uses them by then.
  */
 import { type ClusterError, failed, toClusterError } from "../base/errors.ts";
 import type { Digest } from "../base/ids.ts";
-import { MODULE_BYTES_MAX } from "../base/limits.ts";
-import type { Log } from "../base/log.ts";
-import type { ModuleInspection } from "../model/module.ts";
-import type { BlobStore, BlobWriter } from "../store/blobs.ts";
-import type { Store } from "../store/store.ts";
+import type { BlobWriter } from "../store/blobs.ts";
 import type { BlobPins } from "./blob-pins.ts";
 
-export interface ModuleUploadInit {
+export interface UploadInit {
   /** Taken over. */
   readonly writer: BlobWriter;
-  readonly store: Store;
-  readonly blobs: BlobStore;
   readonly pins: BlobPins;
-  /** Rejects with a Refusal where the file is no module. */
-  readonly inspect: (upload: { readonly digest: Digest; readonly path: string }) => Promise<ModuleInspection>;
-  readonly log: Log;
-  /** Submissions may name the module until what this returns is disposed. */
-  readonly hold: (digest: Digest, inspection: ModuleInspection) => Disposable;
+  readonly bytesMax: number;
+  /**
+   * Looks at all of it before it is made durable; rejects where it is not to be. What it returns is called then: it lets
+   * submissions name the content until what that returns is disposed.
+   */
+  readonly accept: (content: UploadedContent) => Promise<() => Disposable>;
 }
 
-export class ModuleUpload implements AsyncDisposable {
-  readonly #init: ModuleUploadInit;
-  /** What keeps the module for submissions. */
+export interface UploadedContent {
+  readonly digest: Digest;
+  readonly bytes: number;
+  readonly path: string;
+}
+
+export class Upload implements AsyncDisposable {
+  readonly #init: UploadInit;
+  /** What keeps the content for submissions. */
   readonly #held = new DisposableStack();
   #bytes = 0;
   #failure: ClusterError | undefined;
   #finished: Promise<Digest> | undefined;
   #digest: Digest | undefined;
 
-  constructor(init: ModuleUploadInit) {
+  constructor(init: UploadInit) {
     this.#init = init;
   }
 
@@ -47,8 +48,8 @@ export class ModuleUpload implements AsyncDisposable {
     if (this.#finished !== undefined) throw failed("the upload is finished", { code: "upload-finished" });
     this.#bytes += bytes.length;
     try {
-      if (this.#bytes > MODULE_BYTES_MAX) {
-        throw failed(`a module has at most ${MODULE_BYTES_MAX} bytes`, { code: "too-large" });
+      if (this.#bytes > this.#init.bytesMax) {
+        throw failed(`it has at most ${this.#init.bytesMax} bytes`, { code: "too-large" });
       }
       await this.#init.writer.write(bytes);
     } catch (thrown) {
@@ -57,7 +58,7 @@ export class ModuleUpload implements AsyncDisposable {
     }
   }
 
-  /** Rejects with a Refusal where the module cannot run, or as the blob store does. Idempotent. */
+  /** Rejects as `accept` does, or as the blob store does. Idempotent. */
   finish(): Promise<Digest> {
     this.#finished ??= this.#finish();
     return this.#finished;
@@ -72,13 +73,14 @@ export class ModuleUpload implements AsyncDisposable {
 
   async #finish(): Promise<Digest> {
     if (this.#failure !== undefined) throw this.#failure;
-    const { writer, pins, inspect, hold } = this.#init;
-    const { digest, path } = await writer.finish();
-    const inspection = await inspect({ digest, path });
+    const { writer, pins, accept } = this.#init;
+    const content = await writer.finish();
+    const { digest } = content;
+    const hold = await accept(content);
     this.#held.use(await pins.pin(digest));
     this.#digest = digest;
     await writer.commit();
-    this.#held.use(hold(digest, inspection));
+    this.#held.use(hold());
     return digest;
   }
 }

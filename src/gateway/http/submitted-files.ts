@@ -1,0 +1,68 @@
+/** The input files of a submission: kept files of other tasks are looked up, and all content is made sure of. */
+import { tooMuch } from "../../api/submission-files.ts";
+import type { Submission } from "../../api/submission.ts";
+import type { FieldError } from "../../api/problem.ts";
+import type { Digest } from "../../base/ids.ts";
+import { FILES_COMMITTED_AT_ONCE } from "../../base/limits.ts";
+import { type InputFile, formatFileReference, isUnresolved } from "../../model/task-file.ts";
+import type { BlobStore, BlobWriter } from "../../store/blobs.ts";
+import type { Store } from "../../store/store.ts";
+
+export type FoundFiles =
+  | { readonly ok: true; readonly files: readonly InputFile[] }
+  | { readonly ok: false; readonly errors: readonly FieldError[] };
+
+/**
+ * Looks up the kept files that a submission names. Those of a task that it comes `after` are left as they are: that task
+ * has yet to succeed, and they are looked up whenever a run begins.
+ */
+export async function findFiles(store: Pick<Store, "findKeptFile">, { files, after }: Submission): Promise<FoundFiles> {
+  const found: InputFile[] = [];
+  const errors: FieldError[] = [];
+  for (const file of files) {
+    if (!isUnresolved(file) || after.includes(file.from.task)) {
+      found.push(file);
+      continue;
+    }
+    const { task, path, run } = file.from;
+    const kept = await store.findKeptFile(task, path, run);
+    if (kept !== undefined) found.push({ ...file, digest: kept.digest, bytes: kept.bytes });
+    else errors.push({ field: "files", message: missingMessage(file) });
+  }
+  if (errors.length === 0) errors.push(...tooMuch(found).map((message) => ({ field: "files", message })));
+  return errors.length === 0 ? { ok: true, files: found } : { ok: false, errors };
+}
+
+/** What the task will refer to. */
+export function digestsOf(files: readonly InputFile[]): readonly Digest[] {
+  return files.flatMap(({ digest }) => digest ?? []);
+}
+
+/**
+ * Says what is missing of the kept files that were found: the task that kept one may have been deleted since. Nothing can
+ * go any more once the caller has pinned them.
+ */
+export async function findMissing(blobs: Pick<BlobStore, "open">, files: readonly InputFile[]): Promise<FieldError[]> {
+  const errors: FieldError[] = [];
+  for (const file of files) {
+    if (file.digest === undefined || file.from === undefined) continue;
+    await using blob = await blobs.open(file.digest);
+    if (blob === undefined) errors.push({ field: "files", message: missingMessage(file) });
+  }
+  return errors;
+}
+
+/** Makes the files durable that came with the submission. */
+export async function commitFiles(writers: readonly BlobWriter[]): Promise<void> {
+  const left = [...writers];
+  const commitLeft = async (): Promise<void> => {
+    for (let writer = left.pop(); writer !== undefined; writer = left.pop()) await writer.commit();
+  };
+  await Promise.all(Array.from({ length: Math.min(FILES_COMMITTED_AT_ONCE, writers.length) }, commitLeft));
+}
+
+function missingMessage(file: InputFile): string {
+  const name = file.from === undefined ? file.path : formatFileReference(file.from);
+  const task = file.from?.task ?? "";
+  return `names ${name}, and no such file was kept: see GET /tasks/${task}/runs, or name the task in after as well if it is still to come`;
+}
