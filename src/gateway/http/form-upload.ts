@@ -119,6 +119,8 @@ class FormUpload implements ReceivedForm {
       request.off("timeout", onIdle);
       request.pause();
       await Promise.all(this.#reading);
+      // They became whole in any order; what is made of them is to be the same each time.
+      this.files.sort((a, b) => (a.path < b.path ? -1 : 1));
     }
   }
 

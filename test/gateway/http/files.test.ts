@@ -134,7 +134,7 @@ describe("files of a submission", () => {
     await using gateway = await ApiGateway.open();
     for (const [name, message] of [
       ["a\0b", /zero byte/],
-      ["", /is empty/],
+      ["", /is no file/],
     ] as const) {
       const head = `--b\r\ncontent-disposition: form-data; name="files"; filename="${name}"\r\ncontent-type: text/plain\r\n\r\n`;
       const body = Buffer.from(`${head}x\r\n--b--\r\n`);
@@ -181,8 +181,8 @@ describe("files of a submission", () => {
     const again = await send(formOf([["a", "1"]]));
     expect([first.status, again.status, again.headers.get("idempotency-replayed")]).toEqual([201, 201, "true"]);
     expect(await again.json()).toEqual(await first.json());
-    expect((await send(formOf([["a", "2"]]))).status).toBe(422);
-    expect((await send(formOf([["b", "1"]]))).status).toBe(422);
+    expect((await send(formOf([["a", "2"]]))).status).toBe(409);
+    expect((await send(formOf([["b", "1"]]))).status).toBe(409);
     expect((await gateway.files()).blobs.length).toBe(2);
   });
 });
@@ -217,7 +217,7 @@ describe("kept files of other tasks as a submission's files", () => {
         [
           ["files", "@build/b"],
           ["files", "@nobody/a"],
-          ["files", "@build#2/a"],
+          ["files", "@build#2/c"],
         ],
       ),
     );
@@ -226,7 +226,7 @@ describe("kept files of other tasks as a submission's files", () => {
     expect(problem.errors?.map(({ message }) => message.split(",")[0])).toEqual([
       "names @build/b",
       "names @nobody/a",
-      "names @build#2/a",
+      "names @build#2/c",
     ]);
     const later = await submitted(
       gateway,
@@ -339,7 +339,6 @@ describe("kept files of a run", () => {
     ["/tasks/t/runs/x/files/a", "no-such-run"],
     ["/tasks/t/runs/1/files/b", "no-such-file"],
     ["/tasks/t/runs/1/files/out", "no-such-file"],
-    ["/tasks/t/runs/1/files/out/%2e%2e/a", "no-such-file"],
     ["/tasks/t/runs/1/files/%2fetc%2fpasswd", "no-such-file"],
     ["/tasks/t/runs/1/files/a%00", "no-such-file"],
   ])("are not found at %s", async (path, code) => {
