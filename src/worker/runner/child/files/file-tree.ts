@@ -42,6 +42,9 @@ export interface SymlinkInode extends InodeBase {
 
 export type Inode = FileInode | DirectoryInode | SymlinkInode;
 
+/** A file's room is given back once less than this share of it is used. */
+const SHRINK_SHARE = 4;
+const GROWTH_BYTES_MAX = 4_194_304;
 const EMPTY = new Uint8Array(0);
 const encoder = new TextEncoder();
 
@@ -70,9 +73,12 @@ export class FileTree {
     return made;
   }
 
+  /** Its target counts as a file's bytes do. */
   createSymlink(parent: DirectoryInode, name: string, target: string): SymlinkInode {
+    if (target.length > GUEST_FILES_BYTES_MAX - this.#bytes) refuse(ERRNO.NOSPC);
     const link: SymlinkInode = { ...this.#base(), kind: "symlink", target };
     this.#insert(parent, name, link);
+    this.#bytes += target.length;
     return link;
   }
 
@@ -95,6 +101,7 @@ export class FileTree {
       inode.isRemoved = true;
     }
     if (inode.kind === "file") this.#reclaim(inode);
+    if (inode.kind === "symlink" && inode.links === 0) this.#bytes -= inode.target.length;
   }
 
   /** Moves a name, replacing what has the new one; the caller has checked that this may be. */
@@ -150,6 +157,7 @@ export class FileTree {
   resize(file: FileInode, size: number): void {
     if (size > GUEST_FILES_BYTES_MAX) refuse(ERRNO.FBIG);
     if (size > file.bytes.length) this.#reserve(file, size);
+    else if (size < file.bytes.length / SHRINK_SHARE) this.#shrink(file, size);
     else if (size < file.size) file.bytes.fill(0, size, file.size);
     file.size = size;
     file.modifiedNs = file.changedNs = this.#nowNs();
@@ -158,11 +166,22 @@ export class FileTree {
   #reserve(file: FileInode, size: number): void {
     const roomLeft = GUEST_FILES_BYTES_MAX - this.#bytes + file.bytes.length;
     if (size > roomLeft) refuse(ERRNO.NOSPC);
-    const capacity = Math.min(roomLeft, Math.max(size, file.bytes.length * 2, 256));
+    // A large file grows by less than twofold, so that what it does not use is not missed by the others.
+    const ahead = Math.min(file.bytes.length, GROWTH_BYTES_MAX);
+    const capacity = Math.min(roomLeft, Math.max(size, file.bytes.length + ahead, 256));
     const grown = new Uint8Array(capacity);
     grown.set(file.bytes.subarray(0, file.size));
     this.#bytes += capacity - file.bytes.length;
     file.bytes = grown;
+  }
+
+  /** Gives back most of what a file that was cut does not use. */
+  #shrink(file: FileInode, size: number): void {
+    const kept = file.bytes.slice(0, Math.min(size, file.size));
+    const bytes = new Uint8Array(size);
+    bytes.set(kept);
+    this.#bytes += size - file.bytes.length;
+    file.bytes = bytes;
   }
 
   #reclaim(file: FileInode): void {

@@ -1,5 +1,5 @@
 /** Preview 1 calls on descriptors. Reading and writing go straight between guest memory and the file: no copies wait. */
-import { ERRNO, refuse } from "../files/errno.ts";
+import { ERRNO, refuse, WasiFailure } from "../files/errno.ts";
 import type { Inode } from "../files/file-tree.ts";
 import { FD_FLAGS_ALL, FD_FLAGS } from "./fd-table.ts";
 import type { Descriptor, FileDescriptor } from "./fd-table.ts";
@@ -289,9 +289,19 @@ function eachBuffer(host: Preview1Host, iovs: number, count: number, move: (buff
       host.memory.readU32(first + 8 * index + 4),
     );
     if (buffer.length === 0) continue;
-    const step = move(buffer);
+    const step = moveAfter(moved, buffer, move);
     moved += step;
     if (step < buffer.length) break;
   }
   return moved;
+}
+
+/** What failed after something was moved is told by the next call: this one has its count to give. */
+function moveAfter(moved: number, buffer: Uint8Array, move: (buffer: Uint8Array) => number): number {
+  try {
+    return move(buffer);
+  } catch (thrown) {
+    if (moved > 0 && thrown instanceof WasiFailure) return 0;
+    throw thrown;
+  }
 }

@@ -13,6 +13,7 @@ const SUBSCRIPTION_BYTES_UNSTABLE = 56;
 const EVENT_BYTES = 32;
 const EVENT_TYPE = { CLOCK: 0, FD_READ: 1, FD_WRITE: 2 } as const;
 const ABSOLUTE = 1;
+const HANGUP = 1;
 const WRITE_ROOM_BYTES = 65_536n;
 const SUBSCRIPTIONS_MAX = 4096;
 
@@ -21,6 +22,8 @@ interface Event {
   readonly type: number;
   readonly errno: Errno;
   readonly bytes: bigint;
+  /** Nothing more will come of what is read: `poll` of a C library tells it as `POLLHUP`. */
+  readonly hasHungUp?: boolean;
 }
 
 interface ClockWait {
@@ -58,7 +61,8 @@ function readSubscription(host: Preview1Host, at: number, ready: Event[], waits:
     if (type === EVENT_TYPE.CLOCK) {
       waits.push({ userdata, dueNs: dueTime(host, host.isUnstable ? at + 24 : at + 16) });
     } else if (type === EVENT_TYPE.FD_READ || type === EVENT_TYPE.FD_WRITE) {
-      ready.push({ userdata, type, errno: ERRNO.SUCCESS, bytes: bytesReady(host, host.memory.readU32(at + 16), type) });
+      const bytes = bytesReady(host, host.memory.readU32(at + 16), type);
+      ready.push({ userdata, type, errno: ERRNO.SUCCESS, bytes, hasHungUp: bytes === 0n });
     } else {
       refuse(ERRNO.INVAL);
     }
@@ -101,4 +105,5 @@ function writeEvent(host: Preview1Host, at: number, event: Event): void {
   host.memory.writeU16(at + 8, event.errno);
   host.memory.writeU8(at + 10, event.type);
   host.memory.writeU64(at + 16, event.bytes);
+  if (event.hasHungUp === true) host.memory.writeU16(at + 24, HANGUP);
 }
