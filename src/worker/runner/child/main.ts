@@ -20,6 +20,7 @@ import { GuestExit } from "./guest-exit.ts";
 import { GuestFiles } from "./guest-files.ts";
 import { GuestOutput } from "./guest-output.ts";
 import { compileReason } from "./trap-reason.ts";
+import { WallClock } from "./wall-clock.ts";
 
 const ORDERS_FD = 3;
 const REPLIES_FD = 4;
@@ -57,14 +58,16 @@ class RunnerProcess {
       const { user, system } = cpuUsage();
       return user + system;
     };
+    const monotonicNs = (): bigint => BigInt(Math.round(performance.now() * 1e6));
+    const wallClock = new WallClock(() => Date.now(), monotonicNs);
     this.#powers = {
       realtimeNs: () => {
         this.#output.flush();
-        return BigInt(Date.now()) * 1_000_000n;
+        return wallClock.nowNs();
       },
       monotonicNs: () => {
         this.#output.flush();
-        return BigInt(Math.round(performance.now() * 1e6));
+        return monotonicNs();
       },
       cpuNs: () => BigInt(this.#cpuMicros()) * 1000n,
       fillRandom: (bytes) => void randomFillSync(bytes),

@@ -93,7 +93,7 @@ function openClocks(count: ResourceCount): Wasi2Imports {
     },
     "wasi:clocks/wall-clock": {
       now: () => datetimeOf(powers.realtimeNs()),
-      resolution: () => datetimeOf(1_000_000n),
+      resolution: () => datetimeOf(1000n),
     },
   };
 }
