@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { WASM_EXPORTS_MAX, WASM_IMPORTS_MAX, WASM_NAME_BYTES_MAX } from "../../src/base/limits.ts";
 import { checkEntry, checkLimits, inspectModule } from "../../src/model/wasm-inspect.ts";
-import { unknownImports } from "../../src/model/wasi-imports.ts";
+import { checkImports } from "../../src/model/wasi-imports.ts";
 import { guestBytes, inspected } from "../support/guests.ts";
 import {
   COMPONENT,
@@ -379,7 +379,7 @@ function settle(bytes: Uint8Array): void {
     return;
   }
   checkEntry(result.inspection, undefined, false);
-  unknownImports(result.inspection);
+  checkImports(result.inspection);
   checkLimits(result.inspection, MIB);
 }
 
