@@ -7,12 +7,14 @@ import { benchMatching } from "./matching.ts";
 import { type Figure, table } from "./measure.ts";
 import { benchRpc } from "./rpc.ts";
 import { benchRunner } from "./runner.ts";
+import { benchSchedule } from "./schedule.ts";
 
 const SUITES: Readonly<Record<string, () => Promise<Figure[]>>> = {
   "end-to-end": benchEndToEnd,
   rpc: benchRpc,
   matching: benchMatching,
   runner: benchRunner,
+  schedule: benchSchedule,
 };
 
 const names = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
