@@ -1,10 +1,11 @@
 /** The flags of a submission, and the fields they make. Values go to the gateway as they were typed: it checks them. */
 import { openAsBlob } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
+import { basename } from "node:path";
 import { text as readText } from "node:stream/consumers";
 import type { Command } from "commander";
 import { messageOf } from "../base/errors.ts";
-import type { SubmitFields } from "../client/submit-form.ts";
+import type { SubmitFields, SubmittedFile } from "../client/submit-form.ts";
 import { collect } from "./command-context.ts";
 import { UsageError } from "./exit-code.ts";
 
@@ -36,6 +37,8 @@ export interface SubmitOptions {
   readonly backoff?: string;
   readonly priority?: string;
   readonly require?: readonly string[];
+  readonly file?: readonly string[];
+  readonly output?: readonly string[];
 }
 
 export function defineSubmitOptions(command: Command): Command {
@@ -69,7 +72,13 @@ export function defineSubmitOptions(command: Command): Command {
     .option("--retry-on <kind>", "exited, trapped, timed-out or memory-exceeded; repeatable", collect)
     .option("--backoff <duration>", "before the first retry, doubling")
     .option("--priority <n>", "-100 to 100, higher first")
-    .option("--require <key=value>", "worker label that must hold; repeatable", collect);
+    .option("--require <key=value>", "worker label that must hold; repeatable", collect)
+    .option(
+      "--file <path[:guest path]>",
+      "a file that the guest finds below /, under its own name unless told; or @<task>/<path>, a kept file of another task; repeatable",
+      collect,
+    )
+    .option("--output <glob>", "files of the guest to keep after a run, such as 'out/**'; repeatable", collect);
 }
 
 /** @throws UsageError for a file that cannot be read, or a pair without `=`. */
@@ -78,7 +87,7 @@ export async function submitFields(
   args: readonly string[],
   options: SubmitOptions,
 ): Promise<SubmitFields> {
-  const { env, require, stdin, ...plain } = options;
+  const { env, require, stdin, file: files, output, ...plain } = options;
   return {
     ...plain,
     wasm: await fileBlob(file, "<file.wasm>"),
@@ -86,7 +95,18 @@ export async function submitFields(
     ...(env === undefined ? {} : { env: pairs(env, "--env") }),
     ...(require === undefined ? {} : { require: pairs(require, "--require") }),
     ...(stdin === undefined ? {} : { stdin: await stdinContent(stdin) }),
+    ...(files === undefined ? {} : { files: await Promise.all(files.map(inputFile)) }),
+    ...(output === undefined ? {} : { outputs: output }),
   };
+}
+
+/** `a/b.txt` is `b.txt` for the guest, `a/b.txt:in/c` is `in/c`. */
+async function inputFile(text: string): Promise<SubmittedFile | string> {
+  if (text.startsWith("@")) return text;
+  const colon = text.lastIndexOf(":");
+  const local = colon > 0 ? text.slice(0, colon) : text;
+  const path = colon > 0 ? text.slice(colon + 1) : basename(text);
+  return { path, content: await fileBlob(local, "--file") };
 }
 
 async function stdinContent(where: string): Promise<Blob | string> {

@@ -1,8 +1,11 @@
 /** `capmesh task ls | get | logs | cancel | retry | explain | rm`. */
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, resolve, sep } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { RunJson } from "../api/run-json.ts";
 import type { TaskJson } from "../api/task-json.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
+import { UsageError } from "./exit-code.ts";
 import { printable } from "./table.ts";
 import { ageText, outcomeText, shortPeer } from "./words.ts";
 
@@ -11,6 +14,7 @@ export function defineTask(program: Command): void {
   defineList(task);
   defineGet(task);
   defineLogs(task);
+  defineFiles(task);
   defineCancel(task);
   defineRetry(task);
   defineExplain(task);
@@ -99,6 +103,44 @@ async function printTask({ client, output }: CommandContext, task: TaskJson): Pr
     runs,
     "no run has come due yet",
   );
+}
+
+function defineFiles(task: Command): void {
+  const command = task
+    .command("files")
+    .description("files that were kept of a run; with --out-dir, fetches them")
+    .argument("<id>")
+    .option("--run <n>", "which run (default: the first)", parseCount, 1)
+    .option("--out-dir <folder>", "where to write them; made if it is not there");
+  defineSettings(command, CLIENT_SETTINGS).action(async (id: string, options: FilesOptions) => {
+    const { client, output } = contextOf(command);
+    const files = await client.listFiles(id, options.run);
+    if (options.outDir !== undefined) {
+      const folder = resolve(options.outDir);
+      for (const file of files) {
+        const target = resolve(folder, file.path);
+        // The gateway has refused such paths; a file is not written elsewhere on anybody's word.
+        if (!target.startsWith(folder + sep)) throw new UsageError(`${file.path}: leads out of ${folder}`);
+        await mkdir(dirname(target), { recursive: true });
+        await writeFile(target, await client.readFile(id, options.run, file.path));
+      }
+    }
+    if (output.isJson) return output.json(files);
+    output.table(
+      [
+        { heading: "PATH", value: (file) => file.path },
+        { heading: "BYTES", value: (file) => String(file.bytes) },
+        { heading: "SHA-256", value: (file) => file.sha256, isFlexible: true },
+      ],
+      files,
+      "no files were kept; `--output <glob>` of `run` says which are",
+    );
+  });
+}
+
+interface FilesOptions {
+  readonly run: number;
+  readonly outDir?: string;
 }
 
 interface LogsOptions {

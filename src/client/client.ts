@@ -8,6 +8,7 @@
 import { z } from "zod";
 import { type EventJson, eventSchema } from "../api/event-json.ts";
 import { type ExplanationJson, explanationSchema } from "../api/explanation.ts";
+import { type KeptFileJson, keptFileSchema } from "../api/file-json.ts";
 import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
 import { type TaskJson, hasFinished, taskSchema } from "../api/task-json.ts";
@@ -93,6 +94,22 @@ export class CapmeshClient {
 
   getRun(id: string, index: number, { signal }: CallOptions = {}): Promise<RunJson> {
     return this.#exchange.json(ROUTES.run(id, index), runSchema, { signal });
+  }
+
+  /** Files that were kept of a run, by path. */
+  listFiles(id: string, run: number, { signal }: CallOptions = {}): Promise<KeptFileJson[]> {
+    return this.#exchange.json(ROUTES.files(id, run), z.array(keptFileSchema), { signal });
+  }
+
+  /** A kept file's bytes as they come. The stream is the caller's to read or cancel. */
+  async readFile(
+    id: string,
+    run: number,
+    path: string,
+    { signal }: CallOptions = {},
+  ): Promise<ReadableStream<Uint8Array>> {
+    const { body } = await this.#exchange.open(ROUTES.file(id, run, path), { signal });
+    return body ?? new ReadableStream({ start: (controller) => controller.close() });
   }
 
   /** Pieces of text in the order in which they arrived. Goes on over lost connections, without gap or repeat. */

@@ -40,6 +40,16 @@ export interface SubmitFields {
   readonly retryOn?: readonly string[] | undefined;
   readonly priority?: number | string | undefined;
   readonly require?: Readonly<Record<string, string>> | undefined;
+  /** What the guest finds below its `/`. Text is the kept file of another task: `@<task>[#<run>]/<path>`. */
+  readonly files?: readonly (SubmittedFile | string)[] | undefined;
+  /** Globs: which of its files are kept after a run. */
+  readonly outputs?: readonly string[] | undefined;
+}
+
+export interface SubmittedFile {
+  /** Names joined by single slashes. */
+  readonly path: string;
+  readonly content: Blob | Uint8Array<ArrayBuffer>;
 }
 
 const PLAIN_FIELDS = [
@@ -81,6 +91,11 @@ export function submitForm(fields: SubmitFields): FormData {
   for (const id of fields.after ?? []) form.append("after", id);
   for (const kind of fields.retryOn ?? []) form.append("retryOn", kind);
   for (const [key, value] of Object.entries(fields.require ?? {})) form.append("require", `${key}=${value}`);
+  for (const glob of fields.outputs ?? []) form.append("outputs", glob);
+  for (const file of fields.files ?? []) {
+    if (typeof file === "string") form.append("files", file);
+    else form.append("files", blobOf(file.content), file.path);
+  }
   if (fields.stdin !== undefined) form.append("stdin", blobOf(fields.stdin), "stdin");
   if (fields.wasm !== undefined) form.append("wasm", blobOf(fields.wasm), "module.wasm");
   return form;

@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 sysroot=/usr/lib/wasm32-wasi
-for guest in files streams filer; do
+for guest in files streams filer copy; do
   clang --target=wasm32-wasi -Oz -Wall -Wextra -Werror -c "$guest.c" -o "$work/$guest.o"
   wasm-ld --strip-all --gc-sections -z stack-size=65536 -L"$sysroot" "$sysroot/crt1-command.o" "$work/$guest.o" \
     -lc-printscan-no-floating-point -lc \
