@@ -463,6 +463,16 @@ export const RUNNER_OUTPUT_QUEUE_BYTES_MAX = 256 * KIB;
 /** Bytes in one frame of output, and in the report of a guest's end, that a runner may send. */
 export const RUNNER_OUTPUT_FRAME_BYTES_MAX = 64 * KIB;
 export const RUNNER_END_FRAME_BYTES_MAX = 64 * KIB;
+/** How often the memory of a runner with a guest is looked at. */
+export const MEMORY_CHECK_EVERY_MS = 100;
+/** How often the memory of a runner without one is, at most. */
+export const IDLE_MEMORY_READ_EVERY_MS = 1_000;
+/** What a runner may have besides its guest's linear memory: the engine's heap and code, the guest's files. */
+export const RUNNER_OVERHEAD_BYTES_MAX = 1_024 * MIB;
+/** What the engine may take while a guest with several memories runs, beyond what those may have together. */
+export const SEVERAL_MEMORIES_SLACK_BYTES = 64 * MIB;
+/** Linear memory from which on a runner collects its garbage once the guest has ended, before another comes. */
+export const COLLECT_ABOVE_BYTES = 16 * MIB;
 /** The pace at most at which a guest's CPU time is looked at. */
 export const CPU_CHECK_EVERY_MS_MIN = 10;
 /** Waits before the process that watches over the runners is started again: the first, and the longest. */

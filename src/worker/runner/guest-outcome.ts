@@ -16,19 +16,22 @@ export interface JudgedEnd {
   /** The outcome by which the guest was stopped from outside, if it was. */
   readonly stopped: Outcome | undefined;
   readonly memoryCapBytes: number;
-  /** What its memory began with: all that is known of a guest that was killed. */
+  /** What its memory began with, and what more was seen of it from outside: all that is known of a guest that was killed. */
   readonly initialBytes: number;
+  readonly seenBytes: number;
   readonly wallMs: number;
   /** As seen from outside. A runner's own report is more exact. */
   readonly cpuMs: number;
 }
 
 export function judgeEnd(ended: JudgedEnd): AttemptEnd {
-  const { verdict, stopped, memoryCapBytes, initialBytes, wallMs, cpuMs } = ended;
+  const { verdict, stopped, memoryCapBytes, initialBytes, seenBytes, wallMs, cpuMs } = ended;
   const { outputBytes, hasTruncated } = verdict;
   const output = { outputBytes, outputTruncated: hasTruncated };
   if (verdict.kind === "died") {
-    const usage = { wallMs, cpuMs, memoryBytes: initialBytes };
+    // What was seen is the process's: with the engine's own part it may be more than a linear memory can have been.
+    const memoryBytes = Math.max(initialBytes, Math.min(seenBytes, memoryCapBytes));
+    const usage = { wallMs, cpuMs, memoryBytes };
     return { outcome: stopped ?? judgeDeath(verdict.reason, verdict.stderr), usage, ...output };
   }
   // It came to its own end before it could be stopped: that end stands, since it has told all of it.
@@ -61,6 +64,10 @@ export function endWithoutRun(outcome: Outcome): AttemptEnd {
 }
 
 function judgeGuestEnd(end: GuestEnd, memoryBytes: number, capBytes: number): Outcome {
+  if (memoryBytes > capBytes) {
+    // Several memories, each within the cap, and none of them seen in time.
+    return { kind: "memory-exceeded", reason: `its memories together had ${mib(memoryBytes)} MiB of ${mib(capBytes)}` };
+  }
   const isFull = memoryBytes >= capBytes * MEMORY_SHARE_FULL;
   if (isFull && (end.kind === "trapped" || (end.kind === "exited" && end.code !== 0))) {
     const how = end.kind === "trapped" ? end.reason : `exit code ${end.code}`;

@@ -14,6 +14,7 @@ import type { GuestSpec } from "../guest.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { ComponentParts } from "./component-parts.ts";
 import type { ComponentTranspiler } from "./component-transpiler.ts";
+import { refuseGlueNames } from "./glue-names.ts";
 import { operateOnModule, WASM_PAGE_BYTES } from "./module-surgery.ts";
 import type { VerdictCache } from "./verdict-cache.ts";
 import type { ModuleParts } from "./runner-process.ts";
@@ -96,6 +97,8 @@ export async function planGuest(
   for (const part of transpiled.parts.cores) {
     const inner = await verdicts.verdictOn(part.bytes);
     if (!inner.ok) return inner;
+    const unsafe = refuseGlueNames(inner.inspection);
+    if (unsafe !== undefined) return { ok: false, reason: unsafe };
     const core = planCore(part.name, inner.inspection);
     if (typeof core === "string") return { ok: false, reason: core };
     cores.push(core);
@@ -144,7 +147,7 @@ function admitModule(plan: GoodPlan, spec: GuestSpec): AdmittedModule | Outcome 
     return { kind: "memory-exceeded", reason };
   }
   if (!limits.ok) return { kind: "rejected", reason: limits.reason };
-  const pagesMax = sharePages(plan.cores, capPages - initialPages);
+  const pagesMax = limitPages(plan.cores, capPages - initialPages);
   return {
     moduleKey: `${plan.digest}:${pagesMax.join(",")}`,
     pagesMax,
@@ -192,11 +195,10 @@ function planCore(name: string, inspection: ModuleInspection): CorePlan | string
   return { name, memory: { minPages: memory.minPages, maxPages: memory.maxPages ?? Infinity } };
 }
 
-/** Divides the pages that are left evenly among the memories that may grow; what each does not ask for is not passed on. */
-function sharePages(cores: readonly CorePlan[], pagesLeft: number): number[] {
-  const count = cores.filter((core) => core.memory !== undefined).length;
-  return cores.map(({ memory }) => {
-    if (memory === undefined) return 0;
-    return Math.min(memory.maxPages, memory.minPages + Math.floor(pagesLeft / count));
-  });
+/**
+ * The most each memory may grow to: by all that is left. Where there are several, what they have together is watched
+ * from outside, and counted at the end.
+ */
+function limitPages(cores: readonly CorePlan[], pagesLeft: number): number[] {
+  return cores.map(({ memory }) => (memory === undefined ? 0 : Math.min(memory.maxPages, memory.minPages + pagesLeft)));
 }

@@ -1,13 +1,23 @@
 /**
- * Watches one guest from outside: its wall time, its CPU time, and whether anybody still wants it. When it is to stop,
- * its process is killed at once, and why is remembered; the first reason stands. Disposing ends the watch.
+ * Watches one guest from outside: its wall time, its CPU time, its process's memory, and whether anybody still wants it.
+ * When it is to stop, its process is killed at once, and why is remembered; the first reason stands. Disposing ends the
+ * watch.
+ *
+ * A linear memory is capped by its own maximum, which the engine holds. What is held from here is what no maximum can:
+ * several memories together, and whatever else grows in the process.
  */
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
-import { CPU_CHECK_EVERY_MS_MIN } from "../../base/limits.ts";
+import {
+  CPU_CHECK_EVERY_MS_MIN,
+  MEMORY_CHECK_EVERY_MS,
+  RUNNER_OVERHEAD_BYTES_MAX,
+  SEVERAL_MEMORIES_SLACK_BYTES,
+} from "../../base/limits.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { GuestSpec } from "../guest.ts";
 import { readCpuMs, readCpuMsNow } from "./cpu-time.ts";
+import { readMemoryUse } from "./memory-use.ts";
 import type { RunnerProcess } from "./runner-process.ts";
 
 export interface GuestWatchInit {
@@ -15,6 +25,15 @@ export interface GuestWatchInit {
   readonly spec: Pick<GuestSpec, "timeoutMs" | "cpuMs">;
   readonly signal: AbortSignal;
   readonly clock: Clock;
+  /** Undefined: its memory is not looked at. */
+  readonly memory?: WatchedMemory | undefined;
+}
+
+export interface WatchedMemory {
+  /** What its linear memories may have together. */
+  readonly capBytes: number;
+  /** It has more than one, each of which may grow to the cap. */
+  readonly isSeveral: boolean;
 }
 
 export class GuestWatch implements Disposable {
@@ -23,12 +42,16 @@ export class GuestWatch implements Disposable {
   readonly #wallTimer: Disposable;
   readonly #onAbort = (): void => this.stop(cancelledBy(this.#init.signal));
   #cpuTimer: Disposable | undefined;
+  #memoryTimer: Disposable | undefined;
+  /** Of the process, before the guest. */
+  readonly #idleDataBytes: number | undefined;
   #stopped: Outcome | undefined;
   #cpuMs = 0;
+  #memoryBytes = 0;
   #isDisposed = false;
 
   constructor(init: GuestWatchInit) {
-    const { runner, spec, signal, clock } = init;
+    const { runner, spec, signal, clock, memory } = init;
     this.#init = init;
     this.#cpuBeforeMs = runner.cpuMs;
     this.#wallTimer = clock.setTimer(spec.timeoutMs, () =>
@@ -36,6 +59,10 @@ export class GuestWatch implements Disposable {
     );
     // One thread cannot use more CPU time than passes on the wall; only a smaller limit needs looking after.
     if (spec.cpuMs < spec.timeoutMs) this.#watchCpu(spec.cpuMs);
+    if (memory !== undefined) {
+      this.#idleDataBytes = runner.idleDataBytes(clock.monotonicMs());
+      this.#watchMemory(memory);
+    }
     signal.addEventListener("abort", this.#onAbort);
     if (signal.aborted) this.#onAbort();
   }
@@ -50,8 +77,14 @@ export class GuestWatch implements Disposable {
     return this.#cpuMs;
   }
 
+  /** The most that its process was seen to have beyond what it had before the guest; 0 if it was never looked at. */
+  get memoryBytes(): number {
+    return this.#memoryBytes;
+  }
+
   [Symbol.dispose](): void {
     this.#isDisposed = true;
+    this.#memoryTimer?.[Symbol.dispose]();
     this.#wallTimer[Symbol.dispose]();
     this.#cpuTimer?.[Symbol.dispose]();
     this.#init.signal.removeEventListener("abort", this.#onAbort);
@@ -62,7 +95,10 @@ export class GuestWatch implements Disposable {
     if (this.#stopped !== undefined || this.#isDisposed) return;
     const { runner } = this.#init;
     this.#stopped = outcome;
-    if (runner.guestPid !== undefined) this.#see(readCpuMsNow(runner.guestPid));
+    if (runner.guestPid !== undefined) {
+      this.#see(readCpuMsNow(runner.guestPid));
+      if (this.#init.memory !== undefined) this.#seeMemory(runner.guestPid);
+    }
     runner.kill();
   }
 
@@ -81,6 +117,34 @@ export class GuestWatch implements Disposable {
     }
   }
 
+  #watchMemory(memory: WatchedMemory): void {
+    this.#memoryTimer = this.#init.clock.setTimer(MEMORY_CHECK_EVERY_MS, () => this.#checkMemory(memory));
+  }
+
+  #checkMemory(memory: WatchedMemory): void {
+    const { guestPid } = this.#init.runner;
+    const residentBytes = guestPid === undefined ? undefined : this.#seeMemory(guestPid);
+    if (residentBytes === undefined) return;
+    const { capBytes, isSeveral } = memory;
+    if (isSeveral && this.#memoryBytes > capBytes + SEVERAL_MEMORIES_SLACK_BYTES) {
+      const reason = `its memories together passed their ${mib(capBytes)} MiB`;
+      this.stop({ kind: "memory-exceeded", reason });
+    } else if (residentBytes > capBytes + RUNNER_OVERHEAD_BYTES_MAX) {
+      const reason = `its process took ${mib(residentBytes)} MiB, for a guest that may have ${mib(capBytes)}`;
+      this.stop({ kind: "memory-exceeded", reason });
+    } else {
+      this.#watchMemory(memory);
+    }
+  }
+
+  /** Answers what of the process lies in the machine's memory; undefined where that is not known. */
+  #seeMemory(pid: number): number | undefined {
+    const use = readMemoryUse(pid);
+    if (use === undefined || this.#idleDataBytes === undefined) return undefined;
+    this.#memoryBytes = Math.max(this.#memoryBytes, use.dataBytes - this.#idleDataBytes);
+    return use.residentBytes;
+  }
+
   #see(totalMs: number | undefined): void {
     if (totalMs !== undefined) this.#cpuMs = Math.max(this.#cpuMs, totalMs - this.#cpuBeforeMs);
   }
@@ -90,6 +154,10 @@ export function cancelledBy(signal: AbortSignal): Outcome {
   const reason: unknown = signal.reason;
   const isPlain = reason instanceof DOMException && reason.name === "AbortError";
   return { kind: "cancelled", reason: isPlain ? "cancelled" : messageOf(reason) };
+}
+
+function mib(bytes: number): number {
+  return Math.round(bytes / 1_048_576);
 }
 
 function seconds(ms: number): string {

@@ -271,6 +271,8 @@ export class RunnerPool implements Executor {
     const component = kind === "component" ? digest : undefined;
     const tier = this.#tiers.tierFor(digest, codeBytes);
     let runner: RunnerProcess;
+    // Whatever it did, no guest after one that did not simply exit is to find it.
+    let isSpent = true;
     try {
       const { submitter } = spec;
       const taken = this.#shelf.take({ submitter, tier, moduleKey: admission.moduleKey, component });
@@ -283,16 +285,20 @@ export class RunnerPool implements Executor {
     }
     try {
       const unwanted = this.#unwanted(signal);
-      if (unwanted !== undefined) return endWithoutRun(unwanted);
+      if (unwanted !== undefined) {
+        isSpent = false;
+        return endWithoutRun(unwanted);
+      }
       const wasCompiled = runner.holds(admission.moduleKey);
       const end = await this.#runOn(runner, spec, plan, admission, io, signal);
       this.#tiers.remember(digest, codeBytes, { tier, cpuMs: end.usage.cpuMs, wasCompiled });
+      isSpent = end.outcome.kind !== "exited";
       if (!keepsFiles(spec, io) || runner.state !== "idle") return end;
       return await this.#collect(runner, spec.outputs, io.keep, end, signal);
     } catch (error) {
       return endWithoutRun({ kind: "lost", reason: messageOf(error) });
     } finally {
-      this.#shelf.giveBack(runner);
+      this.#shelf.giveBack(runner, { isSpent });
     }
   }
 
@@ -325,7 +331,9 @@ export class RunnerPool implements Executor {
     signal: AbortSignal,
   ): Promise<AttemptEnd> {
     const startedMs = this.#deadlines.monotonicMs();
-    using watch = new GuestWatch({ runner, spec, signal, clock: this.#deadlines });
+    const isSeveral = admission.pagesMax.filter((pages) => pages > 0).length > 1;
+    const memory = { capBytes: spec.memoryBytes, isSeveral };
+    using watch = new GuestWatch({ runner, spec, signal, clock: this.#deadlines, memory });
     this.#watches.add(watch);
     try {
       const verdict = await runner.run({
@@ -348,6 +356,7 @@ export class RunnerPool implements Executor {
         stopped: watch.stopped,
         memoryCapBytes: spec.memoryBytes,
         initialBytes: admission.initialBytes,
+        seenBytes: watch.memoryBytes,
         wallMs: this.#deadlines.monotonicMs() - startedMs,
         cpuMs: watch.cpuMs,
       });

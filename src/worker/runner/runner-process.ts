@@ -14,6 +14,7 @@ import { PassThrough } from "node:stream";
 import type { Readable, Writable } from "node:stream";
 import { assert, failed, messageOf } from "../../base/errors.ts";
 import {
+  IDLE_MEMORY_READ_EVERY_MS,
   MODULES_PER_RUNNER_MAX,
   RUNNER_END_FRAME_BYTES_MAX,
   RUNNER_OUTPUT_FRAME_BYTES_MAX,
@@ -23,6 +24,7 @@ import {
 import type { Cell } from "../../sandbox/cell.ts";
 import { encodeFrameHeader, FRAME_HEADER_BYTES } from "../../sandbox/frame.ts";
 import type { GuestFile, GuestIo } from "../guest.ts";
+import { readMemoryUse } from "./memory-use.ts";
 import { spawnRunner } from "./runner-cell.ts";
 import type { RunnerTier } from "./runner-cell.ts";
 import { type CollectRequest, type CollectVerdict, FileCollection } from "./file-collection.ts";
@@ -101,6 +103,8 @@ export class RunnerProcess {
   #stderr = "";
   #deathReason: string | undefined;
   #guestPid: number | undefined;
+  #idleDataBytes: number | undefined;
+  #idleSeenMs = -Infinity;
 
   /** Starts it. Throws where that fails at once: without a descriptor left, or a process. */
   constructor(cell: Cell, tier: RunnerTier) {
@@ -146,6 +150,15 @@ export class RunnerProcess {
   /** CPU time that it had used, in all, when it last said so: when it was ready, or its last guest ended. */
   get cpuMs(): number {
     return this.#cpuMs;
+  }
+
+  /** What it has of writable memory between guests, looked at now and then: it grows by what it keeps. */
+  idleDataBytes(nowMs: number): number | undefined {
+    if (nowMs - this.#idleSeenMs >= IDLE_MEMORY_READ_EVERY_MS && this.guestPid !== undefined) {
+      this.#idleDataBytes = readMemoryUse(this.guestPid)?.dataBytes;
+      this.#idleSeenMs = nowMs;
+    }
+    return this.#idleDataBytes;
   }
 
   /** Resolves when it can run guests; rejects if it ended before. */

@@ -103,14 +103,14 @@ export class RunnerShelf {
   /** Has a process for that wish started, if none waits and there is room: the wish is about to be made. */
   prepare(wish: RunnerWish): void {
     if (this.#isClosed || this.#shelved.size >= this.#init.max || this.#find(wish) !== undefined) return;
-    this.#start(wish.tier);
+    this.#attempt(() => this.#startWhere(() => false, wish.tier));
   }
 
-  /** Takes a process back. One that has ended, or served long enough, is replaced. */
-  giveBack(runner: RunnerProcess): void {
+  /** Takes a process back. One that has ended, served long enough, or is `isSpent` is replaced. */
+  giveBack(runner: RunnerProcess, { isSpent = false }: { readonly isSpent?: boolean } = {}): void {
     const shelved = this.#shelved.get(runner);
     if (shelved !== undefined) shelved.isTaken = false;
-    if (runner.runs >= this.#init.runsPerRunner) this.#discard(runner);
+    if (isSpent || runner.runs >= this.#init.runsPerRunner) this.#discard(runner);
     this.#replenishLater();
   }
 
@@ -178,7 +178,7 @@ export class RunnerShelf {
       this.#replenishing = undefined;
       const hasFailedSince = this.#failedStarts > 0 && !isRetry;
       if (!hasFailedSince) this.#failedStarts = 0;
-      if (hasFailedSince || this.#startMissing()) this.#replenishLater();
+      if (hasFailedSince || this.#attempt(() => this.#startMissing())) this.#replenishLater();
     });
   }
 
@@ -205,6 +205,17 @@ export class RunnerShelf {
     if (this.#shelved.size >= this.#init.max && !makeRoom()) return false;
     this.#start(tier);
     return true;
+  }
+
+  /** Where nobody waits for a process: that one cannot even be begun is told, and tried again later. */
+  #attempt(start: () => boolean): boolean {
+    try {
+      return start();
+    } catch (error) {
+      this.#failedStarts++;
+      this.#init.log.error("a runner did not start", { error });
+      return true;
+    }
   }
 
   /** Ends a process that waits and is somebody's. False: there is none. */

@@ -179,3 +179,33 @@ export function sleeping(durationNs: bigint): Uint8Array {
     ],
   });
 }
+
+/** Calls an import with operands again and again until it answers other than 0, and exits with that; `prepare` runs before each. */
+export function untilRefused(
+  wanted: { readonly name: string; readonly parameters: readonly number[] },
+  operands: readonly (readonly number[])[],
+  { prepare = [], memoryPages = 1, data = [] }: UntilRefusedOptions = {},
+): Uint8Array {
+  return buildWasm({
+    imports: [{ ...wanted, results: [I32] }, PROC_EXIT],
+    memory: { min: memoryPages },
+    data,
+    functions: [
+      {
+        export: "_start",
+        locals: [I32],
+        body: [
+          // loop: prepare; local0 = call; i32.eqz; br_if 0
+          ...[0x03, 0x40, ...prepare, ...call(0, ...operands), 0x22, 0x00, 0x45, 0x0d, 0x00, 0x0b],
+          ...call(1, local(0)),
+        ],
+      },
+    ],
+  });
+}
+
+export interface UntilRefusedOptions {
+  readonly prepare?: readonly number[];
+  readonly memoryPages?: number;
+  readonly data?: readonly { readonly at: number; readonly bytes: Uint8Array | string }[];
+}

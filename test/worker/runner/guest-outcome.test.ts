@@ -10,6 +10,7 @@ function judged(end: GuestEnd, memoryBytes: number, more: Partial<JudgedEnd> = {
     stopped: undefined,
     memoryCapBytes: 100 * MIB,
     initialBytes: MIB,
+    seenBytes: 0,
     wallMs: 7,
     cpuMs: 0,
     ...more,
@@ -28,6 +29,7 @@ describe("the end of an attempt", () => {
     ["exit code 1", { kind: "exited", code: 1 }, 95 * MIB, "memory-exceeded"],
     ["exit code 1", { kind: "exited", code: 1 }, 50 * MIB, "exited"],
     ["exit code 0", { kind: "exited", code: 0 }, 100 * MIB, "exited"],
+    ["exit code 0", { kind: "exited", code: 0 }, 101 * MIB, "memory-exceeded"],
     ["too much output", { kind: "output-exceeded" }, 100 * MIB, "output-exceeded"],
     ["a refusal", { kind: "rejected", reason: "no" }, 100 * MIB, "rejected"],
   ])("by %s (%o) with %d bytes of memory is %s", (_what, end, memoryBytes, kind) => {
@@ -47,6 +49,15 @@ describe("the end of an attempt", () => {
       outputBytes: 3,
       outputTruncated: true,
     });
+  });
+
+  test.each([
+    [0, MIB],
+    [30 * MIB, 30 * MIB],
+    [400 * MIB, 100 * MIB],
+  ])("by our hand, its process seen with %d bytes more, tells of %d", (seenBytes, memoryBytes) => {
+    const stopped = { kind: "timed-out", reason: "too long" } as const;
+    expect(died("", { stopped, seenBytes }).usage.memoryBytes).toBe(memoryBytes);
   });
 
   test("by a crash is lost", () => {

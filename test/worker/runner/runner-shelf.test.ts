@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
+import type { Cell } from "../../../src/sandbox/cell.ts";
 import { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { operateOnModule } from "../../../src/worker/runner/module-surgery.ts";
 import { OwnerWatch } from "../../../src/sandbox/owner-watch.ts";
@@ -21,11 +22,13 @@ const wishOfB = { ...wish, submitter: "b" };
 /** A shelf of one process, and room for its successor, where it is not told otherwise. */
 class ShelfHarness implements AsyncDisposable {
   readonly shelf: RunnerShelf;
+  readonly cell: Cell;
   readonly #watch: OwnerWatch;
   readonly #folder: string;
 
-  private constructor(shelf: RunnerShelf, watch: OwnerWatch, folder: string) {
+  private constructor(shelf: RunnerShelf, cell: Cell, watch: OwnerWatch, folder: string) {
     this.shelf = shelf;
+    this.cell = cell;
     this.#watch = watch;
     this.#folder = folder;
   }
@@ -50,7 +53,7 @@ class ShelfHarness implements AsyncDisposable {
       log: silentLog,
     });
     await shelf.open();
-    return new ShelfHarness(shelf, watch, folder);
+    return new ShelfHarness(shelf, cell, watch, folder);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -114,6 +117,26 @@ describe("a runner that was killed when its guest had just ended", () => {
     const next = await harness.shelf.take(wish);
     expect(next).not.toBe(killed);
     expect((await next.run(request(async () => {}))).kind).toBe("reported");
+  });
+});
+
+describe("a shelf whose machine refuses a process at once", () => {
+  test("opens not, starts nothing for who has not asked, and tries again by itself", async () => {
+    await using harness = await ShelfHarness.open();
+    const { cell } = harness;
+    const spawnIn = cell.spawn.bind(cell);
+    let refusals = 0;
+    cell.spawn = () => {
+      refusals++;
+      throw new Error("ENOMEM");
+    };
+    const [first] = harness.shelf.runners();
+    harness.shelf.prepare({ ...wish, tier: "baseline" });
+    expect(refusals).toBe(1);
+    first?.kill();
+    await expect.poll(() => refusals, { timeout: 30_000 }).toBeGreaterThan(1);
+    cell.spawn = spawnIn;
+    await expect.poll(() => harness.shelf.runners()[0]?.state, { timeout: 30_000 }).toBe("idle");
   });
 });
 

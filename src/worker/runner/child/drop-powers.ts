@@ -12,6 +12,7 @@ import process from "node:process";
 const DROPPED_GLOBALS = [
   "process",
   "Buffer",
+  "gc",
   "global",
   "fetch",
   "WebSocket",

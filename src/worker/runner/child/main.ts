@@ -7,6 +7,7 @@
  */
 import { randomFillSync } from "node:crypto";
 import process from "node:process";
+import { COLLECT_ABOVE_BYTES } from "../../../base/limits.ts";
 import { encodeCollectReport, encodeRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "../wire.ts";
 import type { CollectOrder, RunOrder, RunReport } from "../wire.ts";
 import { ComponentGuest } from "./component-guest.ts";
@@ -127,6 +128,8 @@ class RunnerProcess {
     };
     this.#stdin = NO_STDIN;
     this.#writer.sendText(REPLY.end, encodeRunReport(report));
+    // Left to itself the engine may keep it for as long as nothing runs.
+    if (result.memoryBytes >= COLLECT_ABOVE_BYTES) collectGarbage?.();
   }
 
   #serveCollect(order: CollectOrder): void {
@@ -183,6 +186,7 @@ function parseCollectOrder(payload: Uint8Array): CollectOrder {
 }
 
 const exitProcess = process.exit.bind(process);
+const collectGarbage = globalThis.gc;
 const runner = new RunnerProcess();
 dropPowers();
 await runner.serve();
