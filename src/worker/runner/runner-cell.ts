@@ -32,8 +32,6 @@ function runnerFlags(tier: RunnerTier): string[] {
   return [
     "--disallow-code-generation-from-strings",
     "--no-addons",
-    // For the runner alone: `dropPowers` takes it from guests.
-    "--expose-gc",
     "--unhandled-rejections=none",
     "--no-warnings",
     `--wasm-max-table-size=${WASM_TABLE_ENTRIES_MAX}`,

@@ -196,7 +196,16 @@ export function untilRefused(
         locals: [I32],
         body: [
           // loop: prepare; local0 = call; i32.eqz; br_if 0
-          ...[0x03, 0x40, ...prepare, ...call(0, ...operands), 0x22, 0x00, 0x45, 0x0d, 0x00, 0x0b],
+          0x03,
+          0x40,
+          ...prepare,
+          ...call(0, ...operands),
+          0x22,
+          0x00,
+          0x45,
+          0x0d,
+          0x00,
+          0x0b,
           ...call(1, local(0)),
         ],
       },

@@ -409,8 +409,19 @@ describe("a guest that fills its directory", () => {
   const nextName = Array.from({ length: 6 }, (_, digit) => [
     ...i32(64 + digit),
     // ((counter >> 4 * digit) & 15) + "a"
-    ...[...i32(0), 0x28, 0x02, 0x00, ...i32(4 * digit), 0x76, ...i32(15), 0x71, ...i32(97), 0x6a],
-    ...[0x3a, 0x00, 0x00],
+    ...i32(0),
+    0x28,
+    0x02,
+    0x00,
+    ...i32(4 * digit),
+    0x76,
+    ...i32(15),
+    0x71,
+    ...i32(97),
+    0x6a,
+    0x3a,
+    0x00,
+    0x00,
   ]).flat();
   const countUp = [...i32(0), ...i32(0), 0x28, 0x02, 0x00, ...i32(1), 0x6a, 0x36, 0x02, 0x00];
 

@@ -219,9 +219,10 @@ describe("closing a pool", () => {
     const ended = [
       harness.run(printing("up", [...SPIN]), { onOutput: () => up[0].resolve() }),
       harness.run(printing("up", [...SPIN]), { onOutput: () => up[1].resolve() }),
-      harness.run(sleeping(3_600n * SECOND_NS)),
     ];
     await Promise.all(up.map(({ promise }) => promise));
+    // It waits for a slot, now that both are taken.
+    ended.push(harness.run(sleeping(3_600n * SECOND_NS)));
     const pids = harness.pids();
     expect(pids.length).toBe(3);
     await harness[Symbol.asyncDispose]();

@@ -10,12 +10,16 @@ import { RUNNER_CELL } from "../../../src/worker/runner/runner-cell.ts";
 import { RunnerProcess, type RunnerVerdict } from "../../../src/worker/runner/runner-process.ts";
 
 let folder: string;
+/** Behind all walls of this machine, and behind Node's and our own alone. */
 let cell: Cell;
+let bareCell: Cell;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "capmesh-sandbox-"));
   const sandbox = await Sandbox.open({ scratchFolder: folder, log: silentLog });
   cell = await sandbox.openCell(RUNNER_CELL);
+  const bare = await Sandbox.open({ scratchFolder: folder, log: silentLog, walls: [] });
+  bareCell = await bare.openCell(RUNNER_CELL);
 });
 
 afterAll(async () => {
@@ -23,8 +27,8 @@ afterAll(async () => {
 });
 
 /** Runs JavaScript in the place of a component; `attack` is the body of a function that returns a string. */
-async function runGlue(glue: string): Promise<RunnerVerdict> {
-  const runner = new RunnerProcess(cell, "optimized");
+async function runGlue(glue: string, within = cell): Promise<RunnerVerdict> {
+  const runner = new RunnerProcess(within, "optimized");
   try {
     await runner.ready;
     return await runner.run({
@@ -49,13 +53,16 @@ async function runGlue(glue: string): Promise<RunnerVerdict> {
 }
 
 /** What the attack answers, carried out as the reason of the trap that its error becomes. */
-async function attack(body: string): Promise<string> {
-  const verdict = await runGlue(`
+async function attack(body: string, within = cell): Promise<string> {
+  const verdict = await runGlue(
+    `
     async function attack() { ${body} }
     let answer;
     try { answer = String(await attack()); } catch (thrown) { answer = "refused: " + thrown; }
     export function instantiate() { throw new Error(answer); }
-  `);
+  `,
+    within,
+  );
   if (verdict.kind !== "reported") return verdict.kind;
   const { end } = verdict.report;
   return end.kind === "trapped" || end.kind === "rejected" ? end.reason : end.kind;
@@ -149,6 +156,50 @@ describe("JavaScript in a runner", () => {
       return "nothing among " + (seen.size > 500 ? "many" : seen.size);
     `);
     expect(found).toBe("nothing among many");
+  });
+
+  test.each([
+    ["behind this machine's walls", () => cell],
+    ["behind none of them", () => bareCell],
+  ])("finds nothing to kill its parent with, %s", async (_where, within) => {
+    const tried = await attack(
+      `
+      const found = [];
+      const consider = (what, value) => {
+        for (const name of ["kill", "_kill", "reallyExit", "abort", "dlopen", "binding"]) {
+          try { if (typeof value?.[name] === "function") found.push(what + "." + name); } catch {}
+        }
+      };
+      consider("this", this);
+      consider("globalThis.process", globalThis.process);
+      for (const name of ["process", "node:process", "child_process", "node:module"]) {
+        try { consider(name, await import(name)); } catch {}
+        try { consider(name, import.meta.resolve(name)); } catch {}
+      }
+      // Whoever calls us, and whoever calls them.
+      const prepare = Error.prepareStackTrace;
+      Error.prepareStackTrace = (_, sites) => sites;
+      try {
+        for (const site of new Error().stack) {
+          consider("this of a frame", site.getThis());
+          consider("function of a frame", site.getFunction());
+        }
+      } catch {}
+      Error.prepareStackTrace = prepare;
+      try { consider("caller", attack.caller); } catch {}
+      try { consider("a function's maker", attack.constructor("return process")()); } catch {}
+      try { consider("a timer", setTimeout(() => {}, 0)); } catch {}
+      try { consider("a timer's maker", setTimeout(() => {}, 0).constructor); } catch {}
+      try { consider("a promise's", (await WebAssembly.compile(new Uint8Array())).constructor); } catch {}
+      return found.length === 0 ? "nothing" : found.join(", ");
+    `,
+      within(),
+    );
+    expect(tried).toBe("nothing");
+  });
+
+  test("cannot have the engine collect its garbage", async () => {
+    expect(await attack("return typeof globalThis.gc")).toBe("undefined");
   });
 
   test("cannot make the pool believe what no runner says", async () => {

@@ -12,7 +12,6 @@ import process from "node:process";
 const DROPPED_GLOBALS = [
   "process",
   "Buffer",
-  "gc",
   "global",
   "fetch",
   "WebSocket",

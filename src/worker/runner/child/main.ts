@@ -7,9 +7,12 @@
  */
 import { randomFillSync } from "node:crypto";
 import process from "node:process";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { COLLECT_ABOVE_BYTES } from "../../../base/limits.ts";
 import { encodeCollectReport, encodeRunReport, READY_FRAME_BYTES, REPLY, REQUEST } from "../wire.ts";
 import type { CollectOrder, RunOrder, RunReport } from "../wire.ts";
+import { parseCallable } from "./callable.ts";
 import { ComponentGuest } from "./component-guest.ts";
 import { ControlReader, ControlWriter } from "../../../sandbox/child/control-pipe.ts";
 import { compileCore, runCore } from "./core-guest.ts";
@@ -176,6 +179,14 @@ class RunnerProcess {
   }
 }
 
+/** The engine's collector, from a realm that is dropped at once: in the guests' it would be a global that cannot go. */
+function takeCollector(): (() => void) | undefined {
+  setFlagsFromString("--expose-gc");
+  const collector = parseCallable(runInNewContext("gc"));
+  setFlagsFromString("--no-expose-gc");
+  return collector === undefined ? undefined : () => void collector();
+}
+
 /** The pool is trusted: what it sends is what `encodeRunOrder` made. */
 function parseRunOrder(payload: Uint8Array): RunOrder {
   return JSON.parse(decoder.decode(payload)) as RunOrder;
@@ -186,7 +197,7 @@ function parseCollectOrder(payload: Uint8Array): CollectOrder {
 }
 
 const exitProcess = process.exit.bind(process);
-const collectGarbage = globalThis.gc;
+const collectGarbage = takeCollector();
 const runner = new RunnerProcess();
 dropPowers();
 await runner.serve();

@@ -57,6 +57,9 @@ const SOURCES = {
     (core instance $main (instantiate $Main (with "${CODE}" (instance $other))))`),
 };
 
+/** @type {(text: string) => Promise<Uint8Array>} */
+const toBinary = parse;
+
 for (const [name, source] of Object.entries(SOURCES)) {
-  await writeFile(new URL(`${name}.wasm`, import.meta.url), await parse(source));
+  await writeFile(new URL(`${name}.wasm`, import.meta.url), await toBinary(source));
 }
