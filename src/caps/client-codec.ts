@@ -2,7 +2,8 @@
  * Submissions and the states of tasks between model and wire (`schema/client.capnp`).
  *
  * A submission is decoded into the texts that a form of `POST /tasks` would have, so that one piece of code checks both:
- * here only sizes are held, and what a text could not say.
+ * here only sizes are held, and what a text could not say. It is long, for there are many
+ * fields, each both ways.
  */
 import { type Digest, parseTaskId } from "../base/ids.ts";
 import {
