@@ -27,6 +27,7 @@ const TASK: TaskJson = {
 };
 
 const RUN = {
+  files: [],
   task: "t1",
   index: 1,
   state: "succeeded",
