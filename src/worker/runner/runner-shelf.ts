@@ -123,12 +123,13 @@ export class RunnerShelf {
     await Promise.all(runners.map((runner) => runner.ended));
   }
 
+  /** Of those that fit equally well the one that ran last: most of what it needs is still in the processor's caches. */
   #find(wish: RunnerWish): Shelved | undefined {
     let best: Shelved | undefined;
-    let bestRank = 0;
+    let bestRank = 1;
     for (const shelved of this.#shelved.values()) {
       const rank = rankOf(shelved, wish);
-      if (rank > bestRank) {
+      if (rank >= bestRank) {
         best = shelved;
         bestRank = rank;
       }
