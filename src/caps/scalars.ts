@@ -11,6 +11,9 @@ export function invalidMessage(what: string): ClusterError {
   return failed(`the peer sent ${what}`, { code: "invalid-message" });
 }
 
+/** Bytes from which on a copy costs more than what is kept of the message with them. */
+const KEPT_BYTES_MIN = 16 * 1024;
+
 /** A count, offset or duration. */
 export function decodeUint(value: bigint, name: string): number {
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw invalidMessage(`${name} ${value}, which is too large`);
@@ -34,10 +37,11 @@ export function decodeFilePath(text: string): string {
   return text;
 }
 
-/** The bytes, copied out of the message. */
+/** The bytes, the caller's own: copied out of the message, unless they are most of it and nobody else needs the rest. */
 export function decodeData(field: Data, bytesMax: number, name: string): Uint8Array {
   if (field.length > bytesMax) throw invalidMessage(`${name} of ${field.length} bytes; ${bytesMax} are allowed`);
-  return field.toUint8Array().slice();
+  const bytes = field.toUint8Array();
+  return bytes.byteLength >= KEPT_BYTES_MIN && 2 * bytes.byteLength > bytes.buffer.byteLength ? bytes : bytes.slice();
 }
 
 /** `field` is what the generated `_initX(bytes.length)` returned. */

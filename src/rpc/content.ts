@@ -13,13 +13,12 @@ import { Message, type Struct, type StructCtor, utils } from "capnp-es";
 import { assert, failed } from "../base/errors.ts";
 import { FRAME_BYTES_MAX } from "../base/limits.ts";
 import { checkContent } from "./content-check.ts";
+import { SEGMENT_SLACK_BYTES } from "./framing.ts";
 import "./list-guard.ts";
 import { followPointer, type Segments, type Slot, StructReader } from "./wire-pointer.ts";
 
 /** Room in a new content's segment beyond its root struct. */
 const BUILD_SLACK_BYTES = 96;
-/** Room that a received message gets for the defaults that reading it allocates. */
-const READ_SLACK_BYTES = 64;
 const BUILT_SLOT: Slot = { segment: 0, offset: 8 };
 const BUILT_HEAD_BYTES = 16;
 /** A frame must also hold the header, so a content is refused while it is built, wherever it would have gone. */
@@ -100,13 +99,13 @@ export class Content {
   }
 
   /**
-   * The content as a struct. What came in is checked and copied on the first use: capnp-es does not do the one, and wants
-   * buffers of its own. Throws a `malformed-message`.
+   * The content as a struct. What came in is checked on the first use, which capnp-es does not do, and copied, if need be,
+   * to the buffers of its own that it wants. Throws a `malformed-message`.
    */
   root<T extends Struct>(type: StructCtor<T>, owner: object): T {
     if (this.#message === undefined) {
       checkContent(this.segments, this.#slot);
-      const buffers = this.segments.map(copyWithSlack);
+      const buffers = this.segments.map(withSlack);
       const bytesMax = (this.segments.at(-1)?.byteLength ?? 0) * 2 + DEFAULTS_BYTES_MAX;
       const message = new ContentMessage(buffers, owner, bytesMax);
       this.segments.forEach((view, index) => (message.getSegment(index).byteLength = view.byteLength));
@@ -117,8 +116,13 @@ export class Content {
   }
 }
 
-function copyWithSlack(view: DataView): ArrayBuffer {
-  const buffer = new ArrayBuffer(view.byteLength + READ_SLACK_BYTES);
+/** The segment in a buffer of its own with room behind it, as a large one came already. */
+function withSlack(view: DataView): ArrayBuffer {
+  const bufferBytes = view.byteLength + SEGMENT_SLACK_BYTES;
+  if (view.byteOffset === 0 && view.buffer.byteLength === bufferBytes && view.buffer instanceof ArrayBuffer) {
+    return view.buffer;
+  }
+  const buffer = new ArrayBuffer(bufferBytes);
   new Uint8Array(buffer).set(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
   return buffer;
 }

@@ -7,7 +7,15 @@
 import { FRAME_BYTES_MAX, FRAME_SEGMENTS_MAX } from "../base/limits.ts";
 import { malformed, type Segments } from "./wire-pointer.ts";
 
-/** One message as received: its segments are views of the bytes that came in. */
+/** Room that a received segment gets, in a buffer of its own, for the defaults that reading it allocates. */
+export const SEGMENT_SLACK_BYTES = 64;
+/** From this size on a frame of one segment, as nearly all are, is put together as its reader wants it: copied once. */
+const OWN_BUFFER_BYTES_MIN = 16 * 1024;
+
+/**
+ * One message as received: its segments are views of the bytes that came in or, of one that is large, of a buffer of its
+ * own that ends in `SEGMENT_SLACK_BYTES` of zeros.
+ */
 export interface Frame {
   readonly segments: Segments;
   /** All of it, header included. */
@@ -20,6 +28,8 @@ export class FrameReader {
   #available = 0;
   /** Bytes that must be there before anything more can be said. */
   #needed = 8;
+  /** Bytes of the one segment of the large frame that is being waited for. */
+  #largeSegmentBytes = 0;
 
   /** Bytes taken in that have not come out in a message. */
   get bufferedBytes(): number {
@@ -36,6 +46,7 @@ export class FrameReader {
   /** The next message that is complete; undefined until more bytes come. Throws on a header beyond the limits. */
   next(): Frame | undefined {
     while (this.#available >= this.#needed) {
+      if (this.#largeSegmentBytes > 0) return this.#takeLarge();
       const bytes = this.#front(this.#needed);
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       const segmentCount = view.getUint32(0, true) + 1;
@@ -48,12 +59,32 @@ export class FrameReader {
       const frameBytes = frameLength(view, segmentCount, headerBytes);
       if (this.#needed < frameBytes) {
         this.#needed = frameBytes;
+        if (segmentCount === 1 && frameBytes >= OWN_BUFFER_BYTES_MIN)
+          this.#largeSegmentBytes = frameBytes - headerBytes;
         continue;
       }
       this.#consume(frameBytes);
       return { segments: cutSegments(bytes, view, segmentCount, headerBytes), bytes: frameBytes };
     }
     return undefined;
+  }
+
+  /** The large frame that has been waited for. */
+  #takeLarge(): Frame {
+    const frameBytes = this.#needed;
+    const segmentBytes = this.#largeSegmentBytes;
+    this.#largeSegmentBytes = 0;
+    const buffer = new ArrayBuffer(segmentBytes + SEGMENT_SLACK_BYTES);
+    const segment = new Uint8Array(buffer, 0, segmentBytes);
+    this.#consume(frameBytes - segmentBytes);
+    for (let filled = 0; filled < segmentBytes;) {
+      const piece = this.#chunks[0]?.subarray(0, segmentBytes - filled);
+      if (piece === undefined) break;
+      segment.set(piece, filled);
+      filled += piece.byteLength;
+      this.#consume(piece.byteLength);
+    }
+    return { segments: [new DataView(buffer, 0, segmentBytes)], bytes: frameBytes };
   }
 
   /** The first chunk, made to hold at least `count` bytes. */

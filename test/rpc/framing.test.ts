@@ -49,6 +49,39 @@ describe("the frame reader", () => {
     );
   });
 
+  test("puts a large message together from pieces, whatever stands before and behind it", () => {
+    const wordsOf = (count: number) => fc.constantFrom([count], [count, 1], [1, count]);
+    const large = fc.integer({ min: 1_900, max: 9_000 }).chain(wordsOf);
+    const small = fc.array(fc.nat(3), { minLength: 1, maxLength: 3 });
+    const messages = fc.array(fc.oneof(large, small), { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(messages, fc.infiniteStream(fc.integer({ min: 1, max: 30_000 })), (sent, sizes) => {
+        const bytes = Buffer.concat(sent.map(frameOf));
+        const reader = new FrameReader();
+        const received: number[][] = [];
+        const wrongWords: number[] = [];
+        for (let offset = 0; offset < bytes.byteLength;) {
+          const size: number = sizes.next().value;
+          reader.push(Uint8Array.from(bytes.subarray(offset, offset + size)));
+          offset += size;
+          for (let frame = reader.next(); frame; frame = reader.next()) {
+            received.push(frame.segments.map((segment) => segment.byteLength / 8));
+            let word = 1;
+            for (const segment of frame.segments) {
+              for (let at = 0; at < segment.byteLength; at += 8) {
+                if (segment.getUint32(at, true) !== word++) wrongWords.push(at);
+              }
+            }
+          }
+        }
+        expect(received).toEqual(sent);
+        expect(wrongWords).toEqual([]);
+        expect(reader.bufferedBytes).toBe(0);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
   test("gives each segment its own bytes", () => {
     const reader = new FrameReader();
     reader.push(frameOf([2, 0, 3]));
