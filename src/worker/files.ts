@@ -39,6 +39,14 @@ export interface Files {
   stat(path: string): Promise<{ readonly size: number; readonly mtimeMs: number }>;
 }
 
+/** One write may take less than all. */
+export async function writeWhole(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);
+    at += bytesWritten;
+  }
+}
+
 /** The machine's. */
 export const systemFiles: Files = {
   open,

@@ -14,13 +14,13 @@ import { followAborts, unlessAborted } from "../base/abort.ts";
 import { failed } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
 import { CHUNK_BYTES_MAX, MODULES_ADVERTISED_MAX, MODULE_CACHE_BYTES_MAX } from "../base/limits.ts";
-import { type Files, systemFiles } from "./files.ts";
+import { type Files, systemFiles, writeWhole } from "./files.ts";
 
 /** Files that are no modules are told by their names: after a restart nothing else says so. */
 const FILE_SUFFIX = ".file";
 
 /** Reads of one module that are under way at once. */
-const READS_IN_FLIGHT = 4;
+const READS_IN_FLIGHT = 6;
 
 /** Of a file whose digest is computed. */
 const CHECKED_AT_ONCE_BYTES = 256 * 1024;
@@ -263,15 +263,26 @@ async function fetchTo(
       reads.push(read);
       requested += length;
     };
-    while (requested < bytes || reads.length > 0) {
-      while (requested < bytes && reads.length < READS_IN_FLIGHT) request();
-      const chunk = await reads.shift();
-      if (chunk === undefined || chunk.length === 0) {
-        throw failed("it ended before all of its bytes were read", { code: "module-corrupt" });
+    // The disk and the network work at the same time, one chunk apart.
+    let writing = Promise.resolve();
+    let written = 0;
+    try {
+      while (requested < bytes || reads.length > 0) {
+        while (requested < bytes && reads.length < READS_IN_FLIGHT) request();
+        const chunk = await reads.shift();
+        if (chunk === undefined || chunk.length === 0) {
+          throw failed("it ended before all of its bytes were read", { code: "module-corrupt" });
+        }
+        hash.update(chunk);
+        await writing;
+        writing = writeWhole(file, chunk, written);
+        written += chunk.length;
+        writing.catch(() => {});
       }
-      hash.update(chunk);
-      // Unlike `write`, this goes on until all is written.
-      await file.appendFile(chunk);
+      await writing;
+    } finally {
+      // A file is not closed under a write.
+      await writing.catch(() => {});
     }
     return hash.digest("hex");
   } finally {

@@ -9,7 +9,7 @@
 import { failed } from "../base/errors.ts";
 import { OUTPUT_CHUNK_BYTES_MAX } from "../base/limits.ts";
 import type { OutputStream } from "../model/output.ts";
-import type { Files, OpenFile } from "./files.ts";
+import { type Files, type OpenFile, writeWhole } from "./files.ts";
 
 export interface SpoolRecord {
   readonly stream: OutputStream;
@@ -141,14 +141,6 @@ export function encodeRecord({ stream, bytes }: SpoolRecord): Uint8Array {
   record.writeUInt32LE(bytes.length, 1);
   record.set(bytes, HEADER_BYTES);
   return record;
-}
-
-/** One write may take less than all. */
-async function writeWhole(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);
-    at += bytesWritten;
-  }
 }
 
 async function readWhole(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
