@@ -578,3 +578,12 @@ export const RATE_BURST_SECONDS = 10;
 export const DISCOVERY_ASK_EVERY_MS = 5_000;
 /** Addresses of one peer that are shown of a discovery packet. */
 export const DISCOVERY_ADDRESSES_SHOWN = 8;
+
+// Doctor.
+/** Free bytes of a disk below which it is too full to begin, and below which that is near. */
+export const DISK_BYTES_MIN = 100 * MIB;
+export const DISK_BYTES_LITTLE = 1_024 * MIB;
+/** How long a gateway may take to answer. */
+export const DOCTOR_GATEWAY_MS_MAX = 5_000;
+/** How far the clocks of gateway and client may be apart. */
+export const DOCTOR_CLOCK_OFF_MS_MAX = 5_000;

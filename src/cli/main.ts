@@ -7,6 +7,7 @@ import { defineSettings, processSettings } from "./command-context.ts";
 import { defineCompletion } from "./completion.ts";
 import { defineConfig } from "./config.ts";
 import { defineDemo } from "./demo.ts";
+import { defineDoctor } from "./doctor.ts";
 import { describeError, exitCodeOf } from "./exit-code.ts";
 import { Output } from "./output.ts";
 import { defineRun } from "./run.ts";
@@ -46,6 +47,7 @@ function makeProgram(): Command {
   defineAudit(program);
   defineConfig(program);
   defineDemo(program);
+  defineDoctor(program);
   defineCompletion(program);
   return program;
 }
