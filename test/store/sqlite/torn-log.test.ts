@@ -161,7 +161,9 @@ function stateOf(db: Database): string {
   return tables
     .flatMap(({ name }) => db.all(`SELECT '${String(name)}' AS "table", * FROM "${String(name)}"`))
     .map((row) =>
-      JSON.stringify(row, (_, value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString("latin1") : value)),
+      JSON.stringify(row, (_, value: unknown) =>
+        value instanceof Uint8Array ? Buffer.from(value).toString("latin1") : value,
+      ),
     )
     .join("\n");
 }

@@ -247,7 +247,7 @@ function countNames(root: DirectoryInode): Map<Inode, number> {
 }
 
 function empty(tree: FileTree, directory: DirectoryInode): void {
-  for (const [name, inode] of [...directory.entries]) {
+  for (const [name, inode] of Array.from(directory.entries)) {
     if (inode.kind === "directory") empty(tree, inode);
     tree.remove(directory, name);
   }
