@@ -86,6 +86,16 @@ export class InspectionProcess {
     answers.on("error", () => {});
     answers.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     child.on("error", (error) => this.#end(error.message));
+    let hasStarted = false;
+    this.#ready.promise.then(
+      () => (hasStarted = true),
+      () => {},
+    );
+    child.on("exit", () => {
+      // One that is killed while it starts may leave behind the process that it was about to become, with our pipes: that
+      // one ends when they do, and has nothing to say.
+      if (!hasStarted) for (const stream of child.stdio) stream?.destroy();
+    });
     child.on("close", (code, signal) =>
       this.#end(`it ended ${signal === null ? `with code ${code}` : `by ${signal}`}`),
     );

@@ -122,7 +122,17 @@ export class RunnerProcess {
       this.#stderr = (this.#stderr + text).slice(-RUNNER_STDERR_LENGTH_MAX);
     });
     child.on("error", (error) => this.#end(`it could not be started: ${error.message}`));
-    child.on("exit", () => this.#markEnding());
+    let hasStarted = false;
+    this.#ready.promise.then(
+      () => (hasStarted = true),
+      () => {},
+    );
+    child.on("exit", () => {
+      // One that is killed while it starts may leave behind the process that it was about to become, with our pipes: that
+      // one ends when they do, and has nothing to say.
+      if (!hasStarted) for (const stream of child.stdio) stream?.destroy();
+      this.#markEnding();
+    });
     child.on("close", (code, signal) =>
       this.#end(signal === null ? `it ended with code ${code}` : `it ended by ${signal}`),
     );
