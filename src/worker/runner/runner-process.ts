@@ -8,6 +8,7 @@
  * A guest whose report had been read when its process was killed has ended as it says; the process takes no other.
  * The process is sandboxed (see `runner-cell.ts` and `sandbox/`) and not trusted: whatever it sends is checked, and nonsense ends it.
  * Output passes through with back-pressure: while the receiver is slow the pipe is not read, and the guest blocks.
+ * It is long, as all that can happen to a process stands in one file.
  */
 import type { ChildProcess } from "node:child_process";
 import { PassThrough } from "node:stream";
