@@ -58,7 +58,5 @@ const SOURCES = {
 };
 
 for (const [name, source] of Object.entries(SOURCES)) {
-  // The package's types do not reach programs that are not typed themselves.
-  // oxlint-disable-next-line typescript/no-unsafe-call
   await writeFile(new URL(`${name}.wasm`, import.meta.url), await parse(source));
 }
