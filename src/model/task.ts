@@ -2,6 +2,16 @@
  * A task: what was submitted, and how far it has come. A task has runs; a run has attempts (`run.ts`).
  *
  * A task's state is never set: it follows from the counts of its runs (`taskState`), so that it cannot disagree with them.
+ * What happens to a task as a whole is `taskTransition`'s to decide:
+ *
+ *     waiting ──dependencies-met──▶ open ──its runs have ended──▶ succeeded | failed | cancelled
+ *        │                            └── cancel ──▶ cancelled
+ *        └── dependency-broken, cancel ────────────▶ cancelled
+ *
+ *     failed | cancelled ──retry──▶ open; waiting, where it was never more
+ *
+ * `open` is scheduled, ready or running, as its runs are.
+ *
  * Times are milliseconds since the Unix epoch, durations milliseconds.
  */
 import type { Digest, TaskId } from "../base/ids.ts";
@@ -143,6 +153,50 @@ export type FinishedState = Extract<TaskState, "succeeded" | "failed" | "cancell
 
 export function isFinished(state: TaskState): state is FinishedState {
   return state === "succeeded" || state === "failed" || state === "cancelled";
+}
+
+/** Where a task stands: its state, only that that one which waits for others is told from one that waits for its time. */
+export type TaskStanding = TaskState | "waiting";
+
+export const TASK_STANDINGS: readonly TaskStanding[] = ["waiting", ...TASK_STATES];
+
+/** What happens to a task as a whole. What happens to its runs is in `run.ts`, and its state follows from theirs. */
+export type TaskEvent =
+  /** The tasks that it runs after have all succeeded; or one of them will not. */
+  | "dependencies-met"
+  | "dependency-broken"
+  /** An operator's word. */
+  | "cancel"
+  | "retry";
+
+export const TASK_EVENTS: readonly TaskEvent[] = ["dependencies-met", "dependency-broken", "cancel", "retry"];
+
+export type TaskChange =
+  /** `open`: it has runs, or is about to; after `retry` it may have to wait for others first. */
+  | { readonly kind: "changed"; readonly to: "open" | "cancelled" }
+  | {
+      readonly kind: "refused";
+      readonly why: "not-waiting" | "already-finished" | "not-finished" | "nothing-to-retry";
+    };
+
+/**
+ * The state table of tasks. A store may refuse one thing more: the retry of a task that would wait for one which will not
+ * succeed (`dependency.ts`).
+ */
+export function taskTransition(standing: TaskStanding, event: TaskEvent): TaskChange {
+  const isOver = standing !== "waiting" && isFinished(standing);
+  switch (event) {
+    case "dependencies-met":
+      return standing === "waiting" ? { kind: "changed", to: "open" } : { kind: "refused", why: "not-waiting" };
+    case "dependency-broken":
+      return standing === "waiting" ? { kind: "changed", to: "cancelled" } : { kind: "refused", why: "not-waiting" };
+    case "cancel":
+      return isOver ? { kind: "refused", why: "already-finished" } : { kind: "changed", to: "cancelled" };
+    case "retry":
+      if (!isOver) return { kind: "refused", why: "not-finished" };
+      if (standing === "succeeded") return { kind: "refused", why: "nothing-to-retry" };
+      return { kind: "changed", to: "open" };
+  }
 }
 
 /** The completion counter: where it started, plus one for each run that succeeded. */

@@ -2,14 +2,20 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   type RunCounts,
+  TASK_EVENTS,
+  TASK_STANDINGS,
   TASK_STATES,
   type Task,
+  type TaskEvent,
+  type TaskStanding,
   completions,
   dueAt,
   isFinished,
+  knownRuns,
   progress,
   settledRuns,
   taskState,
+  taskTransition,
   totalRuns,
 } from "../../src/model/task.ts";
 import { T0, taskSpec } from "../store/store-samples.ts";
@@ -75,6 +81,65 @@ describe("taskState", () => {
   test("knows which states are final", () => {
     expect(TASK_STATES.filter(isFinished)).toEqual(["succeeded", "failed", "cancelled"]);
   });
+});
+
+/** The whole table: where a task stands by what happens, and where it goes or why not. */
+const TABLE: Readonly<Record<TaskStanding, Readonly<Record<TaskEvent, string>>>> = {
+  waiting: {
+    "dependencies-met": "open",
+    "dependency-broken": "cancelled",
+    cancel: "cancelled",
+    retry: "not-finished",
+  },
+  scheduled: open(),
+  ready: open(),
+  running: open(),
+  succeeded: { ...over(), retry: "nothing-to-retry" },
+  failed: { ...over(), retry: "open" },
+  cancelled: { ...over(), retry: "open" },
+};
+
+function open(): Readonly<Record<TaskEvent, string>> {
+  return {
+    "dependencies-met": "not-waiting",
+    "dependency-broken": "not-waiting",
+    cancel: "cancelled",
+    retry: "not-finished",
+  };
+}
+
+function over(): Readonly<Omit<Record<TaskEvent, string>, "retry">> {
+  return { "dependencies-met": "not-waiting", "dependency-broken": "not-waiting", cancel: "already-finished" };
+}
+
+describe("taskTransition", () => {
+  for (const standing of TASK_STANDINGS) {
+    for (const event of TASK_EVENTS) {
+      const expected = TABLE[standing][event];
+      test(`${standing}, ${event}: ${expected}`, () => {
+        const change = taskTransition(standing, event);
+        expect(change.kind === "changed" ? change.to : change.why).toBe(expected);
+      });
+    }
+  }
+});
+
+test("a task without end has the progress of the run that is under way", () => {
+  const endless = task({
+    spec: taskSpec("t", { cron: "* * * * *", repeats: 0, durationMs: 1_000 }),
+    counts: { ...NONE, succeeded: 9, running: 2 },
+    runningSince: [T0 - 900, T0 - 250],
+  });
+  expect(progress(endless, T0)).toBe(0.25);
+  expect(progress({ ...endless, runningSince: [] }, T0)).toBe(0);
+});
+
+test("a task's runs are known as far as their number is, or they were made", () => {
+  const known = (changes: Partial<Task["spec"]>, made: number) =>
+    knownRuns({ spec: taskSpec("t", changes), counts: { ...NONE, succeeded: made } });
+  expect([known({ repeats: 5 }, 2), known({ repeats: 0 }, 0)]).toEqual([5, 1]);
+  expect(known({ cron: "* * * * *", repeats: 5 }, 2)).toBe(5);
+  expect([known({ cron: "* * * * *", repeats: 0 }, 0), known({ cron: "* * * * *", repeats: 0 }, 7)]).toEqual([1, 7]);
 });
 
 describe("progress", () => {

@@ -2,8 +2,8 @@
 import type { TaskId } from "../../src/base/ids.ts";
 import { type DependencyEnd, brokenReason } from "../../src/model/dependency.ts";
 import type { SlotMoment } from "../../src/model/schedule.ts";
-import { totalRuns } from "../../src/model/task.ts";
-import type { Dependency, TaskRow, Transaction } from "./memory-store-state.ts";
+import { taskTransition, totalRuns } from "../../src/model/task.ts";
+import { type Dependency, type TaskRow, type Transaction, standingOf } from "./memory-store-state.ts";
 
 /** The tasks that are named, as far as they may be waited for. */
 export function findDependencies(
@@ -77,7 +77,8 @@ export function seeToOneEnd(
     );
     const seen = { ...before, dependencies };
     tx.saveTask(seen, moment.now);
-    if (before.finishedAt !== undefined) return { before, task: undefined };
+    const event = end.ended === "succeeded" ? "dependencies-met" : "dependency-broken";
+    if (taskTransition(standingOf(before), event).kind === "refused") return { before, task: undefined };
     if (end.ended !== "succeeded") return { before, task: broken(seen, end.id, end.ended, end.reason) };
     return { before, task: dependencies.some(({ state }) => state !== "met") ? undefined : released(seen) };
   }

@@ -16,6 +16,7 @@ import {
   type RunCounts,
   type Task,
   type TaskSpec,
+  type TaskStanding,
   type TaskState,
   isFinished,
   taskState,
@@ -236,6 +237,11 @@ export function countsOf(task: TaskRow): RunCounts {
 
 export function stateOf(task: TaskRow): TaskState {
   return taskState(totalRuns(task.spec), countsOf(task), task.isCancelled);
+}
+
+export function standingOf(task: TaskRow): TaskStanding {
+  const state = stateOf(task);
+  return task.isWaiting && !isFinished(state) ? "waiting" : state;
 }
 
 export function isOpen(run: RunRow): boolean {

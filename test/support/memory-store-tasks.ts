@@ -4,7 +4,7 @@ import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import { STORE_PAGE_BYTES_MAX } from "../../src/base/limits.ts";
 import type { ModuleInspection } from "../../src/model/module.ts";
 import { type AttemptId, type Run, transition } from "../../src/model/run.ts";
-import type { Task, TaskSpec } from "../../src/model/task.ts";
+import { type Task, type TaskSpec, taskTransition } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import type {
   CancelTaskResult,
@@ -27,6 +27,7 @@ import {
   isOpen,
   runOf,
   runView,
+  standingOf,
   stateOf,
   taskView,
   withRun,
@@ -132,7 +133,9 @@ export function getLatestStartedRun(tx: Transaction, id: TaskId): Run | undefine
 export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: number): CancelTaskResult {
   const found = tx.task(id);
   if (found === undefined) return { kind: "no-such-task" };
-  if (found.finishedAt !== undefined) return { kind: "already-finished", task: taskView(found) };
+  if (taskTransition(standingOf(found), "cancel").kind === "refused") {
+    return { kind: "already-finished", task: taskView(found) };
+  }
   const open = found.runs.filter(isOpen);
   let task: TaskRow = { ...found, isCancelled: true, reason, heldBackUntil: undefined };
   const running: AttemptId[] = [];
@@ -156,8 +159,10 @@ export function retryTask(tx: Transaction, id: TaskId, now: number): RetryTaskRe
   const found = tx.task(id);
   if (found === undefined) return { kind: "no-such-task" };
   const view = taskView(found);
-  if (found.finishedAt === undefined) return { kind: "not-finished", task: view };
-  if (view.state === "succeeded") return { kind: "nothing-to-retry", task: view };
+  const change = taskTransition(standingOf(found), "retry");
+  if (change.kind === "refused") {
+    return { kind: change.why === "nothing-to-retry" ? "nothing-to-retry" : "not-finished", task: view };
+  }
   const bound = found.isWaiting ? waitAgain(tx, found) : found;
   if (bound === undefined) return { kind: "dependency-broken", task: view };
   tx.takeBackEnd(found);

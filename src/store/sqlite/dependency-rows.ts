@@ -5,13 +5,13 @@
 import type { TaskId } from "../../base/ids.ts";
 import { type DependencyEnd, brokenReason } from "../../model/dependency.ts";
 import type { SlotMoment } from "../../model/schedule.ts";
-import { type TaskState, isFinished } from "../../model/task.ts";
+import { type TaskState, isFinished, taskTransition } from "../../model/task.ts";
 import type { RunRef } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import { type EndedTask, takeBackEnd } from "./dependency-ends.ts";
 import { makeRuns } from "./run-rows.ts";
-import { type TaskRecord, decodeReason, loadTask, loadTaskById, saveTask } from "./task-rows.ts";
+import { type TaskRecord, decodeReason, loadTask, loadTaskById, saveTask, standingOf } from "./task-rows.ts";
 
 /** The tasks that a new one names. */
 export interface FoundDependencies {
@@ -95,8 +95,9 @@ function seeToDependent(
     serial,
   );
   const task = loadTask(db, serial);
+  const event = isMet ? "dependencies-met" : "dependency-broken";
   // It may have been deleted, or cancelled by somebody's word.
-  if (task === undefined || task.finishedAt !== undefined) return;
+  if (task === undefined || taskTransition(standingOf(task), event).kind === "refused") return;
   const { savedState } = task;
   if (ended.end !== "succeeded") {
     const reason = ended.reason === undefined ? undefined : decodeReason(ended.reason);

@@ -1,17 +1,19 @@
 /** The operation by which a finished task runs again. It runs inside a transaction of the store's thread. */
+import { taskTransition } from "../../model/task.ts";
 import type { Database } from "./database.ts";
 import { takeBackEnd } from "./dependency-ends.ts";
 import { waitAgain } from "./dependency-rows.ts";
 import type { Answer, Args } from "./messages.ts";
 import { loadOpenRuns, makeRuns } from "./run-rows.ts";
-import { countUnfinished, loadTaskById, readTaskWire, saveTask } from "./task-rows.ts";
+import { countUnfinished, loadTaskById, readTaskWire, saveTask, standingOf } from "./task-rows.ts";
 
 export function retryTask(db: Database, { id, now }: Args<"retryTask">): Answer<"retryTask"> {
   const task = loadTaskById(db, id);
   if (task === undefined) return { kind: "no-such-task" };
-  const isFinished = task.finishedAt !== undefined;
-  if (!isFinished || task.savedState === "succeeded") {
-    return { kind: isFinished ? "nothing-to-retry" : "not-finished", task: readTaskWire(db, task, false) };
+  const change = taskTransition(standingOf(task), "retry");
+  if (change.kind === "refused") {
+    const kind = change.why === "nothing-to-retry" ? "nothing-to-retry" : "not-finished";
+    return { kind, task: readTaskWire(db, task, false) };
   }
   if (task.isWaiting && !waitAgain(db, task)) {
     return { kind: "dependency-broken", task: readTaskWire(db, task, false) };

@@ -3,6 +3,7 @@ import { assert } from "../../base/errors.ts";
 import { STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { AttemptId } from "../../model/run.ts";
+import { taskTransition } from "../../model/task.ts";
 import type { FreedBlobs } from "../store.ts";
 import { decodeNumber, decodeOptionalText } from "./columns.ts";
 import type { Database } from "./database.ts";
@@ -17,6 +18,7 @@ import {
   readRunningSince,
   readTaskWire,
   saveTask,
+  standingOf,
   taskWire,
 } from "./task-rows.ts";
 
@@ -86,20 +88,21 @@ export function cancelTask(
 ): Answer<"cancelTask"> {
   const task = loadTaskById(db, args.id);
   if (task === undefined) return { kind: "no-such-task" };
-  if (task.finishedAt !== undefined) return { kind: "already-finished", task: readTaskWire(db, task, false) };
+  const change = taskTransition(standingOf(task), "cancel");
+  if (change.kind === "refused") return { kind: "already-finished", task: readTaskWire(db, task, false) };
   const running: AttemptId[] = [];
   const freed: FreedBlobs[] = [];
   const open = loadOpenRuns(db, task);
   for (const run of open) {
-    const change = decide(task, run, { kind: "cancel", reason: args.reason });
-    assert(change.kind === "changed" && change.outcome !== undefined, "an open run can be cancelled");
-    if (change.attemptState !== undefined) {
+    const ended = decide(task, run, { kind: "cancel", reason: args.reason });
+    assert(ended.kind === "changed" && ended.outcome !== undefined, "an open run can be cancelled");
+    if (ended.attemptState !== undefined) {
       running.push(attemptId(task, run));
-      finishAttempt(db, run, change.attemptState, change.outcome, args.now);
+      finishAttempt(db, run, ended.attemptState, ended.outcome, args.now);
       freed.push(forgetArrived(db, run));
     }
-    finishRun(db, task, run, change.next, {
-      outcome: JSON.stringify(change.outcome),
+    finishRun(db, task, run, ended.next, {
+      outcome: JSON.stringify(ended.outcome),
       outputTruncated: run.outputTruncated,
     });
   }

@@ -6,7 +6,7 @@ import type { SQLInputValue } from "node:sqlite";
 import type { TaskId } from "../../base/ids.ts";
 import type { RunState } from "../../model/run.ts";
 import type { SlotCursor } from "../../model/schedule.ts";
-import { type RunCounts, type TaskState, isFinished, taskState } from "../../model/task.ts";
+import { type RunCounts, type TaskStanding, type TaskState, isFinished, taskState } from "../../model/task.ts";
 import {
   decodeBranded,
   decodeBytes,
@@ -201,6 +201,11 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
 
 const CHANGING = `is_cancelled = ?, scheduled = ?, ready = ?, running = ?, succeeded = ?, failed = ?, cancelled = ?,
   made = ?, next_due_at = ?, retry_from = ?, retry_to = ?, taken_until = ?, owed_until = ?, finished_at = ?, reason = ?, result_run = ?, latest_run = ?`;
+
+/** As it was saved last. */
+export function standingOf({ savedState, isWaiting }: TaskRecord): TaskStanding {
+  return isWaiting && !isFinished(savedState) ? "waiting" : savedState;
+}
 
 /** A task as it is told. It has just been loaded or saved. */
 export function taskWire(task: TaskRecord, parts: Pick<TaskWire, "spec" | "result" | "runningSince">): TaskWire {
