@@ -2,6 +2,7 @@
  * The input files of a run that is being started: those that its task came with, and those that are looked up only now,
  * since what they refer to was still to come when the task was submitted.
  */
+import { tooMuch } from "../api/submission-files.ts";
 import { failed } from "../base/errors.ts";
 import type { Digest } from "../base/ids.ts";
 import { FILES_OPEN_PER_RUN_MAX } from "../base/limits.ts";
@@ -44,6 +45,9 @@ export async function resolveFiles(
     files.push({ path: input.path, digest: kept.digest, bytes: kept.bytes });
     found.push(kept.digest);
   }
+  // What was refused at the submission had no sizes yet.
+  const [excess] = tooMuch(files);
+  if (excess !== undefined) return { ok: false, reason: `its input files: the task ${excess}` };
   return { ok: true, files, found };
 }
 

@@ -1,7 +1,7 @@
 /** Files at the gateway: what a worker is given to read, what it may hand over, and what becomes of it. */
 import { describe, expect, test } from "vitest";
 import type { Digest } from "../../src/base/ids.ts";
-import { KEPT_FILES_BYTES_MAX } from "../../src/base/limits.ts";
+import { INPUT_FILES_BYTES_MAX, INPUT_FILES_MAX, KEPT_FILES_BYTES_MAX } from "../../src/base/limits.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import { digest, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
@@ -88,6 +88,29 @@ describe("the input files of a run", () => {
     const run = await cluster.hasRunState("t", "failed");
     expect(run.outcome).toMatchObject({ kind: "rejected", reason: expect.stringContaining("@other/out/a") });
     expect((await cluster.task("t")).reason).toContain("@other/out/a");
+  });
+
+  test("that are too large together, once they are looked up, make the run rejected, with the limit", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    const bytes = Math.floor(INPUT_FILES_BYTES_MAX / (INPUT_FILES_MAX - 1));
+    await cluster.submit("other", { outputs: ["out"] });
+    const run = await worker.take();
+    await run.keep("out", bytesOf(bytes));
+    run.end();
+    await run.acknowledged;
+    const from = { task: taskId("other"), path: "out" };
+    const inputs = (count: number) => Array.from({ length: count }, (_, index) => ({ path: `in/${index}`, from }));
+    worker.offer(2);
+    await cluster.submit("excess", { files: inputs(INPUT_FILES_MAX) });
+    const { outcome } = await cluster.hasRunState("excess", "failed");
+    expect(outcome).toMatchObject({ kind: "rejected", reason: expect.stringContaining(String(INPUT_FILES_BYTES_MAX)) });
+    await cluster.submit("t", { files: inputs(INPUT_FILES_MAX - 1) });
+    const next = await worker.nextRun();
+    expect(next.spec.files).toHaveLength(INPUT_FILES_MAX - 1);
+    next.files?.[Symbol.dispose]();
+    next.end();
+    await next.acknowledged;
   });
 });
 
