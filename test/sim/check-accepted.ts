@@ -1,98 +1,125 @@
-/** G1: what was accepted survives. G2: it comes to its end. */
+/** G1: what was accepted survives, once, and whole. G2: it comes to its end. */
 import { isDeepStrictEqual } from "node:util";
+import type { TaskId } from "../../src/base/ids.ts";
+import type { TaskSpec } from "../../src/model/task.ts";
 import { isFinished } from "../../src/model/task.ts";
 import { type TaskRow, stateOf } from "../support/memory-store-state.ts";
-import type { History } from "./history.ts";
+import type { DurableEvent, History, HistoryEvent } from "./history.ts";
+
+type TaskMade = Extract<DurableEvent, { kind: "task-made" }>;
 
 export function checkAccepted(history: History): readonly string[] {
-  const found: string[] = [];
-  const bySerial = new Map(history.tasks.map((task) => [task.serial, task]));
-  const made = new Set<number>();
-  const cancelled = new Set<number>();
-  const asked = new Asked();
-  let lastSerial = 0;
-  for (const event of history.events) {
-    asked.see(event);
+  const ledger = new Ledger();
+  for (const event of history.events) ledger.see(event);
+  return [...ledger.breaches, ...ledger.checkEnd(history.tasks)];
+}
+
+/** What was asked for, what was answered, and what was durable when. */
+class Ledger {
+  readonly breaches: string[] = [];
+  readonly #asked: TaskSpec[] = [];
+  readonly #batches = new Map<number, readonly TaskSpec[]>();
+  readonly #deletions = new Set<string>();
+  /** Ids that were asked for with a key, and the tasks that were made of them. */
+  readonly #idsByKey = new Map<string, Set<string>>();
+  readonly #serialsByKey = new Map<string, Set<number>>();
+  readonly #made = new Map<number, TaskMade>();
+  readonly #alive = new Map<number, TaskMade>();
+  readonly #cancelled = new Set<number>();
+  #lastSerial = 0;
+
+  see(event: HistoryEvent): void {
     switch (event.kind) {
+      case "submit-asked":
+        this.#asked.push(event.spec);
+        if (event.key !== undefined) entry(this.#idsByKey, event.key).add(event.spec.id);
+        return;
+      case "batch-asked":
+        this.#asked.push(...event.specs);
+        this.#batches.set(event.batch, event.specs);
+        return;
+      case "delete-asked":
+        this.#deletions.add(event.task);
+        return;
       case "task-made":
-        if (event.serial <= lastSerial) found.push(`G1: serial ${event.serial} was given twice`);
-        lastSerial = event.serial;
-        made.add(event.serial);
-        if (!asked.isSubmitted(event.task)) found.push(`G1: ${event.task} was made and not asked for`);
-        break;
-      case "task-deleted":
-        if (!asked.isDeleted(event.task)) found.push(`G1: ${event.task} is gone and nobody asked for it`);
-        bySerial.delete(event.serial);
-        made.delete(event.serial);
-        break;
+        return this.#onMade(event);
       case "task-cancelled":
-        cancelled.add(event.serial);
-        if (!asked.isCancelled(event.task)) found.push(`G1: ${event.task} was cancelled and nobody asked for it`);
-        break;
+        this.#cancelled.add(event.serial);
+        return;
+      case "task-deleted":
+        if (!this.#deletions.has(event.task)) this.#say(`${event.task} is gone and nobody asked for it`);
+        this.#alive.delete(event.serial);
+        return;
       case "submit-answered":
-        if (event.serial !== undefined && !made.has(event.serial) && !asked.isDeleted(event.task)) {
-          found.push(`G1: ${event.task} was accepted before it was durable`);
-        }
-        break;
+        return this.#onSubmitAnswered(event);
+      case "batch-answered":
+        return this.#onBatchAnswered(event);
       case "cancel-answered":
-        if (event.answer === "cancelled" && ![...cancelled].some((serial) => asked.serialOf(serial) === event.task)) {
-          found.push(`G1: ${event.task} was said to be cancelled before it was durable`);
-        }
-        break;
+        return this.#onCancelAnswered(event);
       default:
     }
   }
-  for (const serial of made) {
-    const task = bySerial.get(serial);
-    if (task === undefined) found.push(`G1: task ${serial} was durable and is gone`);
-    else found.push(...checkEnd(task, cancelled.has(serial), asked));
+
+  checkEnd(tasks: readonly TaskRow[]): readonly string[] {
+    const bySerial = new Map(tasks.map((task) => [task.serial, task]));
+    return [...this.#alive.values()].flatMap(({ serial, spec }) => {
+      const task = bySerial.get(serial);
+      if (task === undefined) return [`G1: ${spec.id} was durable and is gone`];
+      const found: string[] = [];
+      const state = stateOf(task);
+      if (!isDeepStrictEqual(task.spec, spec)) found.push(`G1: ${spec.id} is not any more what was submitted`);
+      if (!isFinished(state)) found.push(`G2: ${spec.id} is still ${state} at the end`);
+      if (this.#cancelled.has(serial) && state !== "cancelled") {
+        found.push(`G1: ${spec.id} was cancelled and is ${state}`);
+      }
+      return found;
+    });
   }
-  return found;
+
+  #onMade(event: TaskMade): void {
+    const { serial, task, spec } = event;
+    if (serial <= this.#lastSerial) this.#say(`serial ${serial} was given twice`);
+    this.#lastSerial = serial;
+    if (!this.#asked.some((asked) => isDeepStrictEqual(asked, spec))) this.#say(`${task} is not what was submitted`);
+    for (const [key, ids] of this.#idsByKey) {
+      if (!ids.has(task)) continue;
+      const serials = entry(this.#serialsByKey, key).add(serial);
+      if (serials.size > 1) this.#say(`${key} has made ${serials.size} tasks`);
+    }
+    this.#made.set(serial, event);
+    this.#alive.set(serial, event);
+  }
+
+  #onSubmitAnswered({ task, serial, key }: Extract<HistoryEvent, { kind: "submit-answered" }>): void {
+    if (serial === undefined) return;
+    if (!this.#made.has(serial)) this.#say(`${task} was accepted before it was durable`);
+    if (key !== undefined && this.#serialsByKey.get(key)?.has(serial) !== true) {
+      this.#say(`${key} was answered with another's task`);
+    }
+  }
+
+  /** All of its tasks were made at once, or none. */
+  #onBatchAnswered({ batch, answer }: Extract<HistoryEvent, { kind: "batch-answered" }>): void {
+    const specs = this.#batches.get(batch) ?? [];
+    const made = [...this.#made.values()].filter(({ spec }) => specs.some((each) => isDeepStrictEqual(each, spec)));
+    const transactions = new Set(made.map(({ transaction }) => transaction));
+    const isWhole = made.length === specs.length && transactions.size === 1;
+    if (answer === "created" && !isWhole) this.#say(`batch ${batch} has made ${made.length} of ${specs.length} tasks`);
+    if (answer === "refused" && made.length > 0) this.#say(`batch ${batch} was refused and has made tasks`);
+  }
+
+  #onCancelAnswered({ task, answer }: { readonly task: TaskId; readonly answer: string }): void {
+    const isDone = [...this.#cancelled].some((serial) => this.#made.get(serial)?.task === task);
+    if (answer === "cancelled" && !isDone) this.#say(`${task} was said to be cancelled and was not`);
+  }
+
+  #say(what: string): void {
+    this.breaches.push(`G1: ${what}`);
+  }
 }
 
-/** What was asked for so far. */
-class Asked {
-  readonly #submitted = new Map<string, unknown[]>();
-  readonly #cancelled = new Set<string>();
-  readonly #deleted = new Set<string>();
-  readonly #tasks = new Map<number, string>();
-
-  see(event: History["events"][number]): void {
-    if (event.kind === "submit-asked") {
-      this.#submitted.set(event.spec.id, [...(this.#submitted.get(event.spec.id) ?? []), event.spec]);
-    } else if (event.kind === "cancel-asked") this.#cancelled.add(event.task);
-    else if (event.kind === "delete-asked") this.#deleted.add(event.task);
-    else if (event.kind === "task-made") this.#tasks.set(event.serial, event.task);
-  }
-
-  isSubmitted(task: string): boolean {
-    return this.#submitted.has(task);
-  }
-
-  isCancelled(task: string): boolean {
-    return this.#cancelled.has(task);
-  }
-
-  isDeleted(task: string): boolean {
-    return this.#deleted.has(task);
-  }
-
-  serialOf(serial: number): string | undefined {
-    return this.#tasks.get(serial);
-  }
-
-  /** Somebody has asked for exactly this. */
-  hasSpec(task: TaskRow): boolean {
-    return (this.#submitted.get(task.spec.id) ?? []).some((spec) => isDeepStrictEqual(spec, task.spec));
-  }
-}
-
-function checkEnd(task: TaskRow, wasCancelled: boolean, asked: Asked): readonly string[] {
-  const found: string[] = [];
-  const { id } = task.spec;
-  const state = stateOf(task);
-  if (!asked.hasSpec(task)) found.push(`G1: ${id} is not what was submitted`);
-  if (!isFinished(state)) found.push(`G2: ${id} is still ${state} at the end`);
-  if (wasCancelled && state !== "cancelled") found.push(`G1: ${id} was cancelled and is ${state}`);
+function entry<T>(map: Map<string, Set<T>>, key: string): Set<T> {
+  const found = map.get(key) ?? new Set<T>();
+  map.set(key, found);
   return found;
 }

@@ -1,11 +1,11 @@
 /**
- * G3 and G5, by the durable transitions of each run: one after the other as the state table has them, one result, of the
- * attempt under way, as its guest gave it; each slot once, at its time.
+ * G3, by the durable transitions of each run: one after the other as the state table has them, one result, of the attempt
+ * under way, as its guest gave it. What is due when is looked at in `check-schedule.ts`.
  */
 import { LOST_ATTEMPTS_MAX } from "../../src/base/limits.ts";
 import type { Outcome } from "../../src/model/outcome.ts";
 import { type AttemptId, type RunState, attemptKey } from "../../src/model/run.ts";
-import { type TaskSpec, dueAt, totalRuns } from "../../src/model/task.ts";
+import type { TaskSpec } from "../../src/model/task.ts";
 import { guestPlan } from "./guest-plan.ts";
 import type { DurableEvent, History } from "./history.ts";
 import { Weather } from "./weather.ts";
@@ -19,7 +19,6 @@ interface RunCourse {
   /** Attempts by how they ended. */
   failed: number;
   lost: number;
-  madeReady: number;
   leasedAtMs: number;
 }
 
@@ -40,36 +39,28 @@ const MOVES: Readonly<Record<string, 0 | 1>> = {
 export function checkRuns(history: History): readonly string[] {
   const found: string[] = [];
   const courses = new Map<string, RunCourse>();
-  const specs = new Map<number, TaskSpec>(history.tasks.map((task) => [task.serial, task.spec]));
+  const specs = new Map<number, TaskSpec>();
   const ended = new Map<string, Outcome | undefined>();
   const began = new Set<string>();
   const weather = new Weather(history);
   for (const event of history.events) {
+    if (event.kind === "task-made") specs.set(event.serial, event.spec);
     if (event.kind === "guest-began") began.add(runKey(event.id.serial, event.id.run));
     if (event.kind === "guest-ended") ended.set(attemptKey(event.id), event.outcome);
     if (event.kind !== "run-moved") continue;
     const key = runKey(event.serial, event.run);
-    const course = courses.get(key) ?? {
-      state: undefined,
-      attempt: 0,
-      failed: 0,
-      lost: 0,
-      madeReady: 0,
-      leasedAtMs: 0,
-    };
+    const course = courses.get(key) ?? { state: undefined, attempt: 0, failed: 0, lost: 0, leasedAtMs: 0 };
     courses.set(key, course);
     const where = `${event.task} run ${event.run}`;
     found.push(...checkMove(event, course, where));
     const spec = specs.get(event.serial);
-    if (spec !== undefined) {
-      found.push(...checkSlot(event, course, spec, where));
-      found.push(...checkEnd(event, course, { spec, ended, began, weather }, where));
-    }
+    if (spec === undefined) found.push(`G3: ${where} moved and its task was not made`);
+    else found.push(...checkEnd(event, course, { spec, ended, began, weather }, where));
     if (event.to === "running") course.leasedAtMs = event.atMs;
     course.state = event.to;
     course.attempt = event.attempt;
   }
-  return [...found, ...checkComplete(history)];
+  return found;
 }
 
 function runKey(serial: number, run: number): string {
@@ -87,18 +78,6 @@ function checkMove(event: RunMoved, course: RunCourse, where: string): readonly 
   return found;
 }
 
-function checkSlot(event: RunMoved, course: RunCourse, spec: TaskSpec, where: string): readonly string[] {
-  const found: string[] = [];
-  if (event.dueAt !== dueAt(spec, event.run)) found.push(`G5: ${where} is due at ${event.dueAt}, not when it should`);
-  if (event.run > totalRuns(spec)) found.push(`G5: ${where} is one run too many`);
-  if (event.to === "ready" && (event.from === undefined || event.from === "scheduled")) {
-    course.madeReady += 1;
-    if (course.madeReady > 1) found.push(`G5: ${where} was made ready ${course.madeReady} times`);
-    if (event.wallMs < event.dueAt) found.push(`G5: ${where} was made ready before its time`);
-  }
-  return found;
-}
-
 interface Known {
   readonly spec: TaskSpec;
   /** How guests have ended so far. */
@@ -111,26 +90,17 @@ interface Known {
 /** The attempt under way has come to its end. */
 function checkEnd(event: RunMoved, course: RunCourse, known: Known, where: string): readonly string[] {
   if (event.from !== "running") return [];
-  const { spec, ended, began } = known;
+  const { spec, began } = known;
   const found: string[] = [];
   const id: AttemptId = { task: event.task, serial: event.serial, run: event.run, attempt: event.attempt };
   const plan = guestPlan(spec.args, id);
   const what = `${where} attempt ${event.attempt}`;
   switch (event.attemptState) {
     case "succeeded":
-    case "failed": {
-      const outcome = event.attemptOutcome;
-      const own = ended.get(attemptKey(id));
-      if (!ended.has(attemptKey(id))) found.push(`G3: ${what} has a result that its guest had not given`);
-      else if (own === undefined || !isSame(own, outcome)) {
-        found.push(`G3: ${what} has the result ${show(outcome)}; its guest gave ${show(own)}`);
-      }
-      if (outcome?.kind !== "output-exceeded" && !isSame(plan.outcome, outcome)) {
-        found.push(`G3: ${what} has the result ${show(outcome)}, which is none of its guest's`);
-      }
+    case "failed":
+      found.push(...checkResult(event, id, known, what));
       if (event.attemptState === "failed") course.failed += 1;
       break;
-    }
     case "lost":
       course.lost += 1;
       if (plan.outcome.kind !== "lost" && known.weather.wasFair(course.leasedAtMs, event.atMs)) {
@@ -142,10 +112,22 @@ function checkEnd(event: RunMoved, course: RunCourse, known: Known, where: strin
     default:
       found.push(`G3: ${what} is over and its attempt is ${event.attemptState}`);
   }
-  if (event.to === "succeeded" || event.to === "failed") {
-    if (event.to === "succeeded" && !began.has(runKey(event.serial, event.run)))
-      found.push(`G2: ${where} had no guest`);
-    if (event.to === "failed") found.push(...checkFailure(event, course, spec, where));
+  if (event.to === "succeeded" && !began.has(runKey(event.serial, event.run))) found.push(`G2: ${where} had no guest`);
+  if (event.to === "failed") found.push(...checkFailure(event, course, spec, where));
+  return found;
+}
+
+/** What the store took for the attempt's result is what its guest gave. */
+function checkResult(event: RunMoved, id: AttemptId, { spec, ended }: Known, what: string): readonly string[] {
+  const found: string[] = [];
+  const outcome = event.attemptOutcome;
+  const own = ended.get(attemptKey(id));
+  if (!ended.has(attemptKey(id))) found.push(`G3: ${what} has a result that its guest had not given`);
+  else if (own === undefined || !isSame(own, outcome)) {
+    found.push(`G3: ${what} has the result ${show(outcome)}; its guest gave ${show(own)}`);
+  }
+  if (outcome?.kind !== "output-exceeded" && !isSame(guestPlan(spec.args, id).outcome, outcome)) {
+    found.push(`G3: ${what} has the result ${show(outcome)}, which is none of its guest's`);
   }
   return found;
 }
@@ -161,15 +143,6 @@ function checkFailure(event: RunMoved, course: RunCourse, spec: TaskSpec, where:
     return [`G2: ${where} has failed after ${course.failed} of ${spec.retries + 1} tries`];
   }
   return [];
-}
-
-/** Every slot of every task that was not cancelled is a run, and every run is over. */
-function checkComplete(history: History): readonly string[] {
-  return history.tasks.flatMap((task) => {
-    const total = totalRuns(task.spec);
-    if (task.isCancelled || task.runs.length === total) return [];
-    return [`G5: ${task.spec.id} has ${task.runs.length} of ${total} runs`];
-  });
 }
 
 function isSame(a: Outcome, b: Outcome | undefined): boolean {

@@ -15,6 +15,7 @@ import { checkAccepted } from "./check-accepted.ts";
 import { checkGuests } from "./check-guests.ts";
 import { checkOutput } from "./check-output.ts";
 import { checkRuns } from "./check-runs.ts";
+import { checkSchedule } from "./check-schedule.ts";
 import { checkTold } from "./check-told.ts";
 import type { History } from "./history.ts";
 
@@ -23,6 +24,7 @@ export function breaches(history: History): readonly string[] {
   return [
     ...checkAccepted(history),
     ...checkRuns(history),
+    ...checkSchedule(history),
     ...checkGuests(history),
     ...checkOutput(history),
     ...checkTold(history),

@@ -3,7 +3,14 @@ import type { Attempt } from "../../src/model/run.ts";
 import type { RunRow, StoreState, TaskRow } from "../support/memory-store-state.ts";
 import type { DurableEvent } from "./history.ts";
 
-export function durableEvents(before: StoreState, after: StoreState, wallMs: number): readonly DurableEvent[] {
+export interface Moment {
+  /** The wall clock of the gateway's machine. */
+  readonly wallMs: number;
+  /** Transactions so far. */
+  readonly transaction: number;
+}
+
+export function durableEvents(before: StoreState, after: StoreState, moment: Moment): readonly DurableEvent[] {
   const events: DurableEvent[] = [];
   for (const [id, old] of before.tasks) {
     const task = after.tasks.get(id);
@@ -13,11 +20,16 @@ export function durableEvents(before: StoreState, after: StoreState, wallMs: num
     const found = before.tasks.get(id);
     if (found === task) continue;
     const old = found?.serial === task.serial ? found : undefined;
-    if (old === undefined) events.push({ kind: "task-made", task: id, serial: task.serial });
+    if (old === undefined) {
+      const { spec, serial, dependencies } = task;
+      const afterSerials = dependencies.map((dependency) => dependency.serial);
+      const { transaction } = moment;
+      events.push({ kind: "task-made", task: id, serial, spec, after: afterSerials, transaction });
+    }
     if (task.isCancelled && old?.isCancelled !== true) {
       events.push({ kind: "task-cancelled", task: id, serial: task.serial });
     }
-    events.push(...runEvents(old, task, wallMs));
+    events.push(...runEvents(old, task, moment.wallMs));
   }
   return events;
 }
@@ -37,6 +49,7 @@ function runEvents(old: TaskRow | undefined, task: TaskRow, wallMs: number): rea
       to: run.cursor.state,
       attempt: run.cursor.attempt,
       dueAt: run.dueAt,
+      firstDueAt: task.firstDueAt,
       wallMs,
       attemptState: attempt?.state,
       attemptOutcome: attempt?.outcome,

@@ -27,14 +27,35 @@ export type HistoryEvent = { readonly atMs: number } & (
 
 /** `answer` is how it was answered; an answer that never came has no event. */
 export type ClientEvent =
-  | { readonly kind: "submit-asked"; readonly spec: TaskSpec }
-  | { readonly kind: "submit-answered"; readonly task: TaskId; readonly answer: string; readonly serial?: number }
+  /** `key`: by which the gateway is to know it again. */
+  | { readonly kind: "submit-asked"; readonly spec: TaskSpec; readonly key?: string | undefined }
+  | {
+      readonly kind: "submit-answered";
+      readonly task: TaskId;
+      readonly answer: string;
+      /** Of the task that was made, now or by the same submission before. */
+      readonly serial?: number | undefined;
+      readonly key?: string | undefined;
+    }
+  | { readonly kind: "batch-asked"; readonly batch: number; readonly specs: readonly TaskSpec[] }
+  | { readonly kind: "batch-answered"; readonly batch: number; readonly answer: string }
+  | { readonly kind: "operator-asked"; readonly what: "drain" | "admit" | "forget"; readonly worker: PeerId }
   | { readonly kind: "cancel-asked" | "delete-asked"; readonly task: TaskId }
   | { readonly kind: "cancel-answered" | "delete-answered"; readonly task: TaskId; readonly answer: string };
 
 /** What became durable. `wallMs` is the wall clock of the gateway's machine. */
 export type DurableEvent =
-  | { readonly kind: "task-made" | "task-deleted" | "task-cancelled"; readonly task: TaskId; readonly serial: number }
+  | {
+      readonly kind: "task-made";
+      readonly task: TaskId;
+      readonly serial: number;
+      readonly spec: TaskSpec;
+      /** Tasks that it runs after, by their serials. */
+      readonly after: readonly number[];
+      /** All of one transaction have the same. */
+      readonly transaction: number;
+    }
+  | { readonly kind: "task-deleted" | "task-cancelled"; readonly task: TaskId; readonly serial: number }
   | {
       readonly kind: "run-moved";
       readonly task: TaskId;
@@ -46,6 +67,8 @@ export type DurableEvent =
       /** Attempts begun so far. */
       readonly attempt: number;
       readonly dueAt: number;
+      /** Of the task: when its first run is due. */
+      readonly firstDueAt: number;
       readonly wallMs: number;
       /** What became of the attempt that was under way. */
       readonly attemptState?: AttemptState | undefined;

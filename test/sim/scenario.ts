@@ -1,6 +1,7 @@
 /** What is to happen in one simulation, drawn from its seed: machines, requests, and what goes wrong. */
 import type { PeerId, TaskId } from "../../src/base/ids.ts";
 import { randomIndex } from "../../src/base/random.ts";
+import { CATCHUPS } from "../../src/model/schedule.ts";
 import { PICK_POLICIES, type PickPolicy } from "../../src/model/worker.ts";
 import { RETRYABLE_KINDS, type TaskSpec } from "../../src/model/task.ts";
 import { peerId, taskId, taskSpec } from "../store/store-samples.ts";
@@ -21,10 +22,21 @@ export type CutKind = "both" | "to-gateway" | "to-worker";
 
 export type Action = RequestAction | FaultAction;
 
+/** `spec.firstDueAt` counts from the moment of the submission. */
+export interface Order {
+  readonly spec: TaskSpec;
+  readonly module: number;
+}
+
 export type RequestAction =
-  /** `spec.firstDueAt` counts from the moment of the submission. */
-  | { readonly kind: "submit"; readonly spec: TaskSpec; readonly module: number }
-  | { readonly kind: "cancel" | "delete"; readonly task: TaskId };
+  | ({
+      readonly kind: "submit";
+      /** Its client asks again, with a key and for another id, until it is answered. */
+      readonly isRepeated: boolean;
+    } & Order)
+  | { readonly kind: "batch"; readonly orders: readonly Order[] }
+  | { readonly kind: "cancel" | "delete"; readonly task: TaskId }
+  | { readonly kind: "operate"; readonly worker: number; readonly what: "drain" | "admit" | "forget" };
 
 export type FaultAction =
   | {
@@ -103,8 +115,9 @@ export function scenarioOf(seed: number): Scenario {
       steps.push({ waitMs, action: faultOf(dice, dice.pick(mood.faults), workers.length) });
       continue;
     }
-    const action = requestOf(dice, workers, known, mood.guestMsMax);
+    const action = requestOf(dice, { workers, known, guestMsMax: mood.guestMsMax });
     steps.push({ waitMs, action });
+    if (action.kind === "batch") known.push(...action.orders.map(({ spec }) => spec.id));
     if (action.kind !== "submit") continue;
     known.push(action.spec.id);
     // While its first guest is likely to run.
@@ -182,21 +195,36 @@ function workerPlan(dice: Dice, index: number): WorkerPlan {
   };
 }
 
-/** `known` are ids that were submitted, or will have been by then. */
-function requestOf(
-  dice: Dice,
-  workers: readonly WorkerPlan[],
-  known: readonly TaskId[],
-  guestMsMax: number,
-): RequestAction {
+interface RequestContext {
+  readonly workers: readonly WorkerPlan[];
+  /** Ids that were submitted, or will have been by then. */
+  readonly known: readonly TaskId[];
+  readonly guestMsMax: number;
+}
+
+function requestOf(dice: Dice, context: RequestContext): RequestAction {
+  const { known, workers } = context;
   const id = taskId(`t${1 + dice.below(TASK_IDS_MAX)}`);
   const late = known.at(-1 - dice.below(3)) ?? id;
   if (dice.chance(0.12)) return { kind: "cancel", task: dice.chance(0.9) ? late : id };
   if (dice.chance(0.12)) return { kind: "delete", task: dice.chance(0.9) ? late : id };
-  return { kind: "submit", spec: specOf(dice, id, workers, guestMsMax), module: dice.below(2) };
+  if (dice.chance(0.05)) {
+    const worker = dice.below(workers.length);
+    return { kind: "operate", worker, what: dice.pick(["drain", "drain", "admit", "forget"]) };
+  }
+  if (dice.chance(0.1)) {
+    // Each may run after those before it.
+    const orders: Order[] = [];
+    for (let count = 1 + dice.below(4); count > 0; count -= 1) {
+      const before = [...known, ...orders.map(({ spec }) => spec.id)];
+      orders.push(orderOf(dice, taskId(`t${1 + dice.below(TASK_IDS_MAX)}`), { ...context, known: before }));
+    }
+    return { kind: "batch", orders };
+  }
+  return { kind: "submit", isRepeated: dice.chance(0.3), ...orderOf(dice, id, context) };
 }
 
-function specOf(dice: Dice, id: TaskId, workers: readonly WorkerPlan[], guestMsMax: number): TaskSpec {
+function orderOf(dice: Dice, id: TaskId, { workers, known, guestMsMax }: RequestContext): Order {
   const isFlaky = dice.chance(0.3);
   const habits = {
     seed: dice.below(1_000_000),
@@ -205,14 +233,10 @@ function specOf(dice: Dice, id: TaskId, workers: readonly WorkerPlan[], guestMsM
     crashes: dice.chance(0.1) ? 0.3 : 0,
     outputBytes: dice.chance(0.05) ? 400_000 : dice.chance(0.6) ? dice.between(1, 3_000) : 0,
   };
-  const startMs = dice.chance(0.5) ? 0 : dice.between(10, 6_000);
   const wantsZone = dice.chance(0.15) ? { zone: workers.length > 1 && dice.chance(0.5) ? "b" : "a" } : {};
-  return taskSpec(id, {
+  const spec = taskSpec(id, {
     args: habitArgs(habits),
-    start: startMs / 1_000,
-    firstDueAt: startMs,
-    repeats: dice.chance(0.4) ? 1 : 1 + dice.below(7),
-    delayMs: dice.chance(0.4) ? 0 : dice.between(5, 3_000),
+    ...scheduleOf(dice, known, id),
     retries: isFlaky ? dice.below(4) : 0,
     backoffMs: dice.between(10, 2_000),
     retryOn: dice.chance(0.8) ? RETRYABLE_KINDS : ["trapped"],
@@ -221,6 +245,27 @@ function specOf(dice: Dice, id: TaskId, workers: readonly WorkerPlan[], guestMsM
     outputBytesMax: dice.chance(0.2) ? Math.ceil(dice.between(1, 2_000)) : 1_000_000,
     outputLimit: dice.chance(0.3) ? "fail" : "truncate",
   });
+  return { spec, module: dice.below(2) };
+}
+
+/** When the task's runs are due. */
+function scheduleOf(dice: Dice, known: readonly TaskId[], id: TaskId): Partial<TaskSpec> {
+  const overlap = dice.chance(0.25) ? "forbid" : "allow";
+  const others = [...new Set(known)].filter((other) => other !== id);
+  const after = dice.chance(0.2) ? new Set([others.at(-1 - dice.below(2)), others.at(-1 - dice.below(4))]) : new Set();
+  const common = { overlap, after: others.filter((other) => after.has(other)) } as const;
+  if (dice.chance(0.12)) {
+    const cron = `*/${1 + dice.below(4)} * * * * *`;
+    return { ...common, firstDueAt: 0, cron, repeats: 1 + dice.below(6), catchup: dice.pick(CATCHUPS) };
+  }
+  const startMs = dice.chance(0.5) ? 0 : dice.between(10, 6_000);
+  return {
+    ...common,
+    start: startMs / 1_000,
+    firstDueAt: startMs,
+    repeats: dice.chance(0.4) ? 1 : 1 + dice.below(7),
+    delayMs: dice.chance(0.4) ? 0 : dice.between(5, 3_000),
+  };
 }
 
 function faultOf(dice: Dice, kind: FaultKind, workers: number): FaultAction {

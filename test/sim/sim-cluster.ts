@@ -1,26 +1,25 @@
 /** The simulated cluster: carries a scenario out, step by step, then lets everything recover, and writes the history. */
 import { assert } from "../../src/base/errors.ts";
-import { LOST_ATTEMPTS_MAX, WORKER_REST_MAX_MS } from "../../src/base/limits.ts";
 import type { Digest, PeerId } from "../../src/base/ids.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
-import { dueAt, totalRuns } from "../../src/model/task.ts";
 import type { WorkerView } from "../../src/model/worker.ts";
 import type { Store } from "../../src/store/store.ts";
 import { peerId } from "../store/store-samples.ts";
 import { MemoryBlobs } from "../support/memory-blobs.ts";
 import { MemoryDisk, type MemoryStore } from "../support/memory-store.ts";
-import type { StoreState, TaskRow } from "../support/memory-store-state.ts";
+import type { StoreState } from "../support/memory-store-state.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { durableEvents } from "./durable-events.ts";
 import { EventLoop } from "./event-loop.ts";
-import { guestPlan } from "./guest-plan.ts";
 import type { History, HistoryEvent } from "./history.ts";
-import type { Action, FaultAction, Scenario } from "./scenario.ts";
+import type { Action, FaultAction, Order, Scenario } from "./scenario.ts";
+import { type ClientOrder, SimClient } from "./sim-client.ts";
 import { SimGateway } from "./sim-gateway.ts";
 import { Link } from "./sim-link.ts";
 import { Listener } from "./sim-network.ts";
 import { EPOCH_MS, type WallClock } from "./sim-process.ts";
 import { SimWorker } from "./sim-worker.ts";
+import { msLeft } from "./time-left.ts";
 
 export interface ClusterOptions {
   /** A bug that a test plants between the gateway and its store. */
@@ -53,11 +52,15 @@ export class SimCluster {
   readonly #leaks: string[] = [];
   readonly #modules: readonly { readonly digest: Digest; readonly bytes: Uint8Array }[];
   readonly #gateway: SimGateway;
+  readonly #client: SimClient;
+  /** Says that what an operator did to a worker is over. */
+  readonly #operated: (() => void)[] = [];
   readonly #workers: readonly SimWorker[];
   /** Nobody is started any more. */
   #isStopping = false;
   #offsetBeforeMs = 0;
   #jumpedAtMs = -Infinity;
+  #transactions = 0;
   /** Under way. */
   #faults = 0;
   readonly #onLog: ((line: string) => void) | undefined;
@@ -85,6 +88,12 @@ export class SimCluster {
       log,
       record: (event) => this.#record(event),
       sabotage: options.sabotage,
+    });
+    this.#client = new SimClient({
+      loop: this.#loop,
+      gateway: this.#gateway,
+      blobs,
+      record: (event) => this.#record(event),
     });
     this.#workers = scenario.workers.map(
       (plan) =>
@@ -128,23 +137,31 @@ export class SimCluster {
   }
 
   #act(action: Action): void {
+    const client = this.#client;
     switch (action.kind) {
       case "submit":
-        return this.#submit(action);
+        return client.submit(this.#order(action), action);
+      case "batch":
+        return client.batch(action.orders.map((order) => this.#order(order)));
       case "cancel":
-        return this.#gateway.cancel(action.task);
+        return client.cancel(action.task);
       case "delete":
-        return this.#gateway.delete(action.task);
+        return client.delete(action.task);
+      case "operate": {
+        const worker = this.#workers[action.worker];
+        assert(worker !== undefined, "the scenario knows its workers");
+        this.#operated.push(this.#begin(describe(action)));
+        return client.operate(worker.peer, action.what);
+      }
       default:
         return this.#fail(action, this.#begin(describe(action)));
     }
   }
 
-  #submit({ spec, module }: Extract<Action, { kind: "submit" }>): void {
-    const chosen = this.#modules[module];
-    assert(chosen !== undefined, "there are two modules");
-    const now = EPOCH_MS + this.#loop.nowMs + this.#wall.offsetMs;
-    this.#gateway.submit({ ...spec, module: chosen.digest, firstDueAt: now + spec.firstDueAt }, chosen.bytes);
+  #order({ spec, module: index }: Order): ClientOrder {
+    const module = this.#modules[index];
+    assert(module !== undefined, "there are two modules");
+    return { spec: { ...spec, module: module.digest }, module };
   }
 
   /** Something goes wrong from now on, until what this returns is called. */
@@ -273,7 +290,7 @@ export class SimCluster {
   async #untilMended(): Promise<void> {
     const endMs = this.#loop.nowMs + FAULTS_MS_MAX;
     await this.#loop.run(100);
-    while (this.#faults > 0 && this.#loop.nowMs < endMs) await this.#loop.run(CALM_STEP_MS);
+    while (this.#faults > this.#operated.length && this.#loop.nowMs < endMs) await this.#loop.run(CALM_STEP_MS);
   }
 
   /** Takes back everything that went wrong, and what is still to. */
@@ -291,13 +308,24 @@ export class SimCluster {
     }
   }
 
+  /** An operator lets every worker in again that was drained, put in quarantine or barred. */
+  async #admitAll(): Promise<void> {
+    const endMs = this.#loop.nowMs + CALM_MS_MAX;
+    while (this.#gateway.gateway?.notReadyBecause() !== undefined || !this.#gateway.isUp) {
+      if (this.#loop.nowMs > endMs) return;
+      await this.#loop.run(CALM_STEP_MS);
+    }
+    for (const worker of this.#workers) this.#client.operate(worker.peer, "admit");
+    for (const mended of this.#operated) mended();
+  }
+
   async #untilDone(): Promise<void> {
+    await this.#admitAll();
     // What is asked for at this moment is to be in the store.
     await this.#loop.run(CALM_STEP_MS);
-    const tasks = [...this.#disk.state.tasks.values()];
-    const lastDueMs = Math.max(0, ...tasks.map(lastDue)) - EPOCH_MS - this.#loop.nowMs;
-    const workMs = tasks.reduce((sum, task) => sum + workLeftMs(task), 0);
-    const endMs = this.#loop.nowMs + Math.max(0, lastDueMs) + workMs + CALM_MS_MAX;
+    this.#client.leave();
+    const leftMs = msLeft([...this.#disk.state.tasks.values()], EPOCH_MS + this.#loop.nowMs);
+    const endMs = this.#loop.nowMs + leftMs + CALM_MS_MAX;
     while (this.#loop.nowMs < endMs && !this.#isDone()) await this.#loop.run(CALM_STEP_MS);
   }
 
@@ -367,7 +395,9 @@ export class SimCluster {
     const isJumpRecent = this.#loop.nowMs - this.#jumpedAtMs < COMMIT_MS_MAX;
     const offsetMs = Math.max(this.#wall.offsetMs, isJumpRecent ? this.#offsetBeforeMs : -Infinity);
     const wallMs = EPOCH_MS + this.#loop.nowMs + offsetMs;
-    for (const event of durableEvents(before, after, wallMs)) this.#record(event);
+    this.#transactions += 1;
+    const moment = { wallMs, transaction: this.#transactions };
+    for (const event of durableEvents(before, after, moment)) this.#record(event);
   }
 
   #record(event: EventWithoutTime): void {
@@ -398,30 +428,6 @@ function isExpected(message: string): boolean {
 
 function isHere({ status }: WorkerView): boolean {
   return status === "ready" || status === "quarantined";
-}
-
-function lastDue(task: TaskRow): number {
-  return Math.max(dueAt(task.spec, totalRuns(task.spec)), ...task.runs.map((run) => run.notBefore));
-}
-
-/** The time that guests and back-offs of the task still take, one after the other. */
-function workLeftMs(task: TaskRow): number {
-  if (task.finishedAt !== undefined) return 0;
-  const { spec, serial } = task;
-  let sum = 0;
-  for (let run = 1; run <= totalRuns(spec); run += 1) {
-    const row = task.runs[run - 1];
-    if (row?.outcome !== undefined) continue;
-    const first = (row?.cursor.attempt ?? 0) + 1;
-    // Those that are lost by their own doing are tried again, too.
-    for (let attempt = first; attempt <= first + spec.retries + LOST_ATTEMPTS_MAX; attempt += 1) {
-      const plan = guestPlan(spec.args, { task: spec.id, serial, run, attempt });
-      sum += plan.ms + WORKER_REST_MAX_MS;
-      if (plan.outcome.kind === "exited" && plan.outcome.code === 0) break;
-      sum += spec.backoffMs * 2 ** spec.retries;
-    }
-  }
-  return sum;
 }
 
 /** Of a connection on which a worker waits with all its slots on offer. */

@@ -5,19 +5,16 @@
 import { runningApp } from "../../src/app/running.ts";
 import type { RunningApp } from "../../src/app/app.ts";
 import { type AcceptedWorkers, acceptWorkers } from "../../src/app/gateway-connections.ts";
-import { toClusterError } from "../../src/base/errors.ts";
-import type { TaskId } from "../../src/base/ids.ts";
+import type { Clock } from "../../src/base/clock.ts";
 import type { Log } from "../../src/base/log.ts";
 import { Gateway } from "../../src/gateway/gateway.ts";
-import type { TaskSpec } from "../../src/model/task.ts";
 import type { PickPolicy } from "../../src/model/worker.ts";
 import type { Store } from "../../src/store/store.ts";
-import { INSPECTION } from "../store/store-samples.ts";
 import type { MemoryBlobs } from "../support/memory-blobs.ts";
 import { type DiskTrouble, type MemoryDisk, MemoryStore } from "../support/memory-store.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { EventLoop } from "./event-loop.ts";
-import type { ClientEvent, HistoryEvent } from "./history.ts";
+import type { HistoryEvent } from "./history.ts";
 import type { Listener } from "./sim-network.ts";
 import { SimProcess, type WallClock } from "./sim-process.ts";
 
@@ -30,7 +27,7 @@ export interface SimGatewayInit {
   readonly policy: PickPolicy;
   readonly random: SeededRandom;
   readonly log: Log;
-  readonly record: (event: ClientEvent | Extract<HistoryEvent, { kind: "told" }>) => void;
+  readonly record: (event: Extract<HistoryEvent, { kind: "told" }>) => void;
   /** What a test puts between the gateway and its store: a planted bug. */
   readonly sabotage?: ((store: MemoryStore) => Store) | undefined;
 }
@@ -137,55 +134,8 @@ export class SimGateway {
     });
   }
 
-  /** Everything that an orderly end has left behind in the process that was `process`. */
-  submit(spec: TaskSpec, moduleBytes: Uint8Array): void {
-    const { record, blobs } = this.#init;
-    const inspection = { ...INSPECTION, bytes: moduleBytes.length };
-    this.#ask({ kind: "submit-asked", spec }, async (gateway, clock) => {
-      // As the API does: the module is pinned while its task is being made.
-      const pin = await gateway.pins.pin(spec.module);
-      let answer: string;
-      try {
-        await using writer = await blobs.create();
-        await writer.write(moduleBytes);
-        await writer.finish();
-        await writer.commit();
-        const result = await gateway.tasks.submit(spec, inspection, clock.now());
-        answer = result.kind;
-        const accepted = result.kind === "created" ? { serial: result.task.serial } : {};
-        record({ kind: "submit-answered", task: spec.id, answer, ...accepted });
-      } catch (thrown) {
-        record({ kind: "submit-answered", task: spec.id, answer: toClusterError(thrown).code });
-        pin[Symbol.dispose]();
-        await gateway.pins.retireUnused(spec.module);
-      } finally {
-        pin[Symbol.dispose]();
-      }
-    });
-  }
-
-  cancel(task: TaskId): void {
-    this.#ask({ kind: "cancel-asked", task }, async (gateway) => {
-      const answer = await gateway.tasks.cancel(task, "not wanted any more").then(
-        (result) => result.kind,
-        (error: unknown) => toClusterError(error).code,
-      );
-      this.#init.record({ kind: "cancel-answered", task, answer });
-    });
-  }
-
-  delete(task: TaskId): void {
-    this.#ask({ kind: "delete-asked", task }, async (gateway) => {
-      const answer = await gateway.tasks.delete(task).then(
-        (isDeleted) => (isDeleted ? "deleted" : "no-such-task"),
-        (error: unknown) => toClusterError(error).code,
-      );
-      this.#init.record({ kind: "delete-answered", task, answer });
-    });
-  }
-
-  /** A request that reaches a gateway which takes work; others are turned away, as by the API. */
-  #ask(event: ClientEvent, act: (gateway: Gateway, clock: SimProcess["clock"]) => Promise<void>): void {
+  /** A request that reaches a gateway which takes work; others are turned away, as by the API. Never rejects. */
+  request(act: (gateway: Gateway, clock: Clock) => Promise<void>): void {
     const now = this.#now;
     if (now === undefined) return;
     now.requests += 1;
@@ -193,7 +143,6 @@ export class SimGateway {
       now.requests -= 1;
       if (now.gateway === undefined || now.gateway.notReadyBecause() !== undefined) return;
       now.requests += 1;
-      this.#init.record(event);
       void act(now.gateway, now.process.clock).finally(() => (now.requests -= 1));
     });
   }

@@ -151,14 +151,14 @@ function watch(end: SimStream, own: SimProcess, there: Direction, other: SimProc
     const timer = own.clock.setTimer(PING_TIMEOUT_MS, () => {
       if (!isAnswered) end.abort(new ClusterError("disconnected", "ping timed out", { code: "connection-lost" }));
     });
-    const timers = [timer];
-    send(there, other, () =>
+    send(there, other, () => {
+      if (!end.knock()) return;
       send(back, own, () => {
         isAnswered = true;
-        for (const each of timers) each[Symbol.dispose]();
+        timer[Symbol.dispose]();
         arm();
-      }),
-    );
+      });
+    });
     end.onOver(() => timer[Symbol.dispose]());
   };
   const arm = (): void => {

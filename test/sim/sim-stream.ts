@@ -51,6 +51,13 @@ export class SimStream implements ByteStream {
     else this.#onOver.push(act);
   }
 
+  /** Something came to the other end that is none of what the streams carry: a ping. False: nobody is there any more. */
+  knock(): boolean {
+    if (this.#other?.isOver === false) return true;
+    this.#expectReset();
+    return false;
+  }
+
   start(receiver: ByteStreamReceiver): void {
     this.#receiver = receiver;
     this.#takeOn();
@@ -196,10 +203,16 @@ export class SimStream implements ByteStream {
     this.#lane.length = 0;
     this.#laneBytes = 0;
     this.#isMoving = false;
+    this.#expectReset();
+  }
+
+  /** What was sent is sent again until the answer gets through. */
+  #expectReset(): void {
     const other = this.#other;
     if (this.#isOver || other === undefined) return;
     this.#process.loop.after(other.#out.delayMs(), () => {
-      if (this.#isOver || other.#out.isCut) return;
+      if (this.#isOver) return;
+      if (other.#out.isCut) return other.#out.whenMended(() => this.#expectReset());
       this.#process.deliver(() => {
         if (this.#isOver) return;
         this.#finish();

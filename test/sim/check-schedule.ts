@@ -1,0 +1,142 @@
+/**
+ * G5: each slot of a schedule is one run, ready once, at its time or later. Runs of a task that forbids overlap follow each
+ * other. A task that runs after others has no run before those have succeeded, and ends with them if they do not.
+ */
+import { type CronSchedule, parseCron } from "../../src/model/cron.ts";
+import type { RunState } from "../../src/model/run.ts";
+import { type TaskSpec, totalRuns } from "../../src/model/task.ts";
+import type { DurableEvent, History } from "./history.ts";
+import { Weather } from "./weather.ts";
+
+type TaskMade = Extract<DurableEvent, { kind: "task-made" }> & { readonly atMs: number };
+type RunMoved = Extract<DurableEvent, { kind: "run-moved" }> & { readonly atMs: number };
+
+const OVER: readonly RunState[] = ["succeeded", "failed", "cancelled"];
+
+export function checkSchedule(history: History): readonly string[] {
+  const found: string[] = [];
+  const weather = new Weather(history);
+  const tasks = new Map<number, TaskCourse>();
+  /** Ids whose cancellation somebody has asked for; the task may be on its way to the disk only. */
+  const unwanted = new Set<string>();
+  for (const event of history.events) {
+    switch (event.kind) {
+      case "task-made":
+        tasks.set(event.serial, new TaskCourse(event));
+        break;
+      case "run-moved":
+        found.push(...(tasks.get(event.serial)?.move(event, tasks, weather) ?? []));
+        break;
+      case "task-cancelled":
+        found.push(...(tasks.get(event.serial)?.cancel(tasks, unwanted) ?? []));
+        break;
+      case "cancel-asked":
+        unwanted.add(event.task);
+        break;
+      case "task-deleted": {
+        const task = tasks.get(event.serial);
+        if (task !== undefined) task.isDeleted = true;
+        break;
+      }
+      default:
+    }
+  }
+  return [...found, ...[...tasks.values()].flatMap((task) => task.checkWhole())];
+}
+
+/** What has become of one task's runs so far. */
+class TaskCourse {
+  readonly id: string;
+  isDeleted = false;
+  readonly #spec: TaskSpec;
+  readonly #after: readonly number[];
+  readonly #cron: CronSchedule | undefined;
+  readonly #runs = new Map<number, { state: RunState; dueAt: number; readyAtMs: number | undefined }>();
+  #isCancelled = false;
+
+  constructor({ task, spec, after }: TaskMade) {
+    this.id = task;
+    this.#spec = spec;
+    this.#after = after;
+    const cron = spec.cron === undefined ? undefined : parseCron(spec.cron, spec.timezone);
+    this.#cron = cron?.ok === true ? cron.schedule : undefined;
+  }
+
+  get hasSucceeded(): boolean {
+    const runs = [...this.#runs.values()];
+    return runs.length === totalRuns(this.#spec) && runs.every(({ state }) => state === "succeeded");
+  }
+
+  /** It will not succeed any more. */
+  get isBroken(): boolean {
+    if (this.isDeleted || this.#isCancelled) return true;
+    return [...this.#runs.values()].some(({ state }) => state === "failed" || state === "cancelled");
+  }
+
+  move(event: RunMoved, tasks: ReadonlyMap<number, TaskCourse>, weather: Weather): readonly string[] {
+    const where = `${event.task} run ${event.run}`;
+    const found: string[] = [];
+    if (event.from === undefined) found.push(...this.#checkMade(event, tasks, where));
+    const known = this.#runs.get(event.run);
+    const run = { state: event.to, dueAt: event.dueAt, readyAtMs: known?.readyAtMs };
+    this.#runs.set(event.run, run);
+    if (event.to === "ready" && (event.from === undefined || event.from === "scheduled")) {
+      if (known?.readyAtMs !== undefined) found.push(`G5: ${where} was made ready twice`);
+      run.readyAtMs = event.atMs;
+      found.push(...this.#checkReady(event, weather, where));
+    }
+    return found;
+  }
+
+  cancel(tasks: ReadonlyMap<number, TaskCourse>, unwanted: ReadonlySet<string>): readonly string[] {
+    this.#isCancelled = true;
+    const isForOthers = this.#after.some((serial) => tasks.get(serial)?.isBroken === true);
+    if (unwanted.has(this.id) || isForOthers) return [];
+    return [`G1: ${this.id} was cancelled, and neither was that asked for nor has another one failed it`];
+  }
+
+  /** At the end: every slot is a run. */
+  checkWhole(): readonly string[] {
+    const total = totalRuns(this.#spec);
+    if (this.isDeleted || this.#isCancelled || this.#runs.size === total) return [];
+    return [`G5: ${this.id} has ${this.#runs.size} of ${total} runs`];
+  }
+
+  #checkMade(event: RunMoved, tasks: ReadonlyMap<number, TaskCourse>, where: string): readonly string[] {
+    const found: string[] = [];
+    if (event.run > totalRuns(this.#spec)) found.push(`G5: ${where} is one run too many`);
+    if (event.run !== this.#runs.size + 1) found.push(`G5: ${where} was made after ${this.#runs.size} others`);
+    const others = [...this.#runs.values()];
+    if (this.#spec.overlap === "forbid" && !others.every(({ state }) => OVER.includes(state))) {
+      found.push(`G4: ${where} was made while another was under way`);
+    }
+    for (const serial of this.#after) {
+      const other = tasks.get(serial);
+      if (other?.hasSucceeded !== true) found.push(`G5: ${where} was made before ${other?.id} has succeeded`);
+    }
+    return found;
+  }
+
+  #checkReady(event: RunMoved, weather: Weather, where: string): readonly string[] {
+    const found: string[] = [];
+    if (event.wallMs < event.dueAt) found.push(`G5: ${where} was made ready before its time`);
+    if (this.#cron !== undefined) return [...found, ...this.#checkSlot(event, this.#cron, weather, where)];
+    const { delayMs, firstDueAt } = this.#spec;
+    const due = event.firstDueAt + (event.run - 1) * delayMs;
+    if (event.dueAt !== due) found.push(`G5: ${where} is due at ${event.dueAt}, not ${due}`);
+    if (this.#after.length === 0 && event.firstDueAt !== firstDueAt) found.push(`G5: ${where} has another start`);
+    if (event.firstDueAt < firstDueAt) found.push(`G5: ${where} starts before it may`);
+    return found;
+  }
+
+  #checkSlot(event: RunMoved, cron: CronSchedule, weather: Weather, where: string): readonly string[] {
+    if (cron.next(event.dueAt - 1) !== event.dueAt) return [`G5: ${where} is due at ${event.dueAt}, which is no slot`];
+    const before = this.#runs.get(event.run - 1);
+    if (before === undefined) return [];
+    if (before.dueAt >= event.dueAt) return [`G5: ${where} has the slot ${event.dueAt}, which was taken`];
+    const next = cron.next(before.dueAt);
+    // Where runs may overlap and the gateway was there all the time, none is left out.
+    const wasServed = this.#spec.overlap === "allow" && weather.wasFair(before.readyAtMs ?? 0, event.atMs);
+    return wasServed && next !== event.dueAt ? [`G5: ${where} leaves out the slot ${next}`] : [];
+  }
+}
