@@ -254,6 +254,15 @@ export const STORE_SPEC_CACHE_BYTES_MAX = 16 * MIB;
 /** Rows of deleted tasks that are removed in one transaction: when there is nothing else to do, and beside other work. */
 export const STORE_PURGE_ROWS_MAX = 512;
 export const STORE_PURGE_ROWS_BUSY_MAX = 64;
+/** How long nothing is wanted of the store before it sees to its file. */
+export const STORE_IDLE_MS = 100;
+/** Frames of the log, of a page each, that need not be written back when the store is idle. */
+export const STORE_LOG_FRAMES_KEPT = 256;
+/** Free pages of the database that stay for what comes: a number, or a share of all if that is more. */
+export const STORE_FREE_PAGES_KEPT = 2_048;
+export const STORE_FREE_PAGES_KEPT_SHARE = 0.1;
+/** Pages that go back to the disk at a time. */
+export const STORE_VACUUM_PAGES = 256;
 /** Tasks that wait for one that is to be forgotten which are looked at; with more of them it is kept. */
 export const STORE_DEPENDENTS_LOOKED_AT_MAX = 1_000;
 /** Runs whose back-off has ended that one look at the ready runs takes in. */

@@ -6,6 +6,8 @@
  */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { assert } from "../../base/errors.ts";
+import { STORE_IDLE_MS } from "../../base/limits.ts";
+import { Chores } from "./chores.ts";
 import { Database } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
 import type { ErrorWire, FromThread, Reply, Request, ThreadInit, ToThread } from "./messages.ts";
@@ -16,7 +18,10 @@ import { toStoreError } from "./sqlite-errors.ts";
 class StoreLoop {
   readonly #port: MessagePort;
   readonly #db: Database;
+  readonly #watch: TroubleWatch;
   readonly #group: GroupCommit;
+  readonly #chores: Chores;
+  #idleTimer: NodeJS.Timeout | undefined;
   #requests: readonly Request[] = [];
   #head = 0;
   readonly #batches: (readonly Request[])[] = [];
@@ -26,8 +31,9 @@ class StoreLoop {
   constructor(port: MessagePort, db: Database) {
     this.#port = port;
     this.#db = db;
-    const watch = new TroubleWatch(db);
-    this.#group = new GroupCommit(db, operationsOn(db, watch), watch);
+    this.#watch = new TroubleWatch(db);
+    this.#group = new GroupCommit(db, operationsOn(db, this.#watch), this.#watch);
+    this.#chores = new Chores(db);
   }
 
   start(): void {
@@ -43,6 +49,7 @@ class StoreLoop {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
+    clearTimeout(this.#idleTimer);
     setImmediate(() => {
       this.#isScheduled = false;
       this.#step();
@@ -62,6 +69,20 @@ class StoreLoop {
       this.#group.purgeSome();
     }
     if (this.#isClosing || this.#group.hasGraves || this.peek() !== undefined) this.#schedule();
+    else this.#restLater(STORE_IDLE_MS);
+  }
+
+  /** Sees to the file bit by bit once nothing has been wanted for this long. */
+  #restLater(afterMs: number): void {
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = setTimeout(() => {
+      if (this.#isScheduled || this.#watch.trouble !== undefined) return;
+      try {
+        if (this.#chores.step()) this.#restLater(0);
+      } catch {
+        // Whoever writes next meets the same trouble, and is told. What was left to do is done another time.
+      }
+    }, afterMs);
   }
 
   peek(): Request | undefined {
