@@ -251,6 +251,17 @@ export const STORE_CHECK_EVERY_MS = 1_000;
 export const STORE_PAGE_BYTES_MAX = 16 * MIB;
 /** Specs that the store keeps in memory. */
 export const STORE_SPEC_CACHE_BYTES_MAX = 16 * MIB;
+/**
+ * A blob that could not be read for so many attempts, and for so long, while the store was well, is given up, and the runs
+ * that need it. Until then they wait between tries: first, and at most. When nobody has met the trouble for so long, it counts
+ * anew. Such blobs that a gateway remembers.
+ */
+export const BLOB_UNREADABLE_ATTEMPTS_MAX = 5;
+export const BLOB_UNREADABLE_MS_MAX = 60_000;
+export const BLOB_FORGIVEN_MS = 600_000;
+export const BLOB_RETRY_FIRST_MS = 500;
+export const BLOB_RETRY_MAX_MS = 15_000;
+export const UNREADABLE_BLOBS_MAX = 1_024;
 /** Rows of deleted tasks that are removed in one transaction: when there is nothing else to do, and beside other work. */
 export const STORE_PURGE_ROWS_MAX = 512;
 export const STORE_PURGE_ROWS_BUSY_MAX = 64;

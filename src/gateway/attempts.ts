@@ -229,10 +229,17 @@ export class Attempts {
     }
   }
 
-  /** Ends an attempt that no worker was told of, since its run cannot be carried out anywhere. Never rejects. */
+  /**
+   * Ends an attempt whose run cannot be carried out anywhere, through no fault of its worker, which may have been told of it
+   * or not. Never rejects.
+   */
   async reject({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }, reason: string): Promise<void> {
+    const key = attemptKey(id);
+    const before = this.#sighted.get(key);
+    if (before !== undefined) this.#over({ id, worker, sign: "nothing", what: reason });
     const end = unstartedEnd({ kind: "rejected", reason });
-    await this.#settle({ id, worker, end, isBlameless: true }, () => true);
+    await this.#settle({ id, worker, end, isBlameless: true }, () => this.#sighted.get(key) === before);
+    if (before !== undefined && this.#sighted.get(key) === before) this.#dismiss(key, before);
   }
 
   /** Watches no more. What is under way stays so in the store. */

@@ -14,9 +14,10 @@
  * A round looks behind runs that want other workers, as far as there are runs, in pages; what is known to want other
  * workers is not read at all (unmet-requirements.ts).
  *
- * Three things make it wait although runs and offers are there: the store has failed (then for all, growing); a worker
+ * Four things make it wait although runs and offers are there: the store has failed (then for all, growing); a worker
  * does not do well, or is drained (then for that worker: worker-health.ts); a run was lost, and a worker that has not lost
- * it is busy (then for that run: untried-waits.ts).
+ * it is busy (then for that run: untried-waits.ts); a module or file could not be read (then for the runs that need it:
+ * unreadable-blobs.ts).
  */
 import type { OfferChooser, WorkerOffer } from "../channel/offer-channel.ts";
 import type { Offer } from "../channel/rendezvous.ts";
@@ -31,13 +32,14 @@ import {
   MATCH_WINDOW_MAX,
 } from "../base/limits.ts";
 import type { Log, LogFields } from "../base/log.ts";
-import type { PeerId } from "../base/ids.ts";
+import type { Digest, PeerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { serveFiles } from "../caps/files.ts";
 import { serveModule } from "../caps/module.ts";
 import { WorkerClient } from "../caps/worker.ts";
 import type { RunEntry, RunSpec } from "../model/run-spec.ts";
 import type { AttemptId } from "../model/run.ts";
+import { isUnresolved } from "../model/task-file.ts";
 import type { TaskSpec } from "../model/task.ts";
 import type { PickPolicy } from "../model/worker.ts";
 import type { BlobStore } from "../store/blobs.ts";
@@ -51,6 +53,8 @@ import { ModuleSizes } from "./module-sizes.ts";
 import { type ResolvedFiles, RunFiles, resolveFiles } from "./run-files.ts";
 import { Turns } from "./turns.ts";
 import { UnmetRequirements } from "./unmet-requirements.ts";
+import { type BlobReads, UnreadableBlobs } from "./unreadable-blobs.ts";
+import type { StoreReadiness } from "./services.ts";
 import { type UntriedRound, UntriedWaits } from "./untried-waits.ts";
 import type { WorkerHealth } from "./worker-health.ts";
 import type { WorkerSessions } from "./worker-sessions.ts";
@@ -64,6 +68,7 @@ export interface DispatcherInit {
   readonly attempts: Attempts;
   readonly sessions: WorkerSessions;
   readonly health: WorkerHealth;
+  readonly storeHealth: Pick<StoreReadiness, "check">;
   readonly leaseMs: number;
   readonly events: EventHub;
   readonly policy: PickPolicy;
@@ -80,6 +85,7 @@ export class Dispatcher {
   readonly #init: DispatcherInit;
   readonly #turns = new Turns();
   readonly #unmet = new UnmetRequirements();
+  readonly #unreadable: UnreadableBlobs;
   readonly #moduleSizes: ModuleSizes;
   readonly #untried: UntriedWaits;
   readonly #backoff: Backoff;
@@ -98,6 +104,7 @@ export class Dispatcher {
   constructor(init: DispatcherInit) {
     this.#init = init;
     this.#moduleSizes = new ModuleSizes(init.store);
+    this.#unreadable = new UnreadableBlobs(init);
     this.#untried = new UntriedWaits({ clock: init.clock, usable: () => init.sessions.usable() });
     this.#backoff = new Backoff({
       firstMs: DISPATCH_RETRY_FIRST_MS,
@@ -169,7 +176,7 @@ export class Dispatcher {
       ...(backoffEnd === undefined ? [] : [Math.min(CLOCK_CHECK_EVERY_MS, backoffEnd - clock.now())]),
     ];
     if (this.#hasMore) waitsMs.push(this.#deepMatchAtMs - clock.monotonicMs());
-    for (const waitMs of [health.nextChangeInMs(), this.#untried.nextEndInMs()]) {
+    for (const waitMs of [health.nextChangeInMs(), this.#untried.nextEndInMs(), this.#unreadable.nextEndInMs()]) {
       if (waitMs !== undefined) waitsMs.push(waitMs);
     }
     if (waitsMs.length === 0) return;
@@ -211,7 +218,8 @@ export class Dispatcher {
       after = runs.at(-1);
       if (this.#state === "closed" || this.#isPaused() || after === undefined) break;
       const used = new Set<WaitingOffer>();
-      for (const { offer, run } of match({ offers, runs, policy, random, turns: this.#turns, mayRepeat })) {
+      const startable = runs.filter((run) => !this.#unreadable.isResting(run, blobsOf(run.spec)));
+      for (const { offer, run } of match({ offers, runs: startable, policy, random, turns: this.#turns, mayRepeat })) {
         used.add(offer);
         this.#turns.record(offer.peer);
         this.#start(run, offer, untried);
@@ -300,9 +308,26 @@ export class Dispatcher {
     const answerMs = answerMsMax(timeoutMs, moduleBytes + outputBytesMax + fileBytesMax(spec));
     const watched = { id, session, module, outputBytesMax, answerMsMax: answerMs, isSecondChoice };
     attempts.watch(watched, (output) => {
-      using served = serveModule(new BlobModule(blobs, module));
-      using contents = files.length === 0 ? undefined : serveFiles(new RunFiles({ blobs, pins, files, found }));
+      const reads = this.#readsFor(id, offered.peer);
+      using served = serveModule(new BlobModule(blobs, reads, module));
+      using contents = files.length === 0 ? undefined : serveFiles(new RunFiles({ blobs, reads, pins, files, found }));
       return worker.run(spec, served, output, contents);
+    });
+  }
+
+  /** A blob that cannot be read ends the attempt, and its run with it when there is no hope that it ever can. */
+  #readsFor(id: AttemptId, worker: PeerId): BlobReads {
+    const { attempts, log } = this.#init;
+    return this.#unreadable.readsFor(id, ({ blob, reason, isHopeless }) => {
+      const fields = { ...id, blob, reason };
+      if (isHopeless) {
+        log.error("a module or file cannot be read any more, and the run that needs it has failed", fields);
+        const what = `the gateway has not been able to read ${blob} for long: submit it again, then retry the task`;
+        void attempts.reject({ id, worker }, what);
+      } else {
+        log.warn("a module or file could not be read; the run that needs it is tried again", fields);
+        void attempts.giveUp({ id, worker }, `the gateway could not read ${blob}`, "gateway");
+      }
     });
   }
 
@@ -316,6 +341,11 @@ export class Dispatcher {
     ]);
     return moduleBytes === undefined ? undefined : { moduleBytes, inputs };
   }
+}
+
+/** Those that are known before the run is leased. */
+function blobsOf({ module, files }: TaskSpec): readonly Digest[] {
+  return [module, ...files.flatMap((file) => (isUnresolved(file) ? [] : file.digest))];
 }
 
 interface Start {

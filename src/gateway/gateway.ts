@@ -107,6 +107,7 @@ export class Gateway implements Readiness {
       attempts: this.#attempts,
       sessions: this.sessions,
       health,
+      storeHealth: this.storeHealth,
       leaseMs: terms.leaseMs,
       events,
     });

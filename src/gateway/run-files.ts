@@ -11,7 +11,7 @@ import { type FileContent, type InputFile, formatFileReference, isUnresolved } f
 import type { Blob, BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import type { BlobPins } from "./blob-pins.ts";
-import { storeTrouble } from "./store-trouble.ts";
+import type { BlobReads } from "./unreadable-blobs.ts";
 
 export type ResolvedFiles =
   | {
@@ -53,6 +53,7 @@ export async function resolveFiles(
 
 export interface RunFilesInit {
   readonly blobs: Pick<BlobStore, "open">;
+  readonly reads: BlobReads;
   readonly pins: Pick<BlobPins, "pinAll" | "retireUnused">;
   readonly files: readonly FileContent[];
   /** Pinned for as long as this is held. */
@@ -75,16 +76,12 @@ export class RunFiles implements FilesTarget {
 
   /**
    * Rejects with `overloaded` while the bytes cannot be read, which is not the run's fault; with `failed`, code
-   * `no-such-file`, for what is no file of the run, or is gone.
+   * `no-such-file`, for what is no file of the run.
    */
   async read(digest: Digest, offset: number, length: number): Promise<Uint8Array> {
     if (!this.#digests.has(digest)) throw noSuchFile(digest);
     await this.#pinned;
-    const blob = await this.#blob(digest);
-    if (blob === undefined) throw noSuchFile(digest);
-    return blob.read(offset, length).catch((error: unknown) => {
-      throw storeTrouble(error);
-    });
+    return this.#init.reads.of(digest, async () => (await this.#blob(digest))?.read(offset, length));
   }
 
   [Symbol.dispose](): void {
@@ -104,7 +101,7 @@ export class RunFiles implements FilesTarget {
       this.#init.blobs.open(digest).catch((error: unknown) => {
         // It is tried again by the next read.
         this.#open.delete(digest);
-        throw storeTrouble(error);
+        throw error;
       });
     this.#open.set(digest, blob);
     const [oldest] = this.#open.keys();

@@ -58,7 +58,11 @@ export class FileBlobStore implements BlobStore {
       const file = await openIfThere(this.#pathOf(digest));
       if (file === undefined) return undefined;
       try {
-        return new FileBlob(digest, file, (await file.stat()).size, this.#folder);
+        if (await this.#isUndamaged(digest, file)) {
+          return new FileBlob(digest, file, (await file.stat()).size, this.#folder);
+        }
+        await file.close();
+        return undefined;
       } catch (thrown) {
         await file.close();
         throw thrown;
@@ -114,6 +118,16 @@ export class FileBlobStore implements BlobStore {
     await this.#syncOnce(folder);
     this.#noteWhole(digest);
     return { isNew: true };
+  }
+
+  /** An open blob is read through the first time: bytes that are not what their name says are nobody's to have. */
+  async #isUndamaged(digest: Digest, file: FileHandle): Promise<boolean> {
+    if (this.#whole.has(digest)) return true;
+    const hash = createHash("sha256");
+    await pipeline(file.createReadStream({ start: 0, autoClose: false }), hash);
+    if (hash.digest("hex") !== digest) return false;
+    this.#noteWhole(digest);
+    return true;
   }
 
   /** Whether the blob is there, undamaged: it is read through the first time that somebody brings it again. */

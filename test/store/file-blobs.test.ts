@@ -51,6 +51,17 @@ describe("FileBlobStore", () => {
     expect(await blob?.read(0, 10).then(textOf)).toBe("whole");
   });
 
+  test("counts a file that is not what its name says as not there", async () => {
+    await using folder = await Folder.create();
+    const { digest: stored } = await storeBlob(await FileBlobStore.open(folder.path), "whole");
+    await writeFile(join(folder.path, stored.slice(0, 2), stored), "whale");
+    const blobs = await FileBlobStore.open(folder.path);
+    expect(await blobs.open(stored)).toBeUndefined();
+    await storeBlob(blobs, "whole");
+    await using blob = await blobs.open(stored);
+    expect(await blob?.read(0, 10).then(textOf)).toBe("whole");
+  });
+
   test("replaces a file that has the size and not the content, when the process has not seen it whole", async () => {
     await using folder = await Folder.create();
     const { digest: stored } = await storeBlob(await FileBlobStore.open(folder.path), "whole");

@@ -5,6 +5,7 @@ import { silentLog } from "../../src/base/log.ts";
 import { systemClock } from "../../src/base/system-clock.ts";
 import { BootstrapClient, type Credential, type Verdict } from "../../src/caps/bootstrap.ts";
 import type { FilesClient } from "../../src/caps/files.ts";
+import type { ModuleClient } from "../../src/caps/module.ts";
 import type { OfferSenderClient } from "../../src/caps/offers.ts";
 import type { OutputClient } from "../../src/caps/output.ts";
 import { type RunTarget, serveRun } from "../../src/caps/run.ts";
@@ -27,6 +28,8 @@ export class HandRun implements RunTarget {
   output: OutputClient;
   /** Where its files can be read, if it has some; whoever wants no more disposes it. */
   readonly files: FilesClient | undefined;
+  /** Where its module can be read, if the worker keeps that; whoever wants no more disposes it. */
+  readonly module: ModuleClient | undefined;
   readonly #end = Promise.withResolvers<AttemptEnd>();
   readonly #acknowledged = Promise.withResolvers<void>();
   readonly #cancelled = Promise.withResolvers<void>();
@@ -34,8 +37,9 @@ export class HandRun implements RunTarget {
   isCancelled = false;
   isAcknowledged = false;
 
-  constructor(spec: RunSpec, output: OutputClient, files?: FilesClient) {
+  constructor(spec: RunSpec, output: OutputClient, files?: FilesClient, module?: ModuleClient) {
     this.spec = spec;
+    this.module = module;
     this.files = files;
     this.output = output;
     this.#end.promise.catch(() => {});
@@ -109,6 +113,8 @@ export class HandWorker implements AsyncDisposable {
   readonly runs: HandRun[] = [];
   /** Offers whose capability came back unused. */
   returned = 0;
+  /** Its runs keep where their modules can be read. */
+  keepsModules = false;
   /** Refuses every run with this. */
   refusal: ClusterError | undefined;
   readonly #connection: Connection;
@@ -243,6 +249,7 @@ export class HandWorker implements AsyncDisposable {
     using worker = serveWorker({
       run: (spec: RunSpec, sources: RunSources, output: OutputClient): RunTarget => {
         isUsed = true;
+        if (this.keepsModules) return this.#begin(spec, output, sources.files, sources.module);
         sources.module[Symbol.dispose]();
         return this.#begin(spec, output, sources.files);
       },
@@ -253,13 +260,13 @@ export class HandWorker implements AsyncDisposable {
     await this.#sender.send(worker, this.state);
   }
 
-  #begin(spec: RunSpec, output: OutputClient, files: FilesClient | undefined): HandRun {
+  #begin(spec: RunSpec, output: OutputClient, files: FilesClient | undefined, module?: ModuleClient): HandRun {
     if (this.refusal !== undefined) {
       output[Symbol.dispose]();
       files?.[Symbol.dispose]();
       throw this.refusal;
     }
-    const run = new HandRun(spec, output, files);
+    const run = new HandRun(spec, output, files, module);
     this.runs.push(run);
     this.#arrived.resolve();
     this.#arrived = Promise.withResolvers<void>();
