@@ -21,6 +21,7 @@ import { guestBytes } from "../support/guests.ts";
 import { PoolHarness } from "../worker/runner/pool-harness.ts";
 import type { Figure } from "./measure.ts";
 import { largeModule } from "./runner-large-module.ts";
+import { benchWasmtime } from "./runner-wasmtime.ts";
 
 const run = promisify(execFile);
 const NATIVE = fileURLToPath(new URL("./native/", import.meta.url));
@@ -50,7 +51,11 @@ export async function loadInterpreter(path: string | undefined): Promise<Interpr
 }
 
 export async function benchTiers(interpreter: Interpreter): Promise<Figure[]> {
-  return [...(await benchPuzzle()), ...(await benchInterpreter(interpreter))];
+  return [
+    ...(await benchPuzzle()),
+    ...(await benchInterpreter(interpreter)),
+    ...(await benchWasmtime(interpreter, PUZZLE)),
+  ];
 }
 
 async function benchPuzzle(): Promise<Figure[]> {
