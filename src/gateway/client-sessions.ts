@@ -288,7 +288,7 @@ export class ClientSessions implements AsyncDisposable {
         this.#answer(async () => {
           if (!canCancel) this.#requirePower(grant, "submit", id);
           await current();
-          const result = await this.#init.tasks.retry(id);
+          const result = await this.#init.tasks.retry(id, grant.submitterLimit);
           const retried = retriedTask(id, result);
           this.#init.audit.record({ actor: grant.actor, action: "task.retried", subject: id });
           return this.#statusOf(retried);

@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { type ClusterError, failed, overloaded } from "../base/errors.ts";
 import { RATE_BURST_SECONDS } from "../base/limits.ts";
 import { type Authority, type Power, type TokenId, allows } from "../model/token.ts";
+import type { SubmitterLimit } from "../store/store.ts";
 import { Rate } from "./rate.ts";
 
 export interface GrantInit extends Authority {
@@ -46,6 +47,12 @@ export class Grant {
   require(power: Power): void {
     this.#end.signal.throwIfAborted();
     if (!this.can(power)) throw forbidden(this.authority.can, power);
+  }
+
+  /** How many of its tasks may be unfinished, for the store to see to; undefined: as many as the gateway takes. */
+  get submitterLimit(): SubmitterLimit | undefined {
+    const { queuedTasks } = this.authority.limits;
+    return queuedTasks === undefined ? undefined : { submitter: this.actor, unfinishedMax: queuedTasks };
   }
 
   /** Counts one submission. Throws `overloaded`, code `rate-limited`, with when to come back. */

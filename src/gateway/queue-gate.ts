@@ -9,7 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import { overloaded } from "../base/errors.ts";
 import { QUEUED_BYTES_MAX, QUEUED_TASKS_MAX, QUEUE_RETRY_MS_MAX, QUEUE_RETRY_MS_MIN } from "../base/limits.ts";
 import type { TaskSpec } from "../model/task.ts";
-import type { QueueSize, Store } from "../store/store.ts";
+import type { QueueSize, Store, SubmitterFull } from "../store/store.ts";
 import type { EventHub } from "./events.ts";
 
 export interface QueueGateInit {
@@ -69,7 +69,6 @@ export class QueueGate implements Disposable {
     const bytesPerTask = Math.max(1, all.bytes) / Math.max(1, all.tasks);
     const missing = Math.max(all.tasks - tasks, (all.bytes - bytes) / bytesPerTask) + this.#turnedAway.count;
     this.#turnedAway.add(wanted.tasks);
-    const waitMs = missing / this.#ended.perMs;
     const what =
       all.tasks > tasks
         ? `${tasks} tasks are unfinished`
@@ -78,9 +77,23 @@ export class QueueGate implements Disposable {
       `${what}, which is as much as this gateway takes: wait until some are done, then send this again`,
       {
         code: "queue-full",
-        retryAfterMs: Math.min(QUEUE_RETRY_MS_MAX, Math.max(QUEUE_RETRY_MS_MIN, waitMs)),
+        retryAfterMs: this.#waitMs(missing),
       },
     );
+  }
+
+  /** What a submitter is told who has as many unfinished tasks as its token allows, and wants more. */
+  submitterFull({ unfinished }: SubmitterFull, wanted: number): Error {
+    const more = wanted === 1 ? "another" : `${wanted} more`;
+    return overloaded(
+      `${unfinished} tasks of this token are unfinished, and it may not have ${more}: wait until some are done, or cancel some`,
+      { code: "rate-limited", retryAfterMs: this.#waitMs(wanted) },
+    );
+  }
+
+  /** Until about so many tasks have ended. */
+  #waitMs(tasks: number): number {
+    return Math.min(QUEUE_RETRY_MS_MAX, Math.max(QUEUE_RETRY_MS_MIN, tasks / this.#ended.perMs));
   }
 }
 

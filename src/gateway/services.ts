@@ -12,23 +12,39 @@ import type {
   NewTask,
   RetryTaskResult,
   SubmissionKey,
+  SubmitterFull,
+  SubmitterLimit,
 } from "../store/store.ts";
+
+export interface SubmitOptions {
+  readonly key?: SubmissionKey | undefined;
+  readonly limit?: SubmitterLimit | undefined;
+}
 
 /** Changes of tasks: they are committed, told, and carried through to the workers. Reads go to the store. */
 export interface TaskService {
   /**
    * Stores the task as created at `now`. Resolves once it is durable. Rejects with `overloaded`, code `queue-full`, when too
-   * many are unfinished. With a key it is stored once.
+   * many are unfinished; code `rate-limited`, when too many of the submitter's are. With a key it is stored once.
    */
-  submit(spec: TaskSpec, inspection: ModuleInspection, now: number, key?: SubmissionKey): Promise<CreateTaskResult>;
+  submit(
+    spec: TaskSpec,
+    inspection: ModuleInspection,
+    now: number,
+    options?: SubmitOptions,
+  ): Promise<Exclude<CreateTaskResult, SubmitterFull>>;
   /** Stores all of them or none. */
-  submitAll(tasks: readonly NewTask[], now: number, key?: SubmissionKey): Promise<CreateTasksResult>;
+  submitAll(
+    tasks: readonly NewTask[],
+    now: number,
+    options?: SubmitOptions,
+  ): Promise<Exclude<CreateTasksResult, SubmitterFull>>;
   /** Resolves if one task more may be submitted; rejects as `submit` does. To be asked before the costs of one. */
   requireRoom(): Promise<void>;
   /** Resolves once the cancellation is durable; guests under way are told at once and end within 100 ms. */
   cancel(id: TaskId, reason: string): Promise<CancelTaskResult>;
-  /** Its failed and cancelled runs run again. Durable when it resolves. Rejects with `overloaded`, code `queue-full`. */
-  retry(id: TaskId): Promise<RetryTaskResult>;
+  /** Its failed and cancelled runs run again. Durable when it resolves. Rejects as `submit` does. */
+  retry(id: TaskId, limit?: SubmitterLimit): Promise<Exclude<RetryTaskResult, SubmitterFull>>;
   /** Cancels and forgets; the module's bytes go with the last task that uses them. False: no such task. */
   delete(id: TaskId): Promise<boolean>;
 }

@@ -11,12 +11,13 @@ import type {
   QueueSize,
   RetryTaskResult,
   Store,
-  SubmissionKey,
+  SubmitterFull,
+  SubmitterLimit,
 } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
 import { type EventHub, publishReady } from "./events.ts";
 import type { BlobPins } from "./blob-pins.ts";
-import type { StoreReadiness, TaskService } from "./services.ts";
+import type { StoreReadiness, SubmitOptions, TaskService } from "./services.ts";
 import { troubled } from "./store-trouble.ts";
 import { type QueueGate, queuedBytes } from "./queue-gate.ts";
 
@@ -43,18 +44,24 @@ export class StoreTaskService implements TaskService {
     spec: TaskSpec,
     inspection: ModuleInspection,
     now: number,
-    key?: SubmissionKey,
-  ): Promise<CreateTaskResult> {
+    { key, limit }: SubmitOptions = {},
+  ): Promise<Exclude<CreateTaskResult, SubmitterFull>> {
     using _ = await this.#admit({ tasks: 1, bytes: queuedBytes(spec) });
-    const result = await this.#init.store.createTask(spec, inspection, now, key);
+    const result = await this.#init.store.createTask(spec, inspection, now, key, limit);
+    if (result.kind === "submitter-full") throw this.#init.gate.submitterFull(result, 1);
     if (result.kind === "created") this.#tell(result.task, result.ready);
     return result;
   }
 
-  async submitAll(tasks: readonly NewTask[], now: number, key?: SubmissionKey): Promise<CreateTasksResult> {
+  async submitAll(
+    tasks: readonly NewTask[],
+    now: number,
+    { key, limit }: SubmitOptions = {},
+  ): Promise<Exclude<CreateTasksResult, SubmitterFull>> {
     const bytes = tasks.reduce((sum, { spec }) => sum + queuedBytes(spec), 0);
     using _ = await this.#admit({ tasks: tasks.length, bytes });
-    const result = await this.#init.store.createTasks(tasks, now, key);
+    const result = await this.#init.store.createTasks(tasks, now, key, limit);
+    if (result.kind === "submitter-full") throw this.#init.gate.submitterFull(result, tasks.length);
     if (result.kind === "created") {
       for (const [index, task] of result.tasks.entries()) this.#tell(task, result.ready[index] ?? []);
     }
@@ -80,11 +87,12 @@ export class StoreTaskService implements TaskService {
     return result;
   }
 
-  async retry(id: TaskId): Promise<RetryTaskResult> {
-    const { store, events, clock, onChanged } = this.#init;
+  async retry(id: TaskId, limit?: SubmitterLimit): Promise<Exclude<RetryTaskResult, SubmitterFull>> {
+    const { store, events, clock, gate, onChanged } = this.#init;
     // It counts as unfinished again; what it takes of the queue is known to the store alone.
     using _ = await this.#admit({ tasks: 1, bytes: 0 });
-    const result = await store.retryTask(id, clock.now());
+    const result = await store.retryTask(id, clock.now(), limit);
+    if (result.kind === "submitter-full") throw gate.submitterFull(result, 1);
     if (result.kind === "retried") {
       const { task, ready } = result;
       events.publish({ type: "task", task: id, state: task.state });

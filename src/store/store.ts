@@ -1,6 +1,6 @@
 /**
  * The store's contract: tasks, runs, attempts, leases, output, modules, admissions. One conformance suite holds every
- * implementation to it.
+ * implementation to it. It is long because it is one interface.
  *
  * Promises:
  * - A promise that resolved is durable: it survives kill -9 and power loss. What an operation did, it did in one
@@ -34,10 +34,22 @@ export interface Store extends AsyncDisposable {
    * others has no runs before these have succeeded; it is cancelled if one of them has ended otherwise already.
    *
    * With a key it is made once: the same submission again, within SUBMISSION_KEPT_MS, is told what the first one was told.
+   * With a limit it is `submitter-full`, and nothing is stored, where the submitter would have more unfinished tasks.
    */
-  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number, key?: SubmissionKey): Promise<CreateTaskResult>;
+  createTask(
+    spec: TaskSpec,
+    inspection: ModuleInspection,
+    now: number,
+    key?: SubmissionKey,
+    limit?: SubmitterLimit,
+  ): Promise<CreateTaskResult>;
   /** Stores all of them, in their order, or none. One may run after those before it. */
-  createTasks(tasks: readonly NewTask[], now: number, key?: SubmissionKey): Promise<CreateTasksResult>;
+  createTasks(
+    tasks: readonly NewTask[],
+    now: number,
+    key?: SubmissionKey,
+    limit?: SubmitterLimit,
+  ): Promise<CreateTasksResult>;
   /** What a submission with this key has made; undefined if there was none, or it was too long ago. */
   findSubmission(key: SubmissionKey, now: number): Promise<FoundSubmission | undefined>;
   getTask(id: TaskId): Promise<Task | undefined>;
@@ -48,6 +60,8 @@ export interface Store extends AsyncDisposable {
   /** Unfinished tasks, for the queue's limit. Cheap. */
   countUnfinishedTasks(): Promise<number>;
   measureQueue(): Promise<QueueSize>;
+  /** Runs that have rows and are not settled, of all tasks. Cheap. */
+  countOpenRuns(): Promise<OpenRunCounts>;
   /**
    * By index, ascending, from `fromIndex`. Undefined: no such task. Large results may make it shorter than `limit`:
    * what is empty is the end. Of a run's attempts the latest ATTEMPTS_KEPT_PER_RUN_MAX are there.
@@ -62,9 +76,10 @@ export interface Store extends AsyncDisposable {
   cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult>;
   /**
    * Runs the failed and cancelled runs of a finished task again, and those that were never made; a task that was cancelled
-   * because of another one is bound to it again. What cancelled dependents stays as it is.
+   * because of another one is bound to it again. What cancelled dependents stays as it is. The limit counts where the task
+   * is that submitter's.
    */
-  retryTask(id: TaskId, now: number): Promise<RetryTaskResult>;
+  retryTask(id: TaskId, now: number, limit?: SubmitterLimit): Promise<RetryTaskResult>;
   /** Cancels and forgets the task, its runs and output. `running` are the attempts that were under way. */
   deleteTask(id: TaskId): Promise<DeleteTaskResult>;
   /**
@@ -181,6 +196,20 @@ export interface SubmissionKey {
 export type FoundSubmission =
   { readonly kind: "repeated"; readonly tasks: readonly Task[] } | { readonly kind: "key-mismatch" };
 
+/** How many tasks of one submitter may be unfinished at a time. */
+export interface SubmitterLimit {
+  readonly submitter: string;
+  readonly unfinishedMax: number;
+}
+
+/** There would be more than the limit allows; `unfinished` are there now. */
+export interface SubmitterFull {
+  readonly kind: "submitter-full";
+  readonly unfinished: number;
+}
+
+export type OpenRunCounts = Readonly<Record<"scheduled" | "ready" | "running", number>>;
+
 /** Of unfinished tasks. */
 export interface QueueSize {
   readonly tasks: number;
@@ -193,7 +222,8 @@ export type CreateTaskResult =
   | { readonly kind: "created"; readonly task: Task; readonly ready: readonly number[] }
   | CreateTaskRefusal
   | { readonly kind: "repeated"; readonly task: Task }
-  | { readonly kind: "key-mismatch" };
+  | { readonly kind: "key-mismatch" }
+  | SubmitterFull;
 
 export type CreateTaskRefusal =
   | { readonly kind: "id-taken" }
@@ -208,7 +238,8 @@ export type CreateTasksResult =
       readonly kind: "refused";
       readonly refusals: readonly { readonly index: number; readonly refusal: CreateTaskRefusal }[];
     }
-  | FoundSubmission;
+  | FoundSubmission
+  | SubmitterFull;
 
 export interface ListTasksOptions {
   readonly state?: TaskState | undefined;
@@ -242,6 +273,7 @@ export type RetryTaskResult =
   | { readonly kind: "nothing-to-retry"; readonly task: Task }
   /** One that it runs after has not succeeded, and will not; its reason says which. */
   | { readonly kind: "dependency-broken"; readonly task: Task }
+  | SubmitterFull
   | { readonly kind: "no-such-task" };
 
 export type DeleteTaskResult =

@@ -159,6 +159,29 @@ export function describeSubmissions(open: OpenStore): void {
     });
   });
 
+  describeSubmitterLimits(open);
+
+  test("knows how many runs are open, by their states, and forgets those of deleted tasks", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    expect(await store.countOpenRuns()).toEqual({ scheduled: 0, ready: 0, running: 0 });
+    await create(store, taskSpec("later", { firstDueAt: T0 + 1_000 }));
+    await create(store, taskSpec("now", { repeats: 3, delayMs: 10 }));
+    const under = await create(store, taskSpec("under-way"));
+    await store.lease(attemptOf(under), WORKER_A, T0, T0 + 1_000);
+    expect(await store.countOpenRuns()).toEqual({ scheduled: 2, ready: 1, running: 1 });
+    await store.promoteDue(T0 + 1_000, 10);
+    expect(await store.countOpenRuns()).toEqual({ scheduled: 0, ready: 4, running: 1 });
+    await store.settle(attemptOf(under), attemptEnd(), { now: T0, backoffJitter: 0 });
+    await store.cancelTask(taskId("later"), "enough", T0);
+    expect(await store.countOpenRuns()).toEqual({ scheduled: 0, ready: 3, running: 0 });
+    await store.retryTask(taskId("later"), T0 + 1_000);
+    expect(await store.countOpenRuns()).toEqual({ scheduled: 0, ready: 4, running: 0 });
+    await store.deleteTask(taskId("now"));
+    await store.deleteTask(taskId("later"));
+    expect(await store.countOpenRuns()).toEqual({ scheduled: 0, ready: 0, running: 0 });
+  });
+
   test("knows how much is unfinished, in tasks and in bytes", async () => {
     await using harness = await open();
     const { store } = harness;
@@ -177,6 +200,60 @@ export function describeSubmissions(open: OpenStore): void {
     expect(await store.measureQueue()).toEqual(small);
     await store.deleteTask(taskId("small"));
     expect(await store.measureQueue()).toEqual({ tasks: 0, bytes: 0 });
+  });
+}
+
+function describeSubmitterLimits(open: OpenStore): void {
+  describe("a submitter's limit of unfinished tasks", () => {
+    const submitter = "token:a";
+    const limit = { submitter, unfinishedMax: 2 };
+    const own = (id: string) => taskSpec(id, { submitter });
+
+    test("holds for submissions of the same moment too, and for nobody else", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      await create(store, taskSpec("other", { submitter: "token:b" }));
+      const results = await Promise.all(
+        ["a", "b", "c"].map((id) => store.createTask(own(id), INSPECTION, T0, undefined, limit)),
+      );
+      expect(results.map(({ kind }) => kind)).toEqual(["created", "created", "submitter-full"]);
+      expect(results[2]).toEqual({ kind: "submitter-full", unfinished: 2 });
+      expect(await store.getTask(taskId("c"))).toBeUndefined();
+      expect((await store.createTask(own("d"), INSPECTION, T0)).kind).toBe("created");
+    });
+
+    test("counts every task of a batch, and takes all of them or none", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const batch = (...ids: string[]) => ids.map((id) => fresh(id, { submitter }));
+      const refused = await store.createTasks(batch("a", "b", "c"), T0, KEY, limit);
+      expect(refused).toEqual({ kind: "submitter-full", unfinished: 0 });
+      expect(await store.countUnfinishedTasks()).toBe(0);
+      expect((await store.createTasks(batch("a", "b"), T0, KEY, limit)).kind).toBe("created");
+      // The same submission again is no further one.
+      expect((await store.createTasks(batch("a", "b"), T0, KEY, limit)).kind).toBe("repeated");
+    });
+
+    test("leaves room again when a task ends, is cancelled or deleted, and takes it when one is retried", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const one = { ...limit, unfinishedMax: 1 };
+      const submit = async (id: string) => (await store.createTask(own(id), INSPECTION, T0, undefined, one)).kind;
+      const settled = await create(store, own("settled"));
+      expect(await submit("x")).toBe("submitter-full");
+      await store.lease(attemptOf(settled), WORKER_A, T0, T0 + 1_000);
+      await store.settle(attemptOf(settled), attemptEnd(), { now: T0, backoffJitter: 0 });
+      expect(await submit("cancelled")).toBe("created");
+      await store.cancelTask(taskId("cancelled"), "enough", T0);
+      expect(await submit("deleted")).toBe("created");
+      expect(await store.retryTask(taskId("cancelled"), T0, one)).toEqual({ kind: "submitter-full", unfinished: 1 });
+      await store.deleteTask(taskId("deleted"));
+      const others = { submitter: "token:b", unfinishedMax: 0 };
+      expect((await store.retryTask(taskId("cancelled"), T0, others)).kind).toBe("retried");
+      expect(await submit("y")).toBe("submitter-full");
+      await store.deleteTask(taskId("cancelled"));
+      expect(await submit("z")).toBe("created");
+    });
   });
 }
 

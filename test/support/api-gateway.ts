@@ -205,16 +205,18 @@ export class ApiGateway implements AsyncDisposable {
     };
     return {
       requireRoom,
-      submitAll: async (tasks, now, key) => {
+      submitAll: async (tasks, now, { key, limit } = {}) => {
         await requireRoom();
-        const result = await store.createTasks(tasks, now, key);
+        const result = await store.createTasks(tasks, now, key, limit);
+        if (result.kind === "submitter-full") throw submitterFull();
         if (result.kind !== "created") return result;
         for (const { spec, state } of result.tasks) events.publish({ type: "task", task: spec.id, state });
         return result;
       },
-      submit: async (spec, inspection, now, key) => {
+      submit: async (spec, inspection, now, { key, limit } = {}) => {
         await requireRoom();
-        const result = await store.createTask(spec, inspection, now, key);
+        const result = await store.createTask(spec, inspection, now, key, limit);
+        if (result.kind === "submitter-full") throw submitterFull();
         if (result.kind === "created") events.publish({ type: "task", task: spec.id, state: result.task.state });
         return result;
       },
@@ -223,8 +225,9 @@ export class ApiGateway implements AsyncDisposable {
         if (result.kind === "cancelled") events.publish({ type: "task", task: id, state: "cancelled" });
         return result;
       },
-      retry: async (id) => {
-        const result = await store.retryTask(id, systemClock.now());
+      retry: async (id, limit) => {
+        const result = await store.retryTask(id, systemClock.now(), limit);
+        if (result.kind === "submitter-full") throw submitterFull();
         if (result.kind === "retried") events.publish({ type: "task", task: id, state: result.task.state });
         return result;
       },
@@ -237,6 +240,10 @@ export class ApiGateway implements AsyncDisposable {
       },
     };
   }
+}
+
+function submitterFull(): Error {
+  return overloaded("too many tasks of this token", { code: "rate-limited", retryAfterMs: 7_001 });
 }
 
 export function taskId(text: string): TaskId {

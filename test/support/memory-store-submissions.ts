@@ -6,9 +6,10 @@ import type {
   FoundSubmission,
   NewTask,
   SubmissionKey,
+  SubmitterLimit,
 } from "../../src/store/store.ts";
 import type { Transaction } from "./memory-store-state.ts";
-import { createTask } from "./memory-store-tasks.ts";
+import { createTask, fullFor } from "./memory-store-tasks.ts";
 
 export function findSubmission(tx: Transaction, key: SubmissionKey, now: number): FoundSubmission | undefined {
   const found = tx.state.submissions.get(nameOf(key));
@@ -21,10 +22,16 @@ function nameOf({ submitter, key }: SubmissionKey): string {
   return JSON.stringify([submitter, key]);
 }
 
-export function submitTask(tx: Transaction, task: NewTask, now: number, key?: SubmissionKey): CreateTaskResult {
-  const result = submitTasks(tx, [task], now, key);
+interface SubmitOptions {
+  readonly key: SubmissionKey | undefined;
+  readonly limit: SubmitterLimit | undefined;
+}
+
+export function submitTask(tx: Transaction, task: NewTask, now: number, options: SubmitOptions): CreateTaskResult {
+  const result = submitTasks(tx, [task], now, options);
   switch (result.kind) {
     case "key-mismatch":
+    case "submitter-full":
       return result;
     case "refused":
       return only(result.refusals).refusal;
@@ -39,10 +46,12 @@ export function submitTasks(
   tx: Transaction,
   tasks: readonly NewTask[],
   now: number,
-  key?: SubmissionKey,
+  { key, limit }: SubmitOptions,
 ): CreateTasksResult {
   const found = key && findSubmission(tx, key, now);
   if (found !== undefined) return found;
+  const full = fullFor(tx, limit, tasks.length);
+  if (full !== undefined) return full;
   const before = tx.state;
   const made = tasks.map(({ spec, inspection }) => createTask(tx, spec, inspection, now));
   const created = made.flatMap((each) => (each.kind === "created" ? [each] : []));

@@ -14,8 +14,11 @@ import type {
   FinishedPosition,
   ForgetResult,
   ListTasksOptions,
+  OpenRunCounts,
   QueueSize,
   RetryTaskResult,
+  SubmitterFull,
+  SubmitterLimit,
 } from "../../src/store/store.ts";
 import { freedOf } from "./memory-store-files.ts";
 import { bound, findDependencies, waitAgain } from "./memory-store-dependencies.ts";
@@ -103,6 +106,24 @@ export function measureQueue(tx: Transaction): QueueSize {
   return { tasks: unfinished.length, bytes: unfinished.reduce((sum, task) => sum + specBytes(task), 0) };
 }
 
+/** Whether so many tasks more are too many for the submitter. */
+export function fullFor(tx: Transaction, limit: SubmitterLimit | undefined, more: number): SubmitterFull | undefined {
+  if (limit === undefined) return undefined;
+  const unfinished = [...tx.state.tasks.values()].filter(
+    ({ spec, finishedAt }) => finishedAt === undefined && spec.submitter === limit.submitter,
+  ).length;
+  return unfinished + more > limit.unfinishedMax ? { kind: "submitter-full", unfinished } : undefined;
+}
+
+export function countOpenRuns(tx: Transaction): OpenRunCounts {
+  const counts = { scheduled: 0, ready: 0, running: 0 };
+  for (const { run } of tx.runs(isOpen)) {
+    const { state } = run.cursor;
+    if (state === "scheduled" || state === "ready" || state === "running") counts[state]++;
+  }
+  return counts;
+}
+
 function specBytes({ spec: { stdin, ...rest } }: TaskRow): number {
   return stdin.length + JSON.stringify(rest).length;
 }
@@ -155,7 +176,7 @@ export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: num
   return { kind: "cancelled", task: taskView(saved), running, runs, hasDependents, freed: freedOf(freed) };
 }
 
-export function retryTask(tx: Transaction, id: TaskId, now: number): RetryTaskResult {
+export function retryTask(tx: Transaction, id: TaskId, now: number, limit?: SubmitterLimit): RetryTaskResult {
   const found = tx.task(id);
   if (found === undefined) return { kind: "no-such-task" };
   const view = taskView(found);
@@ -163,6 +184,8 @@ export function retryTask(tx: Transaction, id: TaskId, now: number): RetryTaskRe
   if (change.kind === "refused") {
     return { kind: change.why === "nothing-to-retry" ? "nothing-to-retry" : "not-finished", task: view };
   }
+  const full = limit?.submitter === found.spec.submitter ? fullFor(tx, limit, 1) : undefined;
+  if (full !== undefined) return full;
   const bound = found.isWaiting ? waitAgain(tx, found) : found;
   if (bound === undefined) return { kind: "dependency-broken", task: view };
   tx.takeBackEnd(found);

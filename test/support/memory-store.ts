@@ -29,6 +29,7 @@ import type {
   SettleOptions,
   Store,
   SubmissionKey,
+  SubmitterLimit,
 } from "../../src/store/store.ts";
 import * as files from "./memory-store-files.ts";
 import * as logs from "./memory-store-log.ts";
@@ -108,14 +109,14 @@ export class MemoryStore implements Store {
 
   // The contract, in its order.
 
-  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number, key?: SubmissionKey) {
+  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number, key?: SubmissionKey, limit?: SubmitterLimit) {
     const task = owned({ spec, inspection });
-    return this.#write((tx) => submissions.submitTask(tx, task, now, key));
+    return this.#write((tx) => submissions.submitTask(tx, task, now, { key, limit }));
   }
 
-  createTasks(batch: readonly NewTask[], now: number, key?: SubmissionKey) {
+  createTasks(batch: readonly NewTask[], now: number, key?: SubmissionKey, limit?: SubmitterLimit) {
     const own = batch.map(owned);
-    return this.#write((tx) => submissions.submitTasks(tx, own, now, key));
+    return this.#write((tx) => submissions.submitTasks(tx, own, now, { key, limit }));
   }
 
   findSubmission(key: SubmissionKey, now: number) {
@@ -138,6 +139,10 @@ export class MemoryStore implements Store {
     return this.#read(tasks.measureQueue);
   }
 
+  countOpenRuns() {
+    return this.#read(tasks.countOpenRuns);
+  }
+
   listRuns(id: TaskId, options: { readonly fromIndex: number; readonly limit: number }) {
     return this.#read((tx) => tasks.listRuns(tx, id, options));
   }
@@ -158,8 +163,8 @@ export class MemoryStore implements Store {
     return this.#write((tx) => tasks.cancelTask(tx, id, reason, now));
   }
 
-  retryTask(id: TaskId, now: number) {
-    return this.#write((tx) => tasks.retryTask(tx, id, now));
+  retryTask(id: TaskId, now: number, limit?: SubmitterLimit) {
+    return this.#write((tx) => tasks.retryTask(tx, id, now, limit));
   }
 
   deleteTask(id: TaskId) {

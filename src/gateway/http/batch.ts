@@ -132,7 +132,7 @@ async function acceptBatch(
   const tasks = checked(submissions, "module-rejected", ({ submission }) =>
     newTask(context, grant, submission, inspections, now),
   );
-  const result = await context.tasks.submitAll(tasks, now, key);
+  const result = await context.tasks.submitAll(tasks, now, { key, limit: grant.submitterLimit });
   switch (result.kind) {
     case "created":
     case "repeated":

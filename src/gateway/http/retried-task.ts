@@ -1,11 +1,11 @@
 /** What is told of a task that was to run again. */
 import type { TaskId } from "../../base/ids.ts";
 import type { Task } from "../../model/task.ts";
-import type { RetryTaskResult } from "../../store/store.ts";
+import type { RetryTaskResult, SubmitterFull } from "../../store/store.ts";
 import { Refusal, noSuchTask } from "./problem.ts";
 
 /** The task, if it does. Throws a Refusal where it does not. */
-export function retriedTask(id: TaskId, result: RetryTaskResult): Task {
+export function retriedTask(id: TaskId, result: Exclude<RetryTaskResult, SubmitterFull>): Task {
   switch (result.kind) {
     case "retried":
       return result.task;

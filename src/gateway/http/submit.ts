@@ -235,7 +235,7 @@ async function createTask(
   grant.require("submit");
   const submitter = grant.actor;
   const spec = taskSpec(submission, { id, submitter, module: digest, kind: inspection.kind, entry, now });
-  const result = await context.tasks.submit(spec, inspection, now, key);
+  const result = await context.tasks.submit(spec, inspection, now, { key, limit: grant.submitterLimit });
   switch (result.kind) {
     case "created":
       return { task: result.task, isRepeated: false };

@@ -63,7 +63,9 @@ export function tasksRouter(context: HttpContext): Router {
   router.post("/tasks/:id/retry", async (request, response) => {
     const id = taskIdOf(request);
     requireTakingWork(context);
-    response.json(taskJson(retriedTask(id, await tasks.retry(id)), clock.now()));
+    response.json(
+      taskJson(retriedTask(id, await tasks.retry(id, context.grants.get(request)?.submitterLimit)), clock.now()),
+    );
   });
   router.delete("/tasks/:id", async (request, response) => {
     const id = taskIdOf(request);

@@ -3,23 +3,28 @@ import type { Database } from "./database.ts";
 import { bindDependencies, findDependencies } from "./dependency-rows.ts";
 import { insertInputFiles } from "./file-rows.ts";
 import type { Answer, Args, NewTaskWire } from "./messages.ts";
+import { fullFor } from "./queue-rows.ts";
 import { makeRuns } from "./run-rows.ts";
 import { findSubmission, keepSubmission } from "./submission-rows.ts";
 import { insertTask, loadTaskById, saveTask, taskWire } from "./task-rows.ts";
 
-export function createTask(db: Database, { task, now, key }: Args<"createTask">): Answer<"createTask"> {
+export function createTask(db: Database, { task, now, key, limit }: Args<"createTask">): Answer<"createTask"> {
   const found = key && findSubmission(db, key, now);
   if (found?.kind === "key-mismatch") return found;
   const [repeated] = found?.tasks ?? [];
   if (repeated !== undefined) return { kind: "repeated", task: repeated };
+  const full = limit && fullFor(db, limit, 1);
+  if (full !== undefined) return full;
   const created = create(db, task, now);
   if (created.kind === "created" && key !== undefined) keepSubmission(db, key, [created.task], now);
   return created;
 }
 
-export function createTasks(db: Database, { tasks, now, key }: Args<"createTasks">): Answer<"createTasks"> {
+export function createTasks(db: Database, { tasks, now, key, limit }: Args<"createTasks">): Answer<"createTasks"> {
   const found = key && findSubmission(db, key, now);
   if (found !== undefined) return found;
+  const full = limit && fullFor(db, limit, tasks.length);
+  if (full !== undefined) return full;
   db.control("SAVEPOINT batch");
   // Each sees the ones before it: they may be what it runs after.
   const made = tasks.map((task) => create(db, task, now));
@@ -36,7 +41,7 @@ export function createTasks(db: Database, { tasks, now, key }: Args<"createTasks
   return { kind: "created", tasks: told, ready: created.map(({ ready }) => ready) };
 }
 
-type Created = Exclude<Answer<"createTask">, { readonly kind: "repeated" | "key-mismatch" }>;
+type Created = Exclude<Answer<"createTask">, { readonly kind: "repeated" | "key-mismatch" | "submitter-full" }>;
 
 function create(db: Database, args: NewTaskWire, now: number): Created {
   const { unknown, endless, tasks: dependencies } = findDependencies(db, args.after);

@@ -11,7 +11,8 @@ import { noteEnd } from "./dependency-ends.ts";
 import { blobsOfTask, joinFreed } from "./file-rows.ts";
 import type { Answer, Args } from "./messages.ts";
 import { attemptId, loadOpenRuns } from "./run-rows.ts";
-import { type TaskRecord, countUnfinished, decodeTaskRecord, dropRequirement, loadTaskById } from "./task-rows.ts";
+import { countUnfinished, forgetOpenRuns } from "./queue-rows.ts";
+import { type TaskRecord, decodeTaskRecord, dropRequirement, loadTaskById } from "./task-rows.ts";
 
 export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<"deleteTask"> {
   const task = loadTaskById(db, args.id);
@@ -69,6 +70,7 @@ function forget(db: Database, task: TaskRecord): { readonly hasDependents: boole
   const hasDependents = noteEnd(db, { serial: task.serial, id: task.plan.id, end: "deleted" });
   dropRequirement(db, task);
   if (task.finishedAt === undefined) countUnfinished(db, task, -1);
+  forgetOpenRuns(db, task);
   db.run("INSERT INTO graves (serial) VALUES (?)", task.serial);
   return { hasDependents, freed };
 }

@@ -27,6 +27,7 @@ import type {
   DeleteTaskResult,
   KeepFileResult,
   KeptFile,
+  OpenRunCounts,
   OutputPage,
   PromoteResult,
   QueueSize,
@@ -34,6 +35,8 @@ import type {
   RunningAttempt,
   SettleResult,
   SubmissionKey,
+  SubmitterFull,
+  SubmitterLimit,
 } from "../store.ts";
 import type { StoreTrouble } from "../trouble.ts";
 
@@ -200,13 +203,23 @@ export interface OperationTypes {
   look: Operation<{}, StoreTrouble | undefined>;
   probe: Operation<{}, void>;
   createTask: Operation<
-    { readonly task: NewTaskWire; readonly now: number; readonly key: SubmissionKey | undefined },
+    {
+      readonly task: NewTaskWire;
+      readonly now: number;
+      readonly key: SubmissionKey | undefined;
+      readonly limit?: SubmitterLimit | undefined;
+    },
     | Wire<Extract<CreateTaskResult, { readonly kind: "created" }>>
     | Wire<Extract<CreateTaskResult, { readonly kind: "repeated" }>>
     | Exclude<CreateTaskResult, { readonly kind: "created" | "repeated" }>
   >;
   createTasks: Operation<
-    { readonly tasks: readonly NewTaskWire[]; readonly now: number; readonly key: SubmissionKey | undefined },
+    {
+      readonly tasks: readonly NewTaskWire[];
+      readonly now: number;
+      readonly key: SubmissionKey | undefined;
+      readonly limit?: SubmitterLimit | undefined;
+    },
     | { readonly kind: "created"; readonly tasks: readonly TaskWire[]; readonly ready: readonly (readonly number[])[] }
     | { readonly kind: "repeated"; readonly tasks: readonly TaskWire[] }
     | Exclude<CreateTasksResult, { readonly kind: "created" | "repeated" }>
@@ -219,6 +232,7 @@ export interface OperationTypes {
   listTasks: Operation<ListTasksArgs, { readonly tasks: readonly TaskWire[]; readonly hasMore: boolean }>;
   countUnfinishedTasks: Operation<{}, number>;
   measureQueue: Operation<{}, QueueSize>;
+  countOpenRuns: Operation<{}, OpenRunCounts>;
   listRuns: Operation<
     { readonly id: TaskId; readonly fromIndex: number; readonly limit: number },
     readonly RunWire[] | undefined
@@ -235,9 +249,10 @@ export interface OperationTypes {
     | { readonly kind: "no-such-task" }
   >;
   retryTask: Operation<
-    { readonly id: TaskId; readonly now: number },
+    { readonly id: TaskId; readonly now: number; readonly limit?: SubmitterLimit | undefined },
     | Wire<Extract<RetryTaskResult, { readonly kind: "retried" }>>
     | { readonly kind: "not-finished" | "nothing-to-retry" | "dependency-broken"; readonly task: TaskWire }
+    | SubmitterFull
     | { readonly kind: "no-such-task" }
   >;
   deleteTask: Operation<{ readonly id: TaskId }, DeleteTaskResult>;
@@ -352,6 +367,7 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "listTasks",
   "countUnfinishedTasks",
   "measureQueue",
+  "countOpenRuns",
   "findSubmission",
   "listRuns",
   "getLatestStartedRun",

@@ -321,6 +321,30 @@ const V11 = `
   CREATE INDEX runs_unsuccessful ON runs (task, idx) WHERE state IN ('failed', 'cancelled');
 `;
 
+/**
+ * Whose a task is stands in its row too, and how many of each submitter are unfinished in a table of its own; and how many
+ * runs are open, in its one row.
+ */
+const V12 = `
+  ALTER TABLE tasks ADD COLUMN submitter TEXT NOT NULL DEFAULT 'local';
+  UPDATE tasks SET submitter = (SELECT submitter FROM specs WHERE specs.serial = tasks.serial)
+    WHERE serial IN (SELECT serial FROM specs WHERE submitter <> 'local');
+  CREATE TABLE submitters (
+    submitter TEXT PRIMARY KEY,
+    unfinished INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO submitters (submitter, unfinished) SELECT submitter, count(*) FROM tasks
+    WHERE finished_at IS NULL GROUP BY submitter;
+  CREATE TABLE open_runs (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    scheduled INTEGER NOT NULL,
+    ready INTEGER NOT NULL,
+    running INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO open_runs (id, scheduled, ready, running)
+    SELECT 1, coalesce(sum(scheduled), 0), coalesce(sum(ready), 0), coalesce(sum(running), 0) FROM tasks;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -333,4 +357,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 9, sql: V9 },
   { version: 10, sql: V10 },
   { version: 11, sql: V11 },
+  { version: 12, sql: V12 },
 ];

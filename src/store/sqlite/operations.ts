@@ -13,6 +13,7 @@ import { deleteTask, forgetFinished } from "./forgetting.ts";
 import { listReady } from "./ready-runs.ts";
 import { retryTask } from "./retry-operations.ts";
 import * as runs from "./run-operations.ts";
+import * as queue from "./queue-rows.ts";
 import { findSubmission } from "./submission-rows.ts";
 import * as tasks from "./task-operations.ts";
 import { TroubleWatch } from "./trouble-watch.ts";
@@ -27,8 +28,9 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     findSubmission: ({ key, now }) => findSubmission(db, key, now),
     getTask: (args) => tasks.getTask(db, args),
     listTasks: (args) => tasks.listTasks(db, args),
-    countUnfinishedTasks: () => tasks.countUnfinishedTasks(db),
-    measureQueue: () => tasks.measureQueue(db),
+    countUnfinishedTasks: () => queue.countUnfinishedTasks(db),
+    measureQueue: () => queue.measureQueue(db),
+    countOpenRuns: () => queue.countOpenRuns(db),
     listRuns: (args) => tasks.listRuns(db, args),
     getLatestStartedRun: (args) => tasks.getLatestStartedRun(db, args),
     inspectTask: (args) => inspectTask(db, args),

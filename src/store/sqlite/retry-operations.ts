@@ -5,9 +5,10 @@ import { takeBackEnd } from "./dependency-ends.ts";
 import { waitAgain } from "./dependency-rows.ts";
 import type { Answer, Args } from "./messages.ts";
 import { loadOpenRuns, makeRuns } from "./run-rows.ts";
-import { countUnfinished, loadTaskById, readTaskWire, saveTask, standingOf } from "./task-rows.ts";
+import { countUnfinished, fullFor } from "./queue-rows.ts";
+import { loadTaskById, readTaskWire, saveTask, standingOf } from "./task-rows.ts";
 
-export function retryTask(db: Database, { id, now }: Args<"retryTask">): Answer<"retryTask"> {
+export function retryTask(db: Database, { id, now, limit }: Args<"retryTask">): Answer<"retryTask"> {
   const task = loadTaskById(db, id);
   if (task === undefined) return { kind: "no-such-task" };
   const change = taskTransition(standingOf(task), "retry");
@@ -15,6 +16,8 @@ export function retryTask(db: Database, { id, now }: Args<"retryTask">): Answer<
     const kind = change.why === "nothing-to-retry" ? "nothing-to-retry" : "not-finished";
     return { kind, task: readTaskWire(db, task, false) };
   }
+  const full = limit?.submitter === task.submitter ? fullFor(db, limit, 1) : undefined;
+  if (full !== undefined) return full;
   if (task.isWaiting && !waitAgain(db, task)) {
     return { kind: "dependency-broken", task: readTaskWire(db, task, false) };
   }

@@ -29,6 +29,7 @@ import type {
   KeepFileResult,
   KeptFile,
   ListTasksOptions,
+  OpenRunCounts,
   OutputPage,
   NewTask,
   PromoteResult,
@@ -41,6 +42,7 @@ import type {
   SettleResult,
   Store,
   SubmissionKey,
+  SubmitterLimit,
 } from "../store.ts";
 import type { CheckOptions, StoreTrouble } from "../trouble.ts";
 import type { TaskWire } from "./messages.ts";
@@ -85,9 +87,10 @@ export class SqliteStore implements Store, CredentialStore {
     inspection: ModuleInspection,
     now: number,
     key?: SubmissionKey,
+    limit?: SubmitterLimit,
   ): Promise<CreateTaskResult> {
     const task = encodeNewTask(spec, inspection);
-    const answer = await this.#thread.call("createTask", { task, now, key }, [task.spec.stdin]);
+    const answer = await this.#thread.call("createTask", { task, now, key, limit }, [task.spec.stdin]);
     switch (answer.kind) {
       case "created":
         return { ...answer, task: decodeTask(answer.task, spec) };
@@ -98,11 +101,16 @@ export class SqliteStore implements Store, CredentialStore {
     }
   }
 
-  async createTasks(tasks: readonly NewTask[], now: number, key?: SubmissionKey): Promise<CreateTasksResult> {
+  async createTasks(
+    tasks: readonly NewTask[],
+    now: number,
+    key?: SubmissionKey,
+    limit?: SubmitterLimit,
+  ): Promise<CreateTasksResult> {
     const wires = tasks.map(({ spec, inspection }) => encodeNewTask(spec, inspection));
     const owned = wires.map(({ spec }) => spec.stdin);
-    const answer = await this.#thread.call("createTasks", { tasks: wires, now, key }, owned);
-    if (answer.kind === "refused" || answer.kind === "key-mismatch") return answer;
+    const answer = await this.#thread.call("createTasks", { tasks: wires, now, key, limit }, owned);
+    if (answer.kind !== "created" && answer.kind !== "repeated") return answer;
     const isNew = answer.kind === "created";
     return {
       ...answer,
@@ -140,6 +148,10 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.call("measureQueue", {});
   }
 
+  countOpenRuns(): Promise<OpenRunCounts> {
+    return this.#thread.call("countOpenRuns", {});
+  }
+
   async listRuns(
     id: TaskId,
     options: { readonly fromIndex: number; readonly limit: number },
@@ -168,9 +180,9 @@ export class SqliteStore implements Store, CredentialStore {
     return answer.kind === "no-such-task" ? answer : { ...answer, task: this.#decode(answer.task) };
   }
 
-  async retryTask(id: TaskId, now: number): Promise<RetryTaskResult> {
-    const answer = await this.#thread.call("retryTask", { id, now });
-    return answer.kind === "no-such-task" ? answer : { ...answer, task: this.#decode(answer.task) };
+  async retryTask(id: TaskId, now: number, limit?: SubmitterLimit): Promise<RetryTaskResult> {
+    const answer = await this.#thread.call("retryTask", { id, now, limit });
+    return "task" in answer ? { ...answer, task: this.#decode(answer.task) } : answer;
   }
 
   deleteTask(id: TaskId): Promise<DeleteTaskResult> {

@@ -5,7 +5,7 @@ import type { TaskId } from "../../base/ids.ts";
 import type { AttemptId } from "../../model/run.ts";
 import { taskTransition } from "../../model/task.ts";
 import type { FreedBlobs } from "../store.ts";
-import { decodeNumber, decodeOptionalText } from "./columns.ts";
+import { decodeOptionalText } from "./columns.ts";
 import type { Database } from "./database.ts";
 import { forgetArrived, joinFreed } from "./file-rows.ts";
 import type { Answer, ListTasksArgs, SpecWire } from "./messages.ts";
@@ -53,18 +53,6 @@ export function listTasks(db: Database, args: ListTasksArgs): Answer<"listTasks"
     taskWire(task, { spec, result, runningSince: since.get(task.serial) ?? [] }),
   );
   return { tasks, hasMore };
-}
-
-export function countUnfinishedTasks(db: Database): number {
-  return readCounter(db, "unfinished");
-}
-
-export function measureQueue(db: Database): Answer<"measureQueue"> {
-  return { tasks: readCounter(db, "unfinished"), bytes: readCounter(db, "unfinished_bytes") };
-}
-
-function readCounter(db: Database, name: string): number {
-  return decodeNumber(db.get("SELECT value FROM counters WHERE name = ?", name)?.value);
 }
 
 export function listRuns(

@@ -15,8 +15,10 @@ import {
   decodeOptionalText,
   decodeText,
 } from "./columns.ts";
+import type { OpenRunCounts } from "../store.ts";
 import type { Database, Row } from "./database.ts";
 import { noteEnd } from "./dependency-ends.ts";
+import { countOpenRunsOf, countUnfinished } from "./queue-rows.ts";
 import type { NewTaskWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
 /** A task as its row has it. Operations change it, then `saveTask`. */
@@ -27,9 +29,11 @@ export interface TaskRecord {
   readonly requirement: number;
   /** Of its spec, stdin included. */
   readonly specBytes: number;
+  readonly submitter: string;
   readonly createdAt: number;
-  /** As it was saved last. */
+  /** As it was saved last; `savedOpen` are its open runs then. */
   savedState: TaskState;
+  savedOpen: OpenRunCounts;
   isCancelled: boolean;
   /** It has no runs before the tasks that it runs after have succeeded. */
   isWaiting: boolean;
@@ -63,8 +67,8 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
   const serial = db.insert(
     `INSERT INTO tasks (id, module, first_due_at, start_after_ms, delay_ms, total, cron, timezone, overlap, catchup, priority, retries,
        backoff_ms, retry_on, output_bytes_max, requirement, spec_bytes, created_at, state, is_cancelled, scheduled, ready, running,
-       succeeded, failed, cancelled, made)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0)`,
+       succeeded, failed, cancelled, made, submitter)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0, ?)`,
     plan.id,
     plan.module,
     plan.firstDueAt,
@@ -83,6 +87,7 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
     requirement,
     spec.text.length + spec.stdin.length,
     now,
+    spec.submitter,
   );
   db.insert(
     "INSERT INTO specs (serial, spec, submitter, stdin) VALUES (?, ?, ?, ?)",
@@ -92,10 +97,11 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
     spec.stdin,
   );
   const specBytes = spec.text.length + spec.stdin.length;
-  countUnfinished(db, { specBytes }, 1);
+  countUnfinished(db, { specBytes, submitter: spec.submitter }, 1);
   return {
     serial,
     specBytes,
+    submitter: spec.submitter,
     plan,
     requirement,
     createdAt: now,
@@ -104,6 +110,7 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
     isWaiting: false,
     hasDependents: false,
     counts: { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 },
+    savedOpen: { scheduled: 0, ready: 0, running: 0 },
     made: 0,
     nextDueAt: undefined,
     retrying: undefined,
@@ -152,12 +159,6 @@ export function openRuns(task: TaskRecord): number {
   return task.counts.scheduled + task.counts.ready + task.counts.running;
 }
 
-/** One task more, or fewer, is unfinished. */
-export function countUnfinished(db: Database, { specBytes }: Pick<TaskRecord, "specBytes">, sign: 1 | -1): void {
-  db.run("UPDATE counters SET value = value + ? WHERE name = 'unfinished'", sign);
-  db.run("UPDATE counters SET value = value + ? WHERE name = 'unfinished_bytes'", sign * specBytes);
-}
-
 /** Writes the record, and `now` as its end if it has just finished. */
 export function saveTask(db: Database, task: TaskRecord, now: number): void {
   const state = taskState(task.plan.total, task.counts, task.isCancelled);
@@ -173,6 +174,7 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
     });
     countUnfinished(db, task, -1);
   }
+  countOpenRunsOf(db, task);
   const { counts } = task;
   const values: SQLInputValue[] = [
     Number(task.isCancelled),
@@ -296,6 +298,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
     },
     requirement: decodeNumber(row.requirement),
     specBytes: decodeNumber(row.spec_bytes),
+    submitter: decodeText(row.submitter),
     createdAt: decodeNumber(row.created_at),
     savedState: decodeBranded(row.state),
     isCancelled: decodeNumber(row.is_cancelled) !== 0,
@@ -308,6 +311,11 @@ export function decodeTaskRecord(row: Row): TaskRecord {
       succeeded: decodeNumber(row.succeeded),
       failed: decodeNumber(row.failed),
       cancelled: decodeNumber(row.cancelled),
+    },
+    savedOpen: {
+      scheduled: decodeNumber(row.scheduled),
+      ready: decodeNumber(row.ready),
+      running: decodeNumber(row.running),
     },
     made: decodeNumber(row.made),
     nextDueAt: decodeOptionalNumber(row.next_due_at),

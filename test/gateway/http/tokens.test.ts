@@ -164,6 +164,31 @@ test("an expired token is refused, and so is one beyond its rate, with when to c
   expect((await problemOf(ask(gateway, "/tasks", brief))).detail).toContain("expired");
 });
 
+test("a token has no more unfinished tasks than its limit, over every way to submit", async () => {
+  await using gateway = await ApiGateway.open();
+  const one = await make(gateway, { can: ["submit"], limits: { queuedTasks: 1 } });
+  const made = await submit(gateway, one.token);
+  expect(made.status).toBe(201);
+  const { id, module } = z.object({ id: z.string(), module: z.string() }).parse(await made.json());
+  const limited = await submit(gateway, one.token);
+  expect(limited.headers.get("retry-after")).toBe("8");
+  expect(problemSchema.parse(await limited.json())).toMatchObject({ status: 429, code: "rate-limited" });
+  const batch = await fetch(`${gateway.url}/tasks/batch`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${one.token}`, "content-type": "application/x-ndjson" },
+    body: `${JSON.stringify({ module })}\n`,
+  });
+  expect([batch.status, batch.headers.get("retry-after")]).toEqual([429, "8"]);
+  // Others have their own.
+  expect((await submit(gateway)).status).toBe(201);
+  expect((await ask(gateway, `/tasks/${id}/cancel`, { method: "POST", token: one.token })).status).toBe(200);
+  const next = z.object({ id: z.string() }).parse(await (await submit(gateway, one.token)).json());
+  const retried = ask(gateway, `/tasks/${id}/retry`, { method: "POST", token: one.token });
+  expect(await problemOf(retried)).toMatchObject({ status: 429, code: "rate-limited" });
+  expect((await ask(gateway, `/tasks/${next.id}`, { method: "DELETE", token: one.token })).status).toBe(204);
+  expect((await ask(gateway, `/tasks/${id}/retry`, { method: "POST", token: one.token })).status).toBe(200);
+});
+
 test("the audit log is read page by page", async () => {
   await using gateway = await ApiGateway.open();
   for (let count = 0; count < 5; count++) await make(gateway, { can: ["read"] });

@@ -9,6 +9,7 @@ import { Database } from "../../../src/store/sqlite/database.ts";
 import { MIGRATIONS } from "../../../src/store/sqlite/migrations.ts";
 import type { Store } from "../../../src/store/store.ts";
 import {
+  INSPECTION,
   T0,
   WORKER_A,
   WORKER_B,
@@ -70,6 +71,10 @@ async function expectTasks(store: Store): Promise<void> {
     cancelled: "cancelled",
   });
   expect(await store.countUnfinishedTasks()).toBe(7);
+  expect(await store.countOpenRuns()).toEqual({ scheduled: 2, ready: 3, running: 2 });
+  const full = { submitter: "local", unfinishedMax: 7 };
+  const more = await store.createTask(taskSpec("more"), INSPECTION, T0, undefined, full);
+  expect(more).toEqual({ kind: "submitter-full", unfinished: 7 });
   expect(tasks.find(({ spec }) => spec.id === "ready")?.spec).toMatchObject({
     priority: 3,
     stdin: bytesOf("in\0put"),
