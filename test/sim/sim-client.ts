@@ -119,7 +119,7 @@ export class SimClient {
       record({ kind: "submit-asked", spec, key });
       let serial: number | undefined;
       const answer = await this.#withModules(process, [order], async ([inspection]) => {
-        const result = await process.tasks.submit(spec, inspection ?? INSPECTION, now, submissionKey(key));
+        const result = await process.tasks.submit(spec, inspection ?? INSPECTION, now, { key: submissionKey(key) });
         if (result.kind === "created" || result.kind === "repeated") serial = result.task.serial;
         return result.kind;
       }).catch(codeOf);
