@@ -46,16 +46,24 @@ export function submitTask(context: HttpContext): RequestHandler {
     response.on("close", () => gone.abort(new ClientGone()));
     try {
       if (context.heldBack.delete(request)) response.writeContinue();
-      await using form = await receiveForm(request, uploadOptions(context));
-      const accepted = await acceptForm({ ...context, grant }, form, { signal: gone.signal, key });
-      const { task } = accepted;
-      if (accepted.isRepeated) response.setHeader("idempotency-replayed", "true");
+      // Nothing of the form is left when its sender is answered.
+      const { task, isRepeated } = await acceptRequest({ ...context, grant }, request, { signal: gone.signal, key });
+      if (isRepeated) response.setHeader("idempotency-replayed", "true");
       response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
     } finally {
       uploads--;
       grant.spendBytes(request.socket.bytesRead - before);
     }
   };
+}
+
+async function acceptRequest(
+  context: HttpContext & SubmitContext,
+  request: Request,
+  options: AcceptOptions,
+): Promise<Accepted> {
+  await using form = await receiveForm(request, uploadOptions(context));
+  return await acceptForm(context, form, options);
 }
 
 /** What can be said before the body is read. */
