@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { type ZodOpenApiObject, type ZodOpenApiOperationObject, createDocument } from "zod-openapi";
 import { assert } from "../base/errors.ts";
+import { SUBMISSION_KEY_LENGTH_MAX } from "../base/limits.ts";
 import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
 import { explanationSchema } from "./explanation.ts";
 import { eventSchema } from "./event-json.ts";
@@ -13,6 +14,7 @@ import { logEndSchema, logTextSchema, logTruncatedSchema } from "./log-event.ts"
 import { moduleSchema } from "./module-json.ts";
 import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemCode, problemSchema } from "./problem.ts";
 import { runSchema } from "./run-json.ts";
+import { SUBMISSION_KEY_HEADER } from "./submission-key.ts";
 import { submissionFormSchema } from "./submission-form.ts";
 import { taskSchema } from "./task-json.ts";
 import { auditEntrySchema, madeTokenSchema, tokenRequestSchema, tokenSchema } from "./token-json.ts";
@@ -21,6 +23,7 @@ import { memberSchema, workerSchema } from "./worker-json.ts";
 type Content = Readonly<Record<string, { readonly schema: z.ZodType; readonly example?: unknown }>>;
 type Operation = Omit<ZodOpenApiOperationObject, "responses" | "requestParams"> & {
   readonly query?: z.ZodObject;
+  readonly header?: z.ZodObject;
   readonly answer: { readonly status: number; readonly description: string; readonly content?: Content };
   /** The refusals that are its own; those that any request may meet are added. */
   readonly refusals?: readonly ProblemCode[];
@@ -58,6 +61,21 @@ const limit = z
   .meta({ description: "How many at most.", examples: [100] });
 const cursor = z.string().optional().meta({ description: "From the `Link` of the page before." });
 
+/** Of submissions. */
+const KEY_HEADER = z.object({
+  [SUBMISSION_KEY_HEADER]: z
+    .string()
+    .min(1)
+    .max(SUBMISSION_KEY_LENGTH_MAX)
+    .regex(/^[!-~]+$/)
+    .optional()
+    .meta({
+      description:
+        "Makes it safe to send the request again: within 24 hours the same one gets the first answer, another one is refused.",
+      examples: ["0198c0de-7000-7000-8000-000000000001"],
+    }),
+});
+
 const OPERATIONS: Readonly<Record<string, Operation>> = {
   "GET /": {
     summary: "The dashboard",
@@ -92,6 +110,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "POST /tasks": {
     summary: "Submit a task",
     description: "It is on disk, and will not be lost, when this is answered.",
+    header: KEY_HEADER,
     requestBody: {
       required: true,
       content: { "multipart/form-data": { schema: submissionFormSchema.meta({ id: "Submission" }) } },
@@ -100,6 +119,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     refusals: [
       "invalid-field",
       "id-taken",
+      "idempotency-mismatch",
       "too-large",
       "unsupported-media-type",
       "module-rejected",
@@ -130,6 +150,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "POST /tasks/batch": {
     summary: "Submit many tasks in one transaction",
+    header: KEY_HEADER,
     requestBody: {
       required: true,
       description: "One task a line, as the fields of `POST /tasks`, each with the `module` that it uses.",
@@ -140,7 +161,16 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
       description: "The tasks, one a line, in the same order.",
       content: { "application/x-ndjson": { schema: TASK } },
     },
-    refusals: ["invalid-field", "id-taken", "too-large", "unsupported-media-type", "module-rejected", "queue-full"],
+    refusals: [
+      "invalid-field",
+      "id-taken",
+      "idempotency-mismatch",
+      "too-large",
+      "unsupported-media-type",
+      "module-rejected",
+      "queue-full",
+      "not-ready",
+    ],
   },
   "POST /tasks/{id}/retry": {
     summary: "Run its failed and cancelled runs again",
@@ -311,7 +341,7 @@ export function openApiDocument(version: string): ReturnType<typeof createDocume
 }
 
 function operationObject(endpoint: Endpoint, operation: Operation): ZodOpenApiOperationObject {
-  const { query, answer, refusals = [], ...rest } = operation;
+  const { query, header, answer, refusals = [], ...rest } = operation;
   const names = Array.from(endpoint.path.matchAll(/\{(\w+)\*?\}/g), ([, name = ""]) => name);
   const parameters = Object.fromEntries(
     names.flatMap((name) => {
@@ -327,6 +357,7 @@ function operationObject(endpoint: Endpoint, operation: Operation): ZodOpenApiOp
     requestParams: {
       ...(names.length > 0 && { path: z.object(parameters) }),
       ...(query !== undefined && { query }),
+      ...(header !== undefined && { header }),
     },
     responses: {
       [answer.status]: { description: answer.description, ...(answer.content && { content: answer.content }) },

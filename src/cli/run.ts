@@ -55,7 +55,8 @@ async function run(
     throw new UsageError(`--wait ${wait}: expected a duration: seconds, or 500ms, 30s, 5m`);
   }
   const fields = submitOnly(options);
-  const task = await client.submit(await submitFields(file, args, fields));
+  const { idempotencyKey } = options;
+  const task = await client.submit(await submitFields(file, args, fields), { idempotencyKey });
   if (detach) {
     if (output.isJson) output.json(task);
     else output.line(task.id);

@@ -39,6 +39,7 @@ export interface SubmitOptions {
   readonly require?: readonly string[];
   readonly file?: readonly string[];
   readonly output?: readonly string[];
+  readonly idempotencyKey?: string;
 }
 
 export function defineSubmitOptions(command: Command): Command {
@@ -78,6 +79,7 @@ export function defineSubmitOptions(command: Command): Command {
       "a file that the guest finds below /, under its own name unless told; or @<task>/<path>, a kept file of another task; repeatable",
       collect,
     )
+    .option("--idempotency-key <key>", "makes it safe to run the command again: within a day it submits once")
     .option("--output <glob>", "files of the guest to keep after a run, such as 'out/**'; repeatable", collect);
 }
 
@@ -87,7 +89,7 @@ export async function submitFields(
   args: readonly string[],
   options: SubmitOptions,
 ): Promise<SubmitFields> {
-  const { env, require, stdin, file: files, output, ...plain } = options;
+  const { env, require, stdin, file: files, output, idempotencyKey: _key, ...plain } = options;
   return {
     ...plain,
     wasm: await fileBlob(file, "<file.wasm>"),

@@ -11,6 +11,7 @@ import { type ExplanationJson, explanationSchema } from "../api/explanation.ts";
 import { type KeptFileJson, keptFileSchema } from "../api/file-json.ts";
 import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
+import { SUBMISSION_KEY_EXPECTED, SUBMISSION_KEY_HEADER, isSubmissionKey } from "../api/submission-key.ts";
 import { type TaskJson, hasFinished, taskSchema } from "../api/task-json.ts";
 import {
   type AuditEntryJson,
@@ -24,7 +25,7 @@ import {
 import { type MemberJson, type WorkerJson, memberSchema, workerSchema } from "../api/worker-json.ts";
 import { Backoff } from "../base/backoff.ts";
 import { type Clock, sleep } from "../base/clock.ts";
-import { ClusterError } from "../base/errors.ts";
+import { ClusterError, failed } from "../base/errors.ts";
 import {
   CLIENT_PAGE_LENGTH,
   CLIENT_WAIT_MS,
@@ -33,6 +34,7 @@ import {
   RECONNECT_MS_MAX_DEFAULT,
 } from "../base/limits.ts";
 import { systemClock } from "../base/system-clock.ts";
+import { type BatchFields, batchText, parseBatchAnswer } from "./batch-lines.ts";
 import { HttpExchange } from "./http-exchange.ts";
 import { type LogChunk, type LogOptions, readLog } from "./log-reader.ts";
 import { type SseReaderInit, parseEventData, readSse } from "./sse-reader.ts";
@@ -55,6 +57,14 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface SubmitOptions extends CallOptions {
+  /**
+   * Makes it safe to submit the same again when it is not known whether it arrived: within a day it is made once. 1 to 255
+   * visible ASCII characters, a UUID say.
+   */
+  readonly idempotencyKey?: string | undefined;
+}
+
 export interface ListTasksOptions extends CallOptions {
   readonly state?: string | undefined;
   /** Tasks in all. Default: every one. */
@@ -74,8 +84,25 @@ export class CapmeshClient {
   }
 
   /** Resolves once the task is durable. */
-  submit(fields: SubmitFields, { signal }: CallOptions = {}): Promise<TaskJson> {
-    return this.#exchange.json(ROUTES.tasks, taskSchema, { method: "POST", body: submitForm(fields), signal });
+  async submit(fields: SubmitFields, { idempotencyKey, signal }: SubmitOptions = {}): Promise<TaskJson> {
+    const headers = keyHeaders(idempotencyKey);
+    return this.#exchange.json(ROUTES.tasks, taskSchema, { method: "POST", headers, body: submitForm(fields), signal });
+  }
+
+  /**
+   * Submits many in one transaction: all are made, or none. Resolves with the tasks, in their order, once they are durable.
+   * The `errors` of a refusal say of which `line` they are, from 1.
+   */
+  async submitBatch(
+    tasks: readonly BatchFields[],
+    { idempotencyKey, signal }: SubmitOptions = {},
+  ): Promise<TaskJson[]> {
+    const headers = { ...keyHeaders(idempotencyKey), "content-type": "application/x-ndjson" };
+    const body = batchText(tasks);
+    const response = await this.#exchange.open(ROUTES.batch, { method: "POST", headers, body, signal });
+    const made = parseBatchAnswer(await this.#exchange.text(response, signal), tasks.length);
+    if (made === undefined) throw this.#exchange.badAnswer();
+    return made;
   }
 
   getTask(id: string, { signal }: CallOptions = {}): Promise<TaskJson> {
@@ -278,6 +305,14 @@ export class CapmeshClient {
       if (cursor === undefined) return;
     }
   }
+}
+
+/** Throws `failed`, code `invalid-field`, for what is no key. */
+function keyHeaders(key: string | undefined): Record<string, string> {
+  if (key === undefined) return {};
+  if (isSubmissionKey(key)) return { [SUBMISSION_KEY_HEADER]: key };
+  const shown = JSON.stringify(key.slice(0, 64));
+  throw failed(`the idempotency key is ${shown}, and ${SUBMISSION_KEY_EXPECTED}`, { code: "invalid-field" });
 }
 
 /** Without jitter: one client's tries need no spreading. */

@@ -15,7 +15,8 @@ export interface ExchangeOptions {
   readonly method?: string | undefined;
   readonly query?: Readonly<Record<string, string | number | undefined>> | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
-  readonly body?: FormData | undefined;
+  /** Of text, `headers` say the type. */
+  readonly body?: FormData | string | undefined;
   /** Sent as JSON, in place of `body`. */
   readonly json?: unknown;
   readonly signal?: AbortSignal | undefined;
@@ -55,15 +56,19 @@ export class HttpExchange {
     schema: Schema,
     signal: AbortSignal | undefined,
   ): Promise<z.infer<Schema>> {
-    const text = await this.#guard(response.text(), signal);
-    const parsed = schema.safeParse(parseJson(text));
-    if (!parsed.success) {
-      throw failed(`the answer of ${this.#base.origin} is not what a gateway answers`, {
-        code: "bad-answer",
-        cause: parsed.error,
-      });
-    }
+    const parsed = schema.safeParse(parseJson(await this.text(response, signal)));
+    if (!parsed.success) throw this.badAnswer(parsed.error);
     return parsed.data;
+  }
+
+  /** The answer's body as text. */
+  text(response: Response, signal: AbortSignal | undefined): Promise<string> {
+    return this.#guard(response.text(), signal);
+  }
+
+  /** What is thrown for an answer that is none of a gateway. */
+  badAnswer(cause?: unknown): ClusterError {
+    return failed(`the answer of ${this.#base.origin} is not what a gateway answers`, { code: "bad-answer", cause });
   }
 
   /** An answer that is no refusal; its body is the caller's to read or cancel. */

@@ -9,7 +9,8 @@ export type { RunJson } from "../api/run-json.ts";
 export type { TaskJson } from "../api/task-json.ts";
 export type { LogChunk, LogOptions } from "../client/log-reader.ts";
 export type { SubmitFields } from "../client/submit-form.ts";
-export { CapmeshClient } from "../client/client.ts";
+export type { BatchFields } from "../client/batch-lines.ts";
+export { CapmeshClient, type SubmitOptions } from "../client/client.ts";
 export { Cluster, ClusterTask } from "./cluster.ts";
 
 export type ConnectInit = Omit<ClientInit, "clock" | "url">;

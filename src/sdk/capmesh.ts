@@ -1,6 +1,7 @@
 /** What `import "capmesh"` gives in Node: clusters over HTTP, and over Cap'n Proto with capabilities. */
 export {
   ApiError,
+  type BatchFields,
   CapmeshClient,
   Cluster,
   ClusterError,
@@ -11,6 +12,7 @@ export {
   type LogOptions,
   type RunJson,
   type SubmitFields,
+  type SubmitOptions,
   type TaskJson,
 } from "./browser.ts";
 import { type ConnectInit, connect as connectHttp } from "./browser.ts";

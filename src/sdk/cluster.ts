@@ -1,7 +1,14 @@
 /** A cluster as a program sees it over HTTP, in Node and in browsers: tasks are submitted, followed, awaited, cancelled. */
 import type { EventJson } from "../api/event-json.ts";
 import type { TaskJson } from "../api/task-json.ts";
-import { type CallOptions, CapmeshClient, type ClientInit, type ListTasksOptions } from "../client/client.ts";
+import type { BatchFields } from "../client/batch-lines.ts";
+import {
+  type CallOptions,
+  CapmeshClient,
+  type ClientInit,
+  type ListTasksOptions,
+  type SubmitOptions,
+} from "../client/client.ts";
 import type { LogChunk, LogOptions } from "../client/log-reader.ts";
 import type { SubmitFields } from "../client/submit-form.ts";
 
@@ -15,9 +22,15 @@ export class Cluster {
   }
 
   /** Resolves once the task is on disk: from then on it is not lost. Rejects with an ApiError that says what is wrong. */
-  async submit(fields: SubmitFields, options: CallOptions = {}): Promise<ClusterTask> {
+  async submit(fields: SubmitFields, options: SubmitOptions = {}): Promise<ClusterTask> {
     const task = await this.client.submit(fields, options);
     return new ClusterTask(this.client, task.id);
+  }
+
+  /** Submits all or none, in one transaction; the tasks are in their order. */
+  async submitBatch(tasks: readonly BatchFields[], options: SubmitOptions = {}): Promise<ClusterTask[]> {
+    const made = await this.client.submitBatch(tasks, options);
+    return made.map(({ id }) => new ClusterTask(this.client, id));
   }
 
   /** A task by its id; whether there is one shows when it is asked something. */

@@ -33,6 +33,15 @@ describe("the OpenAPI document", () => {
     for (const { responses } of operations)
       expect(Object.keys(responses).some((status) => status.startsWith("2"))).toBe(true);
   });
+
+  test("says of submissions that they can be sent again", () => {
+    const document: unknown = JSON.parse(JSON.stringify(openApiDocument("1.0.0")));
+    const parameter = { in: "header", name: "Idempotency-Key", schema: expect.objectContaining({ maxLength: 255 }) };
+    for (const path of ["/tasks", "/tasks/batch"]) {
+      const post = { parameters: expect.arrayContaining([expect.objectContaining(parameter)]) };
+      expect(document).toMatchObject({ paths: { [path]: { post } } });
+    }
+  });
 });
 
 describe("an address", () => {

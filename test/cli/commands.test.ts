@@ -54,6 +54,7 @@ interface Recorded {
   readonly url: string;
   readonly body: string;
   readonly authorization: string | undefined;
+  readonly key: string | undefined;
 }
 
 /** A server, and what it was asked. Its answers are given by path, `GET /tasks`. */
@@ -80,7 +81,8 @@ class FakeGateway implements AsyncDisposable {
   async #take(request: IncomingMessage, response: Parameters<RequestListener>[1]): Promise<void> {
     const { method = "", url = "" } = request;
     const body = await readText(request);
-    this.requests.push({ method, url, body, authorization: request.headers.authorization });
+    const { authorization, "idempotency-key": key } = request.headers;
+    this.requests.push({ method, url, body, authorization, key: key?.toString() });
     const answer = this.#answers[`${method} ${url.replace(/\?.*/, "")}`];
     if (answer === undefined) problem(404, "not-found", "nothing here")(request, response);
     else answer(request, response);
@@ -149,11 +151,12 @@ describe("run", () => {
     const flags =
       "--id t1 --description D --input 1 --difficulty -2 --entry run --start 1s --delay 2 --repeats 3 --duration 4 " +
       "--complete 5 --env A=1 --env B=x=y --stdin - --timeout 6 --cpu 7 --memory 8 --output-max 9 --output-limit fail " +
-      "--retries 10 --retry-on trapped --backoff 11 --priority -12 --require zone=eu --detach";
+      "--retries 10 --retry-on trapped --backoff 11 --priority -12 --require zone=eu --idempotency-key k-1 --detach";
     const args = ["run", await moduleFile(line), ...flags.split(" "), "--", "-x", "--json"];
     const result = await line.run(args, { env: gateway.env, stdin: "typed" });
     expect(result).toEqual({ code: 0, stdout: "t1\n", stderr: "" });
-    const body = gateway.requests[0]?.body ?? "";
+    const { body = "", key } = gateway.requests[0] ?? {};
+    expect(key).toBe("k-1");
     const fields = Object.fromEntries(
       [...body.matchAll(/name="(\w+)"[^\r]*\r\n(?:Content-Type[^\r]*\r\n)?\r\n([^\r]*)\r\n/g)].map((m) => [m[1], m[2]]),
     );

@@ -104,6 +104,48 @@ describe("submitting", () => {
     });
   });
 
+  test("with a key is done once, and a key for two submissions is refused", async () => {
+    await using gateway = await ApiGateway.open();
+    const client = gateway.client();
+    const first = await client.submit({ wasm }, { idempotencyKey: "k-1" });
+    expect(await client.submit({ wasm }, { idempotencyKey: "k-1" })).toEqual(first);
+    expect((await client.submit({ wasm }, { idempotencyKey: "k-2" })).id).not.toBe(first.id);
+    await expect(client.submit({ wasm, priority: 1 }, { idempotencyKey: "k-1" })).rejects.toMatchObject({
+      status: 409,
+      code: "idempotency-mismatch",
+    });
+    for (const idempotencyKey of ["", "a b", "ключ", "a\nb"]) {
+      await expect(client.submit({ wasm }, { idempotencyKey })).rejects.toMatchObject({ code: "invalid-field" });
+    }
+  });
+
+  test("of many makes all of them, in their order, or none", async () => {
+    await using gateway = await ApiGateway.open();
+    const client = gateway.client();
+    const { module } = await client.submit({ wasm, id: "has-the-module" });
+    const batch = [
+      { module, id: "a", args: ["a\nb", ""], env: { A: "1" }, require: { gpu: "yes" }, delay: 1e-7, stdin: "in" },
+      { module, after: ["a"], repeats: 2, retryOn: ["trapped"], description: "é" },
+    ];
+    const made = await client.submitBatch(batch, { idempotencyKey: "k" });
+    expect(made).toMatchObject([
+      { id: "a", args: ["a\nb", ""], env: { A: "1" }, require: { gpu: "yes" }, delay: 0, stdin: "in" },
+      { after: ["a"], runs: 2, retryOn: ["trapped"], description: "é" },
+    ]);
+    expect(await client.submitBatch(batch, { idempotencyKey: "k" })).toEqual(made);
+    const refused = client.submitBatch([{ module }, { module, priority: Number.NaN }, { module, id: "a" }]);
+    await expect(refused).rejects.toMatchObject({ code: "invalid-field", errors: [{ line: 2, field: "priority" }] });
+    expect(await Array.fromAsync(client.listTasks())).toHaveLength(3);
+    expect(await client.submitBatch([])).toEqual([]);
+  });
+
+  test("of many is no success when the answer stops early", async () => {
+    await using server = await fakeServer({ status: 200, type: "application/x-ndjson", body: "" });
+    const client = new CapmeshClient({ url: server.url });
+    const made = client.submitBatch([{ module: "0".repeat(64) }]);
+    await expect(made).rejects.toMatchObject({ type: "failed", code: "bad-answer" });
+  });
+
   test("says what may be tried again", async () => {
     await using gateway = await ApiGateway.open();
     gateway.isQueueFull = true;

@@ -3,12 +3,9 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { FormTexts } from "../../api/form-fields.ts";
 import { shown } from "../../api/form-fields.ts";
-import { SUBMISSION_KEY_LENGTH_MAX } from "../../base/limits.ts";
+import { SUBMISSION_KEY_EXPECTED, SUBMISSION_KEY_HEADER, isSubmissionKey } from "../../api/submission-key.ts";
 import type { Digest } from "../../base/ids.ts";
 import { Refusal, invalidFields } from "./problem.ts";
-
-/** Visible ASCII. A header that came twice is put together with a comma and a space, and so is none. */
-const KEY = /^[\x21-\x7e]+$/;
 
 /** The request's key, if it has one. Throws a Refusal where it cannot be one. */
 export function submissionKeyOf(request: IncomingMessage): string | undefined {
@@ -18,9 +15,9 @@ export function submissionKeyOf(request: IncomingMessage): string | undefined {
 
 /** Throws a Refusal where the text cannot be a key. */
 export function parseSubmissionKey(text: string): string {
-  if (text.length <= SUBMISSION_KEY_LENGTH_MAX && KEY.test(text)) return text;
-  const message = `is ${shown(text)}, and 1 to ${SUBMISSION_KEY_LENGTH_MAX} visible ASCII characters without spaces are expected, a UUID say`;
-  throw invalidFields([{ field: "Idempotency-Key", message }]);
+  if (isSubmissionKey(text)) return text;
+  const message = `is ${shown(text)}, and ${SUBMISSION_KEY_EXPECTED}`;
+  throw invalidFields([{ field: SUBMISSION_KEY_HEADER, message }]);
 }
 
 /** A file of a form. */
