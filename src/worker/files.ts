@@ -3,7 +3,7 @@
  * and chance are, so that a simulation can own it, with what a crash does to files that were not synced. Calls do what
  * those of `node:fs/promises` with the same names do, and reject with the same errors.
  */
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 
 /** A file that is open; whoever opened it closes it. */
 export interface OpenFile extends AsyncDisposable {
@@ -37,6 +37,8 @@ export interface Files {
   rename(from: string, to: string): Promise<void>;
   rm(path: string, options: { readonly force: boolean; readonly recursive?: boolean }): Promise<void>;
   stat(path: string): Promise<{ readonly size: number; readonly mtimeMs: number }>;
+  /** Times are in seconds since the Unix epoch. */
+  utimes(path: string, accessedAt: number, changedAt: number): Promise<void>;
 }
 
 /** One write may take less than all. */
@@ -54,6 +56,7 @@ export const systemFiles: Files = {
   rename,
   rm,
   stat,
+  utimes,
   readdir: async (path) => {
     const entries = await readdir(path, { withFileTypes: true });
     return entries.map((entry) => ({ name: entry.name, isFile: entry.isFile() }));

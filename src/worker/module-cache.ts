@@ -2,7 +2,8 @@
  * Modules and input files on this worker's disk, by digest. One is fetched once however many attempts want it, and is
  * trusted only after its digest was checked, by this process. Only modules are advertised.
  *
- * The least recently used ones go when the cache is over its limit; those in use stay.
+ * The least recently used ones go when the cache is over its limit; those in use stay. When a file was used last is kept
+ * for the next process, as the file's time of change, to a tenth of a second.
  *
  *     absent ──fetch──▶ checked ◀──digest right── unchecked (left by an earlier process)
  *        ▲                 │                          │
@@ -11,6 +12,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { followAborts, unlessAborted } from "../base/abort.ts";
+import type { Clock } from "../base/clock.ts";
 import { failed } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
 import { CHUNK_BYTES_MAX, MODULES_ADVERTISED_MAX, MODULE_CACHE_BYTES_MAX } from "../base/limits.ts";
@@ -25,7 +27,11 @@ const READS_IN_FLIGHT = 6;
 /** Of a file whose digest is computed. */
 const CHECKED_AT_ONCE_BYTES = 256 * 1024;
 
+/** A file that is used again within this time is not marked again. */
+const USE_MARK_MS = 100;
+
 export interface ModuleCacheOptions {
+  readonly clock: Clock;
   /** Default: MODULE_CACHE_BYTES_MAX. */
   readonly bytesMax?: number | undefined;
   /** Default: the machine's. */
@@ -55,6 +61,8 @@ interface Entry {
   isModule: boolean;
   users: number;
   isChecked: boolean;
+  /** Wall-clock time of the latest mark of its use. */
+  markedAt: number;
 }
 
 interface Wanted {
@@ -65,6 +73,7 @@ interface Wanted {
 export class ModuleCache {
   readonly #folder: string;
   readonly #files: Files;
+  readonly #clock: Clock;
   readonly #bytesMax: number;
   /** In order of use, the latest last. */
   readonly #entries = new Map<Digest, Entry>();
@@ -75,20 +84,21 @@ export class ModuleCache {
   #fetchCount = 0;
   #advertised: readonly Digest[] | undefined;
 
-  private constructor(folder: string, files: Files, bytesMax: number) {
+  private constructor(folder: string, files: Files, clock: Clock, bytesMax: number) {
     this.#folder = folder;
     this.#files = files;
+    this.#clock = clock;
     this.#bytesMax = bytesMax;
   }
 
   /** Takes over what an earlier process left in the folder, which is made if missing and belongs to this cache alone. */
   static async open(
     folder: string,
-    { bytesMax = MODULE_CACHE_BYTES_MAX, files = systemFiles }: ModuleCacheOptions = {},
+    { clock, bytesMax = MODULE_CACHE_BYTES_MAX, files = systemFiles }: ModuleCacheOptions,
   ): Promise<ModuleCache> {
     await files.mkdir(folder, { recursive: true, mode: 0o700 });
-    const cache = new ModuleCache(folder, files, bytesMax);
-    const found: { digest: Digest; entry: Entry; fetchedAt: number }[] = [];
+    const cache = new ModuleCache(folder, files, clock, bytesMax);
+    const found: { readonly digest: Digest; readonly entry: Entry }[] = [];
     for (const entry of await files.readdir(folder)) {
       const { name } = entry;
       const isModule = !name.endsWith(FILE_SUFFIX);
@@ -97,10 +107,11 @@ export class ModuleCache {
       if (digest === undefined) await files.rm(path, { force: true, recursive: true });
       else {
         const { size, mtimeMs } = await files.stat(path);
-        found.push({ digest, entry: { bytes: size, name, isModule, users: 0, isChecked: false }, fetchedAt: mtimeMs });
+        const markedAt = mtimeMs;
+        found.push({ digest, entry: { bytes: size, name, isModule, users: 0, isChecked: false, markedAt } });
       }
     }
-    found.sort((a, b) => a.fetchedAt - b.fetchedAt);
+    found.sort((a, b) => a.entry.markedAt - b.entry.markedAt);
     for (const { digest, entry } of found) {
       const twin = cache.#entries.get(digest);
       // Once as a file and once as a module: one is enough.
@@ -152,6 +163,7 @@ export class ModuleCache {
       entry.isModule ||= isModule;
       if (entry.isModule) this.#advertised = undefined;
     }
+    this.#mark(entry);
     entry.users++;
     let isReleased = false;
     return {
@@ -161,6 +173,14 @@ export class ModuleCache {
         isReleased = true;
       },
     };
+  }
+
+  /** Tells the next process that it was used. Never rejects: without it that process takes it for older than it is. */
+  #mark(entry: Entry): void {
+    const now = this.#clock.now();
+    if (Math.abs(now - entry.markedAt) < USE_MARK_MS) return;
+    entry.markedAt = now;
+    this.#files.utimes(join(this.#folder, entry.name), now / 1_000, now / 1_000).catch(() => {});
   }
 
   /** Makes the module's entry a checked one, and uses it at once: nobody can evict it in between. */
@@ -211,7 +231,7 @@ export class ModuleCache {
     } finally {
       await this.#files.rm(partPath, { force: true });
     }
-    const entry: Entry = { bytes, name, isModule, users: 0, isChecked: true };
+    const entry: Entry = { bytes, name, isModule, users: 0, isChecked: true, markedAt: this.#clock.now() };
     this.#entries.set(digest, entry);
     this.#advertised = undefined;
     return entry;

@@ -25,6 +25,6 @@ export async function openWorker({ openExecutor, ...init }: OpenWorkerInit): Pro
   await files.rm(spoolFolder, { recursive: true, force: true });
   await files.mkdir(spoolFolder, { recursive: true, mode: 0o700 });
   const outcomes = await KeptOutcomes.open({ folder: join(folder, "outcomes"), files, clock, log });
-  const modules = await ModuleCache.open(join(folder, "modules"), { files });
+  const modules = await ModuleCache.open(join(folder, "modules"), { clock, files });
   return new WorkerServer({ ...init, executor: await openExecutor(), modules, spoolFolder, outcomes, files });
 }

@@ -7,7 +7,7 @@
 import { execFile, spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -20,7 +20,7 @@ import { RunnerProcess } from "../../src/worker/runner/runner-process.ts";
 import { guestBytes } from "../support/guests.ts";
 import { PoolHarness } from "../worker/runner/pool-harness.ts";
 import type { Figure } from "./measure.ts";
-import { largeModule } from "./runner-large-module.ts";
+import type { Interpreter } from "./runner-interpreter.ts";
 import { benchWasmtime } from "./runner-wasmtime.ts";
 
 const run = promisify(execFile);
@@ -28,27 +28,8 @@ const NATIVE = fileURLToPath(new URL("./native/", import.meta.url));
 const HASH_SOURCE = fileURLToPath(new URL("../../wasm-tasks/hash/hash.c", import.meta.url));
 const ROUNDS = 5;
 const PUZZLE = { difficulty: 6, answer: "3140321" } as const;
-const INTERPRETER_BYTES = 16_000_000;
 const MEMORY_PAGES = 4_096;
 const TIERS: readonly RunnerTier[] = ["baseline", "optimized"];
-
-/** What is run to see how fast an interpreter starts. */
-export interface Interpreter {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-  readonly args: readonly string[];
-}
-
-/** The interpreter in the file at `path`, asked to print 1; without a path a module of that size made up. */
-export async function loadInterpreter(path: string | undefined): Promise<Interpreter> {
-  if (path === undefined) {
-    console.warn("bench: no interpreter was named (--interpreter=<file.wasm>); a large module stands in for one");
-    return { name: "16 MB of code, a tenth of it called", bytes: largeModule(INTERPRETER_BYTES), args: [] };
-  }
-  const name = basename(path);
-  const args = name.includes("ruby") ? ["-e", "puts 1"] : name.includes("php") ? ["-r", "echo 1;"] : ["-c", "print(1)"];
-  return { name: `${name} ${args.join(" ")}`, bytes: await readFile(path), args };
-}
 
 export async function benchTiers(interpreter: Interpreter): Promise<Figure[]> {
   return [

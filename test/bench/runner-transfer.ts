@@ -61,7 +61,7 @@ async function takePlain(host: Host, from: OpenStreamTarget): Promise<number> {
 async function fetchModule(host: Host, { digest, module }: Sender): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), "capmesh-transfer-"));
   try {
-    const cache = await ModuleCache.open(folder);
+    const cache = await ModuleCache.open(folder, { clock: systemClock });
     const { stream } = await host.openStream(module);
     await using connection = new Connection({ stream, clock: systemClock, log: silentLog });
     using source = new ModuleClient(connection.bootstrap());

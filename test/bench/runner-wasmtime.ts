@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { guestBytes } from "../support/guests.ts";
 import type { Figure } from "./measure.ts";
-import type { Interpreter } from "./runner-tiers.ts";
+import type { Interpreter } from "./runner-interpreter.ts";
 
 const run = promisify(execFile);
 const ROUNDS = 5;

@@ -4,9 +4,10 @@
  */
 import type { Figure } from "./measure.ts";
 import { benchDelays } from "./runner-delays.ts";
+import { loadInterpreter } from "./runner-interpreter.ts";
 import { benchMemory } from "./runner-memory.ts";
 import { benchStarts } from "./runner-starts.ts";
-import { benchTiers, loadInterpreter } from "./runner-tiers.ts";
+import { benchTiers } from "./runner-tiers.ts";
 import { benchTransfer } from "./runner-transfer.ts";
 
 const INTERPRETER_FLAG = "--interpreter=";

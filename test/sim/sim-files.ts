@@ -68,6 +68,7 @@ export class SimDisk {
       rename: (from, to) => call(() => this.#rename(from, to)),
       rm: (path, { force, recursive }) => call(() => this.#remove(path, force, recursive === true)),
       stat: (path) => call(() => ({ size: this.#inode(path).bytes.length, mtimeMs: 0 })),
+      utimes: (path) => call(() => void this.#inode(path)),
     };
   }
 

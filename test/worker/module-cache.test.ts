@@ -6,6 +6,7 @@ import { disconnected } from "../../src/base/errors.ts";
 import { CHUNK_BYTES_MAX } from "../../src/base/limits.ts";
 import type { ModuleClient } from "../../src/caps/module.ts";
 import { ModuleCache, type ModuleLease } from "../../src/worker/module-cache.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 import { bytesOf, ModuleSource } from "./gateway-parts.ts";
 import { until } from "./worker-harness.ts";
 
@@ -15,22 +16,26 @@ const never = new AbortController().signal;
 class CacheHarness implements AsyncDisposable {
   readonly folder: string;
   cache: ModuleCache;
+  readonly clock: ManualClock;
   readonly #bytesMax: number | undefined;
 
-  private constructor(folder: string, cache: ModuleCache, bytesMax: number | undefined) {
+  private constructor(folder: string, cache: ModuleCache, clock: ManualClock, bytesMax: number | undefined) {
     this.folder = folder;
     this.cache = cache;
+    this.clock = clock;
     this.#bytesMax = bytesMax;
   }
 
   static async open(bytesMax?: number): Promise<CacheHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-modules-"));
-    return new CacheHarness(folder, await ModuleCache.open(folder, { bytesMax }), bytesMax);
+    const clock = new ManualClock();
+    return new CacheHarness(folder, await ModuleCache.open(folder, { clock, bytesMax }), clock, bytesMax);
   }
 
   /** As another process on the same folder. */
   async restart(): Promise<void> {
-    this.cache = await ModuleCache.open(this.folder, { bytesMax: this.#bytesMax });
+    const { clock } = this;
+    this.cache = await ModuleCache.open(this.folder, { clock, bytesMax: this.#bytesMax });
   }
 
   async acquire(source: ModuleSource, signal: AbortSignal = never): Promise<ModuleLease> {
@@ -219,9 +224,24 @@ describe("a module cache", () => {
     await harness.use(a);
     await harness.use(b);
     await utimes(join(harness.folder, b.digest), 1, 1);
-    const cache = await ModuleCache.open(harness.folder, { bytesMax: 5_000 });
+    const cache = await ModuleCache.open(harness.folder, { clock: harness.clock, bytesMax: 5_000 });
     expect(cache.digests()).toEqual([a.digest]);
     expect(await harness.files()).toEqual([a.digest]);
+  });
+
+  test("knows after a restart what was used for longest ago, and not only what was fetched then", async () => {
+    await using harness = await CacheHarness.open(10_000);
+    const [a, b, c] = [1, 2, 3].map((seed) => new ModuleSource(bytesOf(4_000, seed)));
+    if (!a || !b || !c) throw new Error("three sources");
+    await harness.use(a);
+    await harness.use(b);
+    const { mtimeMs } = await stat(join(harness.folder, b.digest));
+    harness.clock.advance(100);
+    await harness.use(a);
+    await expect.poll(async () => (await stat(join(harness.folder, a.digest))).mtimeMs).toBeGreaterThan(mtimeMs);
+    await harness.restart();
+    await harness.use(c);
+    expect(harness.cache.digests()).toEqual([c.digest, a.digest]);
   });
 
   test("borrows its sources", async () => {

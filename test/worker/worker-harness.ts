@@ -209,7 +209,8 @@ export class WorkerHarness implements AsyncDisposable {
     await mkdir(join(folder, "spool"));
     const clock = new ManualClock();
     const outcomes = await KeptOutcomes.open({ folder: join(folder, "outcomes"), clock, log: silentLog });
-    return new WorkerHarness(folder, await ModuleCache.open(join(folder, "modules")), outcomes, init);
+    const modules = await ModuleCache.open(join(folder, "modules"), { clock });
+    return new WorkerHarness(folder, modules, outcomes, init);
   }
 
   #open(outcomes: KeptOutcomes): WorkerServer {
