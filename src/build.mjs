@@ -11,7 +11,8 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
 
 rmSync(dist, { recursive: true, force: true });
-const compiler = realpathSync(join(root, "node_modules/.bin/tsc"));
+// Not `.bin/tsc`, which may be the older compiler that the schemas' generator needs.
+const compiler = realpathSync(join(root, "node_modules/typescript/bin/tsc"));
 const { status } = spawnSync(process.execPath, [compiler, "-p", join(root, "src/tsconfig.build.json")], {
   stdio: "inherit",
 });

@@ -24,11 +24,11 @@ export type { TaskStatus } from "../caps/client-codec.ts";
 
 /**
  * A cluster: by the URL of a gateway (`http://…`), or by the address of its plain RPC endpoint (`tcp:host:port`,
- * `unix:path`), which is connected to and logged in to. Throws, or rejects, with a ClusterError.
+ * `unix:path`), which is connected to and logged in to. Throws, or rejects, with a ClusterError. The types take an
+ * address that they cannot see into for a URL: one that may be an endpoint's goes to `connectRpc`.
  */
-export function connect(url: `http${string}` | URL, init?: ConnectInit): Cluster;
 export function connect(address: `tcp:${string}` | `unix:${string}`, init?: RpcConnectInit): Promise<RpcCluster>;
-export function connect(where: string, init?: ConnectInit & RpcConnectInit): Cluster | Promise<RpcCluster>;
+export function connect(url: string | URL, init?: ConnectInit): Cluster;
 export function connect(where: string | URL, init: ConnectInit & RpcConnectInit = {}): Cluster | Promise<RpcCluster> {
   const text = String(where);
   return /^(?:tcp|unix):/.test(text) ? connectRpc(text, init) : connectHttp(text, init);
