@@ -97,6 +97,8 @@ export class Dispatcher {
   #deepMatchAtMs = 0;
   /** The last round did not go as deep as it should. */
   #hasMore = false;
+  /** When the last round began, by both clocks: it may have missed what has come with time since then. */
+  #roundAt = { now: 0, monotonicMs: 0 };
   /** Wakes for what comes with time alone: the end of a pause, of a rest, of a run's back-off. */
   #timer: Timer | undefined;
   readonly #starting = new Set<Promise<void>>();
@@ -162,26 +164,30 @@ export class Dispatcher {
 
   async #setTimer(): Promise<void> {
     const { store, clock, health } = this.#init;
+    const { now, monotonicMs } = this.#roundAt;
     let backoffEnd: number | undefined;
     try {
-      if (!this.#isPaused()) backoffEnd = await store.nextBackoffEnd(clock.now());
+      // A clock that was put back meanwhile has back-offs before it that the round has not seen, either.
+      if (!this.#isPaused()) backoffEnd = await store.nextBackoffEnd(Math.min(now, clock.now()));
     } catch (error) {
       this.#pause("runs that back off could not be read; trying again", { error });
     }
     if (this.#state !== "idle") return;
     this.#timer?.[Symbol.dispose]();
-    const waitsMs = [
-      ...(this.#isPaused() ? [this.#pausedUntilMs - clock.monotonicMs()] : []),
+    const waitsMs: (number | undefined)[] = [];
+    if (this.#isPaused()) {
+      waitsMs.push(this.#pausedUntilMs - clock.monotonicMs());
+    } else {
+      const waiting = [health.nextChangeInMs(monotonicMs), this.#untried.nextEndInMs(monotonicMs)];
+      waitsMs.push(...waiting, this.#unreadable.nextEndInMs(monotonicMs));
       // The wall clock may jump.
-      ...(backoffEnd === undefined ? [] : [Math.min(CLOCK_CHECK_EVERY_MS, backoffEnd - clock.now())]),
-    ];
-    if (this.#hasMore) waitsMs.push(this.#deepMatchAtMs - clock.monotonicMs());
-    for (const waitMs of [health.nextChangeInMs(), this.#untried.nextEndInMs(), this.#unreadable.nextEndInMs()]) {
-      if (waitMs !== undefined) waitsMs.push(waitMs);
+      if (backoffEnd !== undefined) waitsMs.push(Math.min(CLOCK_CHECK_EVERY_MS, backoffEnd - clock.now()));
+      if (this.#hasMore) waitsMs.push(this.#deepMatchAtMs - clock.monotonicMs());
     }
-    if (waitsMs.length === 0) return;
+    const waitMs = Math.min(...waitsMs.filter((each) => each !== undefined));
+    if (waitMs === Infinity) return;
     // A timer of the system may be early by a part of a millisecond.
-    this.#timer = clock.setTimer(Math.max(1, Math.ceil(Math.min(...waitsMs))), () => this.wake());
+    this.#timer = clock.setTimer(Math.max(1, Math.ceil(waitMs)), () => this.wake());
   }
 
   /** Offers that wait and may be used. */
@@ -206,6 +212,7 @@ export class Dispatcher {
   async #matchOnce(): Promise<void> {
     const { store, clock, policy, random } = this.#init;
     const startedMs = clock.monotonicMs();
+    this.#roundAt = { now: clock.now(), monotonicMs: startedMs };
     this.#hasMore = false;
     let offers = this.#offers();
     const untried = this.#untried.round();

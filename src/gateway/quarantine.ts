@@ -119,12 +119,16 @@ export class Quarantine {
     return { standing, reason: record.reason, probeInMs: Math.max(0, record.untilMs - this.#nowMs()) };
   }
 
-  /** How long until the first of those in quarantine may have a probe; undefined when none waits for that. */
-  nextTrialInMs(): number | undefined {
+  /**
+   * How long until the first of those in quarantine may have a probe; undefined when none waited for that at `sinceMs` (by
+   * the monotonic clock). Not above 0 for one that may have it since then.
+   */
+  nextTrialInMs(sinceMs = this.#nowMs()): number | undefined {
     let next: number | undefined;
     for (const { standing, untilMs } of this.#records.values()) {
       const leftMs = untilMs - this.#nowMs();
-      if (standing === "quarantined" && leftMs > 0 && (next === undefined || leftMs < next)) next = leftMs;
+      const waits = (standing === "quarantined" || standing === "on-trial") && untilMs > sinceMs;
+      if (waits && (next === undefined || leftMs < next)) next = leftMs;
     }
     return next;
   }

@@ -87,12 +87,15 @@ export class UnreadableBlobs {
     return [runKey(run), ...blobs].some((key) => nowMs < (this.#rests.get(key) ?? -Infinity));
   }
 
-  /** How long until one may be tried again; undefined when none rests. */
-  nextEndInMs(): number | undefined {
+  /**
+   * How long until one may be tried again; undefined when none rested at `sinceMs` (by the monotonic clock). Not above 0
+   * for what has ended since then.
+   */
+  nextEndInMs(sinceMs = this.#init.clock.monotonicMs()): number | undefined {
     const nowMs = this.#init.clock.monotonicMs();
     let next: number | undefined;
     for (const [key, untilMs] of this.#rests) {
-      if (untilMs <= nowMs) this.#rests.delete(key);
+      if (untilMs <= sinceMs) this.#rests.delete(key);
       else next = Math.min(next ?? Infinity, untilMs - nowMs);
     }
     return next;

@@ -38,13 +38,16 @@ export class UntriedWaits {
     return new UntriedRound(this.#init.usable, (run) => this.#isOver(run));
   }
 
-  /** How long until the first of them may go anywhere; undefined when none waits. */
-  nextEndInMs(): number | undefined {
+  /**
+   * How long until the first of them may go anywhere; undefined when none waited at `sinceMs` (by
+   * the monotonic clock). Not above 0 for what has ended since then.
+   */
+  nextEndInMs(sinceMs = this.#init.clock.monotonicMs()): number | undefined {
     const nowMs = this.#init.clock.monotonicMs();
     let next: number | undefined;
     for (const { untilMs } of this.#waits.values()) {
       const leftMs = untilMs - nowMs;
-      if (leftMs > 0 && (next === undefined || leftMs < next)) next = leftMs;
+      if (untilMs > sinceMs && (next === undefined || leftMs < next)) next = leftMs;
     }
     return next;
   }

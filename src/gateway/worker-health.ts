@@ -57,9 +57,14 @@ export class WorkerHealth {
     return this.usableOffers(worker) === Infinity;
   }
 
-  /** How long until more offers may be used; undefined when nothing waits for time. */
-  nextChangeInMs(): number | undefined {
-    const waits = [this.#rests.nextEndInMs(), this.#quarantine.nextTrialInMs()].filter((each) => each !== undefined);
+  /**
+   * How long until more offers may be used; undefined when nothing waited for time at `sinceMs` (by the monotonic clock).
+   * Not above 0 for what has changed since then.
+   */
+  nextChangeInMs(sinceMs: number): number | undefined {
+    const waits = [this.#rests.nextEndInMs(sinceMs), this.#quarantine.nextTrialInMs(sinceMs)].filter(
+      (each) => each !== undefined,
+    );
     return waits.length === 0 ? undefined : Math.min(...waits);
   }
 

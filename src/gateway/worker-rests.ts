@@ -57,13 +57,16 @@ export class WorkerRests {
     return record !== undefined && this.#init.clock.monotonicMs() < record.restsUntilMs;
   }
 
-  /** How long until the first of those that rest may be given runs again; undefined when none rests. */
-  nextEndInMs(): number | undefined {
+  /**
+   * How long until the first of those that rest may be given runs again; undefined when none rested at `sinceMs` (by
+   * the monotonic clock). Not above 0 for what has ended since then.
+   */
+  nextEndInMs(sinceMs = this.#init.clock.monotonicMs()): number | undefined {
     const nowMs = this.#init.clock.monotonicMs();
     let next: number | undefined;
     for (const { restsUntilMs } of this.#records.values()) {
       const leftMs = restsUntilMs - nowMs;
-      if (leftMs > 0 && (next === undefined || leftMs < next)) next = leftMs;
+      if (restsUntilMs > sinceMs && (next === undefined || leftMs < next)) next = leftMs;
     }
     return next;
   }

@@ -114,6 +114,16 @@ test("faults are forgotten after a while", () => {
   expect(quarantine.standing(BAD)).toBe("trusted");
 });
 
+test("a quarantine that has ended since somebody looked is told, whoever noticed it first", () => {
+  const { quarantine, disgrace, clock } = open();
+  disgrace();
+  const lookedAtMs = clock.monotonicMs();
+  clock.advance(QUARANTINE_FIRST_MS);
+  expect(quarantine.view(BAD)?.standing).toBe("on-trial");
+  expect(quarantine.nextTrialInMs(lookedAtMs)).toBeLessThanOrEqual(0);
+  expect(quarantine.nextTrialInMs(clock.monotonicMs())).toBeUndefined();
+});
+
 test("it gets one probe when its time is over, and is trusted again when that succeeds", () => {
   const { quarantine, disgrace, clock, probe, changes } = open();
   disgrace();

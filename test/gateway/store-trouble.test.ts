@@ -67,6 +67,22 @@ test("a store that fails for a moment makes no run miss the end of its back-off"
   expect((await worker.nextRun()).id.attempt).toBe(2);
 });
 
+test("a back-off that ends while the ready runs are being read is seen", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t", { retries: 1, backoffMs: 2_000 });
+  const run = await worker.take();
+  worker.offer();
+  await cluster.quiet();
+  const answer = cluster.trouble.holdAnswers("listReady");
+  run.end({ kind: "exited", code: 1 });
+  await cluster.hasRunState("t", "ready");
+  await cluster.pass(4_000);
+  answer();
+  await cluster.pass(1_000);
+  expect(await cluster.attempts("t")).toEqual(["failed", "running"]);
+});
+
 test("a worker is told to wait with its output, and not to end its guest", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = await cluster.join();

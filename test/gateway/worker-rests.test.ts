@@ -38,6 +38,15 @@ test("one that fails again and again rests, and the others do not", () => {
   expect(rests.nextEndInMs()).toBeUndefined();
 });
 
+test("a rest that has ended since somebody looked is told", () => {
+  const { clock, rests, fail } = openRests();
+  fail(WORKER_FAILURES_BEFORE_REST + 1);
+  const lookedAtMs = clock.monotonicMs();
+  clock.advance(WORKER_REST_FIRST_MS);
+  expect(rests.nextEndInMs(lookedAtMs)).toBeLessThanOrEqual(0);
+  expect(rests.nextEndInMs(clock.monotonicMs())).toBeUndefined();
+});
+
 test("rests grow up to a limit, and failures of what was begun before a rest add nothing", () => {
   const { clock, rests, fail } = openRests();
   fail(WORKER_FAILURES_BEFORE_REST);
