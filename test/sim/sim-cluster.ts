@@ -58,8 +58,8 @@ export class SimCluster {
   readonly #workers: readonly SimWorker[];
   /** Nobody is started any more. */
   #isStopping = false;
-  #offsetBeforeMs = 0;
-  #jumpedAtMs = -Infinity;
+  /** What the wall clock was off before it was set, and until when. */
+  readonly #offsetsBefore: { readonly untilMs: number; readonly offsetMs: number }[] = [];
   #transactions = 0;
   /** Under way. */
   #faults = 0;
@@ -275,8 +275,7 @@ export class SimCluster {
 
   #setClock(offsetMs: number): void {
     if (offsetMs === this.#wall.offsetMs) return;
-    this.#offsetBeforeMs = this.#wall.offsetMs;
-    this.#jumpedAtMs = this.#loop.nowMs;
+    this.#offsetsBefore.push({ untilMs: this.#loop.nowMs, offsetMs: this.#wall.offsetMs });
     this.#wall.offsetMs = offsetMs;
   }
 
@@ -392,8 +391,8 @@ export class SimCluster {
 
   #onDurable(before: StoreState, after: StoreState): void {
     // What becomes durable now was decided a moment ago.
-    const isJumpRecent = this.#loop.nowMs - this.#jumpedAtMs < COMMIT_MS_MAX;
-    const offsetMs = Math.max(this.#wall.offsetMs, isJumpRecent ? this.#offsetBeforeMs : -Infinity);
+    const recent = this.#offsetsBefore.filter(({ untilMs }) => this.#loop.nowMs - untilMs < COMMIT_MS_MAX);
+    const offsetMs = Math.max(this.#wall.offsetMs, ...recent.map((before) => before.offsetMs));
     const wallMs = EPOCH_MS + this.#loop.nowMs + offsetMs;
     this.#transactions += 1;
     const moment = { wallMs, transaction: this.#transactions };
