@@ -18,6 +18,7 @@ const checks = [
   { name: "layers", program: "vitest", args: ["run", "test/layers.test.ts"] },
   { name: "schema", file: "schema/generate.mjs", args: ["--check"] },
   { name: "package", file: ".ci/package.mjs", args: [] },
+  { name: "docker", file: ".ci/docker.mjs", args: [] },
   { name: "tests", program: "vitest", args: ["run"] },
 ];
 
