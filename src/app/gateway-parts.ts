@@ -1,10 +1,13 @@
 /** Opens a gateway on the network: data directory, store, host, HTTP API, and what joins them. */
 import { join } from "node:path";
 import { readFile } from "node:fs/promises";
+import type { Registry } from "prom-client";
 import type { Log } from "../base/log.ts";
 import { AuditLog } from "../gateway/audit.ts";
 import { Gateway } from "../gateway/gateway.ts";
 import { HttpServer } from "../gateway/http/http-server.ts";
+import { GatewayMetrics } from "../gateway/http/metrics/gateway-metrics.ts";
+import { ProcessMetrics } from "../gateway/http/metrics/process-metrics.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Inspector } from "../inspect/inspector.ts";
 import { DataDirectory } from "../net/data-directory.ts";
@@ -47,7 +50,11 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   const identity = await loadIdentity(data.path);
   const secret = config.secret ?? (await loadSecret(data.path));
   const storePath = config.store?.replace(/^sqlite:/, "") ?? join(data.path, "capmesh.db");
-  const store = stack.use(await SqliteStore.open({ path: storePath, log }));
+  const metrics = new GatewayMetrics();
+  stack.use(new ProcessMetrics(metrics.registry));
+  const measuring = { meter: metrics.store, clock };
+  const store = stack.use(await SqliteStore.open({ path: storePath, log, measuring }));
+  metrics.showStore(() => store.stats);
   const blobs = await FileBlobStore.open(join(data.path, "blobs"));
   const host = stack.use(
     await Host.start({
@@ -72,12 +79,13 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
     leaseMs: config.leaseMs,
     graceMs: config.graceMs,
     retainMs: config.retainMs,
+    meter: metrics.runs,
     clock,
     random,
     log,
   });
   stack.defer(() => gateway.close());
-  stack.use(await acceptWorkers({ host, gateway, clock, log }));
+  const accepted = stack.use(await acceptWorkers({ host, gateway, clock, log }));
   const rootToken = await loadAdminToken(config, data.path, log);
   const audit = new AuditLog({ store, clock, log });
   stack.defer(() => audit.close());
@@ -88,7 +96,12 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   const plain = { gateway, gatewayPeerId, store, blobs, verifier, tokens, audit, inspector, clock, log };
   const rpc = config.rpc === undefined ? undefined : await openRpcEndpoint({ ...plain, address: config.rpc });
   if (rpc !== undefined) stack.use(rpc);
-  const http = await openHttp({ config, powers, log, tokens, audit, inspector, store, blobs, gateway, host });
+  metrics.showRpc({
+    libp2p: () => Array.from(accepted.connections, (connection) => connection.stats()),
+    plain: () => rpc?.connections() ?? [],
+  });
+  const { registry } = metrics;
+  const http = await openHttp({ registry, config, powers, log, tokens, audit, inspector, store, blobs, gateway, host });
   stack.use(http);
   const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace: config.namespace });
   const runFile = { peerId: identity.peerId, addrs: host.addrs(), secret };
@@ -104,6 +117,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
 }
 
 interface HttpParts {
+  readonly registry: Registry;
   readonly config: Config;
   readonly powers: Powers;
   readonly log: Log;
@@ -117,7 +131,7 @@ interface HttpParts {
 }
 
 async function openHttp(parts: HttpParts): Promise<HttpServer> {
-  const { config, powers, log, tokens, audit, inspector, store, blobs, gateway, host } = parts;
+  const { registry, config, powers, log, tokens, audit, inspector, store, blobs, gateway, host } = parts;
   const tls = config.tls && {
     cert: await readFile(config.tls.cert, "utf8"),
     key: await readFile(config.tls.key, "utf8"),
@@ -139,6 +153,7 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     allowHosts: config.allowHosts,
     tokens,
     audit,
+    registry,
     tls,
     version: VERSION,
   });

@@ -34,6 +34,7 @@ import { outputOf } from "./attempt-output.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { type EventHub, publishReady } from "./events.ts";
 import type { EndedAttempt, WorkerSign } from "./quarantine.ts";
+import type { RunMeter } from "./run-meter.ts";
 import type { WorkerHealth } from "./worker-health.ts";
 
 export interface AttemptsInit {
@@ -42,6 +43,7 @@ export interface AttemptsInit {
   readonly pins: Pick<BlobPins, "pin" | "retireUnused" | "retireFreed">;
   readonly events: EventHub;
   readonly health: WorkerHealth;
+  readonly meter: RunMeter;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -304,7 +306,7 @@ export class Attempts {
 
   /** Commits an end and tells of it. Keeps trying while the store is out of order and the end is still `meant`. */
   async #settle({ id, worker, end, isBlameless }: Settlement, isMeant: () => boolean): Promise<void> {
-    const { store, pins, clock, random, log, events, onReady } = this.#init;
+    const { store, pins, clock, random, log, events, meter, onReady } = this.#init;
     const backoff = new Backoff({ firstMs: SETTLE_RETRY_FIRST_MS, maxMs: SETTLE_RETRY_MAX_MS, random });
     while (!this.#closed.signal.aborted && isMeant()) {
       try {
@@ -314,6 +316,7 @@ export class Attempts {
           return;
         }
         const { run, task, ready, hasDependents, freed } = result;
+        meter.ended({ outcome: end.outcome.kind, usage: end.usage, state: run.state });
         if (end.outcome.kind === "lost") this.#tellLost({ id, worker }, end.outcome.reason);
         events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: run.state });
         publishReady(events, id.task, ready);

@@ -51,6 +51,7 @@ import type { EventHub } from "./events.ts";
 import { type OfferView, match } from "./matching.ts";
 import { ModuleSizes } from "./module-sizes.ts";
 import { type ResolvedFiles, RunFiles, resolveFiles } from "./run-files.ts";
+import type { RunMeter } from "./run-meter.ts";
 import { Turns } from "./turns.ts";
 import { UnmetRequirements } from "./unmet-requirements.ts";
 import { type BlobReads, UnreadableBlobs } from "./unreadable-blobs.ts";
@@ -71,6 +72,7 @@ export interface DispatcherInit {
   readonly storeHealth: Pick<StoreReadiness, "check">;
   readonly leaseMs: number;
   readonly events: EventHub;
+  readonly meter: RunMeter;
   readonly policy: PickPolicy;
   readonly clock: Clock;
   readonly random: Random;
@@ -267,7 +269,7 @@ export class Dispatcher {
   }
 
   async #lease({ id, ready, isSecondChoice }: Start, offered: WorkerOffer): Promise<void> {
-    const { store, attempts, sessions, health, events, clock, leaseMs } = this.#init;
+    const { store, attempts, sessions, health, events, meter, clock, leaseMs } = this.#init;
     using worker = new WorkerClient(offered.worker);
     const session = sessions.current(offered.peer);
     if (session === undefined) {
@@ -292,6 +294,7 @@ export class Dispatcher {
       return;
     }
     if (needs !== undefined) this.#backoff.reset();
+    meter.started(id.attempt === 1 ? now - ready.dueAt : undefined);
     events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: "running" });
     events.publish({ type: "task", task: id.task, state: "running" });
     if (!session.isCurrent() || needs === undefined) {

@@ -22,6 +22,7 @@ import { Leases } from "./leases.ts";
 import { BlobPins } from "./blob-pins.ts";
 import { QueueGate } from "./queue-gate.ts";
 import { Retention } from "./retention.ts";
+import { NO_RUN_METER, type RunMeter } from "./run-meter.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Readiness, TaskService } from "./services.ts";
 import { StoreHealth } from "./store-health.ts";
@@ -45,6 +46,8 @@ export interface GatewayInit {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Default: nobody measures. */
+  readonly meter?: RunMeter | undefined;
   /** Of unfinished tasks. Default: those of base/limits.ts. */
   readonly queueLimits?: Partial<QueueSize> | undefined;
 }
@@ -66,7 +69,7 @@ export class Gateway implements Readiness {
   #state: "starting" | "ready" | "draining" | "closed" = "starting";
 
   private constructor(init: GatewayInit) {
-    const { store, blobs, clock, random, log } = init;
+    const { store, blobs, clock, random, log, meter = NO_RUN_METER } = init;
     const { events } = this;
     const wake = () => this.#dispatcher.wake();
     this.storeHealth = new StoreHealth({ store, blobs, clock, log });
@@ -83,6 +86,7 @@ export class Gateway implements Readiness {
       clock,
       random,
       log,
+      meter,
       onReady: (nextAt) => this.#onReady(nextAt),
     });
     this.sessions = new WorkerSessions({
@@ -110,6 +114,7 @@ export class Gateway implements Readiness {
       storeHealth: this.storeHealth,
       leaseMs: terms.leaseMs,
       events,
+      meter,
     });
     this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
     this.#leases = new Leases({ store, attempts: this.#attempts, terms, clock, log });

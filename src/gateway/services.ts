@@ -15,6 +15,7 @@ import type {
   SubmitterFull,
   SubmitterLimit,
 } from "../store/store.ts";
+import type { TroubleKind } from "../store/trouble.ts";
 
 export interface SubmitOptions {
   readonly key?: SubmissionKey | undefined;
@@ -81,6 +82,8 @@ export interface MemberSource {
 export interface StoreReadiness {
   /** As far as is known: why it does not, to go behind a colon; undefined if it does. */
   refusesBecause(): string | undefined;
+  /** The same, as a word for programs. */
+  trouble(): TroubleKind | undefined;
   /** The same, found out by writing something, though not more often than every STORE_CHECK_EVERY_MS. Never rejects. */
   check(): Promise<string | undefined>;
 }

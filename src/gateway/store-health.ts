@@ -7,7 +7,7 @@ import { STORE_CHECK_EVERY_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
-import type { CheckOptions, StoreTrouble } from "../store/trouble.ts";
+import type { CheckOptions, StoreTrouble, TroubleKind } from "../store/trouble.ts";
 import type { StoreReadiness } from "./services.ts";
 import { troubleSentence } from "./store-trouble.ts";
 
@@ -42,6 +42,10 @@ export class StoreHealth implements StoreReadiness {
 
   refusesBecause(): string | undefined {
     return this.#trouble === undefined ? undefined : troubleSentence(this.#trouble.kind);
+  }
+
+  trouble(): TroubleKind | undefined {
+    return this.#trouble?.kind;
   }
 
   async check(): Promise<string | undefined> {

@@ -10,8 +10,17 @@
 import { statfsSync } from "node:fs";
 import { DISK_FREE_BYTES_MIN, DISK_FREE_SHARE_MIN } from "../base/limits.ts";
 
-export type TroubleKind =
-  "disk-full" | "disk-nearly-full" | "not-writable" | "io-error" | "busy" | "damaged" | "stopped";
+export const TROUBLE_KINDS = [
+  "disk-full",
+  "disk-nearly-full",
+  "not-writable",
+  "io-error",
+  "busy",
+  "damaged",
+  "stopped",
+] as const;
+
+export type TroubleKind = (typeof TROUBLE_KINDS)[number];
 
 export interface StoreTrouble {
   readonly kind: TroubleKind;

@@ -29,7 +29,10 @@ import { inlineInspector } from "./inline-inspector.ts";
 export const WORKER = requirePeer("12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2");
 
 export interface ApiGatewayInit extends Partial<
-  Pick<HttpServerInit, "address" | "allowHosts" | "moduleBytesMax" | "uploadsBytesHeldMax" | "readiness" | "tls">
+  Pick<
+    HttpServerInit,
+    "address" | "allowHosts" | "moduleBytesMax" | "uploadsBytesHeldMax" | "readiness" | "tls" | "registry"
+  >
 > {
   readonly clock?: Clock;
   /** The gateway's own token. */
@@ -118,6 +121,7 @@ export class ApiGateway implements AsyncDisposable {
       tokens: this.#access.tokens,
       audit: this.#access.audit,
       tls: this.#init.tls,
+      registry: this.#init.registry,
       moduleBytesMax: this.#init.moduleBytesMax,
       uploadsBytesHeldMax: this.#init.uploadsBytesHeldMax,
     });

@@ -9,7 +9,7 @@ import { filesRouter } from "./files.ts";
 import { healthRouter } from "./health.ts";
 import type { HttpContext } from "./http-context.ts";
 import { logsRouter } from "./logs.ts";
-import type { HttpMetrics } from "./metrics.ts";
+import type { HttpMetrics } from "./metrics/http-metrics.ts";
 import { modulesRouter } from "./modules.ts";
 import { ClientGone, sendRefusal, toRefusal } from "./problem.ts";
 import { runsRouter } from "./runs.ts";

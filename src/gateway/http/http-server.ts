@@ -7,6 +7,7 @@
 import { type IncomingMessage, type RequestListener, type Server, type ServerResponse, createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import { Registry } from "prom-client";
 import { V7Generator } from "uuidv7";
 import type { Clock } from "../../base/clock.ts";
 import { failed, messageOf } from "../../base/errors.ts";
@@ -34,7 +35,7 @@ import { ByteBudget } from "./byte-budget.ts";
 import { EventHistory } from "./event-history.ts";
 import { httpApp } from "./http-app.ts";
 import type { HttpContext } from "./http-context.ts";
-import { HttpMetrics } from "./metrics.ts";
+import { HttpMetrics } from "./metrics/http-metrics.ts";
 import { pageRouter } from "./page.ts";
 import { SseStreams } from "./sse-stream.ts";
 
@@ -61,6 +62,8 @@ export interface HttpServerInit {
   /** One with a token of the gateway's own is needed for an address that is not loopback; then every request needs one. */
   readonly tokens: Tokens;
   readonly audit: AuditLog;
+  /** What `/metrics` shows, to which the server adds what it sees. Default: one of its own. */
+  readonly registry?: Registry | undefined;
   /** PEM. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly moduleBytesMax?: number | undefined;
@@ -91,7 +94,7 @@ export class HttpServer implements AsyncDisposable {
     const context = httpContext(init, streams, closing.signal);
     using owned = new DisposableStack();
     const history = owned.use(new EventHistory(init.events, context.newId()));
-    const metrics = owned.use(new HttpMetrics(context));
+    const metrics = owned.use(new HttpMetrics(context, init.registry ?? new Registry()));
     const app = httpApp({
       context,
       access: {

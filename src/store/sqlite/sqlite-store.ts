@@ -46,7 +46,8 @@ import type {
 } from "../store.ts";
 import type { CheckOptions, StoreTrouble } from "../trouble.ts";
 import type { TaskWire } from "./messages.ts";
-import { type StoreStats, StoreThread } from "./store-thread.ts";
+import type { StoreStats } from "../store-meter.ts";
+import { type StoreMeasuring, StoreThread } from "./store-thread.ts";
 import {
   SpecCache,
   copyBytes,
@@ -63,6 +64,8 @@ export interface SqliteStoreInit {
   /** Of the file; it is made if it is not there, its folder is not. SQLite keeps two more beside it. */
   readonly path: string;
   readonly log: Log;
+  /** Default: nobody measures. */
+  readonly measuring?: StoreMeasuring | undefined;
 }
 
 export class SqliteStore implements Store, CredentialStore {
@@ -75,7 +78,7 @@ export class SqliteStore implements Store, CredentialStore {
 
   /** Rejects with `failed`, code `store-unavailable`, when the file cannot be used; the message says what to do. */
   static async open(init: SqliteStoreInit): Promise<SqliteStore> {
-    return new SqliteStore(await StoreThread.open(init.path, init.log));
+    return new SqliteStore(await StoreThread.open(init));
   }
 
   get stats(): StoreStats {

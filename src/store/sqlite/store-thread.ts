@@ -8,7 +8,9 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { ClusterError, failed, messageOf, overloaded } from "../../base/errors.ts";
 import { STORE_PENDING_BYTES_MAX, STORE_PENDING_OPERATIONS_MAX } from "../../base/limits.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
+import type { StoreMeter, StoreStats } from "../store-meter.ts";
 import type {
   Answer,
   Args,
@@ -21,17 +23,22 @@ import type {
   ToThread,
 } from "./messages.ts";
 
-/** What a SqliteStore has done since it was opened. */
-export interface StoreStats {
-  /** Transactions that wrote something: disk syncs. */
-  readonly commits: number;
-  /** Operations that were answered. */
-  readonly operations: number;
-  /** Operations that wait for their answer. */
-  readonly pending: number;
+/** Who is told how long operations take, and by what clock. */
+export interface StoreMeasuring {
+  readonly meter: StoreMeter;
+  readonly clock: Pick<Clock, "monotonicMs">;
+}
+
+export interface StoreThreadInit {
+  readonly path: string;
+  readonly log: Log;
+  readonly measuring?: StoreMeasuring | undefined;
 }
 
 interface Pending {
+  readonly name: OperationName;
+  /** By the clock of whoever measures. */
+  readonly calledMs: number;
   readonly bytes: number;
   resolve(answer: unknown): void;
   reject(error: Error): void;
@@ -41,6 +48,7 @@ export class StoreThread {
   readonly #worker: Worker;
   readonly #path: string;
   readonly #log: Log;
+  readonly #measuring: StoreMeasuring | undefined;
   readonly #pending = new Map<number, Pending>();
   #pendingBytes = 0;
   #batch: SentRequest[] = [];
@@ -52,8 +60,9 @@ export class StoreThread {
   #end: ClusterError | undefined;
   #ended: Promise<void>;
 
-  private constructor(worker: Worker, path: string, log: Log) {
+  private constructor(worker: Worker, { path, log, measuring }: StoreThreadInit) {
     this.#worker = worker;
+    this.#measuring = measuring;
     this.#path = path;
     this.#log = log;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -66,15 +75,15 @@ export class StoreThread {
   }
 
   /** Starts the thread and waits until it has the file open. Rejects with `store-unavailable`, and leaves no thread. */
-  static async open(path: string, log: Log): Promise<StoreThread> {
+  static async open(threadInit: StoreThreadInit): Promise<StoreThread> {
     // The entry is a .ts in the clone and a .js in the published package, as this file is.
     const extension = extname(fileURLToPath(import.meta.url));
-    const init: ThreadInit = { path };
+    const init: ThreadInit = { path: threadInit.path };
     const worker = new Worker(new URL(`./thread-entry${extension}`, import.meta.url), {
       workerData: init,
       name: "capmesh-store",
     });
-    const thread = new StoreThread(worker, path, log);
+    const thread = new StoreThread(worker, threadInit);
     const [first] = await Promise.race([
       // Whatever kills the thread is kept by `#fail`, and ends it.
       once(worker, "message").then(decodeMessages, () => thread.#ended.then((): FromThread[] => [])),
@@ -107,7 +116,9 @@ export class StoreThread {
     if (!this.#hasRoom(bytes)) return Promise.reject(busy());
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { bytes, resolve: (answer) => resolve(decodeAnswer<Name>(answer)), reject });
+      const calledMs = this.#measuring?.clock.monotonicMs() ?? 0;
+      const onAnswer = (answer: unknown): void => resolve(decodeAnswer<Name>(answer));
+      this.#pending.set(id, { name, calledMs, bytes, resolve: onAnswer, reject });
       this.#pendingBytes += bytes;
       if (this.#batch.length === 0) queueMicrotask(() => this.#flush());
       this.#batch.push({ id, name, args });
@@ -155,6 +166,10 @@ export class StoreThread {
     this.#pending.delete(reply.id);
     this.#pendingBytes -= pending.bytes;
     this.#operations++;
+    if (this.#measuring !== undefined) {
+      const { meter, clock } = this.#measuring;
+      meter.answered(pending.name, clock.monotonicMs() - pending.calledMs, "error" in reply);
+    }
     if ("error" in reply) pending.reject(decodeError(reply.error));
     else pending.resolve(reply.answer);
   }

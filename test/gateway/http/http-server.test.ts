@@ -133,15 +133,15 @@ test("metrics count requests, tasks and slots", async () => {
   expect(response.headers.get("content-type")).toMatch(/^text\/plain; version=0\.0\.4/);
   const lines = (await response.text()).split("\n");
   for (const line of [
-    'capmesh_http_requests_total{method="POST",status="201"} 1',
-    'capmesh_http_requests_total{method="GET",status="404"} 1',
+    'capmesh_http_requests_total{method="POST",route="/tasks",status="201"} 1',
+    'capmesh_http_requests_total{method="GET",route="/tasks/{id}",status="404"} 1',
     "capmesh_tasks_unfinished 1",
     'capmesh_task_changes_total{state="ready"} 1',
     'capmesh_workers{status="pending"} 1',
     'capmesh_workers{status="quarantined"} 0',
-    'capmesh_attempts_total{state="lost"} 1',
-    'capmesh_attempts_total{state="adopted"} 0',
-    'capmesh_attempts_total{state="refused"} 1',
+    'capmesh_attempt_changes_total{state="lost"} 1',
+    'capmesh_attempt_changes_total{state="adopted"} 0',
+    'capmesh_attempt_changes_total{state="refused"} 1',
     "capmesh_slots 2",
     "capmesh_slots_busy 1",
   ]) {
