@@ -373,6 +373,8 @@ export const MODULE_SIZES_MAX = 4_096;
 /** An outcome that the store does not take is offered again: the first wait, and the longest. */
 export const SETTLE_RETRY_FIRST_MS = 50;
 export const SETTLE_RETRY_MAX_MS = 5_000;
+/** What a drained worker has not finished, and the store did not say when its time was up, is asked for again so often. */
+export const TAKE_BACK_RETRY_MS = 1_000;
 /** No run is started for a while after the store has failed: the first wait, and the longest. */
 export const DISPATCH_RETRY_FIRST_MS = 50;
 export const DISPATCH_RETRY_MAX_MS = 5_000;

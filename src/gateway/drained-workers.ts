@@ -5,14 +5,17 @@
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
+import { TAKE_BACK_RETRY_MS } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
 import type { Store } from "../store/store.ts";
 
 export interface DrainedWorkersInit {
   readonly store: Store;
   readonly clock: Clock;
+  readonly log: Log;
   /** For those that an earlier gateway drained. */
   readonly graceMs: number;
-  /** The grace of this one is over. Must not reject. */
+  /** The grace of this one is over: what it has not finished is taken back. Called again when it rejects. */
   readonly onOver: (worker: PeerId) => Promise<void>;
 }
 
@@ -57,9 +60,14 @@ export class DrainedWorkers {
   #hold(worker: PeerId, graceMs: number): void {
     if (this.#isClosed) return;
     this.#timers.get(worker)?.[Symbol.dispose]();
-    this.#timers.set(
-      worker,
-      this.#init.clock.setTimer(graceMs, () => void this.#init.onOver(worker)),
-    );
+    const timer = this.#init.clock.setTimer(graceMs, () => {
+      void this.#init.onOver(worker).catch((error: unknown) => {
+        // It was admitted meanwhile, or has a new grace.
+        if (this.#isClosed || this.#timers.get(worker) !== timer) return;
+        this.#init.log.error("what a drained worker has could not be taken back; trying again", { worker, error });
+        this.#hold(worker, TAKE_BACK_RETRY_MS);
+      });
+    });
+    this.#timers.set(worker, timer);
   }
 }

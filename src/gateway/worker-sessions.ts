@@ -295,18 +295,14 @@ export class WorkerSessions implements WorkerDirectory {
     }
   }
 
-  /** Its grace is over: what it has not finished is tried elsewhere. */
+  /** Its grace is over: what it has not finished is tried elsewhere. Rejects as the store does. */
   async #takeBack(worker: PeerId): Promise<void> {
     const { store, attempts, log } = this.#init;
-    try {
-      const running = await store.listRunning(worker);
-      if (this.#isClosed || !this.#drained.has(worker) || running.length === 0) return;
-      log.info("what a drained worker has not finished is taken back", { worker, attempts: running.length });
-      const reason = "its worker was drained, and did not finish in time";
-      await Promise.all(running.map((attempt) => attempts.giveUp(attempt, reason, "gateway")));
-    } catch (error) {
-      if (!this.#isClosed) log.error("what runs on a drained worker could not be taken back", { worker, error });
-    }
+    const running = await store.listRunning(worker);
+    if (this.#isClosed || !this.#drained.has(worker) || running.length === 0) return;
+    log.info("what a drained worker has not finished is taken back", { worker, attempts: running.length });
+    const reason = "its worker was drained, and did not finish in time";
+    await Promise.all(running.map((attempt) => attempts.giveUp(attempt, reason, "gateway")));
   }
 
   #remember(barred: PeerId): void {

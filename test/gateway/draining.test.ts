@@ -45,6 +45,21 @@ test("what a drained worker has not finished in time is tried elsewhere, and cou
   expect((await cluster.run("t")).attempts[0]?.outcome).toMatchObject({ kind: "lost" });
 });
 
+test("what a drained worker has not finished is taken back although the store was out of order when its time was up", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join("A");
+  const other = await cluster.join("B");
+  await cluster.submit("t");
+  const run = await worker.take();
+  await cluster.gateway.sessions.drain(worker.peer, { graceMs: 2_000 });
+  cluster.trouble.broken.add("listRunning");
+  await cluster.pass(3_000);
+  cluster.trouble.broken.clear();
+  await cluster.pass(6_000);
+  await run.cancelled;
+  expect((await other.take()).id.attempt).toBe(2);
+});
+
 test("a worker stays drained when it comes back, when it is started again, and when the gateway is", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = await cluster.join();
