@@ -44,12 +44,13 @@ export class SimClient {
   submit(order: ClientOrder, { isRepeated }: { readonly isRepeated: boolean }): void {
     if (!isRepeated) return this.#submit(order, undefined);
     this.#keys += 1;
-    const key = `key-${this.#keys}`;
+    const number = this.#keys;
+    const key = `key-${number}`;
     let isAnswered = false;
     const ask = (count: number): void => {
       if (isAnswered || this.#isGone || count > ASKS_MAX) return;
       // Whoever names no id gets another one each time.
-      const id = parseTaskId(`${order.spec.id}.${this.#keys}.${count}`) ?? order.spec.id;
+      const id = parseTaskId(`${order.spec.id}.${number}.${count}`) ?? order.spec.id;
       this.#submit({ ...order, spec: { ...order.spec, id } }, key, (answer) => {
         isAnswered ||= answer === "created" || answer === "repeated" || answer === "bad-dependencies";
       });

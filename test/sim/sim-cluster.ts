@@ -310,7 +310,8 @@ export class SimCluster {
   /** An operator lets every worker in again that was drained, put in quarantine or barred. */
   async #admitAll(): Promise<void> {
     const endMs = this.#loop.nowMs + CALM_MS_MAX;
-    while (this.#gateway.gateway?.notReadyBecause() !== undefined || !this.#gateway.isUp) {
+    // A drain that is under way may be later than what lets its worker in again.
+    while (!this.#gateway.isReady || this.#gateway.pendingRequests > 0) {
       if (this.#loop.nowMs > endMs) return;
       await this.#loop.run(CALM_STEP_MS);
     }

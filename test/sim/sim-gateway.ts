@@ -65,6 +65,12 @@ export class SimGateway {
     return this.#now !== undefined;
   }
 
+  /** It takes work. */
+  get isReady(): boolean {
+    const gateway = this.gateway;
+    return gateway !== undefined && gateway.notReadyBecause() === undefined;
+  }
+
   get gateway(): Gateway | undefined {
     return this.#now?.gateway;
   }
@@ -75,6 +81,11 @@ export class SimGateway {
 
   get connections(): AcceptedWorkers["connections"] {
     return this.#now?.workers?.connections ?? new Set();
+  }
+
+  /** Requests that it has not answered. */
+  get pendingRequests(): number {
+    return this.#now?.requests ?? 0;
   }
 
   /** Requests, and operations of its store. */
