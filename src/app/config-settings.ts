@@ -50,6 +50,7 @@ export const SETTINGS = {
   "tls-key": { valueName: "file", help: "private key (PEM) for HTTPS" },
   grace: { valueName: "s", help: "how long a drain may take" },
   lease: { valueName: "s", help: "how long a worker may be silent before a gateway has its runs tried elsewhere" },
+  queue: { valueName: "n", help: "unfinished tasks that a gateway takes before it answers 429" },
   retain: {
     valueName: "duration",
     help: "how long a gateway keeps finished tasks, their output and files (default: 30d); 0 or off: for ever",

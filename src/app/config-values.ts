@@ -1,6 +1,6 @@
 /** The values that settings take: each parser says what it expects when it refuses, with an example to copy. */
 import { resolve } from "node:path";
-import { LABEL_LENGTH_MAX, SLOTS_MAX, TOKEN_LENGTH_MAX } from "../base/limits.ts";
+import { LABEL_LENGTH_MAX, QUEUED_TASKS_MAX, SLOTS_MAX, TOKEN_LENGTH_MAX } from "../base/limits.ts";
 import { isLoopback } from "../base/loopback.ts";
 import { parseDuration } from "../api/duration.ts";
 import { parsePeerId } from "../base/ids.ts";
@@ -156,6 +156,12 @@ export function parseLeaseMs(text: string): Parsed<number> {
   const leaseMs = parseDuration(text);
   if (leaseMs !== undefined && leaseMs >= LEASE_MS_MIN && leaseMs <= LEASE_MS_MAX) return { value: leaseMs };
   return { expected: `a duration from ${LEASE_MS_MIN / 1_000} s to ${LEASE_MS_MAX / 60_000} min: seconds, or 15s, 1m` };
+}
+
+export function parseQueue(text: string): Parsed<number> {
+  const tasks = Number(text);
+  if (/^\d+$/.test(text) && tasks >= 1 && tasks <= QUEUED_TASKS_MAX) return { value: tasks };
+  return { expected: `a whole number from 1 to ${QUEUED_TASKS_MAX}` };
 }
 
 /** Undefined: for ever. */

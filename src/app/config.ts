@@ -7,7 +7,7 @@
  */
 import { join } from "node:path";
 import { failed } from "../base/errors.ts";
-import { GRACE_MS_DEFAULT, LABELS_MAX, LEASE_MS, RETAIN_MS_DEFAULT } from "../base/limits.ts";
+import { GRACE_MS_DEFAULT, LABELS_MAX, LEASE_MS, QUEUED_TASKS_MAX, RETAIN_MS_DEFAULT } from "../base/limits.ts";
 import { BUILT_IN_LABELS, type PickPolicy } from "../model/worker.ts";
 import { SettingsReader, type Origin } from "./config-reader.ts";
 import type { SettingKey } from "./config-settings.ts";
@@ -19,6 +19,7 @@ import {
   parseHostPort,
   parseLabel,
   parseLeaseMs,
+  parseQueue,
   parseListen,
   parseLogFormat,
   parseLogLevel,
@@ -69,6 +70,8 @@ export interface Config {
   readonly retainMs: number | undefined;
   /** How long a gateway holds an attempt to be alive whose worker is silent. */
   readonly leaseMs: number;
+  /** Unfinished tasks that a gateway takes. */
+  readonly queue: number;
   readonly log: LogLevel;
   readonly logFormat: LogFormat;
   /** Output for programs: the ready line, and what commands print. */
@@ -122,6 +125,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     graceMs: reader.single("grace", parseGraceMs, GRACE_MS_DEFAULT),
     retainMs: reader.single("retain", parseRetainMs, RETAIN_MS_DEFAULT),
     leaseMs: reader.single("lease", parseLeaseMs, LEASE_MS),
+    queue: reader.single("queue", parseQueue, QUEUED_TASKS_MAX),
     log: reader.single("log", parseLogLevel, "info"),
     logFormat: reader.single("log-format", parseLogFormat, "pretty"),
     json: reader.single("json", parseSwitch, false),

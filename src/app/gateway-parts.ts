@@ -80,6 +80,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
     graceMs: config.graceMs,
     retainMs: config.retainMs,
     meter: metrics.runs,
+    queueLimits: { tasks: config.queue },
     clock,
     random,
     log,

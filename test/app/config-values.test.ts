@@ -116,6 +116,15 @@ const CASES: readonly (readonly [
     ["", "999ms", "11m", "long"],
   ],
   [
+    "queue",
+    values.parseQueue,
+    [
+      ["1", 1],
+      ["1000000", 1_000_000],
+    ],
+    ["", "0", "-1", "1.5", "1000001", "many"],
+  ],
+  [
     "retain",
     values.parseRetainMs,
     [

@@ -51,6 +51,7 @@ describe("defaults", () => {
       tls: undefined,
       graceMs: 30_000,
       leaseMs: 15_000,
+      queue: 1_000_000,
       retainMs: 30 * 86_400_000,
       log: "info",
       logFormat: "pretty",

@@ -19,7 +19,8 @@ test(
   { timeout: 4 * MINUTES },
   async () => {
     await using cluster = await Cluster.create();
-    const data = ["--data", `${cluster.folder}/gateway`];
+    // A busy machine may take longer than the usual lease to start two processes.
+    const data = ["--data", `${cluster.folder}/gateway`, "--lease", "2m"];
     const workerData = ["--data", `${cluster.folder}/worker`];
     const outcomes = async () => {
       const names = await readdir(`${cluster.folder}/worker/outcomes`);
