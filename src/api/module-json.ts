@@ -1,14 +1,17 @@
 /** A module that the gateway has, as JSON. */
 import { z } from "zod";
-import type { StoredModule } from "../model/module.ts";
+import type { Digest } from "../base/ids.ts";
+import type { ModuleInspection, StoredModule } from "../model/module.ts";
 import { formatTime } from "./time.ts";
 
 export const moduleSchema = z.object({
-  /** SHA-256. */
-  module: z.string(),
+  /** Its name: what `module=` of a submission takes. */
+  sha256: z.string(),
   kind: z.enum(["core", "component"]),
-  bytes: z.number(),
-  codeBytes: z.number(),
+  /** Bytes. */
+  size: z.number(),
+  /** Bytes of code, of all core modules in it. */
+  codeSize: z.number(),
   imports: z.array(z.object({ module: z.string(), name: z.string(), kind: z.string() })),
   exports: z.array(z.object({ name: z.string(), kind: z.string(), signature: z.string().optional() })),
   createdAt: z.string(),
@@ -17,17 +20,21 @@ export const moduleSchema = z.object({
 export type ModuleJson = z.infer<typeof moduleSchema>;
 
 export function moduleJson({ digest, inspection, createdAt }: StoredModule): ModuleJson {
+  return { ...moduleOutside(digest, inspection), createdAt: formatTime(createdAt) };
+}
+
+/** What its bytes alone say. */
+export function moduleOutside(digest: Digest, inspection: ModuleInspection): Omit<ModuleJson, "createdAt"> {
   return {
-    module: digest,
+    sha256: digest,
     kind: inspection.kind,
-    bytes: inspection.bytes,
-    codeBytes: inspection.codeBytes,
+    size: inspection.bytes,
+    codeSize: inspection.codeBytes,
     imports: inspection.imports.map(({ module, name, kind }) => ({ module, name, kind })),
     exports: inspection.exports.map(({ name, kind, signature }) => ({
       name,
       kind,
       ...(signature === undefined ? {} : { signature }),
     })),
-    createdAt: formatTime(createdAt),
   };
 }

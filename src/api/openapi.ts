@@ -223,15 +223,20 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     refusals: ["no-such-task", "no-such-run"],
   },
   "GET /modules": {
-    summary: "Modules that the gateway has",
+    summary: "Modules that the gateway has, newest first",
     query: z.object({ limit, cursor }),
     answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(MODULE)) },
   },
   "PUT /modules": {
     summary: "Upload a module once, to be named by tasks",
+    description: "It is kept for `--retain-modules` after it was last sent or named, and as long as a task uses it.",
     requestBody: { required: true, content: plain("application/wasm", "The module's bytes") },
-    answer: { status: 201, description: "The module; `200` if it was there.", content: json(MODULE) },
-    refusals: ["too-large", "module-rejected"],
+    answer: {
+      status: 201,
+      description: "The module; `Location` has its address. `200` if it was there.",
+      content: json(MODULE),
+    },
+    refusals: ["too-large", "unsupported-media-type", "module-rejected", "queue-full", "not-ready"],
   },
   "GET /modules/{sha256}": {
     summary: "What is known of a module",

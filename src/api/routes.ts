@@ -13,6 +13,7 @@ export const ROUTES = {
   explain: (id: string): string => `/tasks/${encodeURIComponent(id)}/explain`,
   batch: "/tasks/batch",
   cancel: (id: string): string => `/tasks/${encodeURIComponent(id)}/cancel`,
+  modules: "/modules",
   module: (digest: string): string => `/modules/${encodeURIComponent(digest)}`,
   workers: "/workers",
   worker: (id: string): string => `/workers/${encodeURIComponent(id)}`,

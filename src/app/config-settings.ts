@@ -55,6 +55,10 @@ export const SETTINGS = {
     valueName: "duration",
     help: "how long a gateway keeps finished tasks, their output and files (default: 30d); 0 or off: for ever",
   },
+  "retain-modules": {
+    valueName: "duration",
+    help: "how long a gateway keeps modules that no task uses, from `module push` (default: 7d); 0 or off: for ever",
+  },
   log: { valueName: "level", help: "debug, info, warn, error or silent" },
   "log-format": {
     valueName: "format",

@@ -169,7 +169,7 @@ export function parseRetainMs(text: string): Parsed<number | undefined> {
   if (text.toLowerCase() === "off") return { value: undefined };
   const retainMs = parseDuration(text);
   if (retainMs !== undefined && retainMs <= RETAIN_MS_MAX) return { value: retainMs === 0 ? undefined : retainMs };
-  return { expected: "how long to keep finished tasks, such as 30d, 12h or 90m; 0 or off keeps them for ever" };
+  return { expected: "how long to keep them, such as 30d, 12h or 90m; 0 or off keeps them for ever" };
 }
 
 export function parseLogLevel(text: string): Parsed<LogLevel> {

@@ -7,7 +7,14 @@
  */
 import { join } from "node:path";
 import { failed } from "../base/errors.ts";
-import { GRACE_MS_DEFAULT, LABELS_MAX, LEASE_MS, QUEUED_TASKS_MAX, RETAIN_MS_DEFAULT } from "../base/limits.ts";
+import {
+  GRACE_MS_DEFAULT,
+  LABELS_MAX,
+  LEASE_MS,
+  QUEUED_TASKS_MAX,
+  RETAIN_MODULES_MS_DEFAULT,
+  RETAIN_MS_DEFAULT,
+} from "../base/limits.ts";
 import { BUILT_IN_LABELS, type PickPolicy } from "../model/worker.ts";
 import { SettingsReader, type Origin } from "./config-reader.ts";
 import type { SettingKey } from "./config-settings.ts";
@@ -68,6 +75,8 @@ export interface Config {
   readonly graceMs: number;
   /** How long finished tasks are kept; undefined: for ever. */
   readonly retainMs: number | undefined;
+  /** How long modules that came by themselves are held after they were last brought or named; undefined: for ever. */
+  readonly retainModulesMs: number | undefined;
   /** How long a gateway holds an attempt to be alive whose worker is silent. */
   readonly leaseMs: number;
   /** Unfinished tasks that a gateway takes. */
@@ -124,6 +133,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     tls: tlsCert !== undefined && tlsKey !== undefined ? { cert: tlsCert, key: tlsKey } : undefined,
     graceMs: reader.single("grace", parseGraceMs, GRACE_MS_DEFAULT),
     retainMs: reader.single("retain", parseRetainMs, RETAIN_MS_DEFAULT),
+    retainModulesMs: reader.single("retain-modules", parseRetainMs, RETAIN_MODULES_MS_DEFAULT),
     leaseMs: reader.single("lease", parseLeaseMs, LEASE_MS),
     queue: reader.single("queue", parseQueue, QUEUED_TASKS_MAX),
     log: reader.single("log", parseLogLevel, "info"),

@@ -81,6 +81,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
     retainMs: config.retainMs,
     meter: metrics.runs,
     queueLimits: { tasks: config.queue },
+    retainModulesMs: config.retainModulesMs,
     clock,
     random,
     log,

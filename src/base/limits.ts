@@ -295,6 +295,12 @@ export const CATCHUP_RUNS_MAX = 1_000;
 export const CATCHUP_PROMOTE_WEIGHT = 100;
 /** How long a submission is kept that came with a key of its submitter's; and how many are, the latest. */
 export const SUBMISSION_KEPT_MS = 24 * 3_600_000;
+/** Modules that came by themselves (`PUT /modules`) and are held, whether or not tasks use them. */
+export const HELD_MODULES_MAX = 10_000;
+/** When a held module was last named is noted no finer than this. */
+export const HELD_MODULE_AGE_GRAIN_MS = 60_000;
+/** Modules that one page of a list looks at: what is known of those that are gone is still there. */
+export const MODULES_LOOKED_AT_MAX = 10_000;
 export const SUBMISSIONS_KEPT_MAX = 1_000_000;
 /** Rows of submissions that have had their time which one more removes. */
 export const SUBMISSION_PURGE_ROWS_MAX = 512;
@@ -396,7 +402,9 @@ export const TRANSPILER_CPU_SECONDS_MAX = 240;
 
 // Retention.
 export const RETAIN_MS_DEFAULT = 30 * 24 * 3_600_000;
-/** How often a gateway looks for tasks that are too old, the first time included. */
+/** How long a module that came by itself is held after it was last brought or named, while no task uses it. */
+export const RETAIN_MODULES_MS_DEFAULT = 7 * 24 * 3_600_000;
+/** How often a gateway looks for tasks and modules that are too old, the first time included. */
 export const RETAIN_SWEEP_EVERY_MS = 60_000;
 /** Tasks that are forgotten in one transaction, and the wait before the next one: it is everybody's turn then. */
 export const RETAIN_BATCH = 50;

@@ -2,7 +2,7 @@
  * What every command begins with: its flags, the settings they make with environment and files, output, and a client of
  * the gateway. `defineSettings` gives a command the flags of settings; `contextOf` reads them back.
  */
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { readConfigSources } from "../app/config-files.ts";
 import { type LoadedConfig, loadConfig } from "../app/config.ts";
 import type { FlagValue } from "../app/config-sources.ts";
@@ -47,6 +47,12 @@ function flagsOf(key: SettingKey): string {
 /** For options that may be given several times. */
 export function collect(text: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), text];
+}
+
+/** For options that count something. */
+export function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("Expected a whole number above 0.");
+  return Number(text);
 }
 
 export interface CommandContext extends LoadedConfig {

@@ -63,6 +63,8 @@ function settingValue(key: SettingKey, config: Config): unknown {
       return `${config.graceMs / 1_000}s`;
     case "retain":
       return config.retainMs === undefined ? "off" : `${config.retainMs / 1_000}s`;
+    case "retain-modules":
+      return config.retainModulesMs === undefined ? "off" : `${config.retainModulesMs / 1_000}s`;
     case "lease":
       return `${config.leaseMs / 1_000}s`;
     case "log-format":

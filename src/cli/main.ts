@@ -10,6 +10,7 @@ import { defineDemo } from "./demo.ts";
 import { defineDoctor } from "./doctor.ts";
 import { describeError, exitCodeOf } from "./exit-code.ts";
 import { Output } from "./output.ts";
+import { defineModule } from "./module.ts";
 import { defineRun } from "./run.ts";
 import { startRole } from "./start.ts";
 import { defineTask } from "./task.ts";
@@ -41,6 +42,7 @@ function makeProgram(): Command {
   });
   defineRun(program);
   defineTask(program);
+  defineModule(program);
   defineWorker(program);
   defineCluster(program);
   defineToken(program);

@@ -115,8 +115,8 @@ async function stdinContent(where: string): Promise<Blob | string> {
   return where === "-" ? readText(process.stdin) : fileBlob(where, "--stdin");
 }
 
-/** A file that is streamed when it is sent, not read now. */
-async function fileBlob(path: string, argument: string): Promise<Blob> {
+/** A file that is streamed when it is sent, not read now. Throws a UsageError that names `argument`. */
+export async function fileBlob(path: string, argument: string): Promise<Blob> {
   try {
     if (!(await stat(path)).isFile()) throw new Error("not a file");
     await access(path, constants.R_OK);

@@ -4,7 +4,7 @@ import { dirname, resolve, sep } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { RunJson } from "../api/run-json.ts";
 import type { TaskJson } from "../api/task-json.ts";
-import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
+import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings, parseCount } from "./command-context.ts";
 import { UsageError } from "./exit-code.ts";
 import { printable } from "./table.ts";
 import { ageText, outcomeText, shortPeer } from "./words.ts";
@@ -215,11 +215,6 @@ function defineRemove(task: Command): void {
     if (output.isJson) output.json({ id, deleted: true });
     else output.say(`task ${id} is forgotten`);
   });
-}
-
-function parseCount(text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("Expected a whole number above 0.");
-  return Number(text);
 }
 
 function parseRun(text: string): number | "all" {

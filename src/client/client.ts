@@ -9,6 +9,7 @@ import { z } from "zod";
 import { type EventJson, eventSchema } from "../api/event-json.ts";
 import { type ExplanationJson, explanationSchema } from "../api/explanation.ts";
 import { type KeptFileJson, keptFileSchema } from "../api/file-json.ts";
+import { type ModuleJson, moduleSchema } from "../api/module-json.ts";
 import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
 import { SUBMISSION_KEY_EXPECTED, SUBMISSION_KEY_HEADER, isSubmissionKey } from "../api/submission-key.ts";
@@ -189,6 +190,29 @@ export class CapmeshClient {
   /** Cancels and forgets the task. */
   delete(id: string, { signal }: CallOptions = {}): Promise<void> {
     return this.#command(ROUTES.task(id), "DELETE", signal);
+  }
+
+  /** Uploads a module, to be named by tasks (`module`). A Blob is streamed. `isNew` is false if the gateway had it. */
+  async putModule(
+    content: Blob | Uint8Array<ArrayBuffer>,
+    { signal }: CallOptions = {},
+  ): Promise<{ readonly module: ModuleJson; readonly isNew: boolean }> {
+    const headers = { "content-type": "application/wasm" };
+    const response = await this.#exchange.open(ROUTES.modules, { method: "PUT", headers, body: content, signal });
+    return { module: await this.#exchange.read(response, moduleSchema, signal), isNew: response.status === 201 };
+  }
+
+  /** Newest first, page by page as they are asked for. */
+  listModules({ limit = Infinity, signal }: CallOptions & { readonly limit?: number | undefined } = {}): AsyncGenerator<
+    ModuleJson,
+    void
+  > {
+    return this.#pages(ROUTES.modules, moduleSchema, {}, limit, signal);
+  }
+
+  /** By its SHA-256. */
+  getModule(sha256: string, { signal }: CallOptions = {}): Promise<ModuleJson> {
+    return this.#exchange.json(ROUTES.module(sha256), moduleSchema, { signal });
   }
 
   workers({ signal }: CallOptions = {}): Promise<WorkerJson[]> {

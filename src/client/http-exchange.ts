@@ -15,8 +15,8 @@ export interface ExchangeOptions {
   readonly method?: string | undefined;
   readonly query?: Readonly<Record<string, string | number | undefined>> | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
-  /** Of text, `headers` say the type. */
-  readonly body?: FormData | string | undefined;
+  /** Of text and bytes, `headers` say the type. */
+  readonly body?: FormData | Blob | Uint8Array<ArrayBuffer> | string | undefined;
   /** Sent as JSON, in place of `body`. */
   readonly json?: unknown;
   readonly signal?: AbortSignal | undefined;

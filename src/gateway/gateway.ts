@@ -43,6 +43,8 @@ export interface GatewayInit {
   readonly graceMs?: number | undefined;
   /** How long a finished task is kept; undefined: for ever. */
   readonly retainMs?: number | undefined;
+  /** How long a module that came by itself is held after it was last brought or named; undefined: for ever. */
+  readonly retainModulesMs?: number | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -119,7 +121,15 @@ export class Gateway implements Readiness {
     this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
     this.#leases = new Leases({ store, attempts: this.#attempts, terms, clock, log });
     this.#gate = new QueueGate({ store, events, clock, limits: init.queueLimits });
-    this.#retention = new Retention({ retainMs: init.retainMs, store, pins: this.pins, events, clock, log });
+    this.#retention = new Retention({
+      retainMs: init.retainMs,
+      retainModulesMs: init.retainModulesMs,
+      store,
+      pins: this.pins,
+      events,
+      clock,
+      log,
+    });
     this.tasks = new StoreTaskService({
       store,
       gate: this.#gate,

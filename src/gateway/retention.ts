@@ -1,6 +1,6 @@
 /**
- * Forgets tasks that finished long ago, with their output and the files kept of them, and then the blobs that nothing refers
- * to any more. In small batches with pauses, so that nobody waits for it.
+ * Forgets tasks that finished long ago, with their output and the files kept of them, lets modules go that came by themselves
+ * and that nobody has named for long, and then the blobs that nothing refers to any more. In small batches with pauses, so that nobody waits for it.
  *
  * Age is by the wall clock, which may be wrong: one that is set far ahead would make all there is old at once. So nothing
  * is forgotten for a while after the clock was seen to be set.
@@ -21,7 +21,9 @@ import type { EventHub } from "./events.ts";
 export interface RetentionInit {
   /** How long a finished task is kept; undefined: for ever. */
   readonly retainMs: number | undefined;
-  readonly store: Pick<Store, "forgetFinished">;
+  /** How long a module that came by itself is held after it was last brought or named; undefined: for ever. */
+  readonly retainModulesMs: number | undefined;
+  readonly store: Pick<Store, "forgetFinished" | "releaseModules">;
   readonly pins: Pick<BlobPins, "retireFreed">;
   readonly events: EventHub;
   readonly clock: Clock;
@@ -43,8 +45,8 @@ export class Retention {
   }
 
   start(): void {
-    const { retainMs } = this.#init;
-    if (retainMs !== undefined) this.#running = this.#run(retainMs);
+    const { retainMs, retainModulesMs } = this.#init;
+    if (retainMs !== undefined || retainModulesMs !== undefined) this.#running = this.#run();
   }
 
   /** Resolves when nothing is under way any more. Idempotent. */
@@ -53,17 +55,19 @@ export class Retention {
     await this.#running;
   }
 
-  async #run(retainMs: number): Promise<void> {
-    const { clock, log } = this.#init;
+  async #run(): Promise<void> {
+    const { clock, log, retainMs, retainModulesMs } = this.#init;
     const { signal } = this.#closed;
     while (!signal.aborted) {
       await sleep(clock, RETAIN_SWEEP_EVERY_MS, { signal }).catch(() => {});
       if (signal.aborted || !this.#isClockTrusted()) continue;
       try {
-        const forgotten = await this.#sweep(retainMs);
+        const forgotten = retainMs === undefined ? 0 : await this.#sweep(retainMs);
         if (forgotten > 0) log.info("finished tasks were forgotten for their age", { tasks: forgotten });
+        const released = retainModulesMs === undefined ? 0 : await this.#release(retainModulesMs);
+        if (released > 0) log.info("modules that nobody names were let go for their age", { modules: released });
       } catch (error) {
-        if (!signal.aborted) log.warn("finished tasks could not be forgotten; trying again", { error });
+        if (!signal.aborted) log.warn("finished tasks and old modules could not be forgotten; trying again", { error });
       }
     }
   }
@@ -94,6 +98,22 @@ export class Retention {
       await pins.retireFreed(freed);
       if (next === undefined) break;
       after = next;
+      await sleep(clock, RETAIN_BATCH_PAUSE_MS, { signal }).catch(() => {});
+    }
+    return count;
+  }
+
+  /** How many were let go. A submission that has pinned one keeps its bytes. Rejects as the store does. */
+  async #release(retainMs: number): Promise<number> {
+    const { store, pins, clock } = this.#init;
+    const { signal } = this.#closed;
+    let count = 0;
+    while (!signal.aborted) {
+      const now = clock.now();
+      const { released, isThrough } = await store.releaseModules(now - retainMs, RETAIN_BATCH, now);
+      count += released.length;
+      await pins.retireFreed({ digests: released, hasMore: false });
+      if (isThrough) break;
       await sleep(clock, RETAIN_BATCH_PAUSE_MS, { signal }).catch(() => {});
     }
     return count;

@@ -17,16 +17,17 @@
  * overlap; more are made as these settle. Slots of cron that have come by then, while there was no room, were missed.
  */
 import type { Digest, PeerId, TaskId } from "../base/ids.ts";
-import type { ModuleInspection, StoredModule } from "../model/module.ts";
+import type { ModuleInspection } from "../model/module.ts";
 import type { AttemptEnd } from "../model/outcome.ts";
 import type { OutputStream } from "../model/output.ts";
 import type { AttemptId, Run } from "../model/run.ts";
 import type { FileContent } from "../model/task-file.ts";
 import type { Task, TaskSpec, TaskState } from "../model/task.ts";
 import type { TaskInspection } from "./inspection.ts";
+import type { ModuleStore } from "./module-store.ts";
 import type { CheckOptions, StoreTrouble } from "./trouble.ts";
 
-export interface Store extends AsyncDisposable {
+export interface Store extends ModuleStore, AsyncDisposable {
   // Tasks.
 
   /**
@@ -152,13 +153,11 @@ export interface Store extends AsyncDisposable {
   keepFile(id: AttemptId, file: FileContent, options: { readonly hasBytes: boolean }): Promise<KeepFileResult>;
   /** A file kept of a run; of the latest that has one under this path, if none is named. */
   findKeptFile(task: TaskId, path: string, run?: number): Promise<KeptFile | undefined>;
-  /** Whether a task refers to the blob: as its module, as an input file, or as a file that was kept or has arrived. */
+  /**
+   * Whether a task refers to the blob, as its module, as an input file, or as a file that was kept or has arrived; or it is
+   * a module that is held.
+   */
   isBlobUsed(digest: Digest): Promise<boolean>;
-
-  // Modules. Their bytes are in the blob store. What was found out about one stays when its last task is deleted, and when
-  // its blob is: it is as true as ever, but says nothing about whether the bytes are there.
-
-  getModule(digest: Digest): Promise<StoredModule | undefined>;
 
   // Admission of workers without the secret.
 

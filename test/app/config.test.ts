@@ -53,6 +53,7 @@ describe("defaults", () => {
       leaseMs: 15_000,
       queue: 1_000_000,
       retainMs: 30 * 86_400_000,
+      retainModulesMs: 7 * 86_400_000,
       log: "info",
       logFormat: "pretty",
       json: false,

@@ -6,11 +6,12 @@ import {
   RETAIN_CLOCK_TRUST_MS,
   RETAIN_SWEEP_EVERY_MS,
 } from "../../src/base/limits.ts";
+import type { Digest } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { EventHub } from "../../src/gateway/events.ts";
 import { Retention } from "../../src/gateway/retention.ts";
 import type { FinishedPosition, ForgetResult } from "../../src/store/store.ts";
-import { T0, digest, taskId } from "../store/store-samples.ts";
+import { INSPECTION, T0, digest, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 import { ManualClock, settlePromises } from "../support/manual-clock.ts";
 
@@ -65,6 +66,40 @@ test("a clock that is corrected by a little is believed", async () => {
   expect(setup.finished).toEqual([]);
 });
 
+test("a gateway lets a module go that nobody has named for long, and not one that a submission is about to use", async () => {
+  await using cluster = await GatewayCluster.open({ retainModulesMs: 2 * RETAIN_SWEEP_EVERY_MS });
+  const old = await heldModule(cluster, 1);
+  const pinned = await heldModule(cluster, 2);
+  const used = await heldModule(cluster, 3);
+  await cluster.submit("user", { module: used, firstDueAt: cluster.clock.now() + 100 * DAY_MS });
+  await cluster.pass(RETAIN_SWEEP_EVERY_MS);
+  expect(await isThere(cluster, old)).toBe(true);
+  const pin = await cluster.gateway.pins.pin(pinned);
+  await cluster.pass(2 * RETAIN_SWEEP_EVERY_MS);
+  expect(await isThere(cluster, old)).toBe(false);
+  // What has pinned it first looks whether it is there, and commits its task before it lets go.
+  expect(await isThere(cluster, pinned)).toBe(true);
+  await cluster.submit("late", { module: pinned, firstDueAt: cluster.clock.now() + 100 * DAY_MS });
+  pin[Symbol.dispose]();
+  await cluster.gateway.pins.sweep();
+  expect(await isThere(cluster, pinned)).toBe(true);
+  expect(await isThere(cluster, used)).toBe(true);
+});
+
+async function isThere(cluster: GatewayCluster, module: Digest): Promise<boolean> {
+  await using blob = await cluster.blobs.open(module);
+  return blob !== undefined;
+}
+
+async function heldModule(cluster: GatewayCluster, byte: number): Promise<Digest> {
+  await using writer = await cluster.blobs.create();
+  await writer.write(new Uint8Array([byte]));
+  const { digest: module } = await writer.finish();
+  await writer.commit();
+  await cluster.store.holdModule(module, INSPECTION, cluster.clock.now());
+  return module;
+}
+
 test("a gateway forgets a finished task, and the bytes of its module", async () => {
   await using cluster = await GatewayCluster.open({ retainMs: 120_000 });
   await using writer = await cluster.blobs.create();
@@ -98,7 +133,11 @@ class Setup implements AsyncDisposable {
     });
     this.#retention = new Retention({
       retainMs,
-      store: { forgetFinished: (...args) => this.#forget(...args) },
+      retainModulesMs: undefined,
+      store: {
+        forgetFinished: (...args) => this.#forget(...args),
+        releaseModules: async () => ({ released: [], isThrough: true }),
+      },
       pins: { retireFreed: async ({ digests }) => void this.retired.push(...digests) },
       events,
       clock: this.clock,

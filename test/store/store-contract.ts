@@ -8,6 +8,7 @@ import { describeFiles } from "./store-contract-files.ts";
 import { describeDependencies } from "./store-contract-dependencies.ts";
 import { describeInspection } from "./store-contract-inspection.ts";
 import { describeLeases } from "./store-contract-leases.ts";
+import { describeModules } from "./store-contract-modules.ts";
 import { describeOutput } from "./store-contract-output.ts";
 import { describeRetention } from "./store-contract-retention.ts";
 import { describeRetry } from "./store-contract-retry.ts";
@@ -48,6 +49,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("files", () => {
       describeFiles(open);
+    });
+    describe("modules", () => {
+      describeModules(open);
     });
     describe("retention", () => {
       describeRetention(open);

@@ -35,6 +35,7 @@ export interface ClusterInit {
   readonly log?: Log;
   readonly queueLimits?: Partial<QueueSize>;
   readonly retainMs?: number;
+  readonly retainModulesMs?: number;
   readonly leaseMs?: number;
 }
 
@@ -82,6 +83,7 @@ export class GatewayCluster implements AsyncDisposable {
       store: this.trouble.store,
       blobs: this.#blobs,
       retainMs: this.#init.retainMs,
+      retainModulesMs: this.#init.retainModulesMs,
       verifier: {
         makeNonce,
         verify: ({ worker, gatewayNonce, workerNonce, proof }) => {

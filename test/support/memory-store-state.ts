@@ -119,6 +119,8 @@ export interface StoreState {
   /** By `requirementKey`: the number of each set of required labels that a task ever had. */
   readonly requirements: ReadonlyMap<string, number>;
   readonly modules: ReadonlyMap<Digest, StoredModule>;
+  /** Those that are held, with when they were last brought or named. */
+  readonly heldModules: ReadonlyMap<Digest, number>;
   readonly admissions: ReadonlyMap<PeerId, "admitted" | "barred">;
   readonly drained: ReadonlySet<PeerId>;
   readonly ends: readonly TaskEnd[];
@@ -131,6 +133,7 @@ export const EMPTY_STATE: StoreState = {
   tasks: new Map(),
   requirements: new Map([["", 0]]),
   modules: new Map(),
+  heldModules: new Map(),
   admissions: new Map(),
   drained: new Set(),
   ends: [],

@@ -22,6 +22,7 @@ import type {
 } from "../../src/store/store.ts";
 import { freedOf } from "./memory-store-files.ts";
 import { bound, findDependencies, waitAgain } from "./memory-store-dependencies.ts";
+import { noteModule } from "./memory-store-modules.ts";
 import { endAttempt, makeRuns } from "./memory-store-runs.ts";
 import {
   type TaskRow,
@@ -46,12 +47,9 @@ export function createTask(
   if (tx.task(spec.id) !== undefined) return { kind: "id-taken" };
   const { tasks: dependencies, unknown, endless } = findDependencies(tx, spec.after);
   if (unknown.length > 0 || endless.length > 0) return { kind: "bad-dependencies", unknown, endless };
-  const { nextSerial: serial, modules, requirements } = tx.state;
+  const { nextSerial: serial, requirements } = tx.state;
   tx.set({ nextSerial: serial + 1 });
-  if (!modules.has(spec.module)) {
-    const module = { digest: spec.module, inspection, createdAt: now };
-    tx.set({ modules: new Map(modules).set(spec.module, module) });
-  }
+  noteModule(tx, spec.module, inspection, now);
   const required = requirementKey(spec.require);
   if (!requirements.has(required)) tx.set({ requirements: new Map(requirements).set(required, requirements.size) });
   const slots = { takenUntil: now, owedUntil: 0 };
@@ -246,7 +244,7 @@ function isWanted(tx: Transaction, { serial }: TaskRow): boolean {
 }
 
 export function isBlobUsed(tx: Transaction, digest: Digest): boolean {
-  return tx.state.tasks.values().some((task) => blobsOf(task).has(digest));
+  return tx.state.heldModules.has(digest) || tx.state.tasks.values().some((task) => blobsOf(task).has(digest));
 }
 
 function blobsOf({ spec, runs }: TaskRow): ReadonlySet<Digest> {

@@ -7,7 +7,7 @@
  * when its commit is over. Until then a crash may come: of the group's transactions any number, the first so many, may
  * turn out to be durable; what only waited never is.
  *
- * To add an operation: its function on a Transaction goes into `memory-store-tasks.ts`, `-runs.ts`, `-files.ts` or `-log.ts`, one line
+ * To add an operation: its function on a Transaction goes into `memory-store-tasks.ts`, `-runs.ts`, `-files.ts`, `-modules.ts` or `-log.ts`, one line
  * here hands it on by `#read` or `#write`, and the conformance suite says whether it is right.
  */
 import type { Clock, Timer } from "../../src/base/clock.ts";
@@ -20,6 +20,7 @@ import type { OutputStream } from "../../src/model/output.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
+import type { ListModulesOptions } from "../../src/store/module-store.ts";
 import type {
   FinishedPosition,
   ListReadyOptions,
@@ -33,6 +34,7 @@ import type {
 } from "../../src/store/store.ts";
 import * as files from "./memory-store-files.ts";
 import * as logs from "./memory-store-log.ts";
+import * as modules from "./memory-store-modules.ts";
 import * as runs from "./memory-store-runs.ts";
 import { EMPTY_STATE, type StoreState, Transaction } from "./memory-store-state.ts";
 import { inspectTask } from "./memory-store-inspection.ts";
@@ -222,6 +224,18 @@ export class MemoryStore implements Store {
 
   getModule(digest: Digest) {
     return this.#read((tx) => tx.state.modules.get(digest));
+  }
+
+  holdModule(digest: Digest, inspection: ModuleInspection, now: number) {
+    return this.#write((tx) => modules.holdModule(tx, digest, inspection, now));
+  }
+
+  listModules(options: ListModulesOptions) {
+    return this.#read((tx) => modules.listModules(tx, options));
+  }
+
+  releaseModules(heldBefore: number, limit: number, now: number) {
+    return this.#write((tx) => modules.releaseModules(tx, heldBefore, limit, now));
   }
 
   keepFile(id: AttemptId, file: FileContent, { hasBytes }: { readonly hasBytes: boolean }) {

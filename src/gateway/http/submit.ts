@@ -15,6 +15,7 @@ import type { InspectOptions } from "../../inspect/inspector.ts";
 import type { EntryKind, ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
 import { checkImports } from "../../model/wasi-imports.ts";
+import { checkRunnable } from "../../model/wasm-admission.ts";
 import { checkEntry, checkLimits } from "../../model/wasm-inspect.ts";
 import type { CreateTaskRefusal, SubmissionKey } from "../../store/store.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
@@ -284,6 +285,12 @@ export function checkModule(submission: Submission, inspection: ModuleInspection
   const limits = checkLimits(inspection, submission.memoryBytes);
   if (!limits.ok) throw rejected(field, limits.reason);
   return entry.entry;
+}
+
+/** Throws a Refusal where no task could run the module, whatever it said. */
+export function checkUpload(inspection: ModuleInspection): void {
+  const admission = checkRunnable(inspection);
+  if (!admission.ok) throw rejected("wasm", admission.reason);
 }
 
 function rejected(field: string, reason: string): Refusal {

@@ -3,6 +3,7 @@ import type { Database } from "./database.ts";
 import { bindDependencies, findDependencies } from "./dependency-rows.ts";
 import { insertInputFiles } from "./file-rows.ts";
 import type { Answer, Args, NewTaskWire } from "./messages.ts";
+import { noteModule } from "./module-operations.ts";
 import { fullFor } from "./queue-rows.ts";
 import { makeRuns } from "./run-rows.ts";
 import { findSubmission, keepSubmission } from "./submission-rows.ts";
@@ -49,12 +50,7 @@ function create(db: Database, args: NewTaskWire, now: number): Created {
   if (isBad && loadTaskById(db, args.plan.id) === undefined) return { kind: "bad-dependencies", unknown, endless };
   const task = insertTask(db, args, now);
   if (task === undefined) return { kind: "id-taken" };
-  db.run(
-    "INSERT INTO modules (digest, inspection, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-    args.plan.module,
-    args.inspection,
-    now,
-  );
+  noteModule(db, { serial: task.serial, module: args.plan.module, inspection: args.inspection }, now);
   insertInputFiles(db, task.serial, args.inputDigests);
   bindDependencies(db, task, dependencies);
   const ready = makeRuns(db, task, { now, missedBefore: now }, Infinity);

@@ -81,6 +81,7 @@ export function findKeptFile(db: Database, args: Args<"findKeptFile">): KeptFile
 }
 
 const USES: readonly string[] = [
+  "SELECT 1 FROM held_modules WHERE digest = ?",
   "SELECT 1 FROM tasks WHERE module = ? LIMIT 1",
   "SELECT 1 FROM input_files f JOIN tasks t ON t.serial = f.task WHERE f.digest = ? LIMIT 1",
   "SELECT 1 FROM kept_files f JOIN tasks t ON t.serial = f.task WHERE f.digest = ? LIMIT 1",

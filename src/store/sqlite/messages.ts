@@ -17,6 +17,7 @@ import type { RunCounts, Task, TaskState } from "../../model/task.ts";
 import type { TokenId } from "../../model/token.ts";
 import type { StoredToken } from "../credential-store.ts";
 import type { OpenRun, TaskInspection } from "../inspection.ts";
+import type { ReleaseModulesResult } from "../module-store.ts";
 import type {
   AppendResult,
   CancelTaskResult,
@@ -188,6 +189,19 @@ export interface ReadOutputArgs {
   readonly bytesMax: number;
 }
 
+export interface ModuleWire {
+  readonly digest: Digest;
+  /** JSON. */
+  readonly inspection: string;
+  readonly createdAt: number;
+}
+
+/** Where a module stands among the others, by when it came. */
+export interface ModulePosition {
+  readonly createdAt: number;
+  readonly digest: Digest;
+}
+
 /** An answer whose task crosses in its wire form, and what is in `Parts` too. */
 type Wire<Result extends { readonly task: Task }, Parts = unknown> = Omit<Result, "task" | keyof Parts> &
   Parts & { readonly task: TaskWire };
@@ -295,9 +309,18 @@ export interface OperationTypes {
     KeptFile | undefined
   >;
   isBlobUsed: Operation<{ readonly digest: Digest }, boolean>;
-  getModule: Operation<
-    { readonly digest: Digest },
-    { readonly inspection: string; readonly createdAt: number } | undefined
+  getModule: Operation<{ readonly digest: Digest }, ModuleWire | undefined>;
+  holdModule: Operation<
+    { readonly digest: Digest; readonly inspection: string; readonly now: number },
+    { readonly kind: "held"; readonly isNew: boolean; readonly createdAt: number } | { readonly kind: "too-many" }
+  >;
+  listModules: Operation<
+    { readonly limit: number; readonly below: ModulePosition | undefined },
+    { readonly modules: readonly ModuleWire[]; readonly next: ModulePosition | undefined }
+  >;
+  releaseModules: Operation<
+    { readonly heldBefore: number; readonly limit: number; readonly now: number },
+    ReleaseModulesResult
   >;
   getAdmission: Operation<{ readonly peer: PeerId }, "admitted" | "barred" | undefined>;
   setAdmission: Operation<
@@ -378,6 +401,7 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "listExpired",
   "readOutput",
   "getModule",
+  "listModules",
   "findKeptFile",
   "isBlobUsed",
   "getAdmission",

@@ -345,6 +345,17 @@ const V12 = `
     SELECT 1, coalesce(sum(scheduled), 0), coalesce(sum(ready), 0), coalesce(sum(running), 0) FROM tasks;
 `;
 
+/** Modules that came by themselves, with when they were last brought or named; and all modules by their age. */
+const V13 = `
+  CREATE TABLE held_modules (
+    digest TEXT PRIMARY KEY,
+    held_at REAL NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX held_modules_by_age ON held_modules (held_at);
+  CREATE INDEX modules_by_age ON modules (created_at, digest);
+  INSERT INTO counters (name, value) VALUES ('held_modules', 0);
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -358,4 +369,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 10, sql: V10 },
   { version: 11, sql: V11 },
   { version: 12, sql: V12 },
+  { version: 13, sql: V13 },
 ];

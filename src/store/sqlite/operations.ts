@@ -1,11 +1,12 @@
 /** All that the store's thread can do, by name. */
 import { dirname } from "node:path";
 import { lookForRoom } from "../trouble.ts";
-import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
+import { decodeBranded } from "./columns.ts";
 import * as credentials from "./credential-rows.ts";
 import * as creating from "./create-operations.ts";
 import type { Database } from "./database.ts";
 import * as files from "./file-operations.ts";
+import * as modules from "./module-operations.ts";
 import type { Answer, Args, Operations } from "./messages.ts";
 import { inspectTask } from "./inspect-operations.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
@@ -52,7 +53,10 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     keepFile: (args) => files.keepFile(db, args),
     findKeptFile: (args) => files.findKeptFile(db, args),
     isBlobUsed: (args) => files.isBlobUsed(db, args),
-    getModule: (args) => getModule(db, args),
+    getModule: (args) => modules.getModule(db, args),
+    holdModule: (args) => modules.holdModule(db, args),
+    listModules: (args) => modules.listModules(db, args),
+    releaseModules: (args) => modules.releaseModules(db, args),
     getAdmission: (args) => getAdmission(db, args),
     setAdmission: (args) => setAdmission(db, args),
     createToken: (args) => credentials.createToken(db, args),
@@ -69,12 +73,6 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
 /** Writes what need not be there, to see whether that can be done. */
 const PROBE = `INSERT INTO counters (name, value) VALUES ('probes', 1)
   ON CONFLICT (name) DO UPDATE SET value = value + 1`;
-
-function getModule(db: Database, args: Args<"getModule">): Answer<"getModule"> {
-  const row = db.get("SELECT inspection, created_at FROM modules WHERE digest = ?", args.digest);
-  if (row === undefined) return undefined;
-  return { inspection: decodeText(row.inspection), createdAt: decodeNumber(row.created_at) };
-}
 
 function getAdmission(db: Database, args: Args<"getAdmission">): Answer<"getAdmission"> {
   const row = db.get("SELECT admission FROM admissions WHERE peer = ?", args.peer);

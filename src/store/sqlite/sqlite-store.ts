@@ -16,6 +16,7 @@ import type { Task, TaskSpec } from "../../model/task.ts";
 import type { TokenId } from "../../model/token.ts";
 import type { CredentialStore, StoredToken } from "../credential-store.ts";
 import type { TaskInspection } from "../inspection.ts";
+import type { HoldModuleResult, ListModulesOptions, ModulePage, ReleaseModulesResult } from "../module-store.ts";
 import type {
   AppendResult,
   CancelTaskResult,
@@ -52,12 +53,14 @@ import {
   SpecCache,
   copyBytes,
   decodeCursor,
-  decodeInspection,
+  decodeModule,
+  decodeModuleCursor,
   decodeOpenRun,
   decodeRun,
   decodeTask,
   encodeNewTask,
   encodeCursor,
+  encodeModuleCursor,
 } from "./wire.ts";
 
 export interface SqliteStoreInit {
@@ -135,8 +138,7 @@ export class SqliteStore implements Store, CredentialStore {
     options: ListTasksOptions,
   ): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }> {
     const belowSerial = options.cursor === undefined ? Number.MAX_SAFE_INTEGER : decodeCursor(options.cursor);
-    if (belowSerial === undefined)
-      throw failed("the cursor is not one that a list of tasks gave", { code: "invalid-cursor" });
+    if (belowSerial === undefined) throw invalidCursor();
     const page = await this.#thread.call("listTasks", { state: options.state, limit: options.limit, belowSerial });
     const tasks = page.tasks.map((wire) => this.#decode(wire));
     const last = tasks.at(-1);
@@ -279,8 +281,25 @@ export class SqliteStore implements Store, CredentialStore {
 
   async getModule(digest: Digest): Promise<StoredModule | undefined> {
     const wire = await this.#thread.call("getModule", { digest });
-    if (wire === undefined) return undefined;
-    return { digest, inspection: decodeInspection(wire.inspection), createdAt: wire.createdAt };
+    return wire === undefined ? undefined : decodeModule(wire);
+  }
+
+  async holdModule(digest: Digest, inspection: ModuleInspection, now: number): Promise<HoldModuleResult> {
+    const answer = await this.#thread.call("holdModule", { digest, inspection: JSON.stringify(inspection), now });
+    if (answer.kind === "too-many") return answer;
+    const { isNew, createdAt } = answer;
+    return { kind: "held", isNew, module: { digest, inspection, createdAt } };
+  }
+
+  async listModules({ limit, cursor }: ListModulesOptions): Promise<ModulePage> {
+    const below = cursor === undefined ? undefined : decodeModuleCursor(cursor);
+    if (cursor !== undefined && below === undefined) throw invalidCursor();
+    const { modules, next } = await this.#thread.call("listModules", { limit, below });
+    return { modules: modules.map(decodeModule), cursor: next && encodeModuleCursor(next) };
+  }
+
+  releaseModules(heldBefore: number, limit: number, now: number): Promise<ReleaseModulesResult> {
+    return this.#thread.call("releaseModules", { heldBefore, limit, now });
   }
 
   getAdmission(peer: PeerId): Promise<"admitted" | "barred" | undefined> {
@@ -357,4 +376,8 @@ export class SqliteStore implements Store, CredentialStore {
     assert(spec !== undefined, "a task comes with its spec unless it is known");
     return decodeTask(wire, spec);
   }
+}
+
+function invalidCursor(): Error {
+  return failed("the cursor is not one that a list gave", { code: "invalid-cursor" });
 }

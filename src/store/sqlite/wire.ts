@@ -1,12 +1,21 @@
 /** The store's values as they cross to its thread and back. */
-import type { TaskId } from "../../base/ids.ts";
-import type { ModuleInspection } from "../../model/module.ts";
+import { type TaskId, parseDigest } from "../../base/ids.ts";
+import type { ModuleInspection, StoredModule } from "../../model/module.ts";
 import type { Outcome, RunResult } from "../../model/outcome.ts";
 import type { Attempt, Run } from "../../model/run.ts";
 import { type Task, type TaskSpec, totalRuns } from "../../model/task.ts";
 import { requirementKey } from "../../model/worker.ts";
 import type { OpenRun } from "../inspection.ts";
-import type { AttemptWire, OpenRunWire, RunWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
+import type {
+  AttemptWire,
+  ModulePosition,
+  ModuleWire,
+  OpenRunWire,
+  RunWire,
+  SpecWire,
+  TaskPlan,
+  TaskWire,
+} from "./messages.ts";
 
 /** The spec in a form the thread keeps, with a copy of the stdin that the thread may take. */
 function encodeSpec(spec: TaskSpec): SpecWire & { readonly stdin: Uint8Array<ArrayBuffer> } {
@@ -96,13 +105,32 @@ function decodeOutcome(json: string | undefined): Outcome | undefined {
   return json === undefined ? undefined : (JSON.parse(json) as Outcome);
 }
 
-export function decodeInspection(json: string): ModuleInspection {
+export function decodeModule({ digest, inspection, createdAt }: ModuleWire): StoredModule {
+  return { digest, inspection: decodeInspection(inspection), createdAt };
+}
+
+function decodeInspection(json: string): ModuleInspection {
   return JSON.parse(json) as ModuleInspection;
 }
 
 /** Where a list goes on: below this serial. Its form is nobody's business but the store's. */
 export function encodeCursor(serial: number): string {
   return Buffer.from(`tasks:${serial}`).toString("base64url");
+}
+
+/** As above, of a list of modules. */
+export function encodeModuleCursor({ createdAt, digest }: ModulePosition): string {
+  return Buffer.from(`modules:${createdAt}:${digest}`).toString("base64url");
+}
+
+/** Undefined: no list gave this. */
+export function decodeModuleCursor(cursor: string): ModulePosition | undefined {
+  const text = Buffer.from(cursor, "base64url").toString();
+  const [, time = "", name = ""] = /^modules:([0-9.e+-]{1,32}):([0-9a-f]{64})$/.exec(text) ?? [];
+  const digest = parseDigest(name);
+  if (digest === undefined) return undefined;
+  const position = { createdAt: Number(time), digest };
+  return encodeModuleCursor(position) === cursor ? position : undefined;
 }
 
 /** Undefined: no list gave this. */

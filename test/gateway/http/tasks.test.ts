@@ -189,9 +189,9 @@ describe("a module", () => {
     await using gateway = await ApiGateway.open();
     const { module } = await gateway.client().submit({ wasm, id: "a" });
     expect(await get(gateway, `/modules/${module}`, moduleSchema)).toMatchObject({
-      module,
+      sha256: module,
       kind: "core",
-      bytes: wasm.length,
+      size: wasm.length,
       exports: expect.arrayContaining([{ name: "run", kind: "function", signature: "(i32,i32)->(i32)" }]),
     });
     await gateway.client().delete("a");

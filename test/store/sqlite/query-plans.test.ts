@@ -100,6 +100,12 @@ function useEverything(store: Operations): void {
   store.getLatestStartedRun({ id: id.task });
   store.countUnfinishedTasks({});
   store.getModule({ digest: digest() });
+  const held = { digest: digest(), inspection: JSON.stringify(INSPECTION) };
+  for (const at of [T0, T0 + 1]) store.holdModule({ ...held, now: at });
+  store.holdModule({ ...held, digest: digest("e"), now: T0 });
+  store.listModules({ limit: 10, below: undefined });
+  store.listModules({ limit: 1, below: { createdAt: now, digest: digest() } });
+  store.releaseModules({ heldBefore: now, limit: 10, now });
   store.isBlobUsed({ digest: digest() });
   store.setAdmission({ peer: WORKER_A, admission: "barred", now });
   store.getAdmission({ peer: WORKER_A });
