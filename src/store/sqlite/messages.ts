@@ -4,6 +4,8 @@
  *
  * Requests go in batches, one a tick, and are carried out in the order in which they were sent. Answers come in batches,
  * one a transaction, after its COMMIT.
+ *
+ * It is long because the table of operations is one table.
  */
 import type { ErrorType } from "../../base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../base/ids.ts";
