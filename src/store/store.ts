@@ -94,7 +94,8 @@ export interface Store extends ModuleStore, AsyncDisposable {
   /**
    * Makes ready up to `limit` runs that are due at `now`, and makes the rows that follow them. `nextDueAt` is when to
    * call again: at once (`now`) if the limit was reached; undefined if nothing is waiting for its time. Before that, tasks
-   * that waited for others which have ended get their first runs, or are cancelled; each counts as a run does.
+   * that waited for others which have ended get their first runs, or are cancelled; each counts as a run does, and half of
+   * `limit` is for them at most.
    *
    * Nobody served the slots of cron tasks that lie before `missedBefore` (default: there are none): the tasks' `catchup`
    * says what becomes of them (`model/schedule.ts`). A run may be put off by it.

@@ -201,6 +201,19 @@ export function describeDependencies(open: OpenStore): void {
     expect(await store.listReady(T0 + 10, 1_000)).toHaveLength(count);
   });
 
+  test("makes runs ready that are due while many that wait for one task are seen to", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("a"));
+    for (let index = 0; index < 20; index++) await create(store, after(["a"], { id: taskId(`t${index}`) }));
+    await create(store, taskSpec("other", { firstDueAt: T0 + 10 }));
+    await end(store, "a", T0 + 10);
+    const { promoted, nextDueAt } = await store.promoteDue(T0 + 10, 10);
+    expect(promoted.map(({ task }) => task)).toEqual(["t0", "t1", "t2", "t3", "t4", "other"]);
+    expect(nextDueAt).toBe(T0 + 10);
+    expect(await promoteAll(store, T0 + 10, 10)).toHaveLength(15);
+  });
+
   test(
     "in any graph, a task runs once all before it have succeeded, and is cancelled once one has not",
     { timeout: 60_000 },

@@ -146,20 +146,21 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
   endBackoffs(tx, now);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
+  const endsMax = Math.ceil(limit / 2);
   let work = 0;
-  while (work < limit) {
+  while (work < endsMax) {
     const seen = seeToOneEnd(tx, moment);
     if (seen === undefined) break;
     work += 1;
     if (seen.task === undefined) continue;
-    const made = makeRuns(seen.task, moment, limit - promoted.length);
+    const made = makeRuns(seen.task, moment, endsMax - promoted.length);
     const { spec, serial } = tx.saveTask(made.task, now);
     for (const index of made.ready) promoted.push({ task: spec.id, serial, index });
     work = Math.max(work, promoted.length);
     const state = stateOf(made.task);
     if (state !== stateOf(seen.before)) changedTasks.push({ task: spec.id, state });
   }
-  if (work >= limit) return { promoted, changedTasks, nextDueAt: now };
+  const hasMoreEnds = work >= endsMax;
   const due = [...tx.runs((run) => run.cursor.state === "scheduled" && run.dueAt <= now)];
   for (const { task: found, run } of due.toSorted((a, b) => a.run.dueAt - b.run.dueAt)) {
     if (promoted.length >= limit) break;
@@ -179,7 +180,7 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
     const state = stateOf(made.task);
     if (state !== stateOf(found)) changedTasks.push({ task: task.spec.id, state });
   }
-  if (promoted.length >= limit) return { promoted, changedTasks, nextDueAt: now };
+  if (promoted.length >= limit || hasMoreEnds) return { promoted, changedTasks, nextDueAt: now };
   const waiting = [...tx.runs((run) => run.cursor.state === "scheduled")].map(({ run }) => run.dueAt);
   return { promoted, changedTasks, nextDueAt: smallest(waiting) };
 }

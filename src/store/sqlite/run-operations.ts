@@ -34,7 +34,10 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
   endBackoffs(db, now, limit);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
-  let work = seeToEnds(db, args, limit, { promoted, changedTasks });
+  // Runs that are due do not wait behind very many that waited for one task.
+  const endsMax = Math.ceil(limit / 2);
+  let work = seeToEnds(db, args, endsMax, { promoted, changedTasks });
+  const hasMoreEnds = work >= endsMax;
   while (work < limit) {
     // A task has one scheduled run at most, so each row is of another task, and what is made meanwhile is none of them.
     const due = db.all(
@@ -55,7 +58,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
       if (task.savedState !== before) changedTasks.push({ task: task.plan.id, state: task.savedState });
     }
   }
-  if (work >= limit) return { promoted, changedTasks, nextDueAt: now };
+  if (work >= limit || hasMoreEnds) return { promoted, changedTasks, nextDueAt: now };
   const next = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
   return { promoted, changedTasks, nextDueAt: decodeOptionalNumber(next?.due_at) };
 }
