@@ -538,6 +538,8 @@ export const SSE_CONNECTIONS_MAX = 4_096;
 export const SSE_STALL_MS_MAX = 60_000;
 /** Bytes of output in one live event. Escaped as JSON they may grow sixfold, and still fit the buffer. */
 export const LOG_EVENT_BYTES_MAX = 64 * KIB;
+/** Shorter answers are sent as they are: compressing them costs more than it saves. */
+export const COMPRESS_BYTES_MIN = 4 * KIB;
 /** Bytes of a kept file that are read at once to be sent. */
 export const FILE_SEND_BYTES = 256 * KIB;
 /** Events kept for readers of the event stream that come back. */

@@ -11,6 +11,7 @@ import type { FileContent } from "../../model/task-file.ts";
 import type { Blob } from "../../store/blobs.ts";
 import { type ByteRange, parseRange } from "./byte-range.ts";
 import { drained } from "./drained.ts";
+import { answeredByEtag } from "./etag.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal, noSuchTask } from "./problem.ts";
 import { noSuchRun, parseRunIndex } from "./runs.ts";
@@ -70,16 +71,12 @@ async function send({ clock }: HttpContext, response: Response, file: FileConten
       headers: { "content-range": `bytes */${blob.bytes}` },
     });
   }
-  response.setHeader("etag", etag);
   response.setHeader("content-type", "application/octet-stream");
   response.setHeader("content-disposition", disposition(file.path));
   response.setHeader("accept-ranges", "bytes");
   // The name says what the content is, and the content never changes; whoever may not see it has to ask each time.
   response.setHeader("cache-control", "private, no-cache");
-  if (matchesEtag(request.headers["if-none-match"], etag)) {
-    response.status(304).end();
-    return;
-  }
+  if (answeredByEtag(request, response, etag)) return;
   const part = range ?? { from: 0, to: blob.bytes };
   if (range !== undefined) {
     response.status(206).setHeader("content-range", `bytes ${range.from}-${range.to - 1}/${blob.bytes}`);
@@ -119,9 +116,4 @@ function disposition(path: string): string {
   return plain === name
     ? `attachment; filename="${plain}"`
     : `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
-}
-
-function matchesEtag(header: string | undefined, etag: string): boolean {
-  if (header === undefined) return false;
-  return header.split(",").some((each) => ["*", etag, `W/${etag}`].includes(each.trim()));
 }

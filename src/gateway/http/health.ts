@@ -1,6 +1,7 @@
 /** `/livez`: this process answers. `/readyz`: it takes work, and its store takes it too. */
 import { Router } from "express";
 import { openApiDocument } from "../../api/openapi.ts";
+import { answeredByEtag, weakEtag } from "./etag.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal } from "./problem.ts";
 import { storeRefusal } from "./taking-work.ts";
@@ -12,8 +13,10 @@ export function healthRouter({ readiness, storeHealth, version }: HttpContext): 
   });
   // It never changes while the program runs.
   const document = JSON.stringify(openApiDocument(version));
-  router.get("/openapi.json", (_request, response) => {
-    response.type("application/json").send(document);
+  const etag = weakEtag(document);
+  router.get("/openapi.json", (request, response) => {
+    response.setHeader("cache-control", "no-cache");
+    if (!answeredByEtag(request, response, etag)) response.type("application/json").send(document);
   });
   router.get("/readyz", async (_request, response) => {
     const reason = readiness.notReadyBecause();

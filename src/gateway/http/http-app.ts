@@ -3,6 +3,7 @@ import express, { type ErrorRequestHandler, type Express, type RequestHandler, t
 import { messageOf } from "../../base/errors.ts";
 import { access, type AccessInit, notFound } from "./access.ts";
 import { audited } from "./audited.ts";
+import { compressed } from "./compressed.ts";
 import type { EventHistory } from "./event-history.ts";
 import { eventsRouter } from "./event-stream.ts";
 import { filesRouter } from "./files.ts";
@@ -48,6 +49,7 @@ export function httpApp(init: HttpAppInit): Express {
   app.use(requestHead(context));
   app.use(access(init.access));
   app.use(audited(context, context.audit));
+  app.use(compressed());
   app.use(init.page);
   app.use(healthRouter(context));
   app.use(metrics.router());
@@ -66,11 +68,23 @@ export function httpApp(init: HttpAppInit): Express {
   return app;
 }
 
-/** The caller's request id if it can be used, else one of ours: it is in the answer, and in the log. */
-function requestHead({ newId }: HttpContext): RequestHandler {
+/**
+ * The caller's request id if it can be used, else one of ours: it is in the answer, in a refusal's document, and in what
+ * the log says of the request, which at level `debug` is that there was one.
+ */
+function requestHead({ newId, clock, log, grants }: HttpContext): RequestHandler {
   return (request, response, next) => {
     const given = request.headers["x-request-id"];
-    response.setHeader("x-request-id", typeof given === "string" && REQUEST_ID.test(given) ? given : newId());
+    const requestId = typeof given === "string" && REQUEST_ID.test(given) ? given : newId();
+    response.setHeader("x-request-id", requestId);
+    const startedMs = clock.monotonicMs();
+    const { method, path } = request;
+    response.on("close", () => {
+      const ms = Math.round(clock.monotonicMs() - startedMs);
+      const by = grants.get(request)?.actor;
+      const status = response.statusCode;
+      log.debug("answered a request", { requestId, method, path, status, ms, by, isCut: !response.writableFinished });
+    });
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
     next();
   };
@@ -80,7 +94,9 @@ function answerError({ clock, log, heldBack }: HttpContext): ErrorRequestHandler
   // Express tells an error handler by its four parameters.
   return (thrown: unknown, request, response, _next) => {
     if (thrown instanceof ClientGone || response.destroyed || request.socket.destroyed) {
-      log.debug("a client went away", { method: request.method, path: request.path, reason: messageOf(thrown) });
+      const requestId = String(response.getHeader("x-request-id"));
+      const { method, path } = request;
+      log.debug("a client went away", { requestId, method, path, reason: messageOf(thrown) });
       response.destroy();
       return;
     }

@@ -3,6 +3,7 @@ import { type Request, type Response, Router } from "express";
 import { type HeldText, formatLogPosition, parseLogPosition } from "../../api/log-event.ts";
 import type { LogEndJson, LogTextJson, LogTruncatedJson } from "../../api/log-event.ts";
 import { shown } from "../../api/form-fields.ts";
+import { COMPRESS_BYTES_MIN } from "../../base/limits.ts";
 import type { Task } from "../../model/task.ts";
 import type { OutputChunk } from "../../store/store.ts";
 import { drained } from "./drained.ts";
@@ -93,14 +94,30 @@ async function sendPlain({ clock }: HttpContext, response: Response, init: LogFo
   const { signal } = gone;
   response.on("close", () => gone.abort());
   response.setHeader("content-type", "text/plain; charset=utf-8");
+  let onDrain = (): void => {};
+  // One listener for all waits: what compresses does not let go of those that it was given.
+  response.on("drain", () => onDrain());
+  // A short log goes in one piece, so that it is seen to be short and not compressed.
+  const head: Uint8Array[] = [];
+  let headBytes = 0;
+  const write = async (bytes: Uint8Array): Promise<void> => {
+    const writing = { isTaken: response.write(bytes), onceDrained: (resume: () => void) => (onDrain = resume) };
+    await drained(response, { clock, signal, writing, onStall: () => response.destroy() });
+  };
   if (response.req.method !== "HEAD") {
     for await (const item of followLog(init, signal)) {
       if (item.kind !== "chunk") continue;
-      response.write(item.chunk.bytes);
-      await drained(response, { clock, signal, onStall: () => response.destroy() });
+      const { bytes } = item.chunk;
+      if (headBytes >= COMPRESS_BYTES_MIN) await write(bytes);
+      else {
+        head.push(bytes);
+        headBytes += bytes.length;
+        if (headBytes >= COMPRESS_BYTES_MIN) await write(Buffer.concat(head));
+      }
     }
   }
-  response.end();
+  if (headBytes < COMPRESS_BYTES_MIN) response.end(Buffer.concat(head));
+  else response.end();
 }
 
 async function sendLive(

@@ -1,6 +1,7 @@
 /** `/`: the status page. Its files are read once, when the server opens. */
 import { Router } from "express";
 import { readFile } from "node:fs/promises";
+import { answeredByEtag, weakEtag } from "./etag.ts";
 
 /** The page loads its own files and talks to its own gateway, and to nothing else. */
 const PAGE_CSP = [
@@ -24,11 +25,12 @@ export async function pageRouter(): Promise<Router> {
   const router = Router();
   for (const { path, file, type } of FILES) {
     const body = await readFile(new URL(`page/${file}`, import.meta.url));
-    router.get(path, (_request, response) => {
+    const etag = weakEtag(body);
+    router.get(path, (request, response) => {
       response.setHeader("content-type", type);
       response.setHeader("content-security-policy", PAGE_CSP);
       response.setHeader("cache-control", "no-cache");
-      response.end(body);
+      if (!answeredByEtag(request, response, etag)) response.end(body);
     });
   }
   return router;

@@ -6,6 +6,7 @@ import { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TASK_WAIT_MS_MAX } from "../../base
 import { TASK_STATES, type Task, isFinished } from "../../model/task.ts";
 import { submitBatch } from "./batch.ts";
 import { explain } from "./explain.ts";
+import { sendTagged } from "./etag.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal, noSuchTask } from "./problem.ts";
 import { retriedTask } from "./retried-task.ts";
@@ -28,7 +29,11 @@ export function tasksRouter(context: HttpContext): Router {
     });
     if (page.cursor !== undefined) response.setHeader("link", nextPageLink(request, page.cursor));
     const now = clock.now();
-    response.json(page.tasks.map((task) => taskJson(task, now)));
+    sendTagged(
+      request,
+      response,
+      page.tasks.map((task) => taskJson(task, now)),
+    );
   });
   router.get("/tasks/:id", async (request, response) => {
     const id = taskIdOf(request);
@@ -37,7 +42,7 @@ export function tasksRouter(context: HttpContext): Router {
     response.on("close", () => gone.abort());
     const task = waitMs === 0 ? await store.getTask(id) : await finishedTask(context, id, waitMs, gone.signal);
     if (task === undefined) throw noSuchTask(id);
-    response.json(taskJson(task, clock.now()));
+    sendTagged(request, response, taskJson(task, clock.now()));
   });
   router.post("/tasks/:id/cancel", async (request, response) => {
     const id = taskIdOf(request);
