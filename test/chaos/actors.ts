@@ -14,6 +14,8 @@ export interface ActorInit {
   readonly start: () => CapmeshProcess;
   /** Between two faults, at least; at most three times as long. */
   readonly calmMs: number;
+  /** Its first fault, so that a short test has it too. Default: any. */
+  readonly first?: string | undefined;
   readonly say: (what: string) => void;
 }
 
@@ -39,14 +41,15 @@ export class Actor {
 
   /** One fault after the other, until the signal is aborted; the last one is over then. */
   async suffer(signal: AbortSignal): Promise<void> {
-    const { random, calmMs, name, say } = this.init;
+    const { random, calmMs, first, name, say } = this.init;
     for (;;) {
       try {
         await sleep(systemClock, calmMs * (1 + 2 * random.next()), { signal });
       } catch {
         return;
       }
-      const [what = "", fault] = this.#faults[pick(random, this.#faults.length)] ?? [];
+      const begun = this.counts.size === 0 ? this.#faults.find(([each]) => each === first) : undefined;
+      const [what = "", fault] = begun ?? this.#faults[pick(random, this.#faults.length)] ?? [];
       say(`${name}: ${what}`);
       this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
       await fault?.();
@@ -101,6 +104,7 @@ export async function startGateway({ cluster, random, leaseMs, say }: Stage, arg
     random,
     leaseMs,
     calmMs: leaseMs,
+    first: "kill",
     say,
     start: () => {
       if (!isFirst) return cluster.start({ args: [...common, ...lease, ...again] });
@@ -123,7 +127,7 @@ export function startWorker(
   { name, dial, far, client }: { name: string; dial: string; far?: FarHost | undefined; client: CapmeshClient },
 ): Actor {
   const args = ["--dial", dial, "--no-mdns", "--slots", "2", "--data", `${cluster.folder}/${name}`, "--grace", "1s"];
-  const init = { name, random, leaseMs, calmMs: leaseMs / 2, say };
+  const init = { name, random, leaseMs, calmMs: leaseMs / 2, first: far === undefined ? "stop" : "cut", say };
   const start = () => cluster.start({ args, wrapper: far?.wrapper ?? [] });
   const actor: Actor = new Actor(
     { ...init, start },

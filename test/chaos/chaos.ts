@@ -39,11 +39,21 @@ export interface ChaosReport {
 const SUBMISSIONS_PER_SECOND = 4;
 /** How long all that was accepted may take to end when nothing goes wrong any more. */
 const SETTLE_MS_MAX = 120_000;
+/** What it may take besides the time for faults. */
+const OVERTIME_MS_MAX = 60_000 + SETTLE_MS_MAX;
 const ASK_MS_MAX = 3_000;
 
+/** Rejects when it takes far longer than it should. No process is left either way. */
 export async function runChaos(init: ChaosInit): Promise<ChaosReport> {
-  const random = new SeededRandom(init.seed);
   await using cluster = await Cluster.create();
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const msMax = init.seconds * 1_000 + OVERTIME_MS_MAX;
+  using _timer = systemClock.setTimer(msMax, () => reject(new Error(`it is not over after ${msMax} ms`)));
+  return await Promise.race([late, runOn(cluster, init)]);
+}
+
+async function runOn(cluster: Cluster, init: ChaosInit): Promise<ChaosReport> {
+  const random = new SeededRandom(init.seed);
   const stage = () => ({ cluster, random: random.fork(), leaseMs: init.leaseMs, say: init.say });
   const gateway = await startGateway(stage(), []);
   const { client, ready } = gateway;

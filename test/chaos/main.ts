@@ -14,7 +14,8 @@ const INSIDE = "CAPMESH_CHAOS_INSIDE";
 const args = process.argv.slice(2);
 const seedAt = args.indexOf("--seed");
 const seed = seedAt < 0 ? Math.floor(Math.random() * 2 ** 32) : Number(args[seedAt + 1]);
-const seconds = Number(args.find((arg, index) => !arg.startsWith("--") && index !== seedAt + 1) ?? 60);
+const plain = args.filter((arg, index) => !arg.startsWith("--") && (seedAt < 0 || index !== seedAt + 1));
+const seconds = Number(plain[0] ?? 60);
 if (!Number.isSafeInteger(seed) || !(seconds > 0)) {
   console.error("chaos: expected [seconds] [--seed <whole number>]");
   process.exit(2);
