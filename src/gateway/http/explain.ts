@@ -177,7 +177,9 @@ function workerReason(
   }
   if (free.length > 0) {
     const names = list(free.map((worker) => nameOf(worker.id, worker)));
-    return reasonOf("starting", `${subject}, and ${names} has a free slot: it is about to be started.`, data);
+    const { lastOutcome } = run;
+    const before = lastOutcome?.kind === "lost" ? ` Its latest attempt was lost: ${lastOutcome.reason}.` : "";
+    return reasonOf("starting", `${subject}, and ${names} has a free slot: it is about to be started.${before}`, data);
   }
   return noSlot(inspection, usable, subject, data);
 }

@@ -151,6 +151,12 @@ describe("a task that is ready", () => {
     expect(first?.[0]).toBe("starting");
   });
 
+  test("after an attempt that was lost through nobody's fault", () => {
+    const lost = run({ attempt: 1, lastOutcome: { kind: "lost", reason: "the gateway could not read its module" } });
+    const [reason] = told({ inspection: inspection({ openRuns: [lost] }), workers: [worker({ offers: 1 })] });
+    expect(reason).toEqual(["starting", expect.stringMatching(/was lost: the gateway could not read its module\.$/)]);
+  });
+
   test("while it is about to be started, and while nothing is", () => {
     const workers = [worker({ offers: 1 })];
     expect(told({ workers })[0]?.[0]).toBe("starting");
