@@ -78,6 +78,8 @@ export class Module$Client {
     /**
 * Up to `length` bytes from `offset`, and at most 1 MiB whatever is asked. Fewer only at the end; empty past it.
 * The content never changes: reads may run concurrently and be repeated. The reader checks the digest over the whole.
+* Fails with `overloaded` while the bytes cannot be read, for which nobody is blamed: the gateway gives the attempt up, and
+* has the run tried again, or failed when there is no hope.
 *
 */
     read(paramsFunc?: (params: Module_Read$Params) => void): Module_Read$Results$Promise {
