@@ -20,12 +20,16 @@ class Ledger {
   readonly #asked: TaskSpec[] = [];
   readonly #batches = new Map<number, readonly TaskSpec[]>();
   readonly #deletions = new Set<string>();
+  readonly #retries = new Set<string>();
+  readonly #retried = new Set<string>();
   /** Ids that were asked for with a key, and the tasks that were made of them. */
   readonly #idsByKey = new Map<string, Set<string>>();
   readonly #serialsByKey = new Map<string, Set<number>>();
   readonly #made = new Map<number, TaskMade>();
   readonly #alive = new Map<number, TaskMade>();
+  /** Those that are, and those that have been. */
   readonly #cancelled = new Set<number>();
+  readonly #wasCancelled = new Set<number>();
   #lastSerial = 0;
 
   see(event: HistoryEvent): void {
@@ -43,8 +47,17 @@ class Ledger {
         return;
       case "task-made":
         return this.#onMade(event);
+      case "retry-asked":
+        this.#retries.add(event.task);
+        return;
       case "task-cancelled":
         this.#cancelled.add(event.serial);
+        this.#wasCancelled.add(event.serial);
+        return;
+      case "task-retried":
+        if (!this.#retries.has(event.task)) this.#say(`${event.task} was over, and is not, and nobody asked for it`);
+        this.#retried.add(event.task);
+        this.#cancelled.delete(event.serial);
         return;
       case "task-deleted":
         if (!this.#deletions.has(event.task)) this.#say(`${event.task} is gone and nobody asked for it`);
@@ -52,6 +65,11 @@ class Ledger {
         return;
       case "submit-answered":
         return this.#onSubmitAnswered(event);
+      case "retry-answered":
+        if (event.answer === "retried" && !this.#retried.has(event.task)) {
+          this.#say(`${event.task} was said to run again and does not`);
+        }
+        return;
       case "batch-answered":
         return this.#onBatchAnswered(event);
       case "cancel-answered":
@@ -109,7 +127,7 @@ class Ledger {
   }
 
   #onCancelAnswered({ task, answer }: { readonly task: TaskId; readonly answer: string }): void {
-    const isDone = [...this.#cancelled].some((serial) => this.#made.get(serial)?.task === task);
+    const isDone = [...this.#wasCancelled].some((serial) => this.#made.get(serial)?.task === task);
     if (answer === "cancelled" && !isDone) this.#say(`${task} was said to be cancelled and was not`);
   }
 

@@ -20,6 +20,8 @@ interface RunCourse {
   failed: number;
   lost: number;
   leasedAtMs: number;
+  /** It is over, and its task has not been retried since. */
+  isClosed: boolean;
 }
 
 /** May one become the other, and how the attempt number changes. */
@@ -34,6 +36,10 @@ const MOVES: Readonly<Record<string, 0 | 1>> = {
   "running>succeeded": 0,
   "running>failed": 0,
   "running>cancelled": 0,
+  "failed>scheduled": 0,
+  "failed>ready": 0,
+  "cancelled>scheduled": 0,
+  "cancelled>ready": 0,
 };
 
 export function checkRuns(history: History): readonly string[] {
@@ -46,10 +52,13 @@ export function checkRuns(history: History): readonly string[] {
   for (const event of history.events) {
     if (event.kind === "task-made") specs.set(event.serial, event.spec);
     if (event.kind === "guest-began") began.add(runKey(event.id.serial, event.id.run));
+    if (event.kind === "task-retried") {
+      for (const [key, course] of courses) if (key.startsWith(`${event.serial}/`)) course.isClosed = false;
+    }
     if (event.kind === "guest-ended") ended.set(attemptKey(event.id), event.outcome);
     if (event.kind !== "run-moved") continue;
     const key = runKey(event.serial, event.run);
-    const course = courses.get(key) ?? { state: undefined, attempt: 0, failed: 0, lost: 0, leasedAtMs: 0 };
+    const course = courses.get(key) ?? newCourse();
     courses.set(key, course);
     const where = `${event.task} run ${event.run}`;
     found.push(...checkMove(event, course, where));
@@ -59,12 +68,21 @@ export function checkRuns(history: History): readonly string[] {
     if (event.to === "running") course.leasedAtMs = event.atMs;
     course.state = event.to;
     course.attempt = event.attempt;
+    if (isOver(event.to)) course.isClosed = true;
   }
   return found;
 }
 
 function runKey(serial: number, run: number): string {
   return `${serial}/${run}`;
+}
+
+function newCourse(): RunCourse {
+  return { state: undefined, attempt: 0, failed: 0, lost: 0, leasedAtMs: 0, isClosed: false };
+}
+
+function isOver(state: RunState | undefined): boolean {
+  return state === "succeeded" || state === "failed" || state === "cancelled";
 }
 
 function checkMove(event: RunMoved, course: RunCourse, where: string): readonly string[] {
@@ -74,6 +92,12 @@ function checkMove(event: RunMoved, course: RunCourse, where: string): readonly 
   if (step === undefined) found.push(`G3: ${where} went from ${event.from} to ${event.to}`);
   else if (event.attempt !== course.attempt + step) {
     found.push(`G3: ${where} went from attempt ${course.attempt} to ${event.attempt} as it became ${event.to}`);
+  }
+  if (isOver(course.state)) {
+    if (course.isClosed) found.push(`G3: ${where} was ${course.state} and is run again, and nobody asked for that`);
+    // As if it had not been tried.
+    course.failed = 0;
+    course.lost = 0;
   }
   return found;
 }

@@ -30,6 +30,9 @@ export function checkSchedule(history: History): readonly string[] {
       case "task-cancelled":
         found.push(...(tasks.get(event.serial)?.cancel(tasks, unwanted) ?? []));
         break;
+      case "task-retried":
+        tasks.get(event.serial)?.retry(event.atMs);
+        break;
       case "cancel-asked":
         unwanted.add(event.task);
         break;
@@ -53,6 +56,7 @@ class TaskCourse {
   readonly #cron: CronSchedule | undefined;
   readonly #runs = new Map<number, { state: RunState; dueAt: number; readyAtMs: number | undefined }>();
   #isCancelled = false;
+  #retriedAtMs = -Infinity;
 
   constructor({ task, spec, after }: TaskMade) {
     this.id = task;
@@ -78,10 +82,12 @@ class TaskCourse {
     const found: string[] = [];
     if (event.from === undefined) found.push(...this.#checkMade(event, tasks, where));
     const known = this.#runs.get(event.run);
-    const run = { state: event.to, dueAt: event.dueAt, readyAtMs: known?.readyAtMs };
+    const isReopened = known !== undefined && OVER.includes(known.state);
+    if (isReopened) found.push(...this.#checkAlone(where));
+    const run = { state: event.to, dueAt: event.dueAt, readyAtMs: isReopened ? undefined : known?.readyAtMs };
     this.#runs.set(event.run, run);
     if (event.to === "ready" && (event.from === undefined || event.from === "scheduled")) {
-      if (known?.readyAtMs !== undefined) found.push(`G5: ${where} was made ready twice`);
+      if (run.readyAtMs !== undefined) found.push(`G5: ${where} was made ready twice`);
       run.readyAtMs = event.atMs;
       found.push(...this.#checkReady(event, weather, where));
     }
@@ -95,6 +101,12 @@ class TaskCourse {
     return [`G1: ${this.id} was cancelled, and neither was that asked for nor has another one failed it`];
   }
 
+  /** Somebody wants it to run again; `checkRuns` sees to what may. */
+  retry(atMs: number): void {
+    this.#isCancelled = false;
+    this.#retriedAtMs = atMs;
+  }
+
   /** At the end: every slot is a run. */
   checkWhole(): readonly string[] {
     const total = totalRuns(this.#spec);
@@ -106,15 +118,18 @@ class TaskCourse {
     const found: string[] = [];
     if (event.run > totalRuns(this.#spec)) found.push(`G5: ${where} is one run too many`);
     if (event.run !== this.#runs.size + 1) found.push(`G5: ${where} was made after ${this.#runs.size} others`);
-    const others = [...this.#runs.values()];
-    if (this.#spec.overlap === "forbid" && !others.every(({ state }) => OVER.includes(state))) {
-      found.push(`G4: ${where} was made while another was under way`);
-    }
+    found.push(...this.#checkAlone(where));
     for (const serial of this.#after) {
       const other = tasks.get(serial);
       if (other?.hasSucceeded !== true) found.push(`G5: ${where} was made before ${other?.id} has succeeded`);
     }
     return found;
+  }
+
+  #checkAlone(where: string): readonly string[] {
+    if (this.#spec.overlap === "allow") return [];
+    const isAlone = [...this.#runs.values()].every(({ state }) => OVER.includes(state));
+    return isAlone ? [] : [`G4: ${where} was made while another was under way`];
   }
 
   #checkReady(event: RunMoved, weather: Weather, where: string): readonly string[] {
@@ -136,7 +151,9 @@ class TaskCourse {
     if (before.dueAt >= event.dueAt) return [`G5: ${where} has the slot ${event.dueAt}, which was taken`];
     const next = cron.next(before.dueAt);
     // Where runs may overlap and the gateway was there all the time, none is left out.
-    const wasServed = this.#spec.overlap === "allow" && weather.wasFair(before.readyAtMs ?? 0, event.atMs);
+    const sinceMs = before.readyAtMs ?? 0;
+    const isGoingOn = this.#spec.overlap === "allow" && this.#retriedAtMs < sinceMs;
+    const wasServed = isGoingOn && weather.wasFair(sinceMs, event.atMs);
     return wasServed && next !== event.dueAt ? [`G5: ${where} leaves out the slot ${next}`] : [];
   }
 }

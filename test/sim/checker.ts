@@ -9,9 +9,11 @@
  * - G4: guests of one run overlap only when the earlier attempt was given up before, and a guest without a lease ends.
  * - G5: each slot of a schedule is one run, ready once, and not before its time.
  * - G6: a guest ends when it is cancelled.
+ * - G10: a worker that an operator has drained is given no run.
  * - G8: a log has no gap, and all that a guest wrote which ended by itself.
  */
 import { checkAccepted } from "./check-accepted.ts";
+import { checkDrained } from "./check-drained.ts";
 import { checkGuests } from "./check-guests.ts";
 import { checkOutput } from "./check-output.ts";
 import { checkRuns } from "./check-runs.ts";
@@ -26,6 +28,7 @@ export function breaches(history: History): readonly string[] {
     ...checkRuns(history),
     ...checkSchedule(history),
     ...checkGuests(history),
+    ...checkDrained(history),
     ...checkOutput(history),
     ...checkTold(history),
     ...history.leaks.map((leak) => `leak: ${leak}`),

@@ -4,7 +4,7 @@ import type { RunRow, StoreState, TaskRow } from "../support/memory-store-state.
 import type { DurableEvent } from "./history.ts";
 
 export interface Moment {
-  /** The wall clock of the gateway's machine. */
+  /** The wall clock of the gateway's machine: the latest by which what is durable now was decided. */
   readonly wallMs: number;
   /** Transactions so far. */
   readonly transaction: number;
@@ -12,6 +12,8 @@ export interface Moment {
 
 export function durableEvents(before: StoreState, after: StoreState, moment: Moment): readonly DurableEvent[] {
   const events: DurableEvent[] = [];
+  for (const worker of after.drained.difference(before.drained)) events.push({ kind: "worker-drained", worker });
+  for (const worker of before.drained.difference(after.drained)) events.push({ kind: "worker-admitted", worker });
   for (const [id, old] of before.tasks) {
     const task = after.tasks.get(id);
     if (task?.serial !== old.serial) events.push({ kind: "task-deleted", task: id, serial: old.serial });
@@ -28,6 +30,9 @@ export function durableEvents(before: StoreState, after: StoreState, moment: Mom
     }
     if (task.isCancelled && old?.isCancelled !== true) {
       events.push({ kind: "task-cancelled", task: id, serial: task.serial });
+    }
+    if (old?.finishedAt !== undefined && task.finishedAt === undefined) {
+      events.push({ kind: "task-retried", task: id, serial: task.serial });
     }
     events.push(...runEvents(old, task, moment.wallMs));
   }
@@ -51,6 +56,7 @@ function runEvents(old: TaskRow | undefined, task: TaskRow, wallMs: number): rea
       dueAt: run.dueAt,
       firstDueAt: task.firstDueAt,
       wallMs,
+      worker: run.attempts.at(-1)?.worker,
       attemptState: attempt?.state,
       attemptOutcome: attempt?.outcome,
     });

@@ -25,6 +25,8 @@ export type HistoryEvent = { readonly atMs: number } & (
   | { readonly kind: "complaint"; readonly message: string }
 );
 
+export type EventWithoutTime<Event = HistoryEvent> = Event extends HistoryEvent ? Omit<Event, "atMs"> : never;
+
 /** `answer` is how it was answered; an answer that never came has no event. */
 export type ClientEvent =
   /** `key`: by which the gateway is to know it again. */
@@ -40,8 +42,12 @@ export type ClientEvent =
   | { readonly kind: "batch-asked"; readonly batch: number; readonly specs: readonly TaskSpec[] }
   | { readonly kind: "batch-answered"; readonly batch: number; readonly answer: string }
   | { readonly kind: "operator-asked"; readonly what: "drain" | "admit" | "forget"; readonly worker: PeerId }
-  | { readonly kind: "cancel-asked" | "delete-asked"; readonly task: TaskId }
-  | { readonly kind: "cancel-answered" | "delete-answered"; readonly task: TaskId; readonly answer: string };
+  | { readonly kind: "cancel-asked" | "delete-asked" | "retry-asked"; readonly task: TaskId }
+  | {
+      readonly kind: "cancel-answered" | "delete-answered" | "retry-answered";
+      readonly task: TaskId;
+      readonly answer: string;
+    };
 
 /** What became durable. `wallMs` is the wall clock of the gateway's machine. */
 export type DurableEvent =
@@ -55,7 +61,14 @@ export type DurableEvent =
       /** All of one transaction have the same. */
       readonly transaction: number;
     }
-  | { readonly kind: "task-deleted" | "task-cancelled"; readonly task: TaskId; readonly serial: number }
+  /** `task-retried`: it was over, and is not any more. */
+  | {
+      readonly kind: "task-deleted" | "task-cancelled" | "task-retried";
+      readonly task: TaskId;
+      readonly serial: number;
+    }
+  /** By an operator. */
+  | { readonly kind: "worker-drained" | "worker-admitted"; readonly worker: PeerId }
   | {
       readonly kind: "run-moved";
       readonly task: TaskId;
@@ -70,6 +83,8 @@ export type DurableEvent =
       /** Of the task: when its first run is due. */
       readonly firstDueAt: number;
       readonly wallMs: number;
+      /** That has or had the latest attempt. */
+      readonly worker: PeerId | undefined;
       /** What became of the attempt that was under way. */
       readonly attemptState?: AttemptState | undefined;
       readonly attemptOutcome?: Outcome | undefined;

@@ -5,12 +5,15 @@
 import { type AttemptId, attemptKey } from "../../src/model/run.ts";
 import type { ReadyRun, RunningAttempt, Store } from "../../src/store/store.ts";
 import type { MemoryStore } from "../support/memory-store.ts";
+import type { FaultKind } from "./scenario.ts";
 import { type TaskRow, withRun } from "../support/memory-store-state.ts";
 
 export interface PlantedBug {
   readonly name: string;
   /** What the breach begins with. */
   readonly breaks: string;
+  /** By which it shows. Default: any, and none. */
+  readonly faults?: readonly FaultKind[];
   /** One for each process that is a gateway. */
   readonly plant: (store: MemoryStore) => Store;
 }
@@ -61,6 +64,35 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       }),
   },
   {
+    name: "a submission is not known again by its key",
+    breaks: "G1: key-",
+    plant: (store) =>
+      changed(store, {
+        createTask: (spec, inspection, now) => store.createTask(spec, inspection, now),
+      }),
+  },
+  {
+    name: "a batch is made in part",
+    breaks: "G1: batch",
+    plant: (store) =>
+      changed(store, {
+        createTasks: (batch, now, options) => store.createTasks(batch.slice(1), now, options),
+      }),
+  },
+  {
+    name: "a task that was to run again does not",
+    breaks: "G1",
+    plant: (store) =>
+      changed(store, {
+        retryTask: async (id, now, limit) => {
+          const task = store.disk.state.tasks.get(id);
+          if (task?.finishedAt === undefined) return store.retryTask(id, now, limit);
+          const view = await store.getTask(id);
+          return view === undefined ? { kind: "no-such-task" } : { kind: "retried", task: view, ready: [] };
+        },
+      }),
+  },
+  {
     name: "a ready run is never seen",
     breaks: "G2",
     plant: (store) =>
@@ -77,6 +109,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "a worker that comes back too late is heard, and its result taken for another attempt's",
     breaks: "G3",
+    faults: ["cut", "pause-worker"],
     plant: (store) => {
       const given: RunningAttempt[] = [];
       const current = (id: AttemptId) =>
@@ -113,6 +146,18 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       }),
   },
   {
+    name: "a run that has failed is run again by nobody's word",
+    breaks: "G3",
+    plant: (store) =>
+      changed(store, {
+        settle: async (id, end, options) => {
+          const result = await store.settle(id, end, options);
+          if (result.kind === "settled" && result.run.state === "failed") reopen(store, id);
+          return result;
+        },
+      }),
+  },
+  {
     name: "a run is leased twice",
     breaks: "G4",
     plant: (store) => {
@@ -131,6 +176,49 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
         },
       });
     },
+  },
+  {
+    name: "the next run of a task that forbids overlap is made beside the one under way",
+    breaks: "G4",
+    plant: (store) =>
+      changed(store, {
+        lease: async (id, worker, now, leaseUntil) => {
+          const isLeased = await store.lease(id, worker, now, leaseUntil);
+          const task = store.disk.state.tasks.get(id.task);
+          const run = task?.runs.at(-1);
+          if (isLeased && run !== undefined && task?.spec.overlap === "forbid") {
+            const next = {
+              ...run,
+              index: run.index + 1,
+              cursor: { state: "ready", attempt: 0, retried: 0, lost: 0 },
+            } as const;
+            put(store, { ...task, runs: [...task.runs, next] });
+          }
+          return isLeased;
+        },
+      }),
+  },
+  {
+    name: "a task does not wait for those it runs after",
+    breaks: "G5",
+    plant: (store) =>
+      changed(store, {
+        promoteDue: (now, limit, missedBefore) => {
+          const { state } = store.disk;
+          const waiting = [...state.tasks.values()].filter((task) => task.isWaiting && task.finishedAt === undefined);
+          const awaited = waiting.flatMap(({ dependencies }) =>
+            dependencies.filter((each) => each.state === "waiting"),
+          );
+          const ends = awaited.map(({ serial, id }) => ({ serial, id, ended: "succeeded", endedAt: now }) as const);
+          store.disk.commit([{ ...state, ends: [...state.ends, ...ends] }]);
+          return store.promoteDue(now, limit, missedBefore);
+        },
+      }),
+  },
+  {
+    name: "a slot of a schedule is left out",
+    breaks: "G5",
+    plant: (store) => changed(store, { promoteDue: (now, limit) => store.promoteDue(now, limit, now + 2_500) }),
   },
   {
     name: "a slot of a schedule fires twice",
@@ -167,6 +255,23 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
           await store.renew(ids, worker, leaseUntil);
           return [];
         },
+      }),
+  },
+  {
+    name: "a drained worker is given runs",
+    breaks: "G10",
+    plant: (store) =>
+      changed(store, {
+        setDrained: (peer, isDrained, now) => (isDrained ? store.setDrained(peer, isDrained, now) : Promise.resolve()),
+      }),
+  },
+  {
+    name: "what is told is not on the disk",
+    breaks: "told",
+    plant: (store) =>
+      changed(store, {
+        lease: (id, worker, now, leaseUntil) =>
+          id.run === 2 ? Promise.resolve(true) : store.lease(id, worker, now, leaseUntil),
       }),
   },
   {

@@ -33,9 +33,11 @@ export type RequestAction =
       readonly kind: "submit";
       /** Its client asks again, with a key and for another id, until it is answered. */
       readonly isRepeated: boolean;
+      /** The first answer does not reach it. */
+      readonly losesAnswer: boolean;
     } & Order)
   | { readonly kind: "batch"; readonly orders: readonly Order[] }
-  | { readonly kind: "cancel" | "delete"; readonly task: TaskId }
+  | { readonly kind: "cancel" | "delete" | "retry"; readonly task: TaskId }
   | { readonly kind: "operate"; readonly worker: number; readonly what: "drain" | "admit" | "forget" };
 
 export type FaultAction =
@@ -64,7 +66,7 @@ export type FaultAction =
   | { readonly kind: "cut"; readonly worker: number; readonly way: CutKind; readonly ms: number }
   | { readonly kind: "fill-disk"; readonly worker: number; readonly ms: number };
 
-type FaultKind = FaultAction["kind"];
+export type FaultKind = FaultAction["kind"];
 
 const FAULT_KINDS: readonly FaultKind[] = [
   "kill-gateway",
@@ -101,11 +103,13 @@ const SLOTS_MAX = 3;
 const NAMES = ["A", "B", "C"];
 const TASK_IDS_MAX = 12;
 
-export function scenarioOf(seed: number): Scenario {
+/** `faults`: the only kinds that go wrong in it, and often. Default: the seed decides. */
+export function scenarioOf(seed: number, faults?: readonly FaultKind[]): Scenario {
   const random = new SeededRandom(seed);
   const dice = new Dice(random);
   const workers = Array.from({ length: 1 + dice.below(WORKERS_MAX) }, (_, index) => workerPlan(dice, index));
-  const mood = moodOf(dice);
+  const drawn = moodOf(dice);
+  const mood = faults === undefined ? drawn : { ...drawn, faults, faultShare: 0.6 };
   const steps: Step[] = [];
   const known: TaskId[] = [];
   const count = STEPS_MIN + dice.below(STEPS_MAX - STEPS_MIN + 1);
@@ -122,8 +126,11 @@ export function scenarioOf(seed: number): Scenario {
     known.push(action.spec.id);
     // While its first guest is likely to run.
     const cancelMs = action.spec.firstDueAt + (mood.guestMsMax / 10) * random.next();
-    if (dice.chance(mood.faultShare === 0 ? 0.4 : 0.1))
-      steps.push({ waitMs: cancelMs, action: { kind: "cancel", task: action.spec.id } });
+    if (!dice.chance(mood.faultShare === 0 ? 0.4 : 0.1)) continue;
+    steps.push({ waitMs: cancelMs, action: { kind: "cancel", task: action.spec.id } });
+    if (dice.chance(0.3)) {
+      steps.push({ waitMs: mood.guestMsMax * random.next(), action: { kind: "retry", task: action.spec.id } });
+    }
   }
   return { seed, policy: dice.pick(PICK_POLICIES), workers, steps };
 }
@@ -208,6 +215,7 @@ function requestOf(dice: Dice, context: RequestContext): RequestAction {
   const late = known.at(-1 - dice.below(3)) ?? id;
   if (dice.chance(0.12)) return { kind: "cancel", task: dice.chance(0.9) ? late : id };
   if (dice.chance(0.12)) return { kind: "delete", task: dice.chance(0.9) ? late : id };
+  if (dice.chance(0.12)) return { kind: "retry", task: late };
   if (dice.chance(0.05)) {
     const worker = dice.below(workers.length);
     return { kind: "operate", worker, what: dice.pick(["drain", "drain", "admit", "forget"]) };
@@ -221,7 +229,8 @@ function requestOf(dice: Dice, context: RequestContext): RequestAction {
     }
     return { kind: "batch", orders };
   }
-  return { kind: "submit", isRepeated: dice.chance(0.3), ...orderOf(dice, id, context) };
+  const manner = { isRepeated: dice.chance(0.3), losesAnswer: dice.chance(0.3) };
+  return { kind: "submit", ...manner, ...orderOf(dice, id, context) };
 }
 
 function orderOf(dice: Dice, id: TaskId, { workers, known, guestMsMax }: RequestContext): Order {
@@ -258,7 +267,8 @@ function scheduleOf(dice: Dice, known: readonly TaskId[], id: TaskId): Partial<T
     const cron = `*/${1 + dice.below(4)} * * * * *`;
     return { ...common, firstDueAt: 0, cron, repeats: 1 + dice.below(6), catchup: dice.pick(CATCHUPS) };
   }
-  const startMs = dice.chance(0.5) ? 0 : dice.between(10, 6_000);
+  // Durations of requests are whole milliseconds.
+  const startMs = dice.chance(0.5) ? 0 : Math.round(dice.between(10, 6_000));
   return {
     ...common,
     start: startMs / 1_000,

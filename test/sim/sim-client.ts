@@ -1,5 +1,5 @@
 /**
- * Those who use the cluster: they submit, cancel and delete tasks, and drain workers, as the API would for them. Of a
+ * Those who use the cluster: they submit, cancel, retry and delete tasks, and drain workers, as the API would for them. Of a
  * gateway that dies meanwhile they hear nothing; some ask again then, with the key by which they are known again.
  */
 import type { SubmissionKey } from "../../src/store/store.ts";
@@ -41,8 +41,8 @@ export class SimClient {
     this.#init = init;
   }
 
-  submit(order: ClientOrder, { isRepeated }: { readonly isRepeated: boolean }): void {
-    if (!isRepeated) return this.#submit(order, undefined);
+  submit(order: ClientOrder, manner: { readonly isRepeated: boolean; readonly losesAnswer: boolean }): void {
+    if (!manner.isRepeated) return this.#submit(order, undefined);
     this.#keys += 1;
     const number = this.#keys;
     const key = `key-${number}`;
@@ -52,6 +52,7 @@ export class SimClient {
       // Whoever names no id gets another one each time.
       const id = parseTaskId(`${order.spec.id}.${number}.${count}`) ?? order.spec.id;
       this.#submit({ ...order, spec: { ...order.spec, id } }, key, (answer) => {
+        if (count === 1 && manner.losesAnswer) return;
         isAnswered ||= answer === "created" || answer === "repeated" || answer === "bad-dependencies";
       });
       this.#init.loop.after(ASK_AGAIN_MS, () => ask(count + 1));
@@ -85,6 +86,15 @@ export class SimClient {
       record({ kind: "cancel-asked", task });
       const answer = await process.tasks.cancel(task, "not wanted any more").then((result) => result.kind, codeOf);
       record({ kind: "cancel-answered", task, answer });
+    });
+  }
+
+  retry(task: TaskId): void {
+    const { gateway, record } = this.#init;
+    gateway.request(async (process) => {
+      record({ kind: "retry-asked", task });
+      const answer = await process.tasks.retry(task).then((result) => result.kind, codeOf);
+      record({ kind: "retry-answered", task, answer });
     });
   }
 

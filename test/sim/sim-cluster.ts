@@ -9,11 +9,13 @@ import { MemoryBlobs } from "../support/memory-blobs.ts";
 import { MemoryDisk, type MemoryStore } from "../support/memory-store.ts";
 import type { StoreState } from "../support/memory-store-state.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
+import { DecisionClock } from "./decision-clock.ts";
 import { durableEvents } from "./durable-events.ts";
 import { EventLoop } from "./event-loop.ts";
-import type { History, HistoryEvent } from "./history.ts";
-import type { Action, FaultAction, Order, Scenario } from "./scenario.ts";
+import type { EventWithoutTime, History, HistoryEvent } from "./history.ts";
+import type { Action, Order, Scenario } from "./scenario.ts";
 import { type ClientOrder, SimClient } from "./sim-client.ts";
+import { SimFaults } from "./sim-faults.ts";
 import { SimGateway } from "./sim-gateway.ts";
 import { Link } from "./sim-link.ts";
 import { Listener } from "./sim-network.ts";
@@ -36,8 +38,6 @@ const STOP_MS_MAX = 60_000;
 
 /** The time that faults may take from the last step on. */
 const FAULTS_MS_MAX = 60_000;
-/** The longest that a group's commit may take. */
-const COMMIT_MS_MAX = 1_000;
 /** How long the last words about a run may take to reach everybody, over the slowest link. */
 const QUIET_MS_MAX = 20_000;
 
@@ -56,13 +56,9 @@ export class SimCluster {
   /** Says that what an operator did to a worker is over. */
   readonly #operated: (() => void)[] = [];
   readonly #workers: readonly SimWorker[];
-  /** Nobody is started any more. */
-  #isStopping = false;
-  /** What the wall clock was off before it was set, and until when. */
-  readonly #offsetsBefore: { readonly untilMs: number; readonly offsetMs: number }[] = [];
+  readonly #decisions = new DecisionClock(this.#wall);
   #transactions = 0;
-  /** Under way. */
-  #faults = 0;
+  readonly #faults: SimFaults;
   readonly #onLog: ((line: string) => void) | undefined;
 
   constructor(scenario: Scenario, options: ClusterOptions = {}) {
@@ -108,6 +104,14 @@ export class SimCluster {
           record: (event) => this.#record(event),
         }),
     );
+    this.#faults = new SimFaults({
+      loop: this.#loop,
+      wall: this.#wall,
+      decisions: this.#decisions,
+      gateway: this.#gateway,
+      workers: this.#workers,
+      record: (event) => this.#record(event),
+    });
   }
 
   /** Carries out all of it. Call it once. */
@@ -119,7 +123,8 @@ export class SimCluster {
       this.#act(action);
     }
     await this.#untilMended();
-    this.#recover();
+    this.#record({ kind: "calm" });
+    this.#faults.recover();
     await this.#untilDone();
     await this.#lookForLeaks();
     await this.#stopAll();
@@ -147,14 +152,16 @@ export class SimCluster {
         return client.cancel(action.task);
       case "delete":
         return client.delete(action.task);
+      case "retry":
+        return client.retry(action.task);
       case "operate": {
         const worker = this.#workers[action.worker];
         assert(worker !== undefined, "the scenario knows its workers");
-        this.#operated.push(this.#begin(describe(action)));
+        this.#operated.push(this.#faults.begin(describe(action)));
         return client.operate(worker.peer, action.what);
       }
       default:
-        return this.#fail(action, this.#begin(describe(action)));
+        return this.#faults.carryOut(action, this.#faults.begin(describe(action)));
     }
   }
 
@@ -164,147 +171,12 @@ export class SimCluster {
     return { spec: { ...spec, module: module.digest }, module };
   }
 
-  /** Something goes wrong from now on, until what this returns is called. */
-  #begin(what: string): () => void {
-    this.#record({ kind: "fault", what });
-    this.#faults += 1;
-    return () => {
-      this.#faults -= 1;
-      this.#record({ kind: "mended", what });
-    };
-  }
-
-  #fail(action: FaultAction, mended: () => void): void {
-    const gateway = this.#gateway;
-    switch (action.kind) {
-      case "kill-gateway": {
-        const kill = () => this.#killGateway(action.durable, action.downMs, mended);
-        if (!action.isMidCommit) return kill();
-        return gateway.onNextCommit((withinMs) => this.#later(withinMs * action.durable, kill));
-      }
-      case "drain-gateway":
-        return gateway.drain(() => this.#later(action.downMs, () => this.#startGateway(mended)));
-      case "break-store":
-        gateway.breakStore(action.durable);
-        return this.#later(action.killAfterMs, () => this.#killGateway(0, action.downMs, mended));
-      case "trouble-store":
-        gateway.setTrouble(action.trouble);
-        return this.#later(action.ms, () => {
-          gateway.setTrouble(undefined);
-          mended();
-        });
-      case "jump-clock":
-        this.#setClock(this.#wall.offsetMs + action.ms);
-        return mended();
-      case "pause-gateway": {
-        const { process } = gateway;
-        process?.stop();
-        return this.#later(action.ms, () => {
-          process?.resume();
-          mended();
-        });
-      }
-      default:
-        return this.#failWorker(action, mended);
-    }
-  }
-
-  #failWorker(action: Extract<FaultAction, { readonly worker: number }>, mended: () => void): void {
-    // One that has something to lose, where there is one.
-    const busy = this.#workers.filter((each) => each.guests > 0);
-    const choice = busy.length > 0 ? busy : this.#workers;
-    const worker = choice[action.worker % choice.length];
-    assert(worker !== undefined, "there are workers");
-    const startLater = (): void =>
-      this.#later(action.kind === "kill-worker" || action.kind === "drain-worker" ? action.downMs : 0, () => {
-        worker.start();
-        mended();
-      });
-    switch (action.kind) {
-      case "kill-worker":
-        worker.kill(action);
-        return startLater();
-      case "drain-worker":
-        return worker.drain(startLater);
-      case "pause-worker":
-        return this.#pause(worker, action.ms, mended);
-      case "fill-disk":
-        worker.disk.isFull = true;
-        return this.#later(action.ms, () => {
-          worker.disk.isFull = false;
-          mended();
-        });
-      case "cut": {
-        const { toGateway, toWorker } = worker.link;
-        const ways = { both: [toGateway, toWorker], "to-gateway": [toGateway], "to-worker": [toWorker] }[action.way];
-        for (const way of ways) way.cut();
-        return this.#later(action.ms, () => {
-          for (const way of ways) way.mend();
-          mended();
-        });
-      }
-    }
-  }
-
-  #pause(worker: SimWorker, ms: number, mended: () => void): void {
-    const { process } = worker;
-    if (process === undefined || !process.isRunning) return mended();
-    process.stop();
-    this.#record({ kind: "paused", worker: worker.peer });
-    this.#later(ms, () => {
-      this.#resume(worker, process);
-      mended();
-    });
-  }
-
-  #resume(worker: SimWorker, process: SimWorker["process"]): void {
-    if (process === undefined || process.isRunning || process.isDead) return;
-    process.resume();
-    this.#record({ kind: "resumed", worker: worker.peer });
-  }
-
-  #killGateway(durable: number, downMs: number, mended: () => void): void {
-    this.#gateway.kill(durable);
-    this.#later(downMs, () => this.#startGateway(mended));
-  }
-
-  #startGateway(mended: () => void): void {
-    this.#gateway.start();
-    mended();
-  }
-
-  #setClock(offsetMs: number): void {
-    if (offsetMs === this.#wall.offsetMs) return;
-    this.#offsetsBefore.push({ untilMs: this.#loop.nowMs, offsetMs: this.#wall.offsetMs });
-    this.#wall.offsetMs = offsetMs;
-  }
-
-  #later(ms: number, act: () => void): void {
-    this.#loop.after(ms, () => {
-      if (!this.#isStopping) act();
-    });
-  }
-
   /** Faults take the time they take; what waits for an occasion has had it. */
   async #untilMended(): Promise<void> {
     const endMs = this.#loop.nowMs + FAULTS_MS_MAX;
     await this.#loop.run(100);
-    while (this.#faults > this.#operated.length && this.#loop.nowMs < endMs) await this.#loop.run(CALM_STEP_MS);
-  }
-
-  /** Takes back everything that went wrong, and what is still to. */
-  #recover(): void {
-    this.#record({ kind: "calm" });
-    this.#gateway.onNextCommit(() => {});
-    this.#gateway.setTrouble(undefined);
-    this.#setClock(0);
-    this.#gateway.process?.resume();
-    for (const worker of this.#workers) {
-      worker.link.toGateway.mend();
-      worker.link.toWorker.mend();
-      worker.disk.isFull = false;
-      this.#resume(worker, worker.process);
-    }
+    while (this.#faults.underway > this.#operated.length && this.#loop.nowMs < endMs)
+      await this.#loop.run(CALM_STEP_MS);
   }
 
   /** An operator lets every worker in again that was drained, put in quarantine or barred. */
@@ -373,7 +245,7 @@ export class SimCluster {
   /** Everybody stops in good order, and nothing is left of them. */
   async #stopAll(): Promise<void> {
     if (this.#leaks.length > 0) return;
-    this.#isStopping = true;
+    this.#faults.stop();
     const processes = [this.#gateway, ...this.#workers].map((each) => each.process);
     for (const worker of this.#workers) worker.drain(() => {});
     const endMs = this.#loop.nowMs + STOP_MS_MAX;
@@ -391,12 +263,8 @@ export class SimCluster {
   }
 
   #onDurable(before: StoreState, after: StoreState): void {
-    // What becomes durable now was decided a moment ago.
-    const recent = this.#offsetsBefore.filter(({ untilMs }) => this.#loop.nowMs - untilMs < COMMIT_MS_MAX);
-    const offsetMs = Math.max(this.#wall.offsetMs, ...recent.map((before) => before.offsetMs));
-    const wallMs = EPOCH_MS + this.#loop.nowMs + offsetMs;
     this.#transactions += 1;
-    const moment = { wallMs, transaction: this.#transactions };
+    const moment = { wallMs: this.#decisions.latest(this.#loop.nowMs), transaction: this.#transactions };
     for (const event of durableEvents(before, after, moment)) this.#record(event);
   }
 
@@ -418,8 +286,6 @@ export class SimCluster {
     };
   }
 }
-
-type EventWithoutTime<Event = HistoryEvent> = Event extends HistoryEvent ? Omit<Event, "atMs"> : never;
 
 /** Errors that a store in trouble may cause. All others are our own. */
 function isExpected(message: string): boolean {

@@ -35,7 +35,8 @@ function workLeftMs(task: TaskRow): number {
   let sum = 0;
   for (let run = 1; run <= totalRuns(spec); run += 1) {
     const row = task.runs[run - 1];
-    if (row?.outcome !== undefined) continue;
+    // One that has failed or was cancelled may be about to be run again.
+    if (row?.cursor.state === "succeeded") continue;
     const first = (row?.cursor.attempt ?? 0) + 1;
     // Those that are lost by their own doing are tried again, too.
     for (let attempt = first; attempt <= first + spec.retries + LOST_ATTEMPTS_MAX; attempt += 1) {

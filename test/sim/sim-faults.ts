@@ -1,0 +1,182 @@
+/** What goes wrong in a simulated cluster, from when it begins to when it is mended. */
+import { assert } from "../../src/base/errors.ts";
+import type { DecisionClock } from "./decision-clock.ts";
+import type { EventLoop } from "./event-loop.ts";
+import type { EventWithoutTime } from "./history.ts";
+import type { FaultAction } from "./scenario.ts";
+import type { SimGateway } from "./sim-gateway.ts";
+import type { WallClock } from "./sim-process.ts";
+import type { SimWorker } from "./sim-worker.ts";
+
+export interface SimFaultsInit {
+  readonly loop: EventLoop;
+  /** Of the gateway's machine. */
+  readonly wall: WallClock;
+  readonly decisions: DecisionClock;
+  readonly gateway: SimGateway;
+  readonly workers: readonly SimWorker[];
+  readonly record: (event: EventWithoutTime) => void;
+}
+
+export class SimFaults {
+  readonly #init: SimFaultsInit;
+  #underway = 0;
+  /** Nobody is started any more. */
+  #isStopping = false;
+  /** Since when the gateway's process stands still. */
+  #gatewayPausedAtMs: number | undefined;
+
+  constructor(init: SimFaultsInit) {
+    this.#init = init;
+  }
+
+  /** Those that have begun and are not mended. */
+  get underway(): number {
+    return this.#underway;
+  }
+
+  /** Takes back everything that went wrong, and what is still to. */
+  recover(): void {
+    const { gateway, workers, decisions, loop } = this.#init;
+    gateway.onNextCommit(() => {});
+    gateway.setTrouble(undefined);
+    decisions.set(0, loop.nowMs);
+    this.#resumeGateway(gateway.process);
+    for (const worker of workers) {
+      worker.link.toGateway.mend();
+      worker.link.toWorker.mend();
+      worker.disk.isFull = false;
+      this.#resume(worker, worker.process);
+    }
+  }
+
+  /** From now on nothing comes of what is still to be mended. */
+  stop(): void {
+    this.#isStopping = true;
+  }
+
+  /** Something goes wrong from now on, until what this returns is called. */
+  begin(what: string): () => void {
+    this.#init.record({ kind: "fault", what });
+    this.#underway += 1;
+    return () => {
+      this.#underway -= 1;
+      this.#init.record({ kind: "mended", what });
+    };
+  }
+
+  /** `mended` is called when it is over. */
+  carryOut(action: FaultAction, mended: () => void): void {
+    const { gateway, decisions, wall, loop } = this.#init;
+    switch (action.kind) {
+      case "kill-gateway": {
+        const kill = () => this.#killGateway(action.durable, action.downMs, mended);
+        if (!action.isMidCommit) return kill();
+        return gateway.onNextCommit((withinMs) => this.#later(withinMs * action.durable, kill));
+      }
+      case "drain-gateway":
+        return gateway.drain(() => this.#later(action.downMs, () => this.#startGateway(mended)));
+      case "break-store":
+        gateway.breakStore(action.durable);
+        return this.#later(action.killAfterMs, () => this.#killGateway(0, action.downMs, mended));
+      case "trouble-store":
+        gateway.setTrouble(action.trouble);
+        return this.#later(action.ms, () => {
+          gateway.setTrouble(undefined);
+          mended();
+        });
+      case "jump-clock":
+        decisions.set(wall.offsetMs + action.ms, loop.nowMs);
+        return mended();
+      case "pause-gateway": {
+        const { process } = gateway;
+        process?.stop();
+        this.#gatewayPausedAtMs ??= loop.nowMs;
+        return this.#later(action.ms, () => {
+          this.#resumeGateway(process);
+          mended();
+        });
+      }
+      default:
+        return this.#failWorker(action, mended);
+    }
+  }
+
+  #failWorker(action: Extract<FaultAction, { readonly worker: number }>, mended: () => void): void {
+    // One that has something to lose, where there is one.
+    const { workers } = this.#init;
+    const busy = workers.filter((each) => each.guests > 0);
+    const choice = busy.length > 0 ? busy : workers;
+    const worker = choice[action.worker % choice.length];
+    assert(worker !== undefined, "there are workers");
+    const startLater = (): void =>
+      this.#later(action.kind === "kill-worker" || action.kind === "drain-worker" ? action.downMs : 0, () => {
+        worker.start();
+        mended();
+      });
+    switch (action.kind) {
+      case "kill-worker":
+        worker.kill(action);
+        return startLater();
+      case "drain-worker":
+        return worker.drain(startLater);
+      case "pause-worker":
+        return this.#pause(worker, action.ms, mended);
+      case "fill-disk":
+        worker.disk.isFull = true;
+        return this.#later(action.ms, () => {
+          worker.disk.isFull = false;
+          mended();
+        });
+      case "cut": {
+        const { toGateway, toWorker } = worker.link;
+        const ways = { both: [toGateway, toWorker], "to-gateway": [toGateway], "to-worker": [toWorker] }[action.way];
+        for (const way of ways) way.cut();
+        return this.#later(action.ms, () => {
+          for (const way of ways) way.mend();
+          mended();
+        });
+      }
+    }
+  }
+
+  #pause(worker: SimWorker, ms: number, mended: () => void): void {
+    const { process } = worker;
+    if (process === undefined || !process.isRunning) return mended();
+    process.stop();
+    this.#init.record({ kind: "paused", worker: worker.peer });
+    this.#later(ms, () => {
+      this.#resume(worker, process);
+      mended();
+    });
+  }
+
+  #resume(worker: SimWorker, process: SimWorker["process"]): void {
+    if (process === undefined || process.isRunning || process.isDead) return;
+    process.resume();
+    this.#init.record({ kind: "resumed", worker: worker.peer });
+  }
+
+  #killGateway(durable: number, downMs: number, mended: () => void): void {
+    this.#init.gateway.kill(durable);
+    this.#later(downMs, () => this.#startGateway(mended));
+  }
+
+  #startGateway(mended: () => void): void {
+    this.#init.gateway.start();
+    mended();
+  }
+
+  #resumeGateway(process: SimGateway["process"]): void {
+    process?.resume();
+    if (this.#gatewayPausedAtMs === undefined) return;
+    this.#init.decisions.resumed(this.#gatewayPausedAtMs, this.#init.loop.nowMs);
+    if (this.#init.gateway.process?.isRunning !== false) this.#gatewayPausedAtMs = undefined;
+  }
+
+  #later(ms: number, act: () => void): void {
+    this.#init.loop.after(ms, () => {
+      if (!this.#isStopping) act();
+    });
+  }
+}
