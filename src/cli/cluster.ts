@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { type ShownPacket, watchNetwork } from "../app/watch-discovery.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
-import { ageText, labelText } from "./words.ts";
+import { PEER_COLUMN, ageText, labelText } from "./words.ts";
 
 export function defineCluster(program: Command): void {
   const cluster = program.command("cluster").description("look at the cluster's members");
@@ -19,7 +19,7 @@ function defineList(cluster: Command): void {
     const now = Date.now();
     output.table(
       [
-        { heading: "ID", value: (row) => row.id },
+        { heading: "ID", value: (row) => row.id, ...PEER_COLUMN },
         { heading: "ROLE", value: (row) => row.role },
         { heading: "BUSY", value: (row) => (row.slots > 0 ? `${row.busy}/${row.slots}` : "-") },
         { heading: "UP", value: (row) => ageText(row.startedAt, now) },
@@ -35,8 +35,10 @@ function defineList(cluster: Command): void {
 }
 
 const WATCH_HELP = `
-Each line is a packet of multicast DNS: its type, the namespace it is about, its size, and who sent it. An answer tells a
-gateway's peer id and addresses; DISTANCE is how long the first answer to a question of ours took. Ends with Ctrl-C.`;
+Each line is a packet of multicast DNS: its type, the namespace it is about, its
+size, and who sent it. An answer tells a gateway's peer id and addresses;
+DISTANCE is how long the first answer to a question of ours took.
+Ends with Ctrl-C.`;
 
 function defineWatch(cluster: Command): void {
   const command = cluster

@@ -31,6 +31,7 @@ export function defineSettings(command: Command, keys: readonly SettingKey[]): C
       key === "mdns" ? "no multicast: do not look for peers by mDNS" : setting.help,
     );
     if (setting.isList) option.argParser(collect);
+    option.helpGroup("Options:");
     command.addOption(option);
   }
   return command;

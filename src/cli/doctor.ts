@@ -15,7 +15,8 @@ export function defineDoctor(program: Command): void {
     .addHelpText(
       "after",
       `
-Each line is ok, warn (it works, with less than there could be) or fail. Exits with 1 where something fails.
+Each line is ok, warn (it works, with less than there could be) or fail. Exits
+with 1 where something fails.
 
 Examples:
   capmesh doctor

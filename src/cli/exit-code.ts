@@ -69,7 +69,7 @@ export function describeError(thrown: unknown): string {
   if (thrown instanceof CommanderError) return "";
   if (thrown instanceof ApiError) return describeRefusal(thrown);
   if (thrown instanceof ClusterError && thrown.code === "unreachable") {
-    return `${thrown.message}\nstart one with \`capmesh --gateway\`, or name another with --url or CAPMESH_URL`;
+    return `${thrown.message}\nstart one with \`capmesh up\`, or name another with --url or CAPMESH_URL`;
   }
   return messageOf(thrown);
 }
@@ -80,7 +80,8 @@ function describeRefusal(error: ApiError): string {
   }
   if (error.status === 401)
     return `${error.message}\ngive a token with --token or CAPMESH_TOKEN; the gateway's own is in the file admin-token of its data directory`;
-  return error.message;
+  // What the API points to is there on the command line too.
+  return error.message.replace(/see GET \/(task|worker|token|module)s\./, "`capmesh $1 ls` lists what there is.");
 }
 
 /** `outputMax` is `--output-max` here; the module is the argument. */

@@ -10,9 +10,10 @@ import { ageText } from "./words.ts";
 const PUSH_HELP = `
 Examples:
   capmesh module push sort.wasm
-  curl -F module=$(capmesh module push sort.wasm) -F id=sorted http://127.0.0.1:8080/tasks
+  curl -F module=$(capmesh module push sort.wasm) http://127.0.0.1:8080/tasks
 
-The gateway keeps it while a task uses it, and for a week after it was last sent or named (see --retain-modules).`;
+The gateway keeps it while a task uses it, and for a week after it was last sent
+or named (see --retain-modules).`;
 
 const INSPECT_HELP = `
 Examples:

@@ -145,7 +145,8 @@ export function showProgress({ getTask, show, onBroken }: ProgressInit): () => v
 
 export function progressLine(task: TaskJson): string {
   const runs = task.runs === null || task.runs === 1 ? "" : `  ${task.completions} of ${task.runs} runs`;
-  return `${printable(task.id)}  ${progressBar(task.progress, BAR_WIDTH)}${runs}  ${task.state}`;
+  // A narrow terminal cuts the id, which says least.
+  return `${progressBar(task.progress, BAR_WIDTH)}${runs}  ${task.state}  ${printable(task.id)}`;
 }
 
 /** Values and why it failed, if it did; the exit code. */

@@ -44,11 +44,20 @@ export interface SubmitOptions {
 
 export function defineSubmitOptions(command: Command): Command {
   return command
+    .optionsGroup("What to run:")
     .option("--id <id>", "the task's id (default: one is made)")
-    .option("--description <text>", "shown, never interpreted")
     .option("--input <n>", "first argument of an exported run(i32, i32)")
     .option("--difficulty <n>", "second argument of an exported run(i32, i32)")
     .option("--entry <entry>", "command, run or component (default: by what the module exports)")
+    .option("--env <key=value>", "environment variable of the guest; repeatable", collect)
+    .option("--stdin <file>", "what the guest reads from stdin; - is this program's stdin")
+    .option(
+      "--file <path[:guest path]>",
+      "a file that the guest finds below /, under its own name unless told; or @<task>/<path>, a kept file of another task; repeatable",
+      collect,
+    )
+    .option("--output <glob>", "files of the guest to keep after a run, such as 'out/**'; repeatable", collect)
+    .optionsGroup("When, and how often:")
     .option("--start <when>", "before the first run: seconds, 500ms, 2s, 5m, 1h, 1d, or an RFC 3339 time")
     .option("--delay <duration>", "between due times of runs")
     .option("--repeats <n>", "runs in total")
@@ -60,27 +69,23 @@ export function defineSubmitOptions(command: Command): Command {
     .option("--overlap <what>", "may a run start while one is under way: allow or forbid")
     .option("--catchup <what>", "of --cron, what becomes of missed slots: latest, all or none")
     .option("--after <id>", "a task that has to succeed first; repeatable", collect)
+    .optionsGroup("Where, and what holds it:")
+    .option("--require <key=value>", "worker label that must hold; repeatable", collect)
+    .option("--priority <n>", "-100 to 100, higher first")
+    .option("--timeout <duration>", "wall time of one attempt (default: 300)")
+    .option("--cpu <duration>", "CPU time of one attempt (default: as --timeout)")
+    .option("--memory <MiB>", "cap of linear memory (default: 256)")
+    .option("--output-max <bytes>", "kept output of one run (default: 1 MiB)")
+    .option("--output-limit <what>", "past --output-max: truncate (default) or fail")
+    .option("--retries <n>", "more attempts after one that failed by itself")
+    .option("--retry-on <kind>", "exited, trapped, timed-out or memory-exceeded; repeatable (default: all)", collect)
+    .option("--backoff <duration>", "before the first retry, doubling (default: 1)")
+    .optionsGroup("What is shown:")
+    .option("--description <text>", "shown, never interpreted")
     .option("--duration <duration>", "how long a run is expected to take, for the progress shown")
     .option("--complete <n>", "where the completion counter starts")
-    .option("--env <key=value>", "environment variable of the guest; repeatable", collect)
-    .option("--stdin <file>", "what the guest reads from stdin; - is this program's stdin")
-    .option("--timeout <duration>", "wall time of one attempt")
-    .option("--cpu <duration>", "CPU time of one attempt")
-    .option("--memory <MiB>", "cap of linear memory")
-    .option("--output-max <bytes>", "kept output of one run")
-    .option("--output-limit <what>", "past --output-max: truncate or fail")
-    .option("--retries <n>", "more attempts after one that failed by itself")
-    .option("--retry-on <kind>", "exited, trapped, timed-out or memory-exceeded; repeatable", collect)
-    .option("--backoff <duration>", "before the first retry, doubling")
-    .option("--priority <n>", "-100 to 100, higher first")
-    .option("--require <key=value>", "worker label that must hold; repeatable", collect)
-    .option(
-      "--file <path[:guest path]>",
-      "a file that the guest finds below /, under its own name unless told; or @<task>/<path>, a kept file of another task; repeatable",
-      collect,
-    )
-    .option("--idempotency-key <key>", "makes it safe to run the command again: within a day it submits once")
-    .option("--output <glob>", "files of the guest to keep after a run, such as 'out/**'; repeatable", collect);
+    .optionsGroup("Options:")
+    .option("--idempotency-key <key>", "makes it safe to run the command again: within a day it submits once");
 }
 
 /** @throws UsageError for a file that cannot be read, or a pair without `=`. */
@@ -118,12 +123,18 @@ async function stdinContent(where: string): Promise<Blob | string> {
 /** A file that is streamed when it is sent, not read now. Throws a UsageError that names `argument`. */
 export async function fileBlob(path: string, argument: string): Promise<Blob> {
   try {
-    if (!(await stat(path)).isFile()) throw new Error("not a file");
+    if (!(await stat(path)).isFile()) throw new Error("it is not a file");
     await access(path, constants.R_OK);
     return await openAsBlob(path);
   } catch (cause) {
-    throw new UsageError(`${argument}: cannot read ${path}: ${messageOf(cause)}`, { cause });
+    throw new UsageError(`${argument}: cannot read ${path}: ${fileTrouble(cause)}`, { cause });
   }
+}
+
+function fileTrouble(thrown: unknown): string {
+  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+  if (code === "ENOENT") return "there is no such file";
+  return code === "EACCES" ? "this user may not" : messageOf(thrown);
 }
 
 function pairs(texts: readonly string[], flag: string): Record<string, string> {

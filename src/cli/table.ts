@@ -5,6 +5,10 @@ export interface Column<Row> {
   readonly value: (row: Row) => string;
   /** May be cut to fit, and is left out, the last one first, where not even that is enough. Others keep their width. */
   readonly isFlexible?: boolean;
+  /** Where it is flexible: what it keeps at least. Default: FLEXIBLE_WIDTH_MIN. */
+  readonly widthMin?: number;
+  /** Where it is flexible: its end is what tells one from another, so its start is cut. */
+  readonly keepsEnd?: boolean;
 }
 
 const GAP = "  ";
@@ -31,19 +35,24 @@ export function formatTable<Row>(
   }
   return cells.map((line) =>
     line
-      .map((cell, index) => fit(cell, widths[index] ?? 0))
+      .map((cell, index) => fit(cell, widths[index] ?? 0, columns[index]?.keepsEnd ?? false))
       .join(GAP)
       .trimEnd(),
   );
 }
 
 /** Takes from the widest flexible column until the whole fits. False: none can give any more. */
-function shrink(widths: number[], columns: readonly { readonly isFlexible?: boolean }[], widthMax: number): boolean {
+function shrink(
+  widths: number[],
+  columns: readonly Pick<Column<never>, "isFlexible" | "widthMin">[],
+  widthMax: number,
+): boolean {
   const excess = (): number => widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - widthMax;
   while (excess() > 0) {
     let widest = -1;
     widths.forEach((width, index) => {
-      if (columns[index]?.isFlexible && width > FLEXIBLE_WIDTH_MIN && width > (widths[widest] ?? 0)) widest = index;
+      const { isFlexible, widthMin = FLEXIBLE_WIDTH_MIN } = columns[index] ?? {};
+      if (isFlexible && width > widthMin && width > (widths[widest] ?? 0)) widest = index;
     });
     if (widest === -1) return false;
     widths[widest] = (widths[widest] ?? 0) - 1;
@@ -51,10 +60,10 @@ function shrink(widths: number[], columns: readonly { readonly isFlexible?: bool
   return true;
 }
 
-function fit(text: string, width: number): string {
+function fit(text: string, width: number, keepsEnd: boolean): string {
   const own = displayWidth(text);
   if (own <= width) return text + " ".repeat(width - own);
-  return cutToWidth(text, width);
+  return keepsEnd ? `…${text.slice(1 - width)}` : cutToWidth(text, width);
 }
 
 /** The text, or as much of it as fits with an ellipsis at its end. */

@@ -35,7 +35,8 @@ function defineList(task: Command): void {
     const now = Date.now();
     output.table(
       [
-        { heading: "ID", value: (row) => row.id, isFlexible: true },
+        // One that the gateway made stays whole: it is what the other commands take.
+        { heading: "ID", value: (row) => row.id, isFlexible: true, widthMin: 36 },
         { heading: "STATE", value: (row) => row.state },
         { heading: "DONE", value: (row) => `${Math.floor(row.progress * 100)} %` },
         { heading: "RUNS", value: (row) => `${row.completions}/${row.runs ?? "∞"}` },

@@ -11,11 +11,15 @@ Powers:
   admin    everything: workers, tokens and the audit log too
 
 Examples:
-  capmesh token create --can read --label anna                 for somebody who may look
-  capmesh token create --can submit,read --for 30d --label ci  for a program, for a month
-  capmesh token create --can submit --queued 100 --rate 2      at most 100 unfinished tasks, 2 submissions a second
+  # for somebody who may look
+  capmesh token create --can read --label anna
+  # for a program, for a month
+  capmesh token create --can submit,read --for 30d --label ci
+  # at most 100 unfinished tasks, two submissions a second
+  capmesh token create --can submit --queued 100 --rate 2
 
-The token is shown once. Whoever has it uses it with --token, or CAPMESH_TOKEN, or \`Authorization: Bearer\`.`;
+The token is shown once. Whoever has it uses it with --token, or CAPMESH_TOKEN,
+or \`Authorization: Bearer\`.`;
 
 interface CreateOptions {
   readonly can: readonly Power[];

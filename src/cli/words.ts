@@ -18,6 +18,9 @@ export function ageText(time: string, now: number): string {
   return `${Math.floor(ageMs / SECOND)}s`;
 }
 
+/** Of a table's column of peer ids: cut to what `shortPeer` shows, and taken like that by `chooseWorker`. */
+export const PEER_COLUMN = { isFlexible: true, keepsEnd: true, widthMin: 9 } as const;
+
 /** Peer ids begin alike; their ends tell them apart. */
 export function shortPeer(id: string | undefined): string {
   if (id === undefined) return "-";

@@ -303,6 +303,7 @@ describe("other commands", () => {
 
   test("worker admit, worker drain and task cancel say what they did, on stderr", async () => {
     await using gateway = await FakeGateway.create({
+      "GET /workers": json([]),
       "POST /workers/w1/drain": (_request, response) => response.writeHead(204).end(),
       "POST /workers/w1/admit": (_request, response) => response.writeHead(204).end(),
       "POST /tasks/t1/cancel": json({ ...TASK, state: "cancelled" }),
@@ -386,6 +387,12 @@ describe("exit codes", () => {
 
   test.each([
     [["tsk"], "did you mean task?"],
+    [["tsak", "ls"], "did you mean task?"],
+    [["run", "--fiel", "x", "m.wasm"], "Did you mean --file?"],
+    [["help", "tsk"], "did you mean task?"],
+    [["help", "task", "lss"], "did you mean ls?"],
+    [["task", "ls", "more"], "too many arguments"],
+    [["task", "cancel"], "`capmesh task cancel --help` shows how it is used"],
     [["task", "lss"], "Did you mean ls?"],
     [["task", "ls", "--jsn"], "Did you mean --json?"],
     [["task", "ls", "--limit", "x"], "--limit"],
@@ -395,7 +402,7 @@ describe("exit codes", () => {
     [["--gateway", "maybe"], '--gateway: got "maybe", expected true or false'],
     [["--gateway", "--http", "80"], "--http"],
     [["run"], "missing required argument 'file.wasm'"],
-    [["run", "absent.wasm"], "<file.wasm>: cannot read absent.wasm"],
+    [["run", "absent.wasm"], "<file.wasm>: cannot read absent.wasm: there is no such file"],
     [["run", "absent.wasm", "--wait", "long"], "--wait long: expected a duration"],
     [["task", "ls", "--url", "nowhere"], '--url: got "nowhere"'],
   ])("2 for %j", async (args, said) => {

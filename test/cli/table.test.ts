@@ -28,6 +28,15 @@ test("cuts only flexible columns, and leaves out those that would be too narrow 
   expect(formatTable(COLUMNS, [["x".repeat(31), "y".repeat(90)]], 40)).toEqual(["ID", "x".repeat(31)]);
 });
 
+test("cuts the start where the end tells one from another, and keeps the width that was asked for", () => {
+  const columns = [
+    { heading: "PEER", value: (row: readonly string[]) => row[0] ?? "", isFlexible: true, keepsEnd: true, widthMin: 5 },
+    { heading: "ID", value: (row: readonly string[]) => row[1] ?? "", isFlexible: true, widthMin: 12 },
+  ];
+  const rows = [["12D3KooWRmoYB2aA", "a-name-of-many-letters"]];
+  expect(formatTable(columns, rows, 19)[1]).toBe("…B2aA  a-name-of-m…");
+});
+
 test("cuts nothing where no width is given", () => {
   expect(formatTable(COLUMNS, [["a", "y".repeat(500)]], undefined)[1]).toBe(`a   ${"y".repeat(500)}`);
 });
