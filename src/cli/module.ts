@@ -17,8 +17,8 @@ or named (see --retain-modules).`;
 
 const INSPECT_HELP = `
 Examples:
-  capmesh module inspect sort.wasm       a file, read here: no gateway is asked
-  capmesh module inspect 3b0c…           a module of the gateway, by its whole SHA-256`;
+  capmesh module inspect sort.wasm    a file, read here: no gateway is asked
+  capmesh module inspect 3b0c…        one of the gateway, by its whole SHA-256`;
 
 export function defineModule(program: Command): void {
   const module = program.command("module").description("send modules once, and look at them");
