@@ -4,17 +4,26 @@ import type { Digest } from "../base/ids.ts";
 import type { ModuleInspection, StoredModule } from "../model/module.ts";
 import { formatTime } from "./time.ts";
 
+const importSchema = z.object({
+  module: z.string().describe("Whose it is, as `wasi_snapshot_preview1`."),
+  name: z.string().describe("Its name."),
+  kind: z.string().describe("`function`, `memory`, …"),
+});
+
+const exportSchema = z.object({
+  name: z.string().describe("Its name, as `_start` or `run`."),
+  kind: z.string().describe("`function`, `memory`, …"),
+  signature: z.string().optional().describe("Of a function of a core module."),
+});
+
 export const moduleSchema = z.object({
-  /** Its name: what `module=` of a submission takes. */
-  sha256: z.string(),
-  kind: z.enum(["core", "component"]),
-  /** Bytes. */
-  size: z.number(),
-  /** Bytes of code, of all core modules in it. */
-  codeSize: z.number(),
-  imports: z.array(z.object({ module: z.string(), name: z.string(), kind: z.string() })),
-  exports: z.array(z.object({ name: z.string(), kind: z.string(), signature: z.string().optional() })),
-  createdAt: z.string(),
+  sha256: z.string().describe("Its name: what `module=` of a submission takes."),
+  kind: z.enum(["core", "component"]).describe("Core module, or WASI 0.2 component."),
+  size: z.number().describe("Bytes."),
+  codeSize: z.number().describe("Bytes of code, of all core modules in it."),
+  imports: z.array(importSchema).describe("What it asks of its host."),
+  exports: z.array(exportSchema).describe("What it offers."),
+  createdAt: z.string().describe("When the gateway got it."),
 });
 
 export type ModuleJson = z.infer<typeof moduleSchema>;

@@ -12,6 +12,7 @@ import { eventSchema } from "./event-json.ts";
 import { keptFileSchema } from "./file-json.ts";
 import { logEndSchema, logTextSchema, logTruncatedSchema } from "./log-event.ts";
 import { moduleSchema } from "./module-json.ts";
+import { BATCH_EXAMPLE, RUN_EXAMPLE, SUBMISSION_EXAMPLE, TASK_EXAMPLE, WORKER_EXAMPLE } from "./openapi-examples.ts";
 import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemCode, problemSchema } from "./problem.ts";
 import { runSchema } from "./run-json.ts";
 import { SUBMISSION_KEY_HEADER } from "./submission-key.ts";
@@ -29,6 +30,7 @@ type Operation = Omit<ZodOpenApiOperationObject, "responses" | "requestParams"> 
   readonly refusals?: readonly ProblemCode[];
 };
 
+const SUBMISSION = submissionFormSchema.meta({ id: "Submission" });
 const TASK = taskSchema.meta({ id: "Task" });
 const RUN = runSchema.meta({ id: "Run" });
 const MODULE = moduleSchema.meta({ id: "Module" });
@@ -105,7 +107,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "GET /tasks": {
     summary: "Tasks, newest first",
     query: z.object({ state: TASK.shape.state.optional(), limit, cursor }),
-    answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(TASK)) },
+    answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(TASK), [TASK_EXAMPLE]) },
   },
   "POST /tasks": {
     summary: "Submit a task",
@@ -113,9 +115,9 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     header: KEY_HEADER,
     requestBody: {
       required: true,
-      content: { "multipart/form-data": { schema: submissionFormSchema.meta({ id: "Submission" }) } },
+      content: { "multipart/form-data": { schema: SUBMISSION, example: SUBMISSION_EXAMPLE } },
     },
-    answer: { status: 201, description: "The task; `Location` has its address.", content: json(TASK) },
+    answer: { status: 201, description: "The task; `Location` has its address.", content: json(TASK, TASK_EXAMPLE) },
     refusals: [
       "invalid-field",
       "id-taken",
@@ -135,7 +137,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
         .optional()
         .meta({ description: "Answer once it has finished, or after this time.", examples: ["30s"] }),
     }),
-    answer: { status: 200, description: "The task.", content: json(TASK) },
+    answer: { status: 200, description: "The task.", content: json(TASK, TASK_EXAMPLE) },
     refusals: ["no-such-task"],
   },
   "DELETE /tasks/{id}": {
@@ -145,7 +147,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "POST /tasks/{id}/cancel": {
     summary: "Cancel a task",
-    answer: { status: 200, description: "The task.", content: json(TASK) },
+    answer: { status: 200, description: "The task.", content: json(TASK, TASK_EXAMPLE) },
     refusals: ["no-such-task", "already-finished"],
   },
   "POST /tasks/batch": {
@@ -154,7 +156,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     requestBody: {
       required: true,
       description: "One task a line, as the fields of `POST /tasks`, each with the `module` that it uses.",
-      content: { "application/x-ndjson": { schema: BATCH_LINE } },
+      content: { "application/x-ndjson": { schema: BATCH_LINE, example: BATCH_EXAMPLE } },
     },
     answer: {
       status: 200,
@@ -174,7 +176,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "POST /tasks/{id}/retry": {
     summary: "Run its failed and cancelled runs again",
-    answer: { status: 200, description: "The task.", content: json(TASK) },
+    answer: { status: 200, description: "The task.", content: json(TASK, TASK_EXAMPLE) },
     refusals: ["no-such-task", "not-finished", "nothing-to-retry", "dependency-failed", "queue-full"],
   },
   "GET /tasks/{id}/explain": {
@@ -214,12 +216,12 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "GET /tasks/{id}/runs": {
     summary: "Runs of a task, by index",
     query: z.object({ limit, cursor }),
-    answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(RUN)) },
+    answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(RUN), [RUN_EXAMPLE]) },
     refusals: ["no-such-task"],
   },
   "GET /tasks/{id}/runs/{n}": {
     summary: "One run, from 1",
-    answer: { status: 200, description: "The run, with its attempts.", content: json(RUN) },
+    answer: { status: 200, description: "The run, with its attempts.", content: json(RUN, RUN_EXAMPLE) },
     refusals: ["no-such-task", "no-such-run"],
   },
   "GET /modules": {
@@ -245,11 +247,11 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "GET /workers": {
     summary: "Workers, those that wait to be admitted too",
-    answer: { status: 200, description: "All of them.", content: json(z.array(WORKER)) },
+    answer: { status: 200, description: "All of them.", content: json(z.array(WORKER), [WORKER_EXAMPLE]) },
   },
   "GET /workers/{id}": {
     summary: "One worker",
-    answer: { status: 200, description: "The worker.", content: json(WORKER) },
+    answer: { status: 200, description: "The worker.", content: json(WORKER, WORKER_EXAMPLE) },
     refusals: ["no-such-worker"],
   },
   "DELETE /workers/{id}": {

@@ -6,54 +6,47 @@ import { keptFileJson, keptFileSchema } from "./file-json.ts";
 import { formatOptionalTime, formatTime } from "./time.ts";
 
 export const outcomeSchema = z.object({
-  kind: z.enum([
-    "exited",
-    "trapped",
-    "timed-out",
-    "memory-exceeded",
-    "output-exceeded",
-    "cancelled",
-    "rejected",
-    "lost",
-  ]),
-  /** The exit code, of `exited`. */
-  code: z.number().optional(),
-  reason: z.string().optional(),
+  kind: z
+    .enum(["exited", "trapped", "timed-out", "memory-exceeded", "output-exceeded", "cancelled", "rejected", "lost"])
+    .describe("How it ended. `exited` with 0 is success."),
+  code: z.number().optional().describe("The exit code, of `exited`."),
+  reason: z.string().optional().describe("In words."),
 });
 
 export const resultSchema = z.object({
-  /** What an exported `run` returned, as unsigned decimal text. */
-  value: z.string().optional(),
-  stdout: z.string(),
-  stderr: z.string(),
-  exitCode: z.number().optional(),
+  value: z.string().optional().describe("What an exported `run` returned, as unsigned decimal text."),
+  stdout: z.string().describe("The beginning of what it wrote there; `logs` has all that was kept."),
+  stderr: z.string().describe("The same, of stderr."),
+  exitCode: z.number().optional().describe("Of a guest that exited."),
 });
 
 export const attemptSchema = z.object({
-  number: z.number(),
-  worker: z.string(),
-  state: z.enum(["running", "succeeded", "failed", "cancelled", "lost"]),
-  startedAt: z.string(),
-  finishedAt: z.string().nullable(),
-  outcome: outcomeSchema.nullable(),
+  number: z.number().describe("From 1, of this run."),
+  worker: z.string().describe("The worker that has, or had, it."),
+  state: z.enum(["running", "succeeded", "failed", "cancelled", "lost"]).describe("`lost`: worker or connection gone."),
+  startedAt: z.string().describe("When it was given to the worker."),
+  finishedAt: z.string().nullable().describe("Null: it has not."),
+  outcome: outcomeSchema.nullable().describe("Null: not known yet."),
+});
+
+const usageSchema = z.object({
+  wallMs: z.number().describe("Milliseconds that the guest ran."),
+  cpuMs: z.number().describe("Milliseconds of processor time."),
+  memoryBytes: z.number().describe("Its linear memory in the end."),
 });
 
 export const runSchema = z.object({
-  task: z.string(),
-  /** From 1. */
-  index: z.number(),
-  state: z.enum(RUN_STATES),
-  /** Null: not known yet, as a run before it, or what it waits for, decides that. */
-  dueAt: z.string().nullable(),
-  attempts: z.array(attemptSchema),
-  outcome: outcomeSchema.nullable(),
-  result: resultSchema.nullable(),
-  usage: z.object({ wallMs: z.number(), cpuMs: z.number(), memoryBytes: z.number() }).nullable(),
-  /** Length of its log so far, and whether the guest wrote more than was kept. */
-  outputBytes: z.number(),
-  outputTruncated: z.boolean(),
-  /** Files that were kept of it, by path. */
-  files: z.array(keptFileSchema),
+  task: z.string().describe("The task's id."),
+  index: z.number().describe("From 1."),
+  state: z.enum(RUN_STATES).describe("`ready`: due, and waiting for a worker."),
+  dueAt: z.string().nullable().describe("Null: not known yet, as a run before it, or what it waits for, decides that."),
+  attempts: z.array(attemptSchema).describe("In order. At most one of them is accepted as the run's end."),
+  outcome: outcomeSchema.nullable().describe("Of the attempt that ended it. Null: it has not ended."),
+  result: resultSchema.nullable().describe("What came of it. Null: nothing yet."),
+  usage: usageSchema.nullable().describe("What the attempt that ended it took."),
+  outputBytes: z.number().describe("Length of its log so far."),
+  outputTruncated: z.boolean().describe("Whether the guest wrote more than was kept."),
+  files: z.array(keptFileSchema).describe("Files that were kept of it, by path."),
 });
 
 export type OutcomeJson = z.infer<typeof outcomeSchema>;

@@ -5,6 +5,9 @@
 import { z } from "zod";
 import { MEMORY_MIB_DEFAULT, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX, PRIORITY_MAX } from "../base/limits.ts";
 import { TASK_ID_PATTERN } from "../base/ids.ts";
+import type { EntryKind } from "../model/module.ts";
+import { CATCHUPS, OVERLAPS } from "../model/schedule.ts";
+import { RETRYABLE_KINDS, type TaskSpec } from "../model/task.ts";
 
 function text(description: string, example: string): z.ZodOptional<z.ZodString> {
   return z
@@ -20,6 +23,13 @@ function texts(description: string, example: string[]): z.ZodOptional<z.ZodArray
     .optional();
 }
 
+function choice(values: readonly string[], description: string, example: string): z.ZodOptional<z.ZodEnum> {
+  return z
+    .enum(values)
+    .meta({ description, examples: [example] })
+    .optional();
+}
+
 function file(description: string): z.ZodOptional<z.ZodString> {
   return z.string().meta({ description, format: "binary" }).optional();
 }
@@ -28,9 +38,15 @@ function seconds(description: string, example: string): z.ZodOptional<z.ZodStrin
   return text(`${description} Seconds, or \`500ms\`, \`2s\`, \`5m\`, \`1h\`, \`1d\`.`, example);
 }
 
+const ENTRIES: readonly EntryKind[] = ["command", "run", "component"];
+const OUTPUT_LIMITS: readonly TaskSpec["outputLimit"][] = ["truncate", "fail"];
+
 export const submissionFormSchema = z.object({
   wasm: file("The module, core or component. Or `module`."),
-  module: text("SHA-256 of a module that the gateway has, in place of `wasm`.", "9f86d081…"),
+  module: text(
+    "SHA-256 of a module that the gateway has, in place of `wasm`.",
+    "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+  ),
   id: z
     .string()
     .regex(TASK_ID_PATTERN)
@@ -44,15 +60,20 @@ export const submissionFormSchema = z.object({
   repeats: text("Runs in total; 0 and 1 both mean one. With `cron`: left out or 0, until cancelled.", "3"),
   cron: text("When runs are due, in five or six fields, in place of `start` and `delay`.", "30 2 * * 1-5"),
   timezone: text("Of `cron`. Default UTC.", "Europe/Berlin"),
-  overlap: text(
+  overlap: choice(
+    OVERLAPS,
     "`allow` (default): runs are due whatever the one before does; `forbid`: not before it has ended.",
     "forbid",
   ),
-  catchup: text("Of `cron` slots that were missed: `latest` (default), `all` or `none`.", "latest"),
+  catchup: choice(CATCHUPS, "Of `cron` slots that were missed: `latest` (default), `all` or `none`.", "latest"),
   after: texts("Ids of tasks that must have succeeded before. Repeatable.", ["fetch-data"]),
   input: text("First argument of an exported `run(i32, i32) -> i32`; selects that entry.", "1"),
   difficulty: text("Its second argument.", "3"),
-  entry: text("`command`, `run` or `component`. Default: what fits the module and the arguments.", "command"),
+  entry: choice(
+    ENTRIES,
+    "`command`, `run` or `component`. Default: what fits the module and the arguments.",
+    "command",
+  ),
   args: texts("argv[1..]. Repeatable, or one JSON array of strings.", ["--fast", "in.txt"]),
   env: texts("`KEY=VALUE`. Repeatable, or one JSON object.", ["LANG=C"]),
   stdin: text("As text, or as a file.", "hello"),
@@ -68,10 +89,16 @@ export const submissionFormSchema = z.object({
     `Bytes of output that are kept of a run. Default ${OUTPUT_BYTES_DEFAULT}, at most ${OUTPUT_BYTES_MAX}.`,
     "1048576",
   ),
-  outputLimit: text("Past `outputMax`: `truncate` (default) or `fail`.", "truncate"),
+  outputLimit: choice(OUTPUT_LIMITS, "Past `outputMax`: `truncate` (default) or `fail`.", "truncate"),
   retries: text("More attempts after one that failed by itself. Default 0.", "2"),
   backoff: seconds("Before the first retry; doubles from one to the next. Default 1.", "5s"),
-  retryOn: texts("Outcomes that are tried again. Repeatable. Default: all that may be.", ["timed-out"]),
+  retryOn: z
+    .array(z.enum(RETRYABLE_KINDS))
+    .meta({
+      description: "Outcomes that are tried again. Repeatable. Default: all of them.",
+      examples: [["timed-out"]],
+    })
+    .optional(),
   priority: text(`-${PRIORITY_MAX} to ${PRIORITY_MAX}, higher first. Default 0.`, "10"),
   require: texts("`label=value` that a worker must have. Repeatable.", ["arch=x64"]),
 });

@@ -18,67 +18,55 @@ import { inputFileJson, inputFileSchema } from "./file-json.ts";
 import { resultSchema } from "./run-json.ts";
 import { decodeWhole } from "./utf8.ts";
 
+const SECONDS = "Seconds.";
+
 export const taskSchema = z.object({
-  id: z.string(),
-  /** The module's bytes are not echoed; `module` names them. */
-  wasm: z.null(),
-  module: z.string(),
-  kind: z.enum(["core", "component"]),
-  entry: z.enum(["command", "run", "component"]),
-  description: z.string(),
-  /** Whose it is: `local`, or the credential it was submitted with. */
-  submitter: z.string(),
-  state: z.enum(TASK_STATES),
-  /** The completion counter: where it started, plus one for each run that succeeded. `completions` is the same. */
-  complete: z.number(),
-  completions: z.number(),
-  /** Runs in total. Null: without end. */
-  runs: z.number().nullable(),
-  /** 0 to 1. */
-  progress: z.number(),
-  nextRunAt: z.string().nullable(),
-  createdAt: z.string(),
-  finishedAt: z.string().nullable(),
-  /** Of the run that finished last. */
-  result: resultSchema.nullable(),
-  reason: z.string().nullable(),
-  /** Seconds; null where the submission did not say. */
-  duration: z.number().nullable(),
-  /** Seconds, or the RFC 3339 time that was given. */
-  start: z.union([z.number(), z.string()]),
-  delay: z.number(),
-  repeats: z.number(),
-  /** Null: runs are due by `start` and `delay`. */
-  cron: z.string().nullable(),
-  timezone: z.string(),
-  overlap: z.enum(OVERLAPS),
-  catchup: z.enum(CATCHUPS),
-  /** Tasks that have to succeed first. */
-  after: z.array(z.string()),
-  input: z.number().nullable(),
-  difficulty: z.number().nullable(),
-  args: z.array(z.string()),
-  env: z.record(z.string(), z.string()),
-  /** The beginning, as text; `stdinBytes` is the length of all of it. */
-  stdin: z.string(),
-  stdinBytes: z.number(),
-  files: z.array(inputFileSchema),
-  /** Globs. */
-  outputs: z.array(z.string()),
-  /** Seconds. */
-  timeout: z.number(),
-  cpu: z.number(),
-  /** MiB. */
-  memory: z.number(),
-  /** Bytes. */
-  outputMax: z.number(),
-  outputLimit: z.enum(["truncate", "fail"]),
-  retries: z.number(),
-  /** Seconds. */
-  backoff: z.number(),
-  retryOn: z.array(z.enum(RETRYABLE_KINDS)),
-  priority: z.number(),
-  require: z.record(z.string(), z.string()),
+  id: z.string().describe("Of its own, or one that was made for it."),
+  wasm: z.null().describe("The module's bytes are not echoed; `module` names them."),
+  module: z.string().describe("SHA-256 of the module."),
+  kind: z.enum(["core", "component"]).describe("Of the module."),
+  entry: z.enum(["command", "run", "component"]).describe("How the module is entered."),
+  description: z.string().describe("As it was given."),
+  submitter: z.string().describe("Whose it is: `local`, or the credential it was submitted with."),
+  state: z
+    .enum(TASK_STATES)
+    .describe("`running` or `ready` if any run is; `scheduled` while runs remain; then how it ended."),
+  complete: z.number().describe("The completion counter: where it started, plus one for each run that succeeded."),
+  completions: z.number().describe("The same counter as `complete`."),
+  runs: z.number().nullable().describe("Runs in total. Null: without end."),
+  progress: z.number().describe("0 to 1, of all runs; of the current run where there is no end."),
+  nextRunAt: z.string().nullable().describe("When the next run is due. Null: none is to come, or it is not known yet."),
+  createdAt: z.string().describe("When it was accepted."),
+  finishedAt: z.string().nullable().describe("When it ended. Null: it has not."),
+  result: resultSchema.nullable().describe("Of the run that finished last."),
+  reason: z.string().nullable().describe("Why it failed, or was cancelled."),
+  duration: z.number().nullable().describe("Seconds that a run is expected to take. Null: not said."),
+  start: z.union([z.number(), z.string()]).describe("Seconds after acceptance, or the RFC 3339 time that was given."),
+  delay: z.number().describe("Seconds between due times."),
+  repeats: z.number().describe("As it was given."),
+  cron: z.string().nullable().describe("Null: runs are due by `start` and `delay`."),
+  timezone: z.string().describe("Of `cron`."),
+  overlap: z.enum(OVERLAPS).describe("Whether a run may be due while one is under way."),
+  catchup: z.enum(CATCHUPS).describe("What becomes of `cron` slots that were missed."),
+  after: z.array(z.string()).describe("Tasks that have to succeed first."),
+  input: z.number().nullable().describe("First argument of an exported `run`. Null: not given."),
+  difficulty: z.number().nullable().describe("Its second argument. Null: not given."),
+  args: z.array(z.string()).describe("argv[1..] of the guest."),
+  env: z.record(z.string(), z.string()).describe("The guest's environment: all of it."),
+  stdin: z.string().describe("The beginning of it, as text."),
+  stdinBytes: z.number().describe("The length of all of `stdin`."),
+  files: z.array(inputFileSchema).describe("What the guest finds in its `/`."),
+  outputs: z.array(z.string()).describe("Globs: which of its files are kept after a run."),
+  timeout: z.number().describe(`${SECONDS} Wall time of one attempt.`),
+  cpu: z.number().describe(`${SECONDS} CPU time of one attempt.`),
+  memory: z.number().describe("MiB. Cap of the linear memory."),
+  outputMax: z.number().describe("Bytes of output that are kept of a run."),
+  outputLimit: z.enum(["truncate", "fail"]).describe("What happens past `outputMax`."),
+  retries: z.number().describe("More attempts after one that failed by itself."),
+  backoff: z.number().describe(`${SECONDS} Before the first retry, doubling.`),
+  retryOn: z.array(z.enum(RETRYABLE_KINDS)).describe("Outcomes that are tried again."),
+  priority: z.number().describe("Higher first."),
+  require: z.record(z.string(), z.string()).describe("Labels that a worker must have."),
 });
 
 export type TaskJson = z.infer<typeof taskSchema>;

@@ -4,36 +4,34 @@ import { type Member, WORKER_STATUSES, type WorkerView } from "../model/worker.t
 import { formatTime } from "./time.ts";
 
 export const workerSchema = z.object({
-  id: z.string(),
-  status: z.enum(WORKER_STATUSES),
-  slots: z.number(),
-  /** Slots in use: by attempts that this gateway knows to be on it. What the worker says lags behind. */
-  busy: z.number(),
-  /** The same attempts, counted for a worker of any status. */
-  running: z.number(),
-  /** Free slots on offer. */
-  offers: z.number(),
-  weight: z.number(),
-  labels: z.record(z.string(), z.string()),
-  version: z.string(),
-  cachedModules: z.array(z.string()),
-  address: z.string(),
-  connectedAt: z.string(),
-  lastSeenAt: z.string(),
-  /** Why it gets no runs, and what an operator can do. Null: nothing. */
-  note: z.string().nullable(),
+  id: z.string().describe("Its peer id, or `rpc:<name>`."),
+  status: z.enum(WORKER_STATUSES).describe("`pending`: waits to be admitted; only `ready` ones get runs."),
+  slots: z.number().describe("Runs at once."),
+  busy: z
+    .number()
+    .describe("Slots in use, by attempts that this gateway knows to be on it. What the worker says lags behind."),
+  running: z.number().describe("The same attempts, counted for a worker of any status."),
+  offers: z.number().describe("Free slots on offer."),
+  weight: z.number().describe("For the pick policy `weighted`."),
+  labels: z.record(z.string(), z.string()).describe("What `require` of a task is compared with."),
+  version: z.string().describe("Of Capmesh."),
+  cachedModules: z.array(z.string()).describe("SHA-256 of modules it need not fetch, the latest used first."),
+  address: z.string().describe("Where it comes from."),
+  connectedAt: z.string().describe("Since when."),
+  lastSeenAt: z.string().describe("When it last said something."),
+  note: z.string().nullable().describe("Why it gets no runs, and what an operator can do. Null: nothing."),
 });
 
 export const memberSchema = z.object({
-  id: z.string(),
-  role: z.enum(["gateway", "worker", "both"]),
-  version: z.string(),
-  slots: z.number(),
-  busy: z.number(),
-  labels: z.record(z.string(), z.string()),
-  addresses: z.array(z.string()),
-  startedAt: z.string(),
-  lastSeenAt: z.string(),
+  id: z.string().describe("Its peer id."),
+  role: z.enum(["gateway", "worker", "both"]).describe("What it is."),
+  version: z.string().describe("Of Capmesh."),
+  slots: z.number().describe("Runs at once; 0 of a gateway alone."),
+  busy: z.number().describe("Slots in use, as it says."),
+  labels: z.record(z.string(), z.string()).describe("Its labels."),
+  addresses: z.array(z.string()).describe("Where it listens."),
+  startedAt: z.string().describe("When its process started."),
+  lastSeenAt: z.string().describe("When it was last heard of."),
 });
 
 export type WorkerJson = z.infer<typeof workerSchema>;

@@ -3,11 +3,26 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { ENDPOINTS, findEndpoint } from "../../src/api/endpoints.ts";
 import { openApiDocument } from "../../src/api/openapi.ts";
+import { RUN_EXAMPLE, SUBMISSION_EXAMPLE, TASK_EXAMPLE, WORKER_EXAMPLE } from "../../src/api/openapi-examples.ts";
+import { runSchema } from "../../src/api/run-json.ts";
+import { parseSubmission } from "../../src/api/submission.ts";
+import { taskSchema } from "../../src/api/task-json.ts";
+import { workerSchema } from "../../src/api/worker-json.ts";
 
 const operationSchema = z.object({
   operationId: z.string(),
   summary: z.string(),
   responses: z.record(z.string(), z.unknown()),
+});
+const propertySchema = z.looseObject({
+  description: z.string().optional(),
+  examples: z.array(z.unknown()).optional(),
+  format: z.string().optional(),
+});
+const componentsSchema = z.object({
+  components: z.object({
+    schemas: z.record(z.string(), z.looseObject({ properties: z.record(z.string(), propertySchema).optional() })),
+  }),
 });
 const documentSchema = z.object({ paths: z.record(z.string(), z.record(z.string(), operationSchema)) });
 
@@ -32,6 +47,29 @@ describe("the OpenAPI document", () => {
     expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
     for (const { responses } of operations)
       expect(Object.keys(responses).some((status) => status.startsWith("2"))).toBe(true);
+  });
+
+  test.each(["Submission", "Task", "Run", "Worker", "Member", "Module"])("explains every field of %s", (name) => {
+    const { components } = componentsSchema.parse(JSON.parse(JSON.stringify(openApiDocument("1.0.0"))));
+    const properties = components.schemas[name]?.properties ?? {};
+    const unexplained = Object.entries(properties).filter(([, { description }]) => description === undefined);
+    expect(Object.keys(properties).length).toBeGreaterThan(0);
+    expect(unexplained.map(([field]) => field)).toEqual([]);
+  });
+
+  test("gives an example of every field of a submission that is no file", () => {
+    const { components } = componentsSchema.parse(JSON.parse(JSON.stringify(openApiDocument("1.0.0"))));
+    const fields = Object.entries(components.schemas["Submission"]?.properties ?? {});
+    const bare = fields.filter(([, { examples, format }]) => examples === undefined && format !== "binary");
+    expect(bare.map(([field]) => field)).toEqual([]);
+  });
+
+  test("has examples that its own schemas take", () => {
+    expect(() => [taskSchema.strict().parse(TASK_EXAMPLE), runSchema.strict().parse(RUN_EXAMPLE)]).not.toThrow();
+    expect(() => workerSchema.strict().parse(WORKER_EXAMPLE)).not.toThrow();
+    const { wasm: _, ...fields } = SUBMISSION_EXAMPLE;
+    const texts = new Map(Object.entries(fields).map(([name, text]) => [name, [text]]));
+    expect(parseSubmission({ texts, hasModuleFile: true, now: 0 })).toMatchObject({ ok: true });
   });
 
   test("says of submissions that they can be sent again", () => {
