@@ -540,6 +540,10 @@ export const SSE_STALL_MS_MAX = 60_000;
 export const LOG_EVENT_BYTES_MAX = 64 * KIB;
 /** Shorter answers are sent as they are: compressing them costs more than it saves. */
 export const COMPRESS_BYTES_MIN = 4 * KIB;
+/** Pages of one log that its readers share until its next event. */
+export const SHARED_PAGES_MAX = 32;
+/** Bytes of live events that are written to a reader at once. */
+export const SSE_WRITE_BYTES_MAX = 128 * KIB;
 /** Bytes of a kept file that are read at once to be sent. */
 export const FILE_SEND_BYTES = 256 * KIB;
 /** Events kept for readers of the event stream that come back. */

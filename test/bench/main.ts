@@ -3,6 +3,7 @@
  * hold them against others of the same run only.
  */
 import { benchEndToEnd } from "./end-to-end.ts";
+import { benchFollowers } from "./followers.ts";
 import { benchMatching } from "./matching.ts";
 import { type Figure, table } from "./measure.ts";
 import { benchRpc } from "./rpc.ts";
@@ -15,6 +16,7 @@ const SUITES: Readonly<Record<string, () => Promise<Figure[]>>> = {
   matching: benchMatching,
   runner: benchRunner,
   schedule: benchSchedule,
+  followers: benchFollowers,
 };
 
 const names = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));

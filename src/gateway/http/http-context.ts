@@ -11,6 +11,8 @@ import type { BlobPins } from "../blob-pins.ts";
 import type { MemberSource, Readiness, StoreReadiness, TaskService, WorkerDirectory } from "../services.ts";
 import type { Tokens } from "../tokens.ts";
 import type { ByteBudget } from "./byte-budget.ts";
+import type { LogEvents } from "./log-events.ts";
+import type { SharedLogs } from "./shared-log.ts";
 import type { SseStreams } from "./sse-stream.ts";
 import type { IncomingMessage } from "node:http";
 
@@ -32,6 +34,8 @@ export interface HttpContext {
   /** Shared by all forms that come in. */
   readonly uploadMemory: ByteBudget;
   readonly streams: SseStreams;
+  readonly logs: SharedLogs;
+  readonly logEvents: LogEvents;
   /** Aborted when the server begins to close: whoever waits answers with what there is. */
   readonly closing: AbortSignal;
   /** A new UUID, version 7, as text. */

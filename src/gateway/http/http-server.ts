@@ -36,7 +36,9 @@ import { EventHistory } from "./event-history.ts";
 import { httpApp } from "./http-app.ts";
 import type { HttpContext } from "./http-context.ts";
 import { HttpMetrics } from "./metrics/http-metrics.ts";
+import { LogEvents } from "./log-events.ts";
 import { pageRouter } from "./page.ts";
+import { SharedLogs } from "./shared-log.ts";
 import { SseStreams } from "./sse-stream.ts";
 
 export interface HttpServerInit {
@@ -189,6 +191,8 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     moduleBytesMax: init.moduleBytesMax ?? MODULE_BYTES_MAX,
     uploadMemory: new ByteBudget(init.uploadsBytesHeldMax ?? UPLOADS_BYTES_HELD_MAX),
     streams,
+    logs: new SharedLogs(init),
+    logEvents: new LogEvents(),
     closing,
     newId: () => ids.generateOrResetWithTs(Math.trunc(clock.now())).toString(),
     grants: new WeakMap<IncomingMessage, Grant>(),

@@ -8,6 +8,7 @@ import { isFinished, totalRuns } from "../../model/task.ts";
 import type { OutputStream } from "../../model/output.ts";
 import type { OutputChunk, Store } from "../../store/store.ts";
 import type { EventHub } from "../events.ts";
+import type { LogReading, SharedLogs } from "./shared-log.ts";
 import { TaskWatch } from "./task-watch.ts";
 
 /** `latest`: the run that started last; where none has, the first to start if one waits for it. */
@@ -15,6 +16,7 @@ export type RunSelection = number | "latest" | "all";
 
 export interface LogFollowInit {
   readonly store: Store;
+  readonly logs: SharedLogs;
   readonly events: EventHub;
   readonly task: TaskId;
   readonly selection: RunSelection;
@@ -27,7 +29,8 @@ export interface LogFollowInit {
 }
 
 export type LogItem =
-  | { readonly kind: "chunk"; readonly run: number; readonly chunk: OutputChunk }
+  /** Other readers of the same place get the very same array. */
+  | { readonly kind: "chunks"; readonly run: number; readonly chunks: readonly OutputChunk[] }
   /** The run's log is at its end, and the guest wrote more than was kept. */
   | { readonly kind: "truncated"; readonly run: number; readonly outputBytes: number }
   /** Nothing more of this run comes, or for now: begin anew with the next. */
@@ -36,20 +39,28 @@ export type LogItem =
 
 /** Ends with an `end` item. Rejects with the signal's reason, or as the store does. */
 export async function* followLog(init: LogFollowInit, signal: AbortSignal): AsyncGenerator<LogItem, void> {
+  using log = init.logs.open(init.task);
   using watch = new TaskWatch(init.events, init.task);
+  const reading = { ...init, log, watch };
   const { selection } = init;
   if (selection === "all") {
-    yield* followAll(init, watch, signal);
+    yield* followAll(reading, signal);
     return;
   }
   const run = selection === "latest" ? await latestRun(init, watch, signal) : selection;
-  if (run !== undefined) yield* followRun(init, run, init.offset, watch, signal);
+  if (run !== undefined) yield* followRun(reading, run, init.offset, signal);
   yield { kind: "end", run, state: await endState(init, run) };
 }
 
-async function* followAll(init: LogFollowInit, watch: TaskWatch, signal: AbortSignal): AsyncGenerator<LogItem, void> {
+/** A follower that has begun. */
+interface Reading extends LogFollowInit {
+  readonly log: LogReading;
+  readonly watch: TaskWatch;
+}
+
+async function* followAll(init: Reading, signal: AbortSignal): AsyncGenerator<LogItem, void> {
   for (let run = init.fromRun; ; run++) {
-    const hasLog = yield* followRun(init, run, run === init.fromRun ? init.offset : 0, watch, signal);
+    const hasLog = yield* followRun(init, run, run === init.fromRun ? init.offset : 0, signal);
     if (!hasLog) break;
   }
   yield { kind: "end", run: undefined, state: await endState(init, undefined) };
@@ -57,21 +68,20 @@ async function* followAll(init: LogFollowInit, watch: TaskWatch, signal: AbortSi
 
 /** One run to its end. False: there is no such run, and none will come. */
 async function* followRun(
-  init: LogFollowInit,
+  init: Reading,
   run: number,
   from: number,
-  watch: TaskWatch,
   signal: AbortSignal,
 ): AsyncGenerator<LogItem, boolean> {
-  const { store, task, stream, isFollowing } = init;
+  const { log, watch, stream, isFollowing } = init;
   let offset = from;
   for (;;) {
     signal.throwIfAborted();
-    const page = await store.readOutput(task, run, { stream, offset, bytesMax: LOG_EVENT_BYTES_MAX });
+    const page = await log.readOutput(run, { stream, offset, bytesMax: LOG_EVENT_BYTES_MAX });
     if (page === undefined) {
       if (!isFollowing || !(await mayComeYet(init, run))) return false;
     } else {
-      for (const chunk of page.chunks) yield { kind: "chunk", run, chunk };
+      if (page.chunks.length > 0) yield { kind: "chunks", run, chunks: page.chunks };
       const hasMore = page.nextOffset > offset && page.nextOffset < page.outputBytes;
       offset = Math.max(offset, page.nextOffset);
       if (hasMore) continue;

@@ -24,16 +24,40 @@ interface Held {
   readonly bytes: Uint8Array;
 }
 
+/** What a reader is in the middle of. Never changes. */
+export interface LogTextState {
+  readonly attempt: number;
+  readonly end: number;
+  readonly held: ReadonlyMap<OutputStream, Held>;
+}
+
 export class LogTextReader {
   #attempt: number;
   #end: number;
-  readonly #held = new Map<OutputStream, Held>();
+  #held = new Map<OutputStream, Held>();
 
   /** `resumed` is what a reader before this one held at `end`. */
   constructor(end: number, resumed: readonly OutputChunk[] = []) {
     this.#end = end;
     this.#attempt = resumed.at(-1)?.attempt ?? 0;
     for (const { stream, offset, bytes } of resumed) this.#held.set(stream, { offset, bytes });
+  }
+
+  get state(): LogTextState {
+    return { attempt: this.#attempt, end: this.#end, held: new Map(this.#held) };
+  }
+
+  /** Two readers of one run's log in which this is the same make the same of the same chunks. */
+  get stateKey(): string {
+    if (this.#held.size === 0) return "";
+    return `${this.#attempt}${Array.from(this.#held, ([stream, { offset }]) => ` ${stream}@${offset}`).join("")}`;
+  }
+
+  /** Goes on as a reader that came to this state. */
+  goTo({ attempt, end, held }: LogTextState): void {
+    this.#attempt = attempt;
+    this.#end = end;
+    this.#held = new Map(held);
   }
 
   /** Takes the next chunk. Its bytes are not kept, but for the beginning of a character. */

@@ -1,13 +1,14 @@
 /** `/tasks/{id}/logs`: a run's log as its bytes, or live as server-sent events. */
 import { type Request, type Response, Router } from "express";
 import { type HeldText, formatLogPosition, parseLogPosition } from "../../api/log-event.ts";
-import type { LogEndJson, LogTextJson, LogTruncatedJson } from "../../api/log-event.ts";
+import type { LogEndJson, LogTruncatedJson } from "../../api/log-event.ts";
 import { shown } from "../../api/form-fields.ts";
 import { COMPRESS_BYTES_MIN } from "../../base/limits.ts";
 import type { Task } from "../../model/task.ts";
 import type { OutputChunk } from "../../store/store.ts";
 import { drained } from "./drained.ts";
 import type { HttpContext } from "./http-context.ts";
+import { type LogEvents, textEvent } from "./log-events.ts";
 import { type LogFollowInit, followLog, readHeld } from "./log-follow.ts";
 import { type LogText, LogTextReader } from "./log-text.ts";
 import { invalidFields, noSuchTask } from "./problem.ts";
@@ -42,12 +43,12 @@ interface LogQuery {
 
 /** Throws a Refusal where the query makes no sense for this task. */
 function parseLogQuery(context: HttpContext, request: Request, task: Task, isFollowing: boolean): LogQuery {
-  const { store, events } = context;
+  const { store, events, logs } = context;
   const query = new Query(request);
   const run = query.text("run");
   const offset = query.integer("offset", { min: 0, max: Number.MAX_SAFE_INTEGER });
   const stream = query.choice("stream", STREAMS);
-  const init = { store, events, task: task.spec.id, stream, isFollowing };
+  const init = { store, events, logs, task: task.spec.id, stream, isFollowing };
   const resumed = parseLastEventId(request);
   if (run === "all") {
     if (offset !== undefined) {
@@ -106,8 +107,8 @@ async function sendPlain({ clock }: HttpContext, response: Response, init: LogFo
   };
   if (response.req.method !== "HEAD") {
     for await (const item of followLog(init, signal)) {
-      if (item.kind !== "chunk") continue;
-      const { bytes } = item.chunk;
+      if (item.kind !== "chunks") continue;
+      const bytes = Buffer.concat(item.chunks.map((chunk) => chunk.bytes));
       if (headBytes >= COMPRESS_BYTES_MIN) await write(bytes);
       else {
         head.push(bytes);
@@ -121,14 +122,14 @@ async function sendPlain({ clock }: HttpContext, response: Response, init: LogFo
 }
 
 async function sendLive(
-  { streams, log }: HttpContext,
+  { streams, log, logEvents }: HttpContext,
   response: Response,
   init: LogFollowInit,
   held: readonly OutputChunk[],
 ): Promise<void> {
   const stream = streams.open(response);
   try {
-    await sendEvents(stream, init, held);
+    await sendEvents(stream, logEvents, init, held);
   } catch (error) {
     if (stream.signal.aborted) return;
     // The reader resumes; an answer that says more cannot be given any more.
@@ -138,15 +139,23 @@ async function sendLive(
   stream.end();
 }
 
-async function sendEvents(stream: SseStream, init: LogFollowInit, held: readonly OutputChunk[]): Promise<void> {
+async function sendEvents(
+  stream: SseStream,
+  logEvents: LogEvents,
+  init: LogFollowInit,
+  held: readonly OutputChunk[],
+): Promise<void> {
   let reader = new LogTextReader(init.offset, held);
   const sendTexts = (run: number, texts: readonly LogText[]): void => {
     for (const text of texts) stream.send(textEvent(run, text));
   };
   for await (const item of followLog(init, stream.signal)) {
     switch (item.kind) {
-      case "chunk":
-        sendTexts(item.run, reader.push(item.chunk));
+      case "chunks":
+        for (const bytes of logEvents.encode(item.run, reader, item.chunks)) {
+          stream.sendBytes(bytes);
+          await stream.ready();
+        }
         break;
       case "truncated": {
         sendTexts(item.run, reader.flush());
@@ -166,9 +175,4 @@ async function sendEvents(stream: SseStream, init: LogFollowInit, held: readonly
     }
     await stream.ready();
   }
-}
-
-function textEvent(run: number, { attempt, offset, text, stream, next }: LogText): Parameters<SseStream["send"]>[0] {
-  const content: LogTextJson = { run, attempt, offset, text };
-  return { event: stream, data: JSON.stringify(content), id: formatLogPosition({ run, ...next }) };
 }

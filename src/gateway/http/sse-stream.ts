@@ -75,8 +75,13 @@ export class SseStream {
 
   /** Sends now, or cuts the reader off if too much waits for it already. */
   send(event: SseEventInit): void {
+    this.sendBytes(formatSse(event));
+  }
+
+  /** The same for whole events that others are sent too. */
+  sendBytes(events: string | Uint8Array): void {
     if (this.signal.aborted) return;
-    this.#response.write(formatSse(event));
+    this.#response.write(events);
     if (this.#response.writableLength > SSE_BUFFER_BYTES_MAX) this.cut();
   }
 
