@@ -32,7 +32,7 @@ export const attemptSchema = z.object({
 const usageSchema = z.object({
   wallMs: z.number().describe("Milliseconds that the guest ran."),
   cpuMs: z.number().describe("Milliseconds of processor time."),
-  memoryBytes: z.number().describe("Its linear memory in the end."),
+  memoryBytes: z.number().describe("The peak of its linear memory."),
 });
 
 export const runSchema = z.object({
