@@ -7,11 +7,15 @@ import { isSecret, makeSecret } from "../net/join-proof.ts";
 import { createPrivateFile, readPrivateFile } from "../net/private-file.ts";
 import type { Config } from "./config.ts";
 
+/** The file of a token that is the gateway's own making; undefined: it asks for none, or was given one. */
+export function adminTokenFile(config: Config, folder: string): string | undefined {
+  return config.adminToken !== undefined || isLoopback(config.http.host) ? undefined : join(folder, "admin-token");
+}
+
 /** Undefined: the API is for this machine alone and asks for none. Made once, and kept in the data directory. */
 export async function loadAdminToken(config: Config, folder: string, log: Log): Promise<string | undefined> {
-  if (config.adminToken !== undefined) return config.adminToken;
-  if (isLoopback(config.http.host)) return undefined;
-  const path = join(folder, "admin-token");
+  const path = adminTokenFile(config, folder);
+  if (path === undefined) return config.adminToken;
   if (await createPrivateFile(path, `${makeSecret()}\n`)) {
     log.info("the API is open to other machines: its admin token was made", { file: path });
   }

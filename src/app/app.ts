@@ -25,6 +25,8 @@ export interface ReadyLine {
   readonly dial?: string | undefined;
   /** Where the plain RPC endpoint listens, as `--rpc` takes it. Gateways with one only. */
   readonly rpc?: string | undefined;
+  /** The file that holds the token of its API, where it made one. Gateways only. */
+  readonly tokenFile?: string | undefined;
   /** libp2p addresses that are listened on, with the port that was taken. */
   readonly addrs: readonly string[];
 }

@@ -1,4 +1,5 @@
 /** A process that is a gateway. */
+import { adminTokenFile } from "./admin-token.ts";
 import type { Powers, RunningApp } from "./app.ts";
 import { announce } from "./announce.ts";
 import type { Config } from "./config.ts";
@@ -8,12 +9,21 @@ import { VERSION } from "./version.ts";
 
 export async function runGateway(config: Config, powers: Powers): Promise<RunningApp> {
   await using stack = new AsyncDisposableStack();
-  const { gateway, host, http, identity, inspection, dial, rpc } = await openGateway(config, powers, stack);
+  const { gateway, host, http, identity, inspection, folder, dial, rpc } = await openGateway(config, powers, stack);
   const state = { role: "gateway", version: VERSION, labels: config.labels, slots: 0, busy: 0 } as const;
   stack.use(announce(host.membership, () => state, powers));
   void inspection.tidy();
   return runningApp({
-    ready: { event: "ready", role: "gateway", peerId: identity.peerId, http: http.url, dial, rpc, addrs: host.addrs() },
+    ready: {
+      event: "ready",
+      role: "gateway",
+      peerId: identity.peerId,
+      http: http.url,
+      tokenFile: adminTokenFile(config, folder),
+      dial,
+      rpc,
+      addrs: host.addrs(),
+    },
     stack: stack.move(),
     graceMs: config.graceMs,
     drain: (options) => gateway.drain(options),

@@ -1,6 +1,7 @@
 /** A process that is both a gateway and a worker: the worker's session is opened without a network in between. */
 import { disconnected } from "../base/errors.ts";
 import { WORKER_HAND_BACK_MS } from "../base/limits.ts";
+import { adminTokenFile } from "./admin-token.ts";
 import { announce } from "./announce.ts";
 import type { Powers, RunningApp } from "./app.ts";
 import type { Config } from "./config.ts";
@@ -24,7 +25,16 @@ export async function runUp(config: Config, powers: Powers): Promise<RunningApp>
   };
   stack.use(announce(host.membership, state, powers));
   return runningApp({
-    ready: { event: "ready", role: "up", peerId, http: http.url, dial, rpc, addrs: host.addrs() },
+    ready: {
+      event: "ready",
+      role: "up",
+      peerId,
+      http: http.url,
+      tokenFile: adminTokenFile(config, folder),
+      dial,
+      rpc,
+      addrs: host.addrs(),
+    },
     stack: stack.move(),
     graceMs: config.graceMs,
     drain: async (options) => {

@@ -79,7 +79,7 @@ function describeRefusal(error: ApiError): string {
     return error.errors.map(({ field, message }) => `${flagOfField(field)}: ${message}`).join("\n");
   }
   if (error.status === 401)
-    return `${error.message}\ngive a token with --token or CAPMESH_TOKEN; the gateway's own is in the file admin-token of its data directory`;
+    return `${error.message}\non the gateway's machine: export CAPMESH_TOKEN=$(cat ~/.local/share/capmesh/gateway/admin-token), or the file that it named when it started`;
   // What the API points to is there on the command line too.
   return error.message.replace(/see GET \/(task|worker|token|module)s\./, "`capmesh $1 ls` lists what there is.");
 }

@@ -2,6 +2,7 @@
  * `capmesh --gateway`, `capmesh --dial` and `capmesh up`: starts the process, says when it is ready, and ends it on
  * signals. The first signal drains, a second stops at once.
  */
+import { networkInterfaces } from "node:os";
 import type { Command } from "commander";
 import type { Powers, ReadyLine, RunningApp } from "../app/app.ts";
 import type { Config } from "../app/config.ts";
@@ -85,10 +86,23 @@ async function startApp(role: Role, config: Config, powers: Powers): Promise<Run
 function printReady({ config, output }: CommandContext, ready: ReadyLine): void {
   output.line(config.json ? JSON.stringify(ready) : readyText(ready));
   if (config.json || ready.dial === undefined) return;
-  output.say(`capmesh: HTTP API and dashboard at ${ready.http ?? "-"}`);
+  output.say(`capmesh: HTTP API and dashboard at ${reachableUrl(ready.http ?? "-")}`);
+  if (ready.tokenFile !== undefined) {
+    output.say(`capmesh: it asks for a token; its own, which may do everything, is in a file of this machine:`);
+    output.say(`capmesh:   export CAPMESH_TOKEN=$(cat '${ready.tokenFile}')`);
+  }
   output.say(
     `capmesh: a worker joins with  capmesh --dial '${ready.dial}'  (on this machine the part before # is enough)`,
   );
+}
+
+/** `http://0.0.0.0:8080` is no address that anybody can open. */
+function reachableUrl(http: string): string {
+  const wildcard = /\/\/(?:0\.0\.0\.0|\[::\])(?=:)/;
+  if (!wildcard.test(http)) return http;
+  const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const own = addresses.find(({ internal, family }) => !internal && family === "IPv4");
+  return `${http.replace(wildcard, `//${own?.address ?? "127.0.0.1"}`)}, and at this machine's other addresses`;
 }
 
 export function readyText(ready: ReadyLine): string {

@@ -54,6 +54,17 @@ describe("a gateway", { timeout: LONG_MS }, () => {
     expect(stderr).toMatch(/capmesh --dial '12D3\w+#\S+'/);
   });
 
+  test("that other machines reach says where, and which file has its token", async () => {
+    await using line = await CommandLine.create();
+    const gateway = line.start(["--gateway", ...QUIET, "--http", "0.0.0.0:0"]);
+    const [, file = ""] = await gateway.find(/export CAPMESH_TOKEN=\$\(cat '(.*)'\)/);
+    const [, url = ""] = await gateway.find(/dashboard at (http:\S+:\d+), and at this machine's other addresses/);
+    const authorization = `Bearer ${readFileSync(file, "utf8").trim()}`;
+    expect((await fetch(`${url}/tasks`, { headers: { authorization } })).status).toBe(200);
+    gateway.kill("SIGTERM");
+    expect((await gateway.result).code).toBe(0);
+  });
+
   test("names a database that is damaged, leaves it as it is, and ends with 1", async () => {
     await using line = await CommandLine.create();
     const data = join(line.home, "data");

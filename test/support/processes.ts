@@ -19,6 +19,7 @@ export interface Ready {
   readonly http?: string;
   readonly dial?: string;
   readonly rpc?: string;
+  readonly tokenFile?: string;
   readonly addrs: readonly string[];
 }
 
@@ -27,6 +28,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Put before the command: `ip netns exec …`. */
   readonly wrapper?: readonly string[];
+  /** Where it is started. Default: where the tests are. */
+  readonly cwd?: string;
 }
 
 export class CapmeshProcess {
@@ -127,9 +130,10 @@ export class Cluster implements AsyncDisposable {
     return { code, stdout, stderr: started.stderr };
   }
 
-  #spawn({ args, env = {}, wrapper = [] }: StartOptions): ChildProcess {
+  #spawn({ args, env = {}, wrapper = [], cwd }: StartOptions): ChildProcess {
     const command = [...wrapper, process.execPath, MAIN, ...args, "--json"];
     return spawn(command[0] ?? "", command.slice(1), {
+      cwd,
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         PATH: process.env["PATH"],
