@@ -44,16 +44,17 @@ const LEAST_FIRST: readonly WallName[] = [
 ];
 const LIMITS = { dataBytes: RUNNER_DATA_BYTES_MAX, descriptors: RUNNER_DESCRIPTORS_MAX };
 
-/** Run behind the walls. It has one argument of its own: the id of the process that must not be within reach. */
+/** Run behind the walls. Its arguments: the id of the process that must not be within reach, and what it has to read. */
 const LOOK = `
 const fs = process.getBuiltinModule("fs");
 const isReachable = (pid) => { try { return process.kill(pid, 0); } catch (error) { return error.code === "EPERM"; } };
+const isReadable = (path) => { try { fs.accessSync(path, fs.constants.R_OK); return true; } catch { return false; } };
 process.stdout.write(JSON.stringify({
   pid: process.pid,
   uid: process.getuid(),
   interfaces: Object.keys(process.getBuiltinModule("os").networkInterfaces()).length,
   seesFiles: fs.existsSync("/etc") || fs.existsSync("/proc/self"),
-  readsItsOwn: fs.existsSync(process.argv[2]),
+  readsItsOwn: process.argv.slice(2, -1).every(isReadable),
   reachesOwner: isReachable(Number(process.argv[1])),
 }));
 `;
@@ -67,16 +68,23 @@ interface Sight {
   readonly reachesOwner: boolean;
 }
 
-/** Tries `walls`. The folder is for a while of the probe's use; it must be on the disk where cells will be. */
-export async function probeWalls(scratchFolder: string, walls: readonly WallName[]): Promise<WallVerdict> {
+/**
+ * Tries `walls`, around a process that may read the folders `reads`. The scratch folder is for a while of the probe's
+ * use; it must be on the disk where cells will be.
+ */
+export async function probeWalls(
+  scratchFolder: string,
+  walls: readonly WallName[],
+  reads: readonly string[] = [],
+): Promise<WallVerdict> {
   const tools = await findTools();
   if (walls.length === 0) return { tools, names: new Set(), reports: [] };
   const folder = await mkdtemp(join(scratchFolder, "probe-"));
   try {
     await chmod(folder, 0o755);
-    const root = await planCellRoot([]);
+    const root = await planCellRoot(reads);
     if (root !== undefined) await makeCellRoot(folder, root);
-    const probe = new WallProbe({ walls, tools, folder, mountPoint: root?.mountPoint });
+    const probe = new WallProbe({ walls, tools, folder, reads, mountPoint: root?.mountPoint });
     return { tools, ...(await probe.run()) };
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -87,6 +95,7 @@ interface WallProbeInit {
   readonly walls: readonly WallName[];
   readonly tools: WallTools;
   readonly folder: string;
+  readonly reads: readonly string[];
   readonly mountPoint: string | undefined;
 }
 
@@ -167,10 +176,11 @@ class WallProbe {
 
   /** Starts a Node behind all of them and asks it what it sees. */
   async #tryTogether(walls: ReadonlySet<WallName>): Promise<string | undefined> {
-    const { tools, folder, mountPoint } = this.#init;
+    const { tools, folder, reads, mountPoint } = this.#init;
     const hasRoot = walls.has("file-system");
     const own = hasRoot ? `/${MOUNTS_FILE}` : join(folder, MOUNTS_FILE);
-    const program = [process.execPath, "-e", LOOK, String(process.pid), mountPoint === undefined ? folder : own];
+    const seen = [mountPoint === undefined ? folder : own, ...reads];
+    const program = [process.execPath, "-e", LOOK, String(process.pid), ...seen];
     const command = walledCommand({ walls, tools, mountPoint, limits: LIMITS, program });
     const { exitCode, stdout, stderr } = await runToEnd(command, folder);
     const sight = parseSight(stdout);

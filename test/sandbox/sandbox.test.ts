@@ -1,7 +1,7 @@
 /** What a process that has got out of Node's own walls can still do: with the machine's, nothing; without, all of it. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -53,8 +53,13 @@ async function attackFrom(sandbox: Sandbox): Promise<AttackResult> {
 }
 
 /** Runs the source in a cell of the sandbox, where nothing but the machine's walls holds it; answers what it printed. */
-async function evaluate(sandbox: Sandbox, source: string, args: readonly (string | number)[] = []): Promise<string> {
-  const cell = await sandbox.openCell({ entry: "worker/runner/child/main" });
+async function evaluate(
+  sandbox: Sandbox,
+  source: string,
+  args: readonly (string | number)[] = [],
+  reads: readonly string[] = [],
+): Promise<string> {
+  const cell = await sandbox.openCell({ entry: "worker/runner/child/main", reads });
   // What follows the source is its arguments, the cell's own entry among them.
   const child = cell.spawn({
     flags: [...NO_WALLS_OF_NODE, "--no-warnings", "--eval", source, String(process.pid), ...args.map(String)],
@@ -138,6 +143,15 @@ describe("one wall alone", () => {
     if (!needs(...walls) || walls.some((name) => stateOf(name) === "not-needed")) return;
     const sandbox = await Sandbox.open({ scratchFolder, log: silentLog, walls });
     expect(await attackFrom(sandbox)).toMatchObject(holds);
+  });
+
+  test("gives way where what a process reads lies in a folder that is closed to all but root", async () => {
+    const closed = await mkdtemp(join(await realpath(folder), "closed-"));
+    const reads = join(closed, "packages");
+    await mkdir(reads);
+    await writeFile(join(reads, "text"), "read");
+    const source = `process.stdout.write(process.getBuiltinModule("fs").readFileSync(process.argv[2], "utf8"))`;
+    expect(await evaluate(all, source, [join(reads, "text")], [reads])).toBe("read");
   });
 
   test("against memory makes Node fail cleanly where it asks for too much", async () => {
