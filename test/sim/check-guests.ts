@@ -58,7 +58,9 @@ function overlaps(executions: readonly Execution[], ends: Ends): readonly string
         .filter((later) => later.id.attempt > earlier.id.attempt && later.beganAtMs < earlier.endedAtMs)
         .filter((later) => {
           const end = ends.get(attemptKey(earlier.id));
-          return end?.state !== "lost" || end.atMs > later.beganAtMs;
+          // One that was cancelled ends soon, or with its lease; an operator may want the run again before that.
+          const isGivenUp = end?.state === "lost" || end?.state === "cancelled";
+          return !isGivenUp || end.atMs > later.beganAtMs;
         })
         .map(
           (later) => `G4: attempt ${attemptKey(later.id)} began beside ${attemptKey(earlier.id)}, which was not lost`,

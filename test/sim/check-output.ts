@@ -27,7 +27,9 @@ function checkLog(task: TaskRow, index: number): readonly string[] {
   }
   if (at !== run.log.bytes) found.push(`G8: the log of ${where} has ${at} bytes and is said to have ${run.log.bytes}`);
   if (at > task.spec.outputBytesMax) found.push(`G8: the log of ${where} is longer than it may be`);
-  for (const { number, state } of run.attempts) {
+  for (const { number, state, outcome } of run.attempts) {
+    // It had no guest.
+    if (outcome?.kind === "rejected") continue;
     const id: AttemptId = { task: task.spec.id, serial: task.serial, run: index, attempt: number };
     const missing = missingBytes(task, id, state, lengths.get(number) ?? 0);
     if (missing <= 0) continue;

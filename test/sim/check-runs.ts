@@ -5,6 +5,7 @@
 import { LOST_ATTEMPTS_MAX } from "../../src/base/limits.ts";
 import type { Outcome } from "../../src/model/outcome.ts";
 import { type AttemptId, type RunState, attemptKey } from "../../src/model/run.ts";
+import { isUnresolved } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
 import { guestPlan } from "./guest-plan.ts";
 import type { DurableEvent, History } from "./history.ts";
@@ -145,6 +146,8 @@ function checkEnd(event: RunMoved, course: RunCourse, known: Known, where: strin
 function checkResult(event: RunMoved, id: AttemptId, { spec, ended }: Known, what: string): readonly string[] {
   const found: string[] = [];
   const outcome = event.attemptOutcome;
+  // `checkFiles` knows whether there was one.
+  if (outcome?.kind === "rejected" && spec.files.some(isUnresolved)) return [];
   const own = ended.get(attemptKey(id));
   if (!ended.has(attemptKey(id))) found.push(`G3: ${what} has a result that its guest had not given`);
   else if (own === undefined || !isSame(own, outcome)) {

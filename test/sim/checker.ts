@@ -10,10 +10,11 @@
  * - G5: each slot of a schedule is one run, ready once, and not before its time.
  * - G6: a guest ends when it is cancelled.
  * - G10: a worker that an operator has drained is given no run.
- * - G8: a log has no gap, and all that a guest wrote which ended by itself.
+ * - G8: a log has no gap, and all that a guest wrote which ended by itself; files are kept and found whole.
  */
 import { checkAccepted } from "./check-accepted.ts";
 import { checkDrained } from "./check-drained.ts";
+import { checkFiles } from "./check-files.ts";
 import { checkGuests } from "./check-guests.ts";
 import { checkOutput } from "./check-output.ts";
 import { checkRuns } from "./check-runs.ts";
@@ -30,6 +31,7 @@ export function breaches(history: History): readonly string[] {
     ...checkGuests(history),
     ...checkDrained(history),
     ...checkOutput(history),
+    ...checkFiles(history),
     ...checkTold(history),
     ...history.leaks.map((leak) => `leak: ${leak}`),
     ...history.events.flatMap((event) => (event.kind === "complaint" ? [`complaint: ${event.message}`] : [])),

@@ -2,9 +2,13 @@
  * What a simulated guest does: a function of its task's arguments and its attempt's name alone, so that worker and checker
  * agree on it without a word.
  */
+import { createHash } from "node:crypto";
+import { assert } from "../../src/base/errors.ts";
+import { type Digest, parseDigest } from "../../src/base/ids.ts";
 import type { Outcome } from "../../src/model/outcome.ts";
 import type { OutputStream } from "../../src/model/output.ts";
 import type { AttemptId } from "../../src/model/run.ts";
+import type { FileContent } from "../../src/model/task-file.ts";
 import { randomIndex } from "../../src/base/random.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 
@@ -19,6 +23,9 @@ export interface GuestHabits {
   readonly crashes: number;
   /** Bytes of output at most. */
   readonly outputBytes: number;
+  /** How many files they leave behind, and of how many bytes each at most. */
+  readonly files: number;
+  readonly fileBytes: number;
 }
 
 export interface GuestWrite {
@@ -72,6 +79,36 @@ function outcomeOf({ failures, crashes }: GuestHabits, random: SeededRandom): Ou
 export function guestBytes(id: AttemptId, from: number, to: number): Uint8Array {
   const salt = id.serial * 131 + id.run * 31 + id.attempt * 17;
   return Uint8Array.from({ length: to - from }, (_, index) => (from + index) * 7 + ((from + index) >> 8) + salt);
+}
+
+/** What the attempt leaves in its folder: no two attempts leave the same. */
+export function guestFiles(args: readonly string[], id: AttemptId): readonly FileContent[] {
+  return guestFileBytes(args, id).map(({ path, content }) => {
+    return { path, digest: digestOf(content), bytes: content.length };
+  });
+}
+
+export function guestFileBytes(
+  args: readonly string[],
+  id: AttemptId,
+): readonly { readonly path: string; readonly content: Uint8Array }[] {
+  const { files, fileBytes, seed } = parseHabits(args);
+  const random = new SeededRandom(seed * 15_485_863 + id.run * 32_452_843 + id.attempt * 49_979_687);
+  random.next();
+  return Array.from({ length: files }, (_, index) => {
+    const from = (index + 1) * 1_000_000;
+    return { path: guestFilePath(index), content: guestBytes(id, from, from + randomIndex(random, fileBytes + 1)) };
+  });
+}
+
+export function digestOf(content: Uint8Array): Digest {
+  const digest = parseDigest(createHash("sha256").update(content).digest("hex"));
+  assert(digest !== undefined, "a SHA-256 in hex is a digest");
+  return digest;
+}
+
+export function guestFilePath(index: number): string {
+  return `out/${index}`;
 }
 
 function parseHabits(args: readonly string[]): GuestHabits {

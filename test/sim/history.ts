@@ -2,10 +2,11 @@
  * What happened in a simulation, as an outside observer who sees everything saw it: what was asked of the gateway and what
  * it answered, what became durable, which guests ran when, what went wrong. The checker reads nothing else.
  */
-import type { PeerId, TaskId } from "../../src/base/ids.ts";
+import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import type { ClusterEvent } from "../../src/gateway/events.ts";
 import type { Outcome } from "../../src/model/outcome.ts";
 import type { AttemptId, AttemptState, RunState } from "../../src/model/run.ts";
+import type { FileContent } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
 import type { LogPiece, TaskRow } from "../support/memory-store-state.ts";
 
@@ -91,7 +92,13 @@ export type DurableEvent =
     };
 
 export type GuestEvent =
-  | { readonly kind: "guest-began"; readonly worker: PeerId; readonly id: AttemptId }
+  | {
+      readonly kind: "guest-began";
+      readonly worker: PeerId;
+      readonly id: AttemptId;
+      /** What it finds in its folder. */
+      readonly files: readonly FileContent[];
+    }
   /** `outcome`: how it ended by itself; undefined when it was killed. */
   | {
       readonly kind: "guest-ended";
@@ -105,6 +112,8 @@ export interface History {
   readonly events: readonly HistoryEvent[];
   /** What the store holds at the end. */
   readonly tasks: readonly TaskRow[];
+  /** Blobs that the gateway's machine has at the end. */
+  readonly blobs: ReadonlySet<Digest>;
   /** What was left where nothing should be: entries of tables, timers, slots, files. */
   readonly leaks: readonly string[];
 }

@@ -3,11 +3,12 @@ import type { PeerId, TaskId } from "../../src/base/ids.ts";
 import { randomIndex } from "../../src/base/random.ts";
 import { CATCHUPS } from "../../src/model/schedule.ts";
 import { PICK_POLICIES, type PickPolicy } from "../../src/model/worker.ts";
+import type { FileReference } from "../../src/model/task-file.ts";
 import { RETRYABLE_KINDS, type TaskSpec } from "../../src/model/task.ts";
 import { peerId, taskId, taskSpec } from "../store/store-samples.ts";
 import type { DiskTrouble } from "../support/memory-store.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
-import { habitArgs } from "./guest-plan.ts";
+import { guestFilePath, habitArgs } from "./guest-plan.ts";
 import type { LinkInit } from "./sim-link.ts";
 
 export interface WorkerPlan {
@@ -26,6 +27,10 @@ export type Action = RequestAction | FaultAction;
 export interface Order {
   readonly spec: TaskSpec;
   readonly module: number;
+  /** The content of a file that it comes with. */
+  readonly input?: Uint8Array | undefined;
+  /** A file of a task that it runs after, if that has left one. */
+  readonly inputFrom?: FileReference | undefined;
 }
 
 export type RequestAction =
@@ -241,11 +246,16 @@ function orderOf(dice: Dice, id: TaskId, { workers, known, guestMsMax }: Request
     failures: isFlaky ? 0.5 : 0,
     crashes: dice.chance(0.1) ? 0.3 : 0,
     outputBytes: dice.chance(0.05) ? 400_000 : dice.chance(0.6) ? dice.between(1, 3_000) : 0,
+    files: dice.chance(0.3) ? 1 + dice.below(3) : 0,
+    fileBytes: Math.ceil(dice.chance(0.05) ? 300_000 : dice.between(1, 3_000)),
   };
   const wantsZone = dice.chance(0.15) ? { zone: workers.length > 1 && dice.chance(0.5) ? "b" : "a" } : {};
+  const schedule = scheduleOf(dice, known, id);
+  const [before] = schedule.after ?? [];
   const spec = taskSpec(id, {
     args: habitArgs(habits),
-    ...scheduleOf(dice, known, id),
+    ...schedule,
+    outputs: habits.files > 0 ? ["out/*"] : [],
     retries: isFlaky ? dice.below(4) : 0,
     backoffMs: dice.between(10, 2_000),
     retryOn: dice.chance(0.8) ? RETRYABLE_KINDS : ["trapped"],
@@ -254,7 +264,12 @@ function orderOf(dice: Dice, id: TaskId, { workers, known, guestMsMax }: Request
     outputBytesMax: dice.chance(0.2) ? Math.ceil(dice.between(1, 2_000)) : 1_000_000,
     outputLimit: dice.chance(0.3) ? "fail" : "truncate",
   });
-  return { spec, module: dice.below(2) };
+  return {
+    spec,
+    module: dice.below(2),
+    input: dice.chance(0.15) ? Uint8Array.from({ length: dice.below(2_000) }, (_, at) => at * 3) : undefined,
+    inputFrom: before !== undefined && dice.chance(0.5) ? { task: before, path: guestFilePath(0) } : undefined,
+  };
 }
 
 /** When the task's runs are due. */

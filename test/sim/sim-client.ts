@@ -17,7 +17,14 @@ import type { SimGateway } from "./sim-gateway.ts";
 /** A task to submit, and the module it needs. `spec.firstDueAt` counts from the moment of the submission. */
 export interface ClientOrder {
   readonly spec: TaskSpec;
-  readonly module: { readonly digest: Digest; readonly bytes: Uint8Array };
+  readonly module: Upload;
+  /** The module and the files that go with it. */
+  readonly blobs: readonly Upload[];
+}
+
+interface Upload {
+  readonly digest: Digest;
+  readonly bytes: Uint8Array;
 }
 
 export interface SimClientInit {
@@ -148,10 +155,10 @@ export class SimClient {
     const pins: Disposable[] = [];
     let answer: string | undefined;
     try {
-      for (const { module } of orders) {
-        pins.push(await gateway.pins.pin(module.digest));
+      for (const { digest, bytes } of orders.flatMap(({ blobs }) => blobs)) {
+        pins.push(await gateway.pins.pin(digest));
         await using writer = await this.#init.blobs.create();
-        await writer.write(module.bytes);
+        await writer.write(bytes);
         await writer.finish();
         await writer.commit();
       }
@@ -159,7 +166,8 @@ export class SimClient {
       return answer;
     } finally {
       for (const pin of pins) pin[Symbol.dispose]();
-      if (answer !== "created") for (const { module } of orders) await gateway.pins.retireUnused(module.digest);
+      const uploaded = answer === "created" ? [] : orders.flatMap(({ blobs }) => blobs);
+      for (const { digest } of uploaded) await gateway.pins.retireUnused(digest);
     }
   }
 }

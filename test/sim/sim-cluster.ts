@@ -2,6 +2,7 @@
 import { assert } from "../../src/base/errors.ts";
 import type { Digest, PeerId } from "../../src/base/ids.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
+import type { InputFile } from "../../src/model/task-file.ts";
 import type { WorkerView } from "../../src/model/worker.ts";
 import type { Store } from "../../src/store/store.ts";
 import { peerId } from "../store/store-samples.ts";
@@ -12,6 +13,7 @@ import { SeededRandom } from "../support/seeded-random.ts";
 import { DecisionClock } from "./decision-clock.ts";
 import { durableEvents } from "./durable-events.ts";
 import { EventLoop } from "./event-loop.ts";
+import { digestOf } from "./guest-plan.ts";
 import type { EventWithoutTime, History, HistoryEvent } from "./history.ts";
 import type { Action, Order, Scenario } from "./scenario.ts";
 import { type ClientOrder, SimClient } from "./sim-client.ts";
@@ -47,6 +49,7 @@ export class SimCluster {
   readonly #scenario: Scenario;
   readonly #loop = new EventLoop();
   readonly #disk = new MemoryDisk();
+  readonly #blobs = new MemoryBlobs();
   readonly #wall: WallClock = { offsetMs: 0 };
   readonly #events: HistoryEvent[] = [];
   readonly #leaks: string[] = [];
@@ -66,7 +69,7 @@ export class SimCluster {
     this.#onLog = options.onLog;
     const random = new SeededRandom(scenario.seed ^ 0x5bd1e995);
     const listener = new Listener();
-    const blobs = new MemoryBlobs();
+    const blobs = this.#blobs;
     this.#modules = [100, 5_000].map((length) => {
       const bytes = Uint8Array.from({ length }, (_, index) => index * 13 + length);
       return { bytes, digest: new MemoryBlobs().put(bytes) };
@@ -132,6 +135,7 @@ export class SimCluster {
       seed: this.#scenario.seed,
       events: this.#events,
       tasks: [...this.#disk.state.tasks.values()],
+      blobs: new Set(await Array.fromAsync(this.#blobs.list())),
       leaks: this.#leaks,
     };
   }
@@ -165,10 +169,14 @@ export class SimCluster {
     }
   }
 
-  #order({ spec, module: index }: Order): ClientOrder {
+  #order({ spec, module: index, input, inputFrom }: Order): ClientOrder {
     const module = this.#modules[index];
     assert(module !== undefined, "there are two modules");
-    return { spec: { ...spec, module: module.digest }, module };
+    const files: InputFile[] = [];
+    if (input !== undefined) files.push({ path: "in/own", digest: digestOf(input), bytes: input.length });
+    if (inputFrom !== undefined) files.push({ path: "in/other", from: inputFrom });
+    const blobs = [module, ...(input === undefined ? [] : [{ digest: digestOf(input), bytes: input }])];
+    return { spec: { ...spec, module: module.digest, files }, module, blobs };
   }
 
   /** Faults take the time they take; what waits for an occasion has had it. */
@@ -237,7 +245,7 @@ export class SimCluster {
     const idle = this.#workers.map((worker) => JSON.stringify(idleStats(worker.slots))).toSorted();
     if (tables.join() !== idle.join()) found.push(`tables of connections: ${tables.join(" ")}`);
     const files = this.#workers.flatMap((worker) => worker.disk.files());
-    const left = files.filter((path) => !/^\/modules\/[0-9a-f]{64}$/.test(path));
+    const left = files.filter((path) => !/^\/modules\/[0-9a-f]{64}(\.file)?$/.test(path));
     if (left.length > 0) found.push(`files: ${left.join(" ")}`);
     return found;
   }

@@ -5,14 +5,17 @@
 import type { PeerId } from "../../src/base/ids.ts";
 import { type AttemptEnd, NO_USAGE, type Outcome } from "../../src/model/outcome.ts";
 import type { AttemptId } from "../../src/model/run.ts";
+import type { FileContent } from "../../src/model/task-file.ts";
 import type { Random } from "../../src/base/random.ts";
 import type { Executor, GuestIo, GuestSpec } from "../../src/worker/guest.ts";
-import { type GuestPlan, guestBytes, guestPlan } from "./guest-plan.ts";
+import { type GuestPlan, digestOf, guestBytes, guestFileBytes, guestPlan } from "./guest-plan.ts";
 import type { GuestEvent } from "./history.ts";
+import type { SimDisk } from "./sim-files.ts";
 import type { SimProcess } from "./sim-process.ts";
 
 export interface SimExecutorInit {
   readonly process: SimProcess;
+  readonly disk: SimDisk;
   readonly worker: PeerId;
   readonly random: Random;
   readonly record: (event: GuestEvent) => void;
@@ -90,7 +93,7 @@ class SimGuest {
     this.#next = process.loop.after(0.2 + 5 * random.next(), () => {
       this.#state = "running";
       this.#beganAtMs = process.loop.nowMs;
-      record({ kind: "guest-began", worker, id });
+      record({ kind: "guest-began", worker, id, files: this.#foundFiles() });
       this.#step(0);
     });
   }
@@ -134,13 +137,45 @@ class SimGuest {
 
   #end(outcome: Outcome, { wasKilled }: { readonly wasKilled: boolean }): void {
     if (this.#state === "ended") return;
-    const { record, worker, id, spec } = this.#init;
+    const { record, worker, id, spec, process } = this.#init;
     this.#next?.[Symbol.dispose]();
     const hasBegun = this.#state === "running";
     this.#state = "ended";
     if (hasBegun) record({ kind: "guest-ended", worker, id, outcome: wasKilled ? undefined : outcome });
     const outputTruncated = this.#written > spec.outputBytesMax;
-    this.#onEnd({ outcome, usage: NO_USAGE, outputBytes: this.#written, outputTruncated });
+    const end = { outcome, usage: NO_USAGE, outputBytes: this.#written, outputTruncated };
+    if (outcome.kind !== "exited" || wasKilled) return this.#onEnd(end);
+    process.deliver(() => {
+      void this.#keepFiles().then(
+        () => this.#onEnd(end),
+        (error: unknown) => this.#onEnd({ ...end, outcome: { kind: "lost", reason: String(error) } }),
+      );
+    });
+  }
+
+  #foundFiles(): readonly FileContent[] {
+    const { spec, disk } = this.#init;
+    return spec.files.map(({ path, contentPath }) => {
+      const content = disk.contentOf(contentPath);
+      return { path, digest: digestOf(content), bytes: content.length };
+    });
+  }
+
+  /** What it has left in its folder is handed over, as a runner does. */
+  async #keepFiles(): Promise<void> {
+    const { spec, io, id } = this.#init;
+    if (spec.outputs.length === 0) return;
+    for (const { path, content } of guestFileBytes(spec.args, id)) {
+      await io.keep?.({ path, bytes: content.length, content: inPieces(content) });
+    }
+  }
+}
+
+async function* inPieces(content: Uint8Array): AsyncGenerator<Uint8Array, void> {
+  const half = content.length >> 1;
+  for (const piece of [content.subarray(0, half), content.subarray(half)]) {
+    await Promise.resolve();
+    if (piece.length > 0) yield piece;
   }
 }
 

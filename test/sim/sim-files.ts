@@ -2,7 +2,7 @@
  * A simulated disk of one machine, and the files of it as a process sees them. What a killed process has written stays;
  * a power failure takes what was not synced, or not: files their content, folders their names, each by itself.
  */
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { type Random } from "../../src/base/random.ts";
 import type { Files, FolderEntry, OpenFile } from "../../src/worker/files.ts";
 import type { SimProcess } from "./sim-process.ts";
@@ -27,6 +27,11 @@ export class SimDisk {
   /** Paths of all files, in order. */
   files(): readonly string[] {
     return [...this.#names.keys()].toSorted();
+  }
+
+  /** As a guest reads it that was given the file. */
+  contentOf(path: string): Uint8Array {
+    return this.#inode(path).bytes;
   }
 
   failPower(): void {
@@ -93,8 +98,12 @@ export class SimDisk {
 
   #entries(path: string): readonly FolderEntry[] {
     if (!this.#folders.has(path)) throw fileError("ENOENT", path);
-    const files = this.files().filter((each) => dirname(each) === path);
-    return files.map((each) => ({ name: each.slice(path.length + 1), isFile: true }));
+    const files = this.files();
+    // A power failure may bring back files of a folder that was removed, and the folder with them.
+    const folders = [...this.#folders, ...files.map((file) => dirname(file))];
+    const entries = [...files.map((name) => [name, true] as const), ...folders.map((name) => [name, false] as const)];
+    const own = new Map(entries.filter(([name]) => name !== path && dirname(name) === path));
+    return [...own].map(([name, isFile]) => ({ name: basename(name), isFile }));
   }
 
   #rename(from: string, to: string): void {

@@ -79,7 +79,7 @@ export class SimWorker {
     if (this.#now !== undefined) return;
     const { loop, peer, random, record } = this.#init;
     const process = new SimProcess(`worker ${peer.slice(8, 9)}`, loop, this.#wall);
-    const executor = new SimExecutor({ process, worker: peer, random: random.fork(), record });
+    const executor = new SimExecutor({ process, disk: this.disk, worker: peer, random: random.fork(), record });
     const now: Incarnation = { process, executor };
     this.#now = now;
     const own = random.fork();

@@ -1,0 +1,95 @@
+/** G8 for files: what a guest that exited was to keep is kept, whole, and what a guest found was what its task was given. */
+import { type AttemptId, attemptKey } from "../../src/model/run.ts";
+import type { FileContent, InputFile } from "../../src/model/task-file.ts";
+import type { TaskSpec } from "../../src/model/task.ts";
+import type { TaskRow } from "../support/memory-store-state.ts";
+import { guestFiles } from "./guest-plan.ts";
+import type { History, HistoryEvent } from "./history.ts";
+
+export function checkFiles(history: History): readonly string[] {
+  return [...history.tasks.flatMap((task) => checkKept(history, task)), ...checkFound(history)];
+}
+
+function checkKept({ blobs }: History, task: TaskRow): readonly string[] {
+  const found: string[] = [];
+  for (const { index, outcome, keptFiles, attempts } of task.runs) {
+    const where = `${task.spec.id} run ${index}`;
+    const last: AttemptId = { task: task.spec.id, serial: task.serial, run: index, attempt: attempts.length };
+    const wanted = outcome?.kind === "exited" && task.spec.outputs.length > 0 ? guestFiles(task.spec.args, last) : [];
+    if (show(keptFiles) !== show(wanted)) {
+      found.push(`G8: of ${where} the files ${show(keptFiles)} are kept, not ${show(wanted)}`);
+    }
+    for (const { path, digest } of keptFiles) {
+      if (!blobs.has(digest)) found.push(`G8: the content of ${path}, kept of ${where}, is gone`);
+    }
+  }
+  const inputs = task.spec.files.filter(({ digest }) => digest !== undefined && !blobs.has(digest));
+  return [
+    ...found,
+    ...inputs.map(({ path }) => `G1: the content of ${path}, which ${task.spec.id} came with, is gone`),
+  ];
+}
+
+type RunMoved = Extract<HistoryEvent, { readonly kind: "run-moved" }>;
+
+/** Files of an attempt that exited are kept when the run is over with it. */
+function isKept({ to, attemptOutcome }: RunMoved): boolean {
+  return attemptOutcome?.kind === "exited" && (to === "succeeded" || to === "failed");
+}
+
+/** What guests found in their folders. */
+function checkFound({ events }: History): readonly string[] {
+  const found: string[] = [];
+  const specs = new Map<number, TaskSpec>();
+  /** By task id: what may have been kept of runs that were over by then. */
+  const kept = new Map<string, FileContent[]>();
+  const began = new Set<string>();
+  /** Tasks whose files may have gone. */
+  const changed = new Set<string>();
+  for (const event of events) {
+    if (event.kind === "task-deleted" || event.kind === "task-retried") changed.add(event.task);
+    if (event.kind === "task-made") specs.set(event.serial, event.spec);
+    if (event.kind === "run-moved" && isKept(event)) {
+      const { task, serial, run, attempt } = event;
+      const files = guestFiles(specs.get(serial)?.args ?? [], { task, serial, run, attempt });
+      kept.set(task, [...(kept.get(task) ?? []), ...files]);
+    }
+    if (event.kind === "run-moved" && event.attemptOutcome?.kind === "rejected") {
+      const missing = specs.get(event.serial)?.files.some((input) => !isThere(input, kept) || isOf(input, changed));
+      if (missing !== true) found.push(`G8: ${event.task} run ${event.run} was refused files that are there`);
+    }
+    if (event.kind !== "guest-began" || began.has(attemptKey(event.id))) continue;
+    began.add(attemptKey(event.id));
+    const wanted = specs.get(event.id.serial)?.files ?? [];
+    if (event.files.length !== wanted.length) {
+      found.push(`G8: attempt ${attemptKey(event.id)} found ${event.files.length} of ${wanted.length} files`);
+    }
+    for (const file of event.files) {
+      const input = wanted.find(({ path }) => path === file.path);
+      if (input === undefined || !isRight(file, input, kept)) {
+        found.push(`G8: attempt ${attemptKey(event.id)} found something else as ${file.path}`);
+      }
+    }
+  }
+  return found;
+}
+
+function isThere(input: InputFile, kept: ReadonlyMap<string, readonly FileContent[]>): boolean {
+  if (input.digest !== undefined) return true;
+  const { task, path } = input.from;
+  return kept.get(task)?.some((each) => each.path === path) ?? false;
+}
+
+function isOf({ from }: InputFile, tasks: ReadonlySet<string>): boolean {
+  return from !== undefined && tasks.has(from.task);
+}
+
+function isRight(file: FileContent, input: InputFile, kept: ReadonlyMap<string, readonly FileContent[]>): boolean {
+  if (input.digest !== undefined) return input.digest === file.digest;
+  const { task, path } = input.from;
+  return kept.get(task)?.some((each) => each.path === path && each.digest === file.digest) ?? false;
+}
+
+function show(files: readonly FileContent[]): string {
+  return files.map(({ path, digest, bytes }) => `${path} (${bytes} bytes, ${digest.slice(0, 8)})`).join(", ") || "none";
+}
