@@ -108,7 +108,7 @@ export class Dispatcher {
   constructor(init: DispatcherInit) {
     this.#init = init;
     this.#moduleSizes = new ModuleSizes(init.store);
-    this.#unreadable = new UnreadableBlobs(init);
+    this.#unreadable = new UnreadableBlobs({ ...init, onReadable: () => this.wake() });
     this.#untried = new UntriedWaits({ clock: init.clock, usable: () => init.sessions.usable() });
     this.#backoff = new Backoff({
       firstMs: DISPATCH_RETRY_FIRST_MS,

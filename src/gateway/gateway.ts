@@ -7,6 +7,7 @@
  */
 import { OfferChannel } from "../channel/offer-channel.ts";
 import type { Clock } from "../base/clock.ts";
+import type { PeerId } from "../base/ids.ts";
 import { GRACE_MS_DEFAULT } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
@@ -78,7 +79,8 @@ export class Gateway implements Readiness {
     this.pins = new BlobPins({ store, blobs, log });
     this.#channel = new OfferChannel();
     const terms = leaseTerms(init.leaseMs);
-    const health = new WorkerHealth({ clock, random, onChange: (worker) => this.sessions.onHealthChanged(worker) });
+    const onChange = (worker: PeerId) => this.sessions.onHealthChanged(worker);
+    const health = new WorkerHealth({ clock, random, onChange, onRested: wake });
     this.#attempts = new Attempts({
       store,
       blobs,

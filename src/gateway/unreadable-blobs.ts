@@ -25,6 +25,8 @@ export interface UnreadableBlobsInit {
   readonly storeHealth: Pick<StoreReadiness, "check">;
   readonly clock: Clock;
   readonly random: Random;
+  /** Runs that need a blob may be started before it was to be tried again: it could be read. */
+  readonly onReadable: () => void;
 }
 
 /** Reads blobs for one attempt. */
@@ -124,7 +126,7 @@ export class UnreadableBlobs {
   }
 
   #worked(blob: Digest): void {
-    if (this.#troubles.delete(blob)) this.#rests.delete(blob);
+    if (this.#troubles.delete(blob) && this.#rests.delete(blob)) this.#init.onReadable();
   }
 
   #troubleWith(blob: Digest, nowMs: number): Trouble {

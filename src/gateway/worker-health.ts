@@ -15,15 +15,19 @@ export interface WorkerHealthInit {
   readonly random: Random;
   /** What `quarantineOf` says of this worker has changed. */
   readonly onChange: (worker: PeerId) => void;
+  /** A rest has ended before its time. */
+  readonly onRested: () => void;
 }
 
 export class WorkerHealth {
   readonly #rests: WorkerRests;
   readonly #quarantine: Quarantine;
+  readonly #onRested: () => void;
 
   constructor(init: WorkerHealthInit) {
     this.#rests = new WorkerRests(init);
     this.#quarantine = new Quarantine(init);
+    this.#onRested = init.onRested;
   }
 
   /** The worker is given this attempt. */
@@ -34,8 +38,9 @@ export class WorkerHealth {
   /** Said once for each attempt that began. */
   ended(end: EndedAttempt): void {
     if (end.sign === "lost") this.#rests.failed(end.worker);
-    else if (end.sign !== "nothing") this.#rests.worked(end.worker);
+    const hasRested = end.sign !== "lost" && end.sign !== "nothing" && this.#rests.worked(end.worker);
     this.#quarantine.ended(end);
+    if (hasRested) this.#onRested();
   }
 
   /** How many of its offers may be used now: a worker on trial gets one run. */

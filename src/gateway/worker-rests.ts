@@ -47,9 +47,11 @@ export class WorkerRests {
     if (record.failures > WORKER_FAILURES_BEFORE_REST) record.restsUntilMs = nowMs + record.backoff.nextMs();
   }
 
-  /** An attempt on this worker ended by itself, well or not. */
-  worked(worker: PeerId): void {
+  /** An attempt on this worker ended by itself, well or not. True: it rested, and does no more. */
+  worked(worker: PeerId): boolean {
+    const rested = this.isResting(worker);
     this.#records.delete(worker);
+    return rested;
   }
 
   isResting(worker: PeerId): boolean {

@@ -38,7 +38,12 @@ class SickBlobs implements Pick<BlobStore, "open"> {
 
 function reads() {
   const storeHealth = { check: () => Promise.resolve(undefined) };
-  const blobs = new UnreadableBlobs({ storeHealth, clock: systemClock, random: new SeededRandom(1) });
+  const blobs = new UnreadableBlobs({
+    storeHealth,
+    clock: systemClock,
+    random: new SeededRandom(1),
+    onReadable: () => {},
+  });
   return blobs.readsFor({ task: taskId("t"), serial: 1, run: 1, attempt: 1 }, () => {});
 }
 

@@ -92,6 +92,22 @@ test("a worker that refuses every run is left alone, longer and longer", async (
   expect((await worker.take()).id.task).toBe("t");
 });
 
+test("a worker that rests is given runs again at once when something goes well on it", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("first");
+  const first = await worker.take();
+  worker.refusal = overloaded("no");
+  await cluster.submit("t");
+  await offerFor(cluster, worker, 20);
+  worker.refusal = undefined;
+  expect(cluster.gateway.sessions.get(worker.peer)).toMatchObject({ isResting: true, offers: 1 });
+  first.end();
+  await cluster.hasState("first", "succeeded");
+  await cluster.quiet();
+  expect((await cluster.attempts("t")).at(-1)).toBe("running");
+});
+
 test("a worker that loses every run does not wear out the runs that others can carry out", async () => {
   await using cluster = await GatewayCluster.open();
   const bad = await cluster.join("A");

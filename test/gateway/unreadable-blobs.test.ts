@@ -72,6 +72,7 @@ test("lets its runs wait for a moment, longer each time, and no more once it was
   expect(setup.blobs.nextEndInMs()).toBeGreaterThan(first);
   expect(await setup.blobs.readsFor(attempt(8), () => {}).of(BLOB, async () => "bytes")).toBe("bytes");
   expect(setup.blobs.isResting(other, [BLOB])).toBe(false);
+  expect(setup.readable).toBe(1);
 });
 
 test("a run whose module cannot be read rests between its tries, and costs its worker nothing", async () => {
@@ -114,10 +115,13 @@ function attempt(number: number): AttemptId {
 class Setup {
   readonly clock = new ManualClock({ now: T0 });
   trouble: string | undefined;
+  /** How often it was said that one can be read again. */
+  readable = 0;
   readonly blobs = new UnreadableBlobs({
     storeHealth: { check: () => Promise.resolve(this.trouble) },
     clock: this.clock,
     random: new SeededRandom(1),
+    onReadable: () => (this.readable += 1),
   });
 
   /** What is told of an attempt that cannot read the blob. */
