@@ -270,8 +270,37 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     breaks: "told",
     plant: (store) =>
       changed(store, {
-        lease: (id, worker, now, leaseUntil) =>
-          id.run === 2 ? Promise.resolve(true) : store.lease(id, worker, now, leaseUntil),
+        settle: async (id, end, options) => {
+          const result = await store.settle(id, end, options);
+          const isWrong = result.kind === "settled" && result.run.state === "succeeded";
+          return isWrong ? { ...result, run: { ...result.run, state: "failed" } } : result;
+        },
+      }),
+  },
+  {
+    name: "a file that was to be kept is dropped",
+    breaks: "G8: of",
+    plant: (store) =>
+      changed(store, {
+        keepFile: (id, file, options) =>
+          file.path.endsWith("0") ? Promise.resolve("kept") : store.keepFile(id, file, options),
+      }),
+  },
+  {
+    name: "content that is still referred to is deleted",
+    breaks: "G8: the content",
+    plant: (store) => changed(store, { isBlobUsed: () => Promise.resolve(false) }),
+  },
+  {
+    name: "a guest is given another task's file",
+    breaks: "G8: attempt",
+    plant: (store) =>
+      changed(store, {
+        findKeptFile: (_id, path) => {
+          const runs = [...store.disk.state.tasks.values()].flatMap((task) => task.runs);
+          const file = runs.flatMap(({ keptFiles }) => keptFiles).find((kept) => kept.path === path);
+          return Promise.resolve(file === undefined ? undefined : { ...file, run: 1 });
+        },
       }),
   },
   {

@@ -224,7 +224,9 @@ export class SimCluster {
   /** Nothing may be left of what is done, once the last words about it have got through. */
   async #lookForLeaks(): Promise<void> {
     if (!this.#isDone()) {
-      this.#leaks.push("something was still under way");
+      const workers = this.#gateway.gateway?.sessions.list() ?? [];
+      const views = workers.map(({ id, ...view }) => `${nameOf(id)} ${JSON.stringify(view)}`);
+      this.#leaks.push(`something was still under way; workers at the gateway: ${views.join(", ")}`);
       return;
     }
     let found = this.#leftovers();
