@@ -102,6 +102,7 @@ struct RunSpec {
   submitter @16 :Text;      # whose task it is; guests of different submitters never share a process. At most 128 characters
   files @17 :List(File);    # in the guest's `/` when it starts: at most 1,000, and 64 MiB together
   outputs @18 :List(Text);  # globs: which of its files are kept once it has exited; src/model/glob.ts has their syntax
+  traceparent @19 :Text;    # W3C Trace Context of this call, for workers that trace; empty, or no such text: there is none
 }
 
 struct File {

@@ -103,6 +103,7 @@ export function parseSubmission(parts: SubmissionParts): SubmissionResult {
 export interface TaskSpecInit {
   readonly id: TaskId;
   readonly submitter: string;
+  readonly traceparent?: string | undefined;
   readonly module: Digest;
   readonly kind: ModuleKind;
   readonly entry: EntryKind;

@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { Tracer } from "../base/tracing.ts";
 import type { Random } from "../base/random.ts";
 
 /** All that a process takes from the machine, handed in. Nothing below `app/` reaches for these itself. */
@@ -12,6 +13,8 @@ export interface Powers {
   readonly random: Random;
   readonly log: Log;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Default: nobody traces. */
+  readonly tracer?: Tracer | undefined;
 }
 
 /** The one line that says a process is ready. Its field names are part of the contract with users. */

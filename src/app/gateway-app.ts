@@ -5,10 +5,12 @@ import { announce } from "./announce.ts";
 import type { Config } from "./config.ts";
 import { openGateway } from "./gateway-parts.ts";
 import { runningApp } from "./running.ts";
+import { withTracing } from "./tracing.ts";
 import { VERSION } from "./version.ts";
 
-export async function runGateway(config: Config, powers: Powers): Promise<RunningApp> {
+export async function runGateway(config: Config, given: Powers): Promise<RunningApp> {
   await using stack = new AsyncDisposableStack();
+  const powers = await withTracing(given, "capmesh-gateway", stack);
   const { gateway, host, http, identity, inspection, folder, dial, rpc } = await openGateway(config, powers, stack);
   const state = { role: "gateway", version: VERSION, labels: config.labels, slots: 0, busy: 0 } as const;
   stack.use(announce(host.membership, () => state, powers));

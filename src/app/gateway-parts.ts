@@ -80,6 +80,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
     graceMs: config.graceMs,
     retainMs: config.retainMs,
     meter: metrics.runs,
+    tracer: powers.tracer,
     queueLimits: { tasks: config.queue },
     retainModulesMs: config.retainModulesMs,
     clock,
@@ -95,7 +96,19 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   const gatewayPeerId = identity.peerId;
   const inspection = stack.use(openInspection(data.path, powers, log));
   const { inspector } = inspection;
-  const plain = { gateway, gatewayPeerId, store, blobs, verifier, tokens, audit, inspector, clock, log };
+  const plain = {
+    gateway,
+    gatewayPeerId,
+    store,
+    blobs,
+    verifier,
+    tokens,
+    audit,
+    inspector,
+    tracer: powers.tracer,
+    clock,
+    log,
+  };
   const rpc = config.rpc === undefined ? undefined : await openRpcEndpoint({ ...plain, address: config.rpc });
   if (rpc !== undefined) stack.use(rpc);
   metrics.showRpc({
@@ -156,6 +169,7 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     tokens,
     audit,
     registry,
+    tracer: powers.tracer,
     tls,
     version: VERSION,
   });

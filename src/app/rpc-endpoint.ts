@@ -9,6 +9,7 @@ import { type ClusterError, disconnected, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
 import { ANSWERS_UNFINISHED_MAX, RPC_CONNECTIONS_MAX, STRANGER_ANSWERS_UNFINISHED_MAX } from "../base/limits.ts";
 import type { ModuleInspector } from "../inspect/inspector.ts";
+import type { Tracer } from "../base/tracing.ts";
 import type { Log } from "../base/log.ts";
 import type { JoinVerifier } from "../gateway/admission.ts";
 import type { AuditLog } from "../gateway/audit.ts";
@@ -35,6 +36,8 @@ export interface RpcEndpointInit {
   readonly tokens: Tokens;
   readonly audit: AuditLog;
   readonly inspector: ModuleInspector;
+  /** Default: nobody traces. */
+  readonly tracer?: Tracer | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }

@@ -8,11 +8,13 @@ import type { Config } from "./config.ts";
 import { openGateway } from "./gateway-parts.ts";
 import { serveOwnWorker } from "./own-worker.ts";
 import { runningApp } from "./running.ts";
+import { withTracing } from "./tracing.ts";
 import { VERSION } from "./version.ts";
 import { openWorkerServer } from "./worker-parts.ts";
 
-export async function runUp(config: Config, powers: Powers): Promise<RunningApp> {
+export async function runUp(config: Config, given: Powers): Promise<RunningApp> {
   await using stack = new AsyncDisposableStack();
+  const powers = await withTracing(given, "capmesh", stack);
   const { gateway, host, http, identity, inspection, dial, rpc, folder } = await openGateway(config, powers, stack);
   const { peerId } = identity;
   const worker = stack.use(await openWorkerServer({ config, powers, peerId, folder, inspection }));

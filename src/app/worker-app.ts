@@ -13,13 +13,15 @@ import type { Powers, RunningApp } from "./app.ts";
 import type { Config } from "./config.ts";
 import { runningApp } from "./running.ts";
 import { serveGateway } from "./serve-gateway.ts";
+import { withTracing } from "./tracing.ts";
 import { VERSION } from "./version.ts";
 import { openWorkerServer } from "./worker-parts.ts";
 
-export async function runWorker(config: Config, powers: Powers): Promise<RunningApp> {
+export async function runWorker(config: Config, given: Powers): Promise<RunningApp> {
+  await using stack = new AsyncDisposableStack();
+  const powers = await withTracing(given, "capmesh-worker", stack);
   const { clock, random } = powers;
   const log = powers.log.child({ part: "net" });
-  await using stack = new AsyncDisposableStack();
   const targets = config.dial.map(parseWhere);
   const data = stack.use(await openDataDirectory(config));
   const identity = await loadIdentity(data.path);

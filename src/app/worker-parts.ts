@@ -40,6 +40,7 @@ export async function openWorkerServer(init: WorkerPartsInit): Promise<WorkerSer
     weight: config.weight,
     labels: { peer: peerId, host: hostname(), os: platform(), arch: arch(), ...config.labels },
     version: VERSION,
+    tracer: powers.tracer,
     clock,
     random,
     log,

@@ -73,6 +73,8 @@ export const RPC_CONNECTIONS_MAX = 1_024;
 export const STRANGER_BYTES_MAX = 256 * KIB;
 /** Length of what names a submitter. */
 export const SUBMITTER_LENGTH_MAX = 128;
+/** Length of a trace context on the wire; those of versions to come may be longer than today's 55. */
+export const TRACEPARENT_LENGTH_MAX = 256;
 /** Length of an API token on the wire. */
 export const TOKEN_LENGTH_MAX = 1_024;
 /** Modules that the clients of one plain RPC connection hold that are being uploaded, or wait to be used. */

@@ -1,4 +1,5 @@
 /** Run specifications, outcomes and worker states between model and wire (`schema/worker.capnp`). */
+import { parseTraceparent } from "../base/tracing.ts";
 import {
   ARGS_MAX,
   ENV_MAX,
@@ -14,6 +15,7 @@ import {
   SLOTS_MAX,
   STDIN_BYTES_MAX,
   SUBMITTER_LENGTH_MAX,
+  TRACEPARENT_LENGTH_MAX,
 } from "../base/limits.ts";
 import { type Digest, parseTaskId } from "../base/ids.ts";
 import {
@@ -82,6 +84,7 @@ export function encodeRunSpec(wire: WireRunSpec, spec: RunSpec): void {
   const files = wire._initFiles(spec.files.length);
   spec.files.forEach((file, index) => encodeFile(files.get(index), file));
   encodeTexts((length) => wire._initOutputs(length), spec.outputs);
+  if (spec.traceparent !== undefined) wire.traceparent = spec.traceparent;
 }
 
 function encodeEntry(wire: WireRunSpec, entry: RunEntry): void {
@@ -123,6 +126,7 @@ export function decodeRunSpec(wire: WireRunSpec): RunSpec {
     submitter: decodeText(wire.submitter, SUBMITTER_LENGTH_MAX, "a submitter"),
     files: decodeFiles(wire),
     outputs: decodeOutputs(wire),
+    traceparent: parseTraceparent(decodeText(wire.traceparent, TRACEPARENT_LENGTH_MAX, "a trace context")),
   };
 }
 

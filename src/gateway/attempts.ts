@@ -24,16 +24,18 @@ import {
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { RunClient } from "../caps/run.ts";
-import { type AttemptEnd, NO_USAGE, type Outcome, hasSucceeded } from "../model/outcome.ts";
+import type { AttemptEnd } from "../model/outcome.ts";
 import { type AttemptId, attemptKey } from "../model/run.ts";
 import type { Capability } from "../rpc/capability.ts";
 import { revocable } from "../rpc/revoke.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
+import { lostEnd, signOf, unstartedEnd } from "./attempt-ends.ts";
 import { outputOf } from "./attempt-output.ts";
+import { type AttemptSpans, endSpan } from "./attempt-spans.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { type EventHub, publishReady } from "./events.ts";
-import type { EndedAttempt, WorkerSign } from "./quarantine.ts";
+import type { EndedAttempt } from "./quarantine.ts";
 import type { RunMeter } from "./run-meter.ts";
 import type { WorkerHealth } from "./worker-health.ts";
 
@@ -71,6 +73,8 @@ export interface WatchedAttempt {
   readonly answerMsMax: number;
   /** Its worker has lost this run before, and others have not been tried: if it does so again, that says little of the run. */
   readonly isSecondChoice?: boolean | undefined;
+  /** Taken over: they end with the attempt, and with the answer of its worker. */
+  readonly spans?: AttemptSpans | undefined;
 }
 
 /**
@@ -111,6 +115,7 @@ interface Begun {
   readonly worker: PeerId;
   readonly module: Digest | undefined;
   readonly isSecondChoice: boolean;
+  readonly spans: AttemptSpans | undefined;
   readonly deadline: Timer;
 }
 
@@ -193,7 +198,10 @@ export class Attempts {
       const expected = this.#expected.get(key);
       if (expected !== undefined) expected.isCancelled = true;
       const begun = this.#begun.get(key);
-      if (begun !== undefined) this.#over({ id, worker: begun.worker, sign: "nothing", what: "cancelled" });
+      if (begun !== undefined) {
+        this.#over({ id, worker: begun.worker, sign: "nothing", what: "cancelled" });
+        endSpan(begun.spans?.attempt, "cancelled");
+      }
       const sighted = this.#sighted.get(key);
       if (sighted !== undefined) this.#dismiss(key, sighted);
     }
@@ -215,6 +223,7 @@ export class Attempts {
     const begun = this.#over({ id, worker, sign, what: reason, isSilence: cause === "silence" });
     const isBlameless = cause === "gateway" || begun?.isSecondChoice === true;
     await this.#settle({ id, worker, end: lostEnd(reason), isBlameless }, isMeant);
+    endSpan(begun?.spans?.attempt, reason);
     if (before !== undefined && isMeant()) this.#dismiss(key, before);
   }
 
@@ -249,15 +258,18 @@ export class Attempts {
     const reason = disconnected("the gateway is closing");
     this.#closed.abort(reason);
     for (const [key, sighted] of this.#sighted) this.#loseSight(key, sighted, reason);
-    for (const { deadline } of this.#begun.values()) deadline[Symbol.dispose]();
+    for (const { deadline, spans } of this.#begun.values()) {
+      deadline[Symbol.dispose]();
+      for (const span of [spans?.call, spans?.attempt]) endSpan(span, "the gateway was closed");
+    }
     this.#begun.clear();
   }
 
-  #begunOf({ id, session, module, answerMsMax: ms, isSecondChoice = false }: WatchedAttempt): Begun {
+  #begunOf({ id, session, module, answerMsMax: ms, isSecondChoice = false, spans }: WatchedAttempt): Begun {
     const { worker } = session;
     const reason = `its worker has not told how it ended, ${Math.round(ms / 1_000)} s after it got it`;
     const onLate = () => void this.giveUp({ id, worker }, reason, "no-answer");
-    return { worker, module, isSecondChoice, deadline: this.#init.clock.setTimer(ms, onLate) };
+    return { worker, module, isSecondChoice, spans, deadline: this.#init.clock.setTimer(ms, onLate) };
   }
 
   /** The attempt has ended, as far as its worker is concerned. */
@@ -266,6 +278,9 @@ export class Attempts {
     const begun = this.#begun.get(key);
     begun?.deadline[Symbol.dispose]();
     this.#begun.delete(key);
+    const problem = end.sign === "succeeded" ? undefined : end.what;
+    if (problem !== undefined) begun?.spans?.attempt.fail(problem);
+    endSpan(begun?.spans?.call, problem);
     this.#init.health.ended({ ...end, module: begun?.module });
     return begun;
   }
@@ -298,6 +313,8 @@ export class Attempts {
     const begun = this.#over({ id, worker, ...signOf(end.outcome, session) });
     isBlameless ||= begun?.isSecondChoice === true;
     await this.#settle({ id, worker, end, isBlameless }, () => !signal.aborted);
+    begun?.spans?.attempt.set({ "capmesh.outcome": end.outcome.kind });
+    begun?.spans?.attempt.end();
     if (signal.aborted) return;
     // A worker that misses this asks again when it resumes or renews, and is told to stop.
     run.acknowledge().catch(() => {});
@@ -373,31 +390,4 @@ export class Attempts {
 
 function attemptIsOver(): ClusterError {
   return failed("this attempt is over", { code: "stale-attempt" });
-}
-
-function lostEnd(reason: string): AttemptEnd {
-  return unstartedEnd({ kind: "lost", reason });
-}
-
-function unstartedEnd(outcome: Outcome): AttemptEnd {
-  return { outcome, usage: NO_USAGE, outputBytes: 0, outputTruncated: false };
-}
-
-function signOf(outcome: Outcome, session: AttemptSession): { readonly sign: WorkerSign; readonly what: string } {
-  if (hasSucceeded(outcome)) return { sign: "succeeded", what: "succeeded" };
-  switch (outcome.kind) {
-    case "lost":
-      return { sign: session.isDraining() ? "nothing" : "lost", what: outcome.reason };
-    case "rejected":
-      return { sign: "rejected", what: `rejected: ${outcome.reason}` };
-    case "exited":
-      return { sign: "failed", what: `exited with ${outcome.code}` };
-    case "trapped":
-    case "timed-out":
-    case "memory-exceeded":
-    case "cancelled":
-      return { sign: "failed", what: `${outcome.kind}: ${outcome.reason}` };
-    case "output-exceeded":
-      return { sign: "failed", what: outcome.kind };
-  }
 }

@@ -11,6 +11,7 @@ import type { FieldError } from "../api/problem.ts";
 import { ClusterError, disconnected, failed, overloaded, toClusterError } from "../base/errors.ts";
 import { type Digest, type PeerId, parseTaskId } from "../base/ids.ts";
 import { INPUT_FILES_BYTES_MAX, MODULE_BYTES_MAX, UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
+import type { Tracer } from "../base/tracing.ts";
 import type { Log } from "../base/log.ts";
 import type { SubmittedForm, TaskStatus } from "../caps/client-codec.ts";
 import { type TaskTarget, serveClientSession, serveTask, serveUpload } from "../caps/client-session.ts";
@@ -44,6 +45,7 @@ export interface ClientSessionsInit {
   /** Shared with whoever deletes modules. */
   readonly pins: BlobPins;
   readonly tasks: TaskService;
+  readonly tracer?: Tracer | undefined;
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly audit: AuditLog;

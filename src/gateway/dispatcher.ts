@@ -27,29 +27,30 @@ import {
   CLOCK_CHECK_EVERY_MS,
   DISPATCH_RETRY_FIRST_MS,
   DISPATCH_RETRY_MAX_MS,
-  KEPT_FILES_BYTES_MAX,
   MATCH_WINDOW_FIRST,
   MATCH_WINDOW_MAX,
 } from "../base/limits.ts";
+import type { Tracer } from "../base/tracing.ts";
 import type { Log, LogFields } from "../base/log.ts";
 import type { Digest, PeerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { serveFiles } from "../caps/files.ts";
 import { serveModule } from "../caps/module.ts";
 import { WorkerClient } from "../caps/worker.ts";
-import type { RunEntry, RunSpec } from "../model/run-spec.ts";
 import type { AttemptId } from "../model/run.ts";
 import { isUnresolved } from "../model/task-file.ts";
 import type { TaskSpec } from "../model/task.ts";
 import type { PickPolicy } from "../model/worker.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { ReadyRun, Store } from "../store/store.ts";
+import { endSpan, startAttempt, startCall } from "./attempt-spans.ts";
 import { type Attempts, answerMsMax } from "./attempts.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { BlobModule } from "./blob-module.ts";
 import type { EventHub } from "./events.ts";
 import { type OfferView, match } from "./matching.ts";
 import { ModuleSizes } from "./module-sizes.ts";
+import { fileBytesMax, runSpec } from "./run-specs.ts";
 import { type ResolvedFiles, RunFiles, resolveFiles } from "./run-files.ts";
 import type { RunMeter } from "./run-meter.ts";
 import { Turns } from "./turns.ts";
@@ -73,6 +74,7 @@ export interface DispatcherInit {
   readonly leaseMs: number;
   readonly events: EventHub;
   readonly meter: RunMeter;
+  readonly tracer: Tracer;
   readonly policy: PickPolicy;
   readonly clock: Clock;
   readonly random: Random;
@@ -295,6 +297,7 @@ export class Dispatcher {
     }
     if (needs !== undefined) this.#backoff.reset();
     meter.started(id.attempt === 1 ? now - ready.dueAt : undefined);
+    const span = startAttempt(this.#init.tracer, id, ready.spec, offered.peer);
     events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: "running" });
     events.publish({ type: "task", task: id.task, state: "running" });
     if (!session.isCurrent() || needs === undefined) {
@@ -302,21 +305,25 @@ export class Dispatcher {
       const reason = session.isCurrent()
         ? "what the store knows of its module or files could not be read"
         : "the session of its worker ended before the worker was told";
+      endSpan(span, reason);
       void attempts.giveUp({ id, worker: offered.peer }, reason, "gateway");
       return;
     }
     const { moduleBytes, inputs } = needs;
     if (!inputs.ok) {
       health.ended({ id, worker: offered.peer, sign: "nothing", what: inputs.reason });
+      endSpan(span, inputs.reason);
       void attempts.reject({ id, worker: offered.peer }, inputs.reason);
       return;
     }
     const { blobs, pins } = this.#init;
     const { files, found } = inputs;
-    const spec = runSpec(id, ready, { moduleBytes, files, leaseMs });
+    const call = startCall(this.#init.tracer, span);
+    const spec = runSpec(id, ready, { moduleBytes, files, leaseMs, traceparent: call.traceparent });
     const { module, timeoutMs, outputBytesMax } = spec;
     const answerMs = answerMsMax(timeoutMs, moduleBytes + outputBytesMax + fileBytesMax(spec));
-    const watched = { id, session, module, outputBytesMax, answerMsMax: answerMs, isSecondChoice };
+    const spans = { attempt: span, call };
+    const watched = { id, session, module, outputBytesMax, answerMsMax: answerMs, isSecondChoice, spans };
     attempts.watch(watched, (output) => {
       const reads = this.#readsFor(id, offered.peer);
       using served = serveModule(new BlobModule(blobs, reads, module));
@@ -363,37 +370,4 @@ interface Start {
   readonly ready: ReadyRun;
   /** Its worker has lost this run before, and others have not. */
   readonly isSecondChoice: boolean;
-}
-
-/**
- * An attempt may write as much as its run may keep, whatever the attempts before it have written: a run never fails
- * because of the output of an attempt that was lost. The store keeps the head of all of it, within the cap.
- */
-function runSpec(id: AttemptId, { spec }: ReadyRun, rest: Pick<RunSpec, "moduleBytes" | "files" | "leaseMs">): RunSpec {
-  return {
-    ...rest,
-    id,
-    module: spec.module,
-    entry: runEntry(spec),
-    args: spec.args,
-    env: spec.env,
-    stdin: spec.stdin,
-    timeoutMs: spec.timeoutMs,
-    cpuMs: spec.cpuMs,
-    memoryBytes: spec.memoryBytes,
-    outputBytesMax: spec.outputBytesMax,
-    outputLimit: spec.outputLimit,
-    submitter: spec.submitter,
-    outputs: spec.outputs,
-  };
-}
-
-/** What may have to move of a run's files, in both directions. */
-function fileBytesMax({ files, outputs }: RunSpec): number {
-  return files.reduce((sum, { bytes }) => sum + bytes, outputs.length > 0 ? KEPT_FILES_BYTES_MAX : 0);
-}
-
-function runEntry(spec: TaskSpec): RunEntry {
-  if (spec.entry !== "run") return { kind: spec.entry };
-  return { kind: "run", input: spec.input ?? 0, difficulty: spec.difficulty ?? 0 };
 }

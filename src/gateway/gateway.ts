@@ -9,6 +9,7 @@ import { OfferChannel } from "../channel/offer-channel.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
 import { GRACE_MS_DEFAULT } from "../base/limits.ts";
+import { NO_TRACER, type Tracer } from "../base/tracing.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { PickPolicy } from "../model/worker.ts";
@@ -49,6 +50,8 @@ export interface GatewayInit {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Default: nobody traces. */
+  readonly tracer?: Tracer | undefined;
   /** Default: nobody measures. */
   readonly meter?: RunMeter | undefined;
   /** Of unfinished tasks. Default: those of base/limits.ts. */
@@ -119,6 +122,7 @@ export class Gateway implements Readiness {
       leaseMs: terms.leaseMs,
       events,
       meter,
+      tracer: init.tracer ?? NO_TRACER,
     });
     this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
     this.#leases = new Leases({ store, attempts: this.#attempts, terms, clock, log });

@@ -929,7 +929,7 @@ export class RunSpec_Entry_Run extends $.Struct {
     static readonly _capnp = {
         displayName: "run",
         id: "c8eed0ffdf18838b",
-        size: new $.ObjectSize(64, 8),
+        size: new $.ObjectSize(64, 9),
     };
     get input(): number {
         return $.utils.getInt32(12, this);
@@ -970,7 +970,7 @@ export class RunSpec_Entry extends $.Struct {
     static readonly _capnp = {
         displayName: "entry",
         id: "f46bd07cf38358e1",
-        size: new $.ObjectSize(64, 8),
+        size: new $.ObjectSize(64, 9),
     };
     get _isCommand(): boolean {
         return $.utils.getUint16(8, this) === 0;
@@ -1011,7 +1011,7 @@ export class RunSpec extends $.Struct {
     static readonly _capnp = {
         displayName: "RunSpec",
         id: "b2e4c1bea30d2490",
-        size: new $.ObjectSize(64, 8),
+        size: new $.ObjectSize(64, 9),
     };
     static _Env: $.ListCtor<EnvVar>;
     static _Files: $.ListCtor<File>;
@@ -1222,6 +1222,16 @@ export class RunSpec extends $.Struct {
     }
     set outputs(value: $.List<string>) {
         $.utils.copyFrom(value, $.utils.getPointer(7, this));
+    }
+    /**
+* W3C Trace Context of this call, for workers that trace; empty, or no such text: there is none
+*
+*/
+    get traceparent(): string {
+        return $.utils.getText(8, this);
+    }
+    set traceparent(value: string) {
+        $.utils.setText(8, value, this);
     }
     toString(): string { return "RunSpec_" + super.toString(); }
 }

@@ -33,4 +33,6 @@ export interface RunSpec {
   readonly submitter: string;
   /** The worker stops the guest when it could not renew for this long. */
   readonly leaseMs: number;
+  /** W3C Trace Context of what asks for it. */
+  readonly traceparent?: string | undefined;
 }

@@ -25,6 +25,8 @@ export interface TaskSpec {
   readonly id: TaskId;
   /** Whose it is: `submitter.ts`. */
   readonly submitter: string;
+  /** W3C Trace Context of its submission: what its first run is a part of. */
+  readonly traceparent?: string | undefined;
   readonly description: string;
   readonly module: Digest;
   readonly kind: ModuleKind;

@@ -14,15 +14,16 @@ import { unlessAborted } from "../base/abort.ts";
 import { ClusterError, messageOf, overloaded } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
+import { NO_TRACER, type Span, type Tracer, within } from "../base/tracing.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { OutputClient } from "../caps/output.ts";
 import type { RunSources } from "../caps/worker.ts";
-import { type AttemptEnd, NO_USAGE, type Outcome } from "../model/outcome.ts";
+import { type AttemptEnd, NO_USAGE, type Outcome, hasSucceeded } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 import type { Files } from "./files.ts";
-import { fetchFiles } from "./fetch-files.ts";
+import { type FetchedFiles, fetchFiles } from "./fetch-files.ts";
 import { FileSpool, withRefusal } from "./file-spool.ts";
 import type { Executor, GuestIo, GuestSpec } from "./guest.ts";
 import type { KeptFile, KeptOutcomes } from "./kept-outcomes.ts";
@@ -41,6 +42,8 @@ export interface HeldAttemptInit {
   /** Where output goes that does not fit into memory while no gateway is there. */
   readonly spoolPath: string;
   readonly files?: Files | undefined;
+  /** Default: nobody traces. */
+  readonly tracer?: Tracer | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -243,15 +246,28 @@ export class HeldAttempt implements WorkerAttempt {
   }
 
   async #run(taken: RunSources): Promise<AttemptEnd> {
-    const { spec, modules, executor, log } = this.#init;
+    const { spec, tracer = NO_TRACER } = this.#init;
+    const { task, run, attempt } = spec.id;
+    const attributes = { "capmesh.task": task, "capmesh.run": run, "capmesh.attempt": attempt };
+    const span = tracer.start("Worker.run", { kind: "server", parent: spec.traceparent, attributes });
+    const end = await this.#carryOut(taken, (name) => tracer.start(name, { parent: span.traceparent }));
+    const { outcome, usage } = end;
+    span.set({ "capmesh.outcome": outcome.kind, "capmesh.cpu_ms": usage.cpuMs });
+    if (!hasSucceeded(outcome)) span.fail("reason" in outcome ? (outcome.reason ?? outcome.kind) : outcome.kind);
+    span.end();
+    return end;
+  }
+
+  /** Never rejects. */
+  async #carryOut(taken: RunSources, startSpan: (name: string) => Span): Promise<AttemptEnd> {
+    const { spec, executor, log } = this.#init;
     const { signal } = this.#kill;
     try {
       using sources = taken;
-      using lease = await modules.acquire(spec.module, spec.moduleBytes, sources.module, { signal });
-      using fetched = await fetchFiles(modules, spec.files, sources.files, signal);
+      using inputs = await within(startSpan("fetch"), () => this.#fetch(sources, signal));
       if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
-      const guest: GuestSpec = { ...spec, modulePath: lease.path, digest: spec.module, files: fetched.files };
-      const end = await executor.run(guest, this.#guestIo(), { signal });
+      const guest: GuestSpec = { ...spec, modulePath: inputs.modulePath, digest: spec.module, files: inputs.files };
+      const end = await within(startSpan("guest"), () => executor.run(guest, this.#guestIo(), { signal }));
       const outcome = end.outcome.kind === "cancelled" ? (this.#endedAs ?? end.outcome) : end.outcome;
       const outputTruncated = end.outputTruncated || this.#spool.isRefused;
       return { ...end, outcome, outputBytes: this.#spool.outputBytes, outputTruncated };
@@ -264,6 +280,16 @@ export class HeldAttempt implements WorkerAttempt {
       if (!(thrown instanceof ClusterError && thrown.type === "failed")) this.#handedBack = outcome;
       return this.#ended(outcome);
     }
+  }
+
+  /** The module and the input files, held until this is disposed. */
+  async #fetch(sources: RunSources, signal: AbortSignal): Promise<FetchedFiles & { readonly modulePath: string }> {
+    const { spec, modules } = this.#init;
+    using held = new DisposableStack();
+    const lease = held.use(await modules.acquire(spec.module, spec.moduleBytes, sources.module, { signal }));
+    const { files } = held.use(await fetchFiles(modules, spec.files, sources.files, signal));
+    const owned = held.move();
+    return { modulePath: lease.path, files, [Symbol.dispose]: () => owned.dispose() };
   }
 
   #guestIo(): GuestIo {

@@ -1,6 +1,6 @@
 /**
  * A worker: offers its free slots on a gateway's channel, carries out the attempts it is given, and keeps them across
- * sessions.
+ * sessions. It is long for what all of that has to agree on: its slots.
  *
  * A session is one login at one gateway. `serve` runs one: resume what is held for it, then offer and renew until it ends.
  * Attempts outlive sessions; only a cancel, the gateway's refusal, or the end of the lease stops a guest. Outcomes outlive
@@ -25,6 +25,7 @@ import {
   OFFER_RETRY_MAX_MS,
 } from "../base/limits.ts";
 import type { PeerId } from "../base/ids.ts";
+import type { Tracer } from "../base/tracing.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { OfferSenderClient } from "../caps/offers.ts";
@@ -60,6 +61,8 @@ export interface WorkerServerInit {
   readonly outcomes?: KeptOutcomes | undefined;
   /** Default: the machine's. */
   readonly files?: Files | undefined;
+  /** Default: nobody traces. */
+  readonly tracer?: Tracer | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -7,6 +7,7 @@ import { type BatchLine, batchLines, parseLine } from "../../api/batch.ts";
 import type { FieldError, ProblemCode } from "../../api/problem.ts";
 import { type Submission, taskSpec } from "../../api/submission.ts";
 import { taskJson } from "../../api/task-json.ts";
+import { within } from "../../base/tracing.ts";
 import { assert } from "../../base/errors.ts";
 import { type Digest, parseDigest, parseTaskId } from "../../base/ids.ts";
 import { BATCH_BYTES_MAX, BATCH_ERRORS_MAX, BATCH_LINES_MAX, UPLOAD_IDLE_MS_MAX } from "../../base/limits.ts";
@@ -46,7 +47,10 @@ export function submitBatch(context: HttpContext): RequestHandler {
       if (context.heldBack.delete(request)) response.writeContinue();
       using share = context.uploadMemory.openShare();
       const body = await readBody(request, (bytes) => share.take(bytes));
-      const tasks = await acceptBatch(context, grant, body, key);
+      const span = context.tracer.start("task submit", { parent: context.spans.get(request)?.traceparent });
+      const tasks = await within(span, () =>
+        acceptBatch({ ...context, traceparent: span.traceparent }, grant, body, key),
+      );
       await answer(context, response, tasks);
     } finally {
       grant.spendBytes(request.socket.bytesRead - before);
@@ -100,8 +104,13 @@ async function readBody(request: Request, take: (bytes: number) => boolean): Pro
   }
 }
 
+interface BatchContext extends HttpContext {
+  /** Of what all its tasks are a part of. */
+  readonly traceparent: string | undefined;
+}
+
 async function acceptBatch(
-  context: HttpContext,
+  context: BatchContext,
   grant: Grant,
   body: Uint8Array,
   keyText: string | undefined,
@@ -216,7 +225,7 @@ function moduleOf(submission: Submission): Digest {
 }
 
 function newTask(
-  { newId }: HttpContext,
+  { newId, traceparent }: BatchContext,
   grant: Grant,
   submission: Submission,
   inspections: ReadonlyMap<Digest, ModuleInspection>,
@@ -231,7 +240,15 @@ function newTask(
   const id = submission.id ?? parseTaskId(newId());
   assert(id !== undefined, "a UUID is a task id");
   const entry = checkModule(submission, inspection, "module");
-  const spec = taskSpec(submission, { id, submitter: grant.actor, module, kind: inspection.kind, entry, now });
+  const spec = taskSpec(submission, {
+    id,
+    submitter: grant.actor,
+    module,
+    kind: inspection.kind,
+    entry,
+    now,
+    traceparent,
+  });
   return { spec, inspection };
 }
 

@@ -16,6 +16,7 @@ import { ClientGone, sendRefusal, toRefusal } from "./problem.ts";
 import { runsRouter } from "./runs.ts";
 import { tasksRouter } from "./tasks.ts";
 import { tokensRouter } from "./tokens.ts";
+import { traced } from "./traced.ts";
 import { workersRouter } from "./workers.ts";
 
 export interface HttpAppInit {
@@ -47,6 +48,7 @@ export function httpApp(init: HttpAppInit): Express {
   app.set("query parser", false);
   app.use(metrics.observe(context));
   app.use(requestHead(context));
+  app.use(traced(context));
   app.use(access(init.access));
   app.use(audited(context, context.audit));
   app.use(compressed());

@@ -1,5 +1,6 @@
 /** What the handlers of all resources share. */
 import type { Clock } from "../../base/clock.ts";
+import type { Span, Tracer } from "../../base/tracing.ts";
 import type { Log } from "../../base/log.ts";
 import type { ModuleInspector } from "../../inspect/inspector.ts";
 import type { BlobStore } from "../../store/blobs.ts";
@@ -40,6 +41,9 @@ export interface HttpContext {
   readonly closing: AbortSignal;
   /** A new UUID, version 7, as text. */
   readonly newId: () => string;
+  readonly tracer: Tracer;
+  /** Of requests that are being answered, and traced. */
+  readonly spans: WeakMap<IncomingMessage, Span>;
   /** By what each request acts, once `access` has let it pass. */
   readonly grants: WeakMap<IncomingMessage, Grant>;
   readonly tokens: Tokens;

@@ -21,6 +21,7 @@ import {
   UPLOADS_BYTES_HELD_MAX,
 } from "../../base/limits.ts";
 import type { ModuleInspector } from "../../inspect/inspector.ts";
+import { NO_TRACER, type Span, type Tracer } from "../../base/tracing.ts";
 import type { Log } from "../../base/log.ts";
 import { isLoopback } from "../../base/loopback.ts";
 import type { BlobStore } from "../../store/blobs.ts";
@@ -64,6 +65,8 @@ export interface HttpServerInit {
   /** One with a token of the gateway's own is needed for an address that is not loopback; then every request needs one. */
   readonly tokens: Tokens;
   readonly audit: AuditLog;
+  /** Default: nobody traces. */
+  readonly tracer?: Tracer | undefined;
   /** What `/metrics` shows, to which the server adds what it sees. Default: one of its own. */
   readonly registry?: Registry | undefined;
   /** PEM. */
@@ -195,6 +198,8 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     logEvents: new LogEvents(),
     closing,
     newId: () => ids.generateOrResetWithTs(Math.trunc(clock.now())).toString(),
+    tracer: init.tracer ?? NO_TRACER,
+    spans: new WeakMap<IncomingMessage, Span>(),
     grants: new WeakMap<IncomingMessage, Grant>(),
     tokens: init.tokens,
     audit: init.audit,

@@ -9,6 +9,7 @@ import { ROUTES } from "../../api/routes.ts";
 import { type Submission, parseSubmission, taskSpec } from "../../api/submission.ts";
 import { taskJson } from "../../api/task-json.ts";
 import { type Digest, type TaskId, parseTaskId } from "../../base/ids.ts";
+import { NO_TRACER, type Tracer, within } from "../../base/tracing.ts";
 import { assert } from "../../base/errors.ts";
 import { MODULE_BYTES_MAX, REQUEST_BYTES_MAX, UPLOADS_MAX } from "../../base/limits.ts";
 import type { InspectOptions } from "../../inspect/inspector.ts";
@@ -48,7 +49,8 @@ export function submitTask(context: HttpContext): RequestHandler {
     try {
       if (context.heldBack.delete(request)) response.writeContinue();
       // Nothing of the form is left when its sender is answered.
-      const { task, isRepeated } = await acceptRequest({ ...context, grant }, request, { signal: gone.signal, key });
+      const submit = { ...context, grant, parent: context.spans.get(request)?.traceparent };
+      const { task, isRepeated } = await acceptRequest(submit, request, { signal: gone.signal, key });
       if (isRepeated) response.setHeader("idempotency-replayed", "true");
       response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
     } finally {
@@ -94,6 +96,10 @@ export interface SubmitContext extends Pick<
 > {
   /** What the submission is made by, and whose it is. */
   readonly grant: Grant;
+  /** Default: nobody traces. */
+  readonly tracer?: Tracer | undefined;
+  /** The traceparent of what it is a part of. */
+  readonly parent?: string | undefined;
   /** A module whose bytes the caller has pinned, and which no task may have used yet. */
   readonly pinned?: ((digest: Digest) => ModuleInspection | undefined) | undefined;
 }
@@ -243,8 +249,13 @@ async function createTask(
   // It may have ended while the form came in.
   grant.require("submit");
   const submitter = grant.actor;
-  const spec = taskSpec(submission, { id, submitter, module: digest, kind: inspection.kind, entry, now });
-  const result = await context.tasks.submit(spec, inspection, now, { key, limit: grant.submitterLimit });
+  const { tracer = NO_TRACER, parent } = context;
+  const span = tracer.start("task submit", { parent, attributes: { "capmesh.task": id } });
+  const { traceparent } = span;
+  const { kind } = inspection;
+  const spec = taskSpec(submission, { id, submitter, module: digest, kind, entry, now, traceparent });
+  const options = { key, limit: grant.submitterLimit };
+  const result = await within(span, () => context.tasks.submit(spec, inspection, now, options));
   switch (result.kind) {
     case "created":
       return { task: result.task, isRepeated: false };
