@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { displayWidth } from "../../src/cli/table.ts";
-import { CommandLine } from "../support/command-line.ts";
+import { COMPILE_CACHE, CommandLine } from "../support/command-line.ts";
 import { FakeGateway, RUN, TASK, json } from "../support/fake-gateway.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
@@ -24,7 +24,14 @@ class Terminal implements AsyncDisposable {
     const command = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(" ");
     this.#child = spawn("script", ["-qefc", `stty cols ${WIDTH} rows 24; exec ${command}`, "/dev/null"], {
       cwd: line.home,
-      env: { PATH: process.env["PATH"], HOME: line.home, TERM: "xterm", SHELL: "/bin/sh", ...env },
+      env: {
+        PATH: process.env["PATH"],
+        HOME: line.home,
+        TERM: "xterm",
+        SHELL: "/bin/sh",
+        NODE_COMPILE_CACHE: COMPILE_CACHE,
+        ...env,
+      },
       stdio: ["pipe", "pipe", "inherit"],
     });
     this.exitCode = new Promise((resolve) => {

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { COMPILE_CACHE } from "../support/command-line.ts";
 import { Cluster, eventually } from "../support/processes.ts";
 import { noHostsBecause, openTwoHosts } from "../support/two-hosts.ts";
 
@@ -35,7 +36,7 @@ test.runIf(hasCurl)("the lines that submit a task do what the README says", { ti
   const program = `npx() { shift; "${process.execPath}" "${ROOT}src/cli/main.ts" "$@"; }\n${script}`;
   const { stdout } = await promisify(execFile)("sh", ["-c", program], {
     cwd: ROOT,
-    env: { PATH: process.env["PATH"], HOME: cluster.folder, CAPMESH_URL: http },
+    env: { PATH: process.env["PATH"], HOME: cluster.folder, CAPMESH_URL: http, NODE_COMPILE_CACHE: COMPILE_CACHE },
   });
   // Submitted, looked at, its runs looked at, cancelled, deleted; then the two runs, and the lists.
   expect(stdout).toMatch(/^\{"id":"task1",.*"state":"scheduled".*\}\{"id":"task1"/);

@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url";
 
 /** Ends a command with the test's process, however that ends. */
 const LIFELINE = new URL("../../src/cli/lifeline.mjs", import.meta.url).href;
+/** Compiled code, kept from one process to the next: it halves what their starts cost. */
+export const COMPILE_CACHE = fileURLToPath(new URL("../../node_modules/.cache/capmesh-tests", import.meta.url));
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
 export interface CommandResult {
@@ -40,6 +42,7 @@ export class CommandLine implements AsyncDisposable {
         PATH: process.env["PATH"],
         HOME: this.home,
         XDG_RUNTIME_DIR: join(this.home, "run"),
+        NODE_COMPILE_CACHE: COMPILE_CACHE,
         CAPMESH_LIFELINE: "3",
         ...env,
       },

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { CapmeshClient } from "../../src/client/client.ts";
+import { COMPILE_CACHE } from "./command-line.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -140,6 +141,7 @@ export class Cluster implements AsyncDisposable {
         HOME: this.folder,
         XDG_RUNTIME_DIR: join(this.folder, "run"),
         NO_COLOR: "1",
+        NODE_COMPILE_CACHE: COMPILE_CACHE,
         ...env,
       },
     });
