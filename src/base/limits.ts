@@ -191,7 +191,7 @@ export const FILES_FETCHED_AT_ONCE = 8;
 export const FILE_WRITES_IN_FLIGHT = 4;
 /** Bytes of files that wait on a worker's disk for a gateway; past it, the worker offers no slots. */
 export const FILES_SPOOLED_BYTES_MAX = 4_096 * MIB;
-/** Waits of a worker whose gateway is too busy for a file: the first, and the longest. */
+/** Waits of a worker whose gateway is too busy for output or a file: the first, and the longest. */
 export const RESEND_FIRST_MS = 50;
 export const RESEND_MAX_MS = 2_000;
 /** How long a runner may take to hand over the files of a guest that has ended. */
@@ -455,8 +455,8 @@ export const KEEP_OUTCOME_AFTER_MS = 20;
 export const KEPT_OUTCOME_MS_MAX = 7 * 24 * 3_600_000;
 /** Outcomes that are being put on the disk. */
 export const OUTCOMES_SAVED_AT_ONCE_MAX = 16;
-/** What is kept of an outcome, besides its output. */
-export const KEPT_HEADER_BYTES_MAX = 1 * MIB;
+/** What is kept of an outcome, besides its output: the most that the paths of its files take as JSON, and the rest. */
+export const KEPT_HEADER_BYTES_MAX = KEPT_FILES_MAX * 6 * FILE_PATH_BYTES_MAX + 1 * MIB;
 /** Waits of a worker whose offers are refused, or taken and dropped: the first, and the longest. */
 export const OFFER_RETRY_FIRST_MS = 2;
 export const OFFER_RETRY_MAX_MS = 1_000;

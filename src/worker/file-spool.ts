@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { unlessAborted } from "../base/abort.ts";
 import { Backoff } from "../base/backoff.ts";
 import { type Clock, sleep } from "../base/clock.ts";
-import { type ClusterError, failed, overloaded, toClusterError } from "../base/errors.ts";
+import { type ClusterError, failed, messageOf, overloaded, toClusterError } from "../base/errors.ts";
 import { parseDigest } from "../base/ids.ts";
 import { CHUNK_BYTES_MAX, FILE_WRITES_IN_FLIGHT, RESEND_FIRST_MS, RESEND_MAX_MS } from "../base/limits.ts";
 import type { Random } from "../base/random.ts";
@@ -52,10 +52,29 @@ interface Link {
 
 const DETACHED = overloaded("the output was detached");
 
-/** How an attempt is to be told to have ended whose files the gateway has refused, or not. */
-export function withRefusal(end: AttemptEnd, refusal: string | undefined): AttemptEnd {
+/** Why files do not arrive: the gateway does not take them, or this machine could not read what it had written. */
+export interface FileRefusal {
+  readonly by: "gateway" | "worker";
+  readonly reason: string;
+}
+
+/** How an attempt is to be told to have ended whose files arrive, or do not. Throws `overloaded`, code `handed-back`. */
+export function withRefusal(end: AttemptEnd, refusal: FileRefusal | undefined): AttemptEnd {
   if (refusal === undefined) return end;
-  return { ...end, outcome: { kind: "lost", reason: `the gateway refused its files: ${refusal}` } };
+  if (refusal.by === "worker") throw handedBack(refusal.reason);
+  return { ...end, outcome: { kind: "lost", reason: refusal.reason } };
+}
+
+/** An attempt that somebody else is to try again, through no fault of the run. */
+export function handedBack(reason: string): ClusterError {
+  return overloaded(reason, { code: "handed-back" });
+}
+
+/** A spooled file is not there any more as it was written. */
+class Unreadable extends Error {
+  constructor({ path }: SpooledFile, cause: unknown) {
+    super(`its file ${path} cannot be read any more: ${messageOf(cause)}`, { cause });
+  }
 }
 
 export class FileSpool implements AsyncDisposable {
@@ -64,7 +83,7 @@ export class FileSpool implements AsyncDisposable {
   /** Those that the gateway does not have yet, in their order. */
   readonly #spooled: SpooledFile[] = [];
   #state: "collecting" | "sending" | "done" | "refused" | "disposed" = "collecting";
-  #refusal: string | undefined;
+  #refusal: FileRefusal | undefined;
   #link: Link | undefined;
   #sender: Promise<void> = Promise.resolve();
   #changed = Promise.withResolvers<void>();
@@ -86,8 +105,8 @@ export class FileSpool implements AsyncDisposable {
     return [...this.#spooled];
   }
 
-  /** Why the gateway does not take the files, once it has said so. */
-  get refusal(): string | undefined {
+  /** Why the files do not arrive, once that is certain. */
+  get refusal(): FileRefusal | undefined {
     return this.#refusal;
   }
 
@@ -198,7 +217,10 @@ export class FileSpool implements AsyncDisposable {
         backoff.reset();
       } catch (thrown) {
         if (signal.aborted) return;
-        await this.#onFailure(toClusterError(thrown), backoff, signal);
+        if (thrown instanceof Unreadable) {
+          this.#refusal = { by: "worker", reason: thrown.message };
+          this.#end("refused");
+        } else await this.#onFailure(toClusterError(thrown), backoff, signal);
       }
     }
   }
@@ -211,12 +233,16 @@ export class FileSpool implements AsyncDisposable {
   }
 
   async #writeTo(content: FileContentClient, file: SpooledFile, signal: AbortSignal): Promise<void> {
-    await using source = await this.#files.open(this.#pathOf(file.name), "r");
+    await using source = await this.#files.open(this.#pathOf(file.name), "r").catch((error: unknown) => {
+      throw new Unreadable(file, error);
+    });
     const writes: Promise<void>[] = [];
     for (let at = 0; at < file.bytes;) {
       const chunk = new Uint8Array(Math.min(CHUNK_BYTES_MAX, file.bytes - at));
-      const { bytesRead } = await source.read(chunk, 0, chunk.length, at);
-      if (bytesRead === 0) throw failed(`the spooled ${file.path} is shorter than what was written to it`);
+      const { bytesRead } = await source.read(chunk, 0, chunk.length, at).catch((error: unknown) => {
+        throw new Unreadable(file, error);
+      });
+      if (bytesRead === 0) throw new Unreadable(file, "it is shorter than what was written to it");
       const write = content.write(chunk.subarray(0, bytesRead), { signal });
       // Awaited in order below; one that fails out of order must not count as unhandled.
       write.catch(() => {});
@@ -237,7 +263,7 @@ export class FileSpool implements AsyncDisposable {
         return;
       case "failed":
       case "unimplemented":
-        this.#refusal = error.message;
+        this.#refusal = { by: "gateway", reason: `the gateway refused its files: ${error.message}` };
         this.#end("refused");
     }
   }

@@ -11,7 +11,7 @@
  * the run for good: only the gateway cancels.
  */
 import { unlessAborted } from "../base/abort.ts";
-import { ClusterError, messageOf, overloaded } from "../base/errors.ts";
+import { ClusterError, messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
 import { NO_TRACER, type Span, type Tracer, within } from "../base/tracing.ts";
@@ -23,8 +23,8 @@ import { type AttemptEnd, NO_USAGE, type Outcome, hasSucceeded } from "../model/
 import type { AttemptId } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
 import type { Files } from "./files.ts";
-import { type FetchedFiles, fetchFiles } from "./fetch-files.ts";
-import { FileSpool, withRefusal } from "./file-spool.ts";
+import { fetchFiles } from "./fetch-files.ts";
+import { FileSpool, handedBack, withRefusal } from "./file-spool.ts";
 import type { Executor, GuestIo, GuestSpec } from "./guest.ts";
 import type { KeptFile, KeptOutcomes } from "./kept-outcomes.ts";
 import type { ModuleCache } from "./module-cache.ts";
@@ -93,7 +93,10 @@ export class HeldAttempt implements WorkerAttempt {
       clock: init.clock,
       random: init.random,
       log: init.log,
-      onRefused: (reason) => this.#endAs({ kind: "lost", reason }),
+      onRefused: ({ by, reason }) => {
+        if (by === "worker") this.handBack(reason);
+        else this.#endAs({ kind: "lost", reason });
+      },
     });
     if (init.spec.outputs.length > 0) {
       const { files, clock, random, onFileBytes: onBytes } = init;
@@ -158,10 +161,10 @@ export class HeldAttempt implements WorkerAttempt {
     const end = await unlessAborted(this.#end, signal);
     await this.#spool.drained({ signal });
     await this.#files?.drained({ signal });
-    if (end.outcome !== this.#handedBack) return withRefusal(end, this.#files?.refusal);
-    throw overloaded(end.outcome.kind === "lost" ? end.outcome.reason : "the worker gave it back", {
-      code: "handed-back",
-    });
+    if (end.outcome === this.#handedBack) {
+      throw handedBack(end.outcome.kind === "lost" ? end.outcome.reason : "the worker gave it back");
+    }
+    return withRefusal(this.#spool.endedWith(end), this.#files?.refusal);
   }
 
   cancel(): void {
@@ -260,13 +263,12 @@ export class HeldAttempt implements WorkerAttempt {
 
   /** Never rejects. */
   async #carryOut(taken: RunSources, startSpan: (name: string) => Span): Promise<AttemptEnd> {
-    const { spec, executor, log } = this.#init;
+    const { executor, log } = this.#init;
     const { signal } = this.#kill;
     try {
-      using sources = taken;
-      using inputs = await within(startSpan("fetch"), () => this.#fetch(sources, signal));
+      using owned = new DisposableStack();
+      const guest = await within(startSpan("fetch"), () => this.#fetch(taken, owned, signal));
       if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
-      const guest: GuestSpec = { ...spec, modulePath: inputs.modulePath, digest: spec.module, files: inputs.files };
       const end = await within(startSpan("guest"), () => executor.run(guest, this.#guestIo(), { signal }));
       const outcome = end.outcome.kind === "cancelled" ? (this.#endedAs ?? end.outcome) : end.outcome;
       const outputTruncated = end.outputTruncated || this.#spool.isRefused;
@@ -282,14 +284,13 @@ export class HeldAttempt implements WorkerAttempt {
     }
   }
 
-  /** The module and the input files, held until this is disposed. */
-  async #fetch(sources: RunSources, signal: AbortSignal): Promise<FetchedFiles & { readonly modulePath: string }> {
+  /** What the guest needs, on this disk for as long as `owned` is. The sources are held no longer than that takes. */
+  async #fetch(taken: RunSources, owned: DisposableStack, signal: AbortSignal): Promise<GuestSpec> {
+    using sources = taken;
     const { spec, modules } = this.#init;
-    using held = new DisposableStack();
-    const lease = held.use(await modules.acquire(spec.module, spec.moduleBytes, sources.module, { signal }));
-    const { files } = held.use(await fetchFiles(modules, spec.files, sources.files, signal));
-    const owned = held.move();
-    return { modulePath: lease.path, files, [Symbol.dispose]: () => owned.dispose() };
+    const module = owned.use(await modules.acquire(spec.module, spec.moduleBytes, sources.module, { signal }));
+    const { files } = owned.use(await fetchFiles(modules, spec.files, sources.files, signal));
+    return { ...spec, modulePath: module.path, digest: spec.module, files };
   }
 
   #guestIo(): GuestIo {
@@ -302,7 +303,10 @@ export class HeldAttempt implements WorkerAttempt {
         try {
           await files.keep(path, bytes, content);
         } catch (thrown) {
-          this.#endAs({ kind: "lost", reason: `its files cannot be kept: ${messageOf(thrown)}` });
+          const reason = `its files cannot be kept: ${messageOf(thrown)}`;
+          // This machine's doing again, unless what they were to hold went away.
+          if (thrown instanceof ClusterError) this.#endAs({ kind: "lost", reason });
+          else this.handBack(reason);
           throw thrown;
         }
       },

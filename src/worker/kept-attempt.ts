@@ -42,7 +42,7 @@ export class KeptAttempt implements WorkerAttempt {
     this.gateway = found.gateway;
     this.endedAtMs = clock.monotonicMs() - Math.max(0, clock.now() - found.keptAt);
     const { path } = found.output;
-    // What a gateway refuses of it, it refuses of any process.
+    // The end is told all the same, without what is lost.
     this.#spool = new OutputSpool({ path, kept: found.output, files, clock, random, log, onRefused: () => {} });
     const { onFileBytes: onBytes } = init;
     this.#files = new FileSpool({ folder: found.filesFolder, found: found.spooled, files, clock, random, onBytes });
@@ -62,10 +62,11 @@ export class KeptAttempt implements WorkerAttempt {
     this.#spool.detach();
   }
 
+  /** Rejects with `overloaded`, code `handed-back`, when its files are not what they were: somebody else is to try again. */
   async outcome({ signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
     await this.#spool.drained({ signal });
     await this.#files.drained({ signal });
-    return withRefusal(this.#init.found.end, this.#files.refusal);
+    return withRefusal(this.#spool.endedWith(this.#init.found.end), this.#files.refusal);
   }
 
   acknowledge(): void {
@@ -97,6 +98,9 @@ export class KeptAttempt implements WorkerAttempt {
   #forget(isUnwanted: boolean): void {
     if (this.#released !== undefined) return;
     this.#released = this.#release(isUnwanted);
+    this.#released.catch((error: unknown) => {
+      this.#init.log.warn("the output of an attempt could not be cleared away", { ...this.id, error });
+    });
     this.#init.onForgotten();
   }
 

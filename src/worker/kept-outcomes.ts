@@ -138,7 +138,9 @@ export class KeptOutcomes {
         begin: async (offset, outputBytes) => {
           hasBegun = true;
           const header: Header = { version: 1, keptAt: clock.now(), gateway, id, end, offset, outputBytes, spooled };
-          await file.appendFile(encodeHeader(header));
+          const encoded = encodeHeader(header);
+          if (encoded.length > KEPT_HEADER_BYTES_MAX) throw failed("its header is too long");
+          await file.appendFile(encoded);
         },
         write: (record) => file.appendFile(encodeRecord(record)),
       });
@@ -246,7 +248,8 @@ function decodeHeader(text: string): Header {
   const isWhole =
     parseWorkerId(header.gateway) !== undefined &&
     parseTaskId(header.id.task) !== undefined &&
-    [header.keptAt, header.offset, header.outputBytes].every(Number.isFinite) &&
+    Number.isFinite(header.keptAt) &&
+    [header.offset, header.outputBytes].every((offset) => Number.isSafeInteger(offset) && offset >= 0) &&
     [header.id.serial, header.id.run, header.id.attempt].every(Number.isSafeInteger) &&
     OUTCOME_KINDS.includes(header.end.outcome.kind) &&
     (header.spooled ?? []).every(isSpooledFile);

@@ -18,10 +18,11 @@ import { type ClusterError, messageOf, overloaded, toClusterError } from "../bas
 import { Backoff } from "../base/backoff.ts";
 import { unlessAborted } from "../base/abort.ts";
 import { type Clock, sleep } from "../base/clock.ts";
-import { OUTPUT_CHUNK_BYTES_MAX, OUTPUT_IN_MEMORY_BYTES_MAX } from "../base/limits.ts";
+import { OUTPUT_CHUNK_BYTES_MAX, OUTPUT_IN_MEMORY_BYTES_MAX, RESEND_FIRST_MS, RESEND_MAX_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { OutputClient } from "../caps/output.ts";
+import type { AttemptEnd } from "../model/outcome.ts";
 import type { OutputStream } from "../model/output.ts";
 import { type Files, systemFiles } from "./files.ts";
 import { type KeptOutput, SpoolFile, type SpoolRecord } from "./spool-file.ts";
@@ -36,8 +37,14 @@ export interface OutputSpoolInit {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** The output cannot be kept, or the gateway refuses it; called once. What is appended from then on is dropped. */
-  readonly onRefused: (reason: string) => void;
+  /** Called once, when output is lost. What is appended from then on is dropped. */
+  readonly onRefused: (refusal: OutputRefusal) => void;
+}
+
+/** Why output does not arrive: the gateway does not take it, or this machine could not keep it. */
+export interface OutputRefusal {
+  readonly by: "gateway" | "worker";
+  readonly reason: string;
 }
 
 /** Bytes of one stream. They may grow, within `room`, also while they are being sent: a message has its own copy. */
@@ -104,7 +111,7 @@ export class OutputSpool implements AsyncDisposable {
   append(stream: OutputStream, bytes: Uint8Array): Promise<void> {
     this.#appending = this.#appending
       .then(() => this.#append(stream, bytes))
-      .catch((error: unknown) => this.#refuse(`its output cannot be kept: ${messageOf(error)}`));
+      .catch((error: unknown) => this.#refuse(notKept(error)));
     return this.#appending;
   }
 
@@ -142,6 +149,12 @@ export class OutputSpool implements AsyncDisposable {
     }
   }
 
+  /** The end as it is to be told once all is drained: what does not arrive is no part of the log. */
+  endedWith(end: AttemptEnd): AttemptEnd {
+    if (this.#state !== "refused") return end;
+    return { ...end, outputBytes: this.#durableOffset, outputTruncated: true };
+  }
+
   /**
    * The guest has ended: copies what is not durable yet. `begin` is told where that begins and where it ends in the
    * attempt's log; `write` gets the records, in order.
@@ -151,13 +164,18 @@ export class OutputSpool implements AsyncDisposable {
     readonly write: (record: SpoolRecord) => Promise<void>;
   }): Promise<void> {
     await this.#appending;
+    let isWanted = true;
     const begin = async (): Promise<void> => {
+      // Without what was refused, nothing that follows has its place.
+      isWanted = this.#state === "open";
       // Bytes in memory do not change any more; which of them are here does.
-      const chunks = this.#state === "open" ? this.#memory.map(({ stream, bytes }) => ({ stream, bytes })) : [];
-      await to.begin(this.#durableOffset, this.#state === "open" ? this.#appendedOffset : this.#durableOffset);
+      const chunks = isWanted ? this.#memory.map(({ stream, bytes }) => ({ stream, bytes })) : [];
+      await to.begin(this.#durableOffset, isWanted ? this.#appendedOffset : this.#durableOffset);
       for (const chunk of chunks) await to.write(chunk);
     };
-    await this.#file.copy(begin, to.write);
+    await this.#file.copy(begin, async (record) => {
+      if (isWanted) await to.write(record);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -207,7 +225,7 @@ export class OutputSpool implements AsyncDisposable {
     const link = this.#link;
     if (link === undefined || link.isSending || !this.#hasMore()) return;
     link.isSending = true;
-    this.#send(link).catch((error: unknown) => this.#refuse(`its output cannot be kept: ${messageOf(error)}`));
+    this.#send(link).catch((error: unknown) => this.#refuse(notKept(error)));
   }
 
   #hasMore(): boolean {
@@ -216,7 +234,7 @@ export class OutputSpool implements AsyncDisposable {
 
   async #send(link: Link): Promise<void> {
     const { signal } = link.ended;
-    const backoff = new Backoff({ firstMs: 50, maxMs: 2_000, random: this.#init.random });
+    const backoff = new Backoff({ firstMs: RESEND_FIRST_MS, maxMs: RESEND_MAX_MS, random: this.#init.random });
     while (!signal.aborted && this.#hasMore()) {
       const chunk = this.#memory[0];
       if (chunk === undefined) {
@@ -248,16 +266,17 @@ export class OutputSpool implements AsyncDisposable {
         return;
       case "failed":
       case "unimplemented":
-        this.#refuse(`the gateway refused its output: ${error.message}`);
+        this.#refuse({ by: "gateway", reason: `the gateway refused its output: ${error.message}` });
     }
   }
 
-  #refuse(reason: string): void {
+  #refuse(refusal: OutputRefusal): void {
     if (this.#state !== "open") return;
     this.#state = "refused";
+    this.#init.log.warn("the output of an attempt is lost from here on", { ...refusal, offset: this.#durableOffset });
     this.detach();
     this.#notify();
-    this.#init.onRefused(reason);
+    this.#init.onRefused(refusal);
   }
 
   #settleUpTo(durableOffset: number): void {
@@ -282,6 +301,10 @@ export class OutputSpool implements AsyncDisposable {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
   }
+}
+
+function notKept(error: unknown): OutputRefusal {
+  return { by: "worker", reason: `its output cannot be kept: ${messageOf(error)}` };
 }
 
 function extend(chunk: Chunk, bytes: Uint8Array): void {

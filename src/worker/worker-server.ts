@@ -361,6 +361,7 @@ export class WorkerServer implements AsyncDisposable {
   #forgotten(key: string, attempt: WorkerAttempt): void {
     this.#attempts.delete(key);
     if (attempt instanceof HeldAttempt) this.#keeper?.forgotten(attempt);
+    // Which one could not be cleared away it has said itself.
     const left = Promise.resolve(attempt[Symbol.asyncDispose]()).catch(() => {});
     this.#leaving.add(left);
     void left.then(() => this.#leaving.delete(left));

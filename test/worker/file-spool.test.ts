@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { disconnected, failed, overloaded } from "../../src/base/errors.ts";
 import { CHUNK_BYTES_MAX } from "../../src/base/limits.ts";
-import { FileSpool } from "../../src/worker/file-spool.ts";
+import { FileSpool, withRefusal } from "../../src/worker/file-spool.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { bytesOf, DurableLog } from "./gateway-parts.ts";
@@ -35,6 +35,10 @@ class SpoolHarness implements AsyncDisposable {
 
   async keep(files: Readonly<Record<string, Uint8Array>>): Promise<void> {
     for (const [path, bytes] of Object.entries(files)) await this.spool.keep(path, bytes.length, inPieces(bytes));
+  }
+
+  get spoolFolder(): string {
+    return join(this.#folder, "files");
   }
 
   attach(log = this.log): void {
@@ -146,8 +150,21 @@ describe("the files of an attempt", () => {
     };
     harness.attach();
     await harness.drained();
-    expect(harness.spool.refusal).toContain("no glob matches");
+    expect(harness.spool.refusal).toMatchObject({ by: "gateway", reason: expect.stringContaining("no glob matches") });
     expect(harness.log.files.calls.keep).toBe(1);
+  });
+
+  test("that are not there any more as they were written hand the attempt back", async () => {
+    await using harness = await SpoolHarness.open();
+    await harness.keep(FILES);
+    await rm(join(harness.spoolFolder, "0"));
+    harness.spool.complete();
+    harness.attach();
+    await harness.drained();
+    const usage = { wallMs: 1, cpuMs: 1, memoryBytes: 1 };
+    const end = { outcome: { kind: "exited", code: 0 }, usage, outputBytes: 0, outputTruncated: false } as const;
+    expect(harness.spool.refusal?.reason).toContain("a/large");
+    expect(() => withRefusal(end, harness.spool.refusal)).toThrow(expect.objectContaining({ code: "handed-back" }));
   });
 
   test("are forgotten when the guest has ended in a way that keeps none", async () => {

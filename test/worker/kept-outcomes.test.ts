@@ -3,9 +3,16 @@ import { mkdir, mkdtemp, readFile, readdir, rm, truncate, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { KEEP_OUTCOME_AFTER_MS, KEPT_OUTCOME_MS_MAX } from "../../src/base/limits.ts";
+import {
+  FILE_NAME_BYTES_MAX,
+  FILE_PATH_BYTES_MAX,
+  KEEP_OUTCOME_AFTER_MS,
+  KEPT_FILES_MAX,
+  KEPT_OUTCOME_MS_MAX,
+} from "../../src/base/limits.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { attemptKey } from "../../src/model/run.ts";
+import { FileSpool } from "../../src/worker/file-spool.ts";
 import { KeptOutcomes } from "../../src/worker/kept-outcomes.ts";
 import { OutputSpool } from "../../src/worker/output-spool.ts";
 import { ManualClock } from "../support/manual-clock.ts";
@@ -182,7 +189,7 @@ class Shelf implements AsyncDisposable {
     return KeptOutcomes.open({ folder: this.folder, clock: this.clock, log: silentLog });
   }
 
-  async save(serial: number, text: string): Promise<void> {
+  async save(serial: number, text: string, files?: FileSpool): Promise<void> {
     const { clock } = this;
     const random = new SeededRandom(1);
     const path = join(tmpdir(), "never-made");
@@ -191,7 +198,7 @@ class Shelf implements AsyncDisposable {
     const usage = { wallMs: 1, cpuMs: 1, memoryBytes: 1 };
     const outcome = { kind: "exited", code: 0 } as const;
     const end = { outcome, usage, outputBytes: text.length, outputTruncated: false, value: "7" };
-    await (await this.open()).save({ gateway: peerId("G"), id: attemptId(serial), end }, spool);
+    await (await this.open()).save({ gateway: peerId("G"), id: attemptId(serial), end }, spool, files);
   }
 
   async file(): Promise<string> {
@@ -217,6 +224,27 @@ test("what is kept comes back as it was, more output than fits into memory inclu
   expect(found?.output).toMatchObject({ offset: 0, outputBytes: text.length });
   expect((await readFile(await shelf.file())).length).toBeGreaterThan(text.length);
 });
+
+test("as many files as may be kept, under the longest names, come back", async () => {
+  await using shelf = await Shelf.create();
+  await using folder = await Shelf.create();
+  const { clock } = shelf;
+  await using files = new FileSpool({
+    folder: join(folder.folder, "files"),
+    clock,
+    random: new SeededRandom(1),
+    onBytes: () => {},
+  });
+  // What takes the most in JSON.
+  const part = "\u0001".repeat(FILE_NAME_BYTES_MAX);
+  const name = (index: number) => `${part}/${part}/${part}/${index}/`.padEnd(FILE_PATH_BYTES_MAX, "\u0001");
+  for (let index = 0; index < KEPT_FILES_MAX; index++) await files.keep(name(index), 0, noBytes());
+  await shelf.save(1, "one", files);
+  const [found] = await shelf.found();
+  expect(found?.spooled).toHaveLength(KEPT_FILES_MAX);
+});
+
+async function* noBytes(): AsyncGenerator<Uint8Array, void> {}
 
 test.each([0, 3, 100])("a file that is cut to %i bytes is given up, and the others are not", async (bytes) => {
   await using shelf = await Shelf.create();

@@ -30,7 +30,7 @@ class SpoolHarness implements AsyncDisposable {
       clock: this.clock,
       random: new SeededRandom(1),
       log: silentLog,
-      onRefused: (reason) => this.refusals.push(reason),
+      onRefused: ({ reason }) => this.refusals.push(reason),
     });
   }
 
@@ -217,6 +217,40 @@ describe("an output spool", () => {
     await harness.spool.drained({ signal: never });
     expect(harness.refusals).toEqual(["the gateway refused its output: this attempt is over"]);
     expect(harness.log.writes).toBe(1);
+  });
+
+  test("tells the end of a guest without what the gateway has refused after it", async () => {
+    await using harness = await SpoolHarness.open();
+    harness.attach();
+    await harness.print("kept");
+    await until(() => harness.spool.durableOffset === 4);
+    const usage = { wallMs: 1, cpuMs: 1, memoryBytes: 1 };
+    const end = { outcome: { kind: "exited", code: 0 }, usage, outputBytes: 8, outputTruncated: false } as const;
+    expect(harness.spool.endedWith(end)).toBe(end);
+    harness.attach(() => {
+      throw failed("this attempt is over");
+    });
+    await harness.print("lost");
+    await harness.spool.drained({ signal: never });
+    expect(harness.spool.endedWith(end)).toEqual({ ...end, outputBytes: 4, outputTruncated: true });
+  });
+
+  test("keeps nothing for another process of what follows what was refused, though it is in the file", async () => {
+    await using harness = await SpoolHarness.open();
+    await harness.spool.append("stdout", bytesOf(3 * OUTPUT_IN_MEMORY_BYTES_MAX));
+    await harness.print("in the file");
+    harness.attach(() => {
+      throw failed("this attempt is over");
+    });
+    await harness.spool.drained({ signal: never });
+    const begun: [number, number][] = [];
+    let records = 0;
+    await harness.spool.copy({
+      begin: async (offset, outputBytes) => void begun.push([offset, outputBytes]),
+      write: async () => void records++,
+    });
+    expect(begun).toEqual([[0, 0]]);
+    expect(records).toBe(0);
   });
 
   test("stops waiting to be drained when the signal is aborted", async () => {
