@@ -112,6 +112,7 @@ export class ModuleSource implements ModuleTarget {
   readonly bytes: Uint8Array;
   readonly digest: Digest;
   reads = 0;
+  releases = 0;
   readonly #onRead: (offset: number) => Promise<void> | void;
 
   constructor(bytes: Uint8Array, onRead: (offset: number) => Promise<void> | void = () => {}) {
@@ -128,6 +129,11 @@ export class ModuleSource implements ModuleTarget {
 
   client(): ModuleClient {
     return new ModuleClient(serveModule(this));
+  }
+
+  /** Of those who could read it, one holds it no longer. */
+  [Symbol.dispose](): void {
+    this.releases++;
   }
 }
 

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { failed, overloaded } from "../../src/base/errors.ts";
 import { LEASE_MS, LEASE_RENEW_EVERY_MS, OUTPUT_IN_MEMORY_BYTES_MAX } from "../../src/base/limits.ts";
@@ -270,6 +270,37 @@ describe("an attempt on a worker", () => {
     expect(guest.signal.aborted).toBe(true);
     await attempt.run.acknowledge();
     await harness.offersWaiting(2);
+  });
+
+  test("is handed back, blaming nobody, when the worker's disk does not take its output", async () => {
+    await using harness = await WorkerHarness.open();
+    const session = harness.connect();
+    const id = attemptId(1);
+    using attempt = await harness.begin({ id });
+    const guest = await harness.guest(0);
+    await session.cut();
+    await rm(harness.spoolFolder, { recursive: true });
+    await guest.io.write("stdout", bytesOf(2 * OUTPUT_IN_MEMORY_BYTES_MAX));
+    await guest.io.write("stdout", bytesOf(1));
+    expect(guest.signal.aborted).toBe(true);
+    await mkdir(harness.spoolFolder);
+    const second = harness.connect({ onResume: WorkerHarness.adopting(new Map([[attemptKey(id), attempt.log]])) });
+    await until(() => second.resumed !== undefined);
+    const resumed = second.resumed?.[0]?.run;
+    await expect(resumed?.outcome()).rejects.toMatchObject({ type: "overloaded", code: "handed-back" });
+    await resumed?.acknowledge();
+    await harness.offersWaiting(2);
+  });
+
+  test("holds its module's source no longer than it takes to have it", async () => {
+    await using harness = await WorkerHarness.open();
+    harness.connect();
+    using attempt = await harness.begin();
+    const guest = await harness.guest(0);
+    await until(() => harness.module.releases === 1);
+    guest.end();
+    await attempt.run.outcome();
+    await attempt.run.acknowledge();
   });
 
   test("goes on when the gateway stops asking for its outcome, which holds nothing", async () => {
