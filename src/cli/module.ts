@@ -43,7 +43,7 @@ function defineList(module: Command): void {
         { heading: "SHA-256", value: (row) => row.sha256 },
         { heading: "KIND", value: (row) => row.kind },
         { heading: "BYTES", value: (row) => String(row.size) },
-        { heading: "AGE", value: (row) => ageText(row.createdAt, now) },
+        { heading: "AGE", value: (row) => ageText(row.createdAt, now), isFlexible: true, widthMin: 3 },
         { heading: "EXPORTS", value: (row) => row.exports.map(({ name }) => name).join(" "), isFlexible: true },
       ],
       modules,

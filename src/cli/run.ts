@@ -96,7 +96,8 @@ async function follow(context: CommandContext, task: TaskJson, view: LiveView, g
   const stopProgress = hasProgress
     ? showProgress({
         getTask: (options) => client.getTask(task.id, options),
-        show: (now) => view.update([progressLine(now)]),
+        explain: async (options) => (await client.explain(task.id, options)).reasons[0]?.message,
+        show: (now, reason) => view.update(reason === undefined ? [progressLine(now)] : [progressLine(now), reason]),
         onBroken: (thrown) => broken.abort(thrown),
       })
     : () => {};
@@ -117,19 +118,23 @@ async function follow(context: CommandContext, task: TaskJson, view: LiveView, g
 
 export interface ProgressInit {
   readonly getTask: (options: { readonly signal: AbortSignal }) => Promise<TaskJson>;
-  readonly show: (task: TaskJson) => void;
+  /** Why it is where it is, in a sentence. Asked for while nothing of it runs. */
+  readonly explain: (options: { readonly signal: AbortSignal }) => Promise<string | undefined>;
+  readonly show: (task: TaskJson, reason: string | undefined) => void;
   /** Called with what is no trouble of the gateway. */
   readonly onBroken: (thrown: unknown) => void;
 }
 
 /** Asks for the task from time to time and shows how far it is. The caller stops it. */
-export function showProgress({ getTask, show, onBroken }: ProgressInit): () => void {
+export function showProgress({ getTask, explain, show, onBroken }: ProgressInit): () => void {
   const stopped = new AbortController();
   const { signal } = stopped;
   const draw = async (): Promise<void> => {
     try {
       const task = await getTask({ signal });
-      if (!signal.aborted) show(task);
+      const isWaiting = task.state === "ready" || task.state === "scheduled";
+      const reason = isWaiting ? await explain({ signal }) : undefined;
+      if (!signal.aborted) show(task, reason === undefined ? undefined : printable(reason));
     } catch (thrown) {
       // The log's reader tells when the gateway is gone for good.
       if (!(thrown instanceof ClusterError) && !signal.aborted) onBroken(thrown);

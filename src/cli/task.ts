@@ -4,6 +4,7 @@ import { dirname, resolve, sep } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { RunJson } from "../api/run-json.ts";
 import type { TaskJson } from "../api/task-json.ts";
+import { systemClock } from "../base/system-clock.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings, parseCount } from "./command-context.ts";
 import { UsageError } from "./exit-code.ts";
 import { printable } from "./table.ts";
@@ -159,7 +160,8 @@ function defineLogs(task: Command): void {
     .option("--run <n>", "which run, or all (default: the latest started)", parseRun)
     .option("--stream <stream>", "stdout or stderr alone, byte for byte", parseStream);
   defineSettings(command, CLIENT_SETTINGS).action(async (id: string, options: LogsOptions) => {
-    const { client, output } = contextOf(command);
+    const context = contextOf(command);
+    const { client, output } = context;
     const { follow, run } = options;
     const stream = options.stream === "stdout" || options.stream === "stderr" ? options.stream : undefined;
     if (stream !== undefined && !follow && !output.isJson) {
@@ -167,11 +169,36 @@ function defineLogs(task: Command): void {
     }
     const onTruncated = (): void =>
       output.say("capmesh: the output is cut here: it was longer than the task's outputMax");
+    const isWatched = follow === true && output.isStderrTerminal && !output.isJson;
+    using silence = isWatched ? saySilence(context, id) : undefined;
     for await (const chunk of client.logs(id, { follow, run, stream, onTruncated })) {
+      silence?.[Symbol.dispose]();
       if (output.isJson) output.json(chunk);
       else await output.raw(stream === undefined ? chunk.stream : "stdout", chunk.text);
     }
   });
+}
+
+/** How long somebody who follows a task looks at nothing before being told why. */
+const SILENCE_MS = 1_000;
+
+/** Says, once, why there is no output yet. Disposing it before, it says nothing. */
+function saySilence({ client, output }: CommandContext, id: string): Disposable {
+  const stopped = new AbortController();
+  const { signal } = stopped;
+  const say = async (): Promise<void> => {
+    const { state, reasons } = await client.explain(id, { signal });
+    if (!signal.aborted && state !== "running")
+      output.say(`capmesh: nothing yet: ${printable(reasons[0]?.message ?? state)}`);
+  };
+  // A gateway that does not answer is the business of whoever reads the log.
+  const timer = systemClock.setTimer(SILENCE_MS, () => void say().catch(() => {}));
+  return {
+    [Symbol.dispose]() {
+      stopped.abort();
+      timer[Symbol.dispose]();
+    },
+  };
 }
 
 function defineCancel(task: Command): void {

@@ -123,6 +123,24 @@ describe.runIf(hasScript)("on a terminal", () => {
     expect(wasCancelled(gateway)).toBe(false);
   });
 
+  test("who waits for a task that does not run is told why", async () => {
+    const waiting = { ...TASK, state: "ready", finishedAt: null, result: null };
+    const reasons = [{ code: "no-worker", message: "No worker is connected." }];
+    const silent: RequestListener = (_request, response) => void response.writeHead(200).flushHeaders();
+    await using gateway = await FakeGateway.create({
+      ...UNENDING,
+      "GET /tasks/t1": json(waiting),
+      "GET /tasks/t1/explain": json({ task: "t1", state: "ready", reasons }),
+      "GET /tasks/t1/logs": silent,
+    });
+    await using line = await CommandLine.create();
+    await writeFile(join(line.home, "m.wasm"), "\0asm\x01\0\0\0");
+    await using running = new Terminal(line, gateway.env, ["run", "m.wasm"]);
+    await running.shows(/ready {2}t1\n.*No worker is connected\./);
+    await using following = new Terminal(line, gateway.env, ["task", "logs", "t1", "-f"]);
+    await following.shows(/nothing yet: No worker is connected\./);
+  });
+
   test("a table fits, cut with an ellipsis; ids that the gateway made are whole", async () => {
     const id = "0198c0de-7000-7000-8000-000000000001";
     const wide = { ...TASK, id, result: { stdout: "words ".repeat(40), stderr: "", exitCode: 0 } };
