@@ -126,7 +126,7 @@ describe.runIf(hasScript)("on a terminal", () => {
   test("who waits for a task that does not run is told why", async () => {
     const waiting = { ...TASK, state: "ready", finishedAt: null, result: null };
     const reasons = [{ code: "no-worker", message: "No worker is connected." }];
-    const silent: RequestListener = (_request, response) => void response.writeHead(200).flushHeaders();
+    const silent: RequestListener = (_request, response) => response.writeHead(200).flushHeaders();
     await using gateway = await FakeGateway.create({
       ...UNENDING,
       "GET /tasks/t1": json(waiting),
