@@ -1,7 +1,8 @@
 /**
  * Group commit: operations that wait are carried out in one transaction, in their order, and answered after its COMMIT.
  * Each stands in a SAVEPOINT of its own, so that one which throws undoes itself and nothing else. When the transaction
- * as a whole is lost (a full disk), each of its operations is carried out once more, alone: those that can, will.
+ * as a whole is lost (a full disk), each of its operations is carried out once more, alone: those that can, will. When
+ * nothing can be written, reads that stand between changes are answered all the same.
  */
 import {
   STORE_GROUP_OPERATIONS_MAX,
@@ -65,11 +66,12 @@ export class GroupCommit {
     try {
       return this.#transact(isReading ? "BEGIN" : "BEGIN IMMEDIATE", source);
     } catch (thrown) {
-      // It did not even begin: another process has the file. All that would have been in it is refused.
       const hasBegun = taken.length > 0;
-      if (!hasBegun) while (source() !== undefined);
       if (hasBegun && taken.length > 1) return taken.flatMap((each) => this.#alone(each));
-      return taken.map((each) => this.#refusal(each, thrown));
+      if (hasBegun) return taken.map((each) => this.#refusal(each, thrown));
+      // Nothing may be written: another process has the file, or it is damaged. Reads need no more than a snapshot.
+      while (source() !== undefined);
+      return taken.flatMap((each) => (isRead(each) ? this.#alone(each) : [this.#refusal(each, thrown)]));
     }
   }
 
@@ -86,7 +88,7 @@ export class GroupCommit {
   #alone(request: Request): readonly Reply[] {
     const queue = [request];
     try {
-      return this.#transact("BEGIN IMMEDIATE", () => queue.pop());
+      return this.#transact(isRead(request) ? "BEGIN" : "BEGIN IMMEDIATE", () => queue.pop());
     } catch (thrown) {
       return [this.#refusal(request, thrown)];
     }

@@ -66,6 +66,22 @@ describe("a file that cannot be written", () => {
   });
 });
 
+test("reads that wait behind a change of a locked file are answered, and the change is refused", () => {
+  using file = new ThreadFile();
+  file.ask({ name: "createTask", args: createArgs("before") });
+  using other = new DatabaseSync(file.db.path);
+  other.exec("BEGIN IMMEDIATE");
+  file.db.waitForLock(1);
+  const change = { name: "createTask", args: createArgs("during") } as const;
+  const read = { name: "getTask", args: { id: taskId("before") } } as const;
+  expect(file.askTogether([change, read, change, read])).toMatchObject([
+    { error: { code: "store-busy" } },
+    { answer: { state: "ready" } },
+    { error: { code: "store-busy" } },
+    { answer: { state: "ready" } },
+  ]);
+});
+
 describe("a file that is damaged while it is open", () => {
   test("is not written to any more, and read where it can be", () => {
     using file = new ThreadFile();
@@ -79,6 +95,11 @@ describe("a file that is damaged while it is open", () => {
     expect(file.ask({ name: "createTask", args: createArgs("more") })).toMatchObject(broken);
     expect(file.ask({ name: "probe", args: {} })).toMatchObject(broken);
     expect(file.ask({ name: "getTask", args: { id: taskId("whole") } })).toMatchObject({ answer: { state: "ready" } });
+    const behindAChange = file.askTogether([
+      { name: "createTask", args: createArgs("more") },
+      { name: "getTask", args: { id: taskId("whole") } },
+    ]);
+    expect(behindAChange).toMatchObject([broken, { answer: { state: "ready" } }]);
     expect(file.ask({ name: "listReady", args: { now: T0, limit: 1 } })).toMatchObject({ answer: { runs: [{}] } });
   });
 });
@@ -96,9 +117,14 @@ class ThreadFile implements Disposable {
 
   /** Carries out one operation in a transaction of its own. */
   ask(operation: Pick<Request, "name" | "args">): Reply {
-    const [reply] = this.#group.next(queueOf([parseRequest(operation)]));
+    const [reply] = this.askTogether([operation]);
     if (reply === undefined) throw new Error("no reply");
     return reply;
+  }
+
+  /** Carries out what waits together. */
+  askTogether(operations: readonly Pick<Request, "name" | "args">[]): readonly Reply[] {
+    return this.#group.next(queueOf(operations.map(parseRequest)));
   }
 
   /** The page of a table's rows in which what was written last is. */
