@@ -49,8 +49,8 @@ export interface AttemptsInit {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** After a settlement: a run may have become ready, or will be due at this time. */
-  readonly onReady: (nextRunAt: number | undefined) => void;
+  /** After a settlement: a run may have become ready, or will be due, or done with its back-off, at this time. */
+  readonly onReady: (nextAt: number) => void;
 }
 
 /** The session through which an attempt was begun or adopted. */
@@ -332,14 +332,14 @@ export class Attempts {
           if (end.outcome.kind !== "lost") this.#tellRefused({ id, worker }, "the attempt was over before");
           return;
         }
-        const { run, task, ready, hasDependents, freed } = result;
+        const { run, task, ready, hasDependents, backoffEnd, freed } = result;
         meter.ended({ outcome: end.outcome.kind, usage: end.usage, state: run.state });
         if (end.outcome.kind === "lost") this.#tellLost({ id, worker }, end.outcome.reason);
         events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: run.state });
         publishReady(events, id.task, ready);
         events.publish({ type: "task", task: id.task, state: task.state });
-        const nextAt = hasDependents ? clock.now() : task.nextRunAt;
-        if (task.counts.ready > 0 || nextAt !== undefined) onReady(nextAt);
+        const nextAt = hasDependents ? clock.now() : Math.min(task.nextRunAt ?? Infinity, backoffEnd ?? Infinity);
+        if (task.counts.ready > 0 || nextAt !== Infinity) onReady(nextAt);
         void pins.retireFreed(freed);
         return;
       } catch (error) {

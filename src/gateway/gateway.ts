@@ -204,8 +204,8 @@ export class Gateway implements Readiness {
     await this.pins.close();
   }
 
-  #onReady(nextAt: number | undefined): void {
-    if (nextAt !== undefined) this.#scheduler.wake(nextAt);
+  #onReady(nextAt: number): void {
+    if (nextAt !== Infinity) this.#scheduler.wake(nextAt);
     this.#dispatcher.wake();
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Makes runs ready when they are due. The store knows what is due; this only knows when to ask it next.
+ * Makes runs ready when they are due, and ends back-offs. The store knows what is due; this only knows when to ask it next.
  *
  * The wait is cut into short pieces and compared with the wall clock after each, so that a clock that jumps makes runs
  * due when it says so.
@@ -94,7 +94,7 @@ export class Scheduler {
     this.#nextAt = undefined;
     let nextAt: number | undefined;
     try {
-      const { promoted, changedTasks, nextDueAt } = await store.promoteDue(
+      const { promoted, changedTasks, hasEndedBackoffs, nextDueAt } = await store.promoteDue(
         clock.now(),
         PROMOTE_BATCH,
         this.#missedBefore(),
@@ -104,7 +104,7 @@ export class Scheduler {
       nextAt = nextDueAt;
       for (const { task, index } of promoted) publishReady(events, task, [index]);
       for (const { task, state } of changedTasks) events.publish({ type: "task", task, state });
-      if (promoted.length > 0) onReady();
+      if (promoted.length > 0 || hasEndedBackoffs) onReady();
     } catch (error) {
       if (this.#isClosed) return;
       nextAt = clock.now() + this.#backoff.nextMs();

@@ -92,8 +92,9 @@ export interface Store extends ModuleStore, AsyncDisposable {
   // Scheduling.
 
   /**
-   * Makes ready up to `limit` runs that are due at `now`, and makes the rows that follow them. `nextDueAt` is when to
-   * call again: at once (`now`) if the limit was reached; undefined if nothing is waiting for its time. Before that, tasks
+   * Makes ready up to `limit` runs that are due at `now`, and makes the rows that follow them; ends up to `limit` back-offs
+   * that are over, and so keeps `listReady` cheap. `nextDueAt` is when to call again: at once (`now`) if the limit was
+   * reached; undefined if nothing is waiting for its time, and nothing backs off. Before that, tasks
    * that waited for others which have ended get their first runs, or are cancelled; each counts as a run does, and half of
    * `limit` is for them at most.
    *
@@ -322,6 +323,8 @@ export interface PromoteResult {
   readonly promoted: readonly RunRef[];
   /** Those whose state this has changed. */
   readonly changedTasks: readonly { readonly task: TaskId; readonly state: TaskState }[];
+  /** Runs that were ready, and backed off, may be leased from now on whatever the clock says. */
+  readonly hasEndedBackoffs: boolean;
   readonly nextDueAt?: number | undefined;
 }
 
@@ -369,6 +372,8 @@ export type SettleResult =
       readonly freed: FreedBlobs;
       /** The task has ended and others wait for that: `promoteDue` sees to them, and is to be called. */
       readonly hasDependents: boolean;
+      /** The run backs off: when `promoteDue` is to be called for it. */
+      readonly backoffEnd?: number | undefined;
     }
   | { readonly kind: "stale" };
 

@@ -191,3 +191,23 @@ test("a task that is tried again is run again, and told of", async () => {
     { type: "run", run: 1, attempt: 1, state: "ready" },
   ]);
 });
+
+test("a back-off that ends is noted in the store, though nothing else is due, also over a restart", async () => {
+  await using cluster = await GatewayCluster.open();
+  const retried = { retries: 1, backoffMs: 60_000, require: { zone: "eu" } };
+  for (const id of ["first", "second"]) {
+    const worker = await cluster.join("A", { labels: { zone: "eu" } });
+    await cluster.submit(id, retried);
+    (await worker.take()).end({ kind: "exited", code: 1 });
+    await cluster.hasRunState(id, "ready");
+    if (id === "second") {
+      await cluster.stop();
+      await cluster.start();
+    }
+    expect(await cluster.store.nextBackoffEnd(0)).toBeDefined();
+    await cluster.pass(MINUTE, 5 * SECOND);
+    // It is where the ready runs are that have nothing to wait for.
+    expect(await cluster.store.nextBackoffEnd(0)).toBeUndefined();
+    await cluster.cancel(id);
+  }
+});

@@ -4,6 +4,7 @@ import { ATTEMPTS_KEPT_PER_RUN_MAX, LOST_ATTEMPTS_MAX, RESULT_TEXT_BYTES_MAX } f
 import type { Outcome } from "../../src/model/outcome.ts";
 import type { OpenStore } from "./store-harness.ts";
 import {
+  FAILED,
   LOST,
   T0,
   WORKER_A,
@@ -99,24 +100,40 @@ export function describeSettling(open: OpenStore): void {
     const { task, attempt } = await createRunning(store, taskSpec("t", { retries: 2, backoffMs: 1_000 }));
     const failure = attemptEnd({ kind: "exited", code: 9 });
     const first = await store.settle(attempt, failure, { now: T0, backoffJitter: 0 });
-    expect(first).toMatchObject({ run: { state: "ready" }, task: { state: "ready" } });
+    expect(first).toMatchObject({ run: { state: "ready" }, task: { state: "ready" }, backoffEnd: T0 + 500 });
     expect(await store.nextBackoffEnd(T0)).toBe(T0 + 500);
+    expect(await store.promoteDue(T0 + 499, 10)).toMatchObject({ hasEndedBackoffs: false, nextDueAt: T0 + 500 });
     expect(await store.listReady(T0 + 499, 10)).toEqual([]);
     expect(await store.listReady(T0 + 500, 10)).toMatchObject([{ nextAttempt: 2, triedWorkers: [WORKER_A] }]);
     expect(await store.nextBackoffEnd(T0 + 500)).toBeUndefined();
     await store.lease(attemptOf(task, 1, 2), WORKER_B, T0 + 500, T0 + 9_000);
     await store.settle(attemptOf(task, 1, 2), failure, { now: T0 + 600, backoffJitter: 0.5 });
     expect(await store.nextBackoffEnd(T0 + 600)).toBe(T0 + 600 + 1_500);
-    await store.promoteDue(T0 + 2_100, 10);
+    expect(await store.promoteDue(T0 + 2_100, 10)).toMatchObject({ hasEndedBackoffs: true, nextDueAt: undefined });
     const ready = await store.listReady(T0 + 2_100, 10);
     expect(ready).toMatchObject([{ nextAttempt: 3 }]);
     expect(ready[0]?.triedWorkers.toSorted()).toEqual([WORKER_A, WORKER_B]);
     await store.lease(attemptOf(task, 1, 3), WORKER_A, T0 + 2_100, T0 + 9_000);
     const last = await store.settle(attemptOf(task, 1, 3), failure, { now: T0 + 3_000, backoffJitter: 0 });
     expect(last).toMatchObject({
+      backoffEnd: undefined,
       run: { state: "failed", outcome: failure.outcome },
       task: { state: "failed", reason: "exited with code 9", finishedAt: T0 + 3_000, result: { exitCode: 9 } },
     });
+  });
+
+  test("ends back-offs as many at a time as it is told, and says at once that there are more", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    for (const id of ["a", "b", "c"]) {
+      const { attempt } = await createRunning(store, taskSpec(id, { retries: 1, backoffMs: 100 }));
+      await store.settle(attempt, FAILED, { now: T0, backoffJitter: 1 });
+    }
+    const now = T0 + 100;
+    expect(await store.promoteDue(now, 2)).toMatchObject({ hasEndedBackoffs: true, nextDueAt: now });
+    expect(await store.promoteDue(now, 2)).toMatchObject({ hasEndedBackoffs: true, nextDueAt: undefined });
+    expect(await store.promoteDue(now, 2)).toMatchObject({ hasEndedBackoffs: false, nextDueAt: undefined });
+    expect(await store.listReady(now, 10)).toHaveLength(3);
   });
 
   test("keeps what is ready before what has just ended its back-off, by the same order", async () => {

@@ -143,7 +143,7 @@ function dueAfterNow(task: TaskRow, index: number): number | undefined {
 
 export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): PromoteResult {
   const { now } = moment;
-  endBackoffs(tx, now);
+  const ended = endBackoffs(tx, now, limit);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
   const endsMax = Math.ceil(limit / 2);
@@ -180,9 +180,11 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
     const state = stateOf(made.task);
     if (state !== stateOf(found)) changedTasks.push({ task: task.spec.id, state });
   }
-  if (promoted.length >= limit || hasMoreEnds) return { promoted, changedTasks, nextDueAt: now };
+  const told = { promoted, changedTasks, hasEndedBackoffs: ended > 0 };
+  if (promoted.length >= limit || ended >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
   const waiting = [...tx.runs((run) => run.cursor.state === "scheduled")].map(({ run }) => run.dueAt);
-  return { promoted, changedTasks, nextDueAt: smallest(waiting) };
+  const backoffEnd = nextBackoffEnd(tx, now);
+  return { ...told, nextDueAt: smallest(backoffEnd === undefined ? waiting : [...waiting, backoffEnd]) };
 }
 
 /** The slot that a scheduled run takes whose slot has come: another one, where it was missed. */
@@ -193,12 +195,14 @@ function retakeSlot(task: TaskRow, run: RunRow, moment: SlotMoment): { readonly 
   return next === undefined ? { task, due: run.dueAt } : { task: { ...task, slots: next.slots }, due: next.due };
 }
 
-/** What has backed off long enough is ready for good, even if the clock then goes back. */
-function endBackoffs(tx: Transaction, now: number): void {
-  for (const { task, run } of tx.runs((each) => isBackingOff(each) && each.notBefore <= now)) {
+/** What has backed off long enough is ready for good, even if the clock then goes back. Returns how many of them. */
+function endBackoffs(tx: Transaction, now: number, limit: number): number {
+  const over = [...tx.runs((each) => isBackingOff(each) && each.notBefore <= now)].slice(0, limit);
+  for (const { task, run } of over) {
     const current = tx.task(task.spec.id) ?? task;
     tx.saveTask(withRun(current, { ...run, notBefore: 0 }), now);
   }
+  return over.length;
 }
 
 function isBackingOff(run: RunRow): boolean {
@@ -339,13 +343,14 @@ export function settle(tx: Transaction, id: AttemptId, end: AttemptEnd, options:
       ? { task: withRun(task, tryAgain(settled, change, options)), ready: [] }
       : makeRuns(endRun(task, settled, outcome, end), { now, missedBefore: now }, Infinity);
   const saved = tx.saveTask(made.task, now);
-  const told = runView(saved, runOf(saved, run.index));
+  const after = runOf(saved, run.index);
   return {
     kind: "settled",
     task: taskView(saved),
-    run: told,
+    run: runView(saved, after),
     ready: made.ready,
     hasDependents: tx.hasDependents(saved),
+    backoffEnd: isBackingOff(after) ? after.notBefore : undefined,
     freed,
   };
 }

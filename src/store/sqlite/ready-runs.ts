@@ -83,9 +83,7 @@ function sourcesOf(db: Database, { now, limit, after, except = [] }: ListReadyAr
     const rows = readPage(db, requirement, pageRows, after);
     return new Source(rows, (last) => (rows.length < pageRows ? [] : readPage(db, requirement, pageRows, last)));
   });
-  const ended = readEndedBackoffs(db, now, new Set(except)).filter(
-    (row) => after === undefined || comesBefore(after, row),
-  );
+  const ended = readEndedBackoffs(db, now, except).filter((row) => after === undefined || comesBefore(after, row));
   if (ended.length > 0) sources.push(new Source(ended, () => []));
   return sources;
 }
@@ -132,12 +130,14 @@ function readPage(
   return found.map(decodeReadyRow);
 }
 
-/** They are few: `promoteDue` moves them to where the others are. */
-function readEndedBackoffs(db: Database, now: number, except: ReadonlySet<number>): readonly ReadyRow[] {
+const ENDED_BACKOFFS = `${READY} AND not_before > 0 AND not_before <= ?1
+  AND requirement NOT IN (SELECT value FROM json_each(?2)) ORDER BY not_before LIMIT ${STORE_ENDED_BACKOFFS_MAX}`;
+
+/** They are few: `promoteDue` moves them to where the others are, as soon as they have ended. */
+function readEndedBackoffs(db: Database, now: number, except: readonly number[]): readonly ReadyRow[] {
   return db
-    .all(`${READY} AND not_before > 0 AND not_before <= ?1 ORDER BY not_before LIMIT ${STORE_ENDED_BACKOFFS_MAX}`, now)
+    .all(ENDED_BACKOFFS, now, JSON.stringify(except))
     .map(decodeReadyRow)
-    .filter((row) => !except.has(row.requirement))
     .toSorted((a, b) => (comesBefore(a, b) ? -1 : 1));
 }
 

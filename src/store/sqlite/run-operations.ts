@@ -31,7 +31,8 @@ import { type TaskRecord, loadTask, readTaskWire, saveTask } from "./task-rows.t
 
 export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"promoteDue"> {
   const { now, limit } = args;
-  endBackoffs(db, now, limit);
+  const ended = endBackoffs(db, now, limit);
+  const hasEndedBackoffs = ended > 0;
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
   // Runs that are due do not wait behind very many that waited for one task.
@@ -58,9 +59,15 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
       if (task.savedState !== before) changedTasks.push({ task: task.plan.id, state: task.savedState });
     }
   }
-  if (work >= limit || hasMoreEnds) return { promoted, changedTasks, nextDueAt: now };
-  const next = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
-  return { promoted, changedTasks, nextDueAt: decodeOptionalNumber(next?.due_at) };
+  const told = { promoted, changedTasks, hasEndedBackoffs };
+  if (work >= limit || ended >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
+  const scheduled = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
+  const due = decodeOptionalNumber(scheduled?.due_at);
+  const backoffEnd = nextBackoffEnd(db, { now });
+  return {
+    ...told,
+    nextDueAt: due === undefined || backoffEnd === undefined ? (due ?? backoffEnd) : Math.min(due, backoffEnd),
+  };
 }
 
 /**
@@ -85,9 +92,12 @@ function promote(db: Database, task: TaskRecord, index: number, moment: SlotMome
   return [index, ...made];
 }
 
-/** Moves ready runs whose back-off has ended to where the others are, so that looking at the ready ones stays cheap. */
-function endBackoffs(db: Database, now: number, limit: number): void {
-  db.run(
+/**
+ * Moves ready runs whose back-off has ended to where the others are, so that looking at the ready ones stays cheap.
+ * Returns how many.
+ */
+function endBackoffs(db: Database, now: number, limit: number): number {
+  return db.run(
     `UPDATE runs SET not_before = 0 WHERE (task, idx) IN
        (SELECT task, idx FROM runs WHERE state = 'ready' AND not_before > 0 AND not_before <= ? LIMIT ?)`,
     now,
@@ -181,9 +191,10 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
   assert(change.attemptState !== undefined, "what is settled was under way");
   finishAttempt(db, run, change.attemptState, end.outcome, now);
   const { files, freed } = settleFiles(db, run, change.outcome);
+  const notBefore = notBeforeOf(change, args);
   const told =
     change.outcome === undefined
-      ? tryAgain(db, task, run, change, args)
+      ? tryAgain(db, task, run, change, { ...args, notBefore })
       : endRun(db, task, run, { ...change, outcome: change.outcome }, { ...args, files });
   const ready = change.outcome === undefined ? [] : makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);
@@ -194,17 +205,27 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
     run: told,
     ready,
     hasDependents,
+    backoffEnd: notBefore === 0 ? undefined : notBefore,
     freed,
   };
 }
 
 type Changed = Extract<RunChange, { kind: "changed" }>;
 
-/** Back to ready; after a failure of its own, not before its back-off is over. */
-function tryAgain(db: Database, task: TaskRecord, run: RunRecord, change: Changed, args: SettleArgs): RunWire {
-  const backoffMs = change.backoffMs ?? 0;
-  const notBefore = backoffMs === 0 ? 0 : args.now + backoffMs * (0.5 + 0.5 * args.backoffJitter);
-  const outputTruncated = run.outputTruncated || args.end.outputTruncated;
+/** After a failure of its own a run is not tried again before its back-off is over. 0: at once. */
+function notBeforeOf({ outcome, backoffMs = 0 }: Changed, { now, backoffJitter }: SettleArgs): number {
+  return outcome !== undefined || backoffMs === 0 ? 0 : now + backoffMs * (0.5 + 0.5 * backoffJitter);
+}
+
+/** Back to ready. */
+function tryAgain(
+  db: Database,
+  task: TaskRecord,
+  run: RunRecord,
+  change: Changed,
+  { end, notBefore }: SettleArgs & { readonly notBefore: number },
+): RunWire {
+  const outputTruncated = run.outputTruncated || end.outputTruncated;
   moveRun(db, task, run, change.next, {
     set: "worker = NULL, lease_until = NULL, not_before = ?, output_truncated = ?",
     values: [notBefore, Number(outputTruncated)],
