@@ -44,6 +44,7 @@ const ADDRESSES: Readonly<Record<string, Partial<Record<Method, Power | "none">>
   "/events": { GET: "read" },
   "/tokens": { GET: "admin", POST: "admin" },
   "/tokens/{id}": { DELETE: "admin" },
+  "/secret/rotate": { POST: "admin" },
   "/audit": { GET: "admin" },
 };
 

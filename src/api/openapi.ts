@@ -1,6 +1,7 @@
 /**
  * The API's description in OpenAPI 3.1, made from the table of its addresses (`endpoints.ts`) and from the schemas by
  * which requests are checked and answers are read. An address that is not described here is an error of this program.
+ * It is long for having a word on every address.
  */
 import { z } from "zod";
 import { type ZodOpenApiObject, type ZodOpenApiOperationObject, createDocument } from "zod-openapi";
@@ -18,6 +19,7 @@ import { runSchema } from "./run-json.ts";
 import { SUBMISSION_KEY_HEADER } from "./submission-key.ts";
 import { submissionFormSchema } from "./submission-form.ts";
 import { taskSchema } from "./task-json.ts";
+import { rotatedSecretSchema } from "./secret-json.ts";
 import { auditEntrySchema, madeTokenSchema, tokenRequestSchema, tokenSchema } from "./token-json.ts";
 import { memberSchema, workerSchema } from "./worker-json.ts";
 
@@ -37,6 +39,7 @@ const MODULE = moduleSchema.meta({ id: "Module" });
 const WORKER = workerSchema.meta({ id: "Worker" });
 const MEMBER = memberSchema.meta({ id: "Member" });
 const TOKEN = tokenSchema.meta({ id: "Token" });
+const ROTATED_SECRET = rotatedSecretSchema.meta({ id: "RotatedSecret" });
 const MADE_TOKEN = madeTokenSchema.meta({ id: "MadeToken" });
 const AUDIT_ENTRY = auditEntrySchema.meta({ id: "AuditEntry" });
 const EVENT = eventSchema.meta({ id: "Event" });
@@ -299,6 +302,17 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     summary: "Revoke a token, and those that were made with it",
     answer: { status: 204, description: "It has ended, and all that is under way on it." },
     refusals: ["no-such-token"],
+  },
+  "POST /secret/rotate": {
+    summary: "Make another join secret; workers that are in stay",
+    query: z.object({
+      grace: z
+        .string()
+        .optional()
+        .meta({ description: "How long the old one is good for still, at most 24h.", examples: ["10m"] }),
+    }),
+    answer: { status: 200, description: "What workers dial from now on.", content: json(ROTATED_SECRET) },
+    refusals: ["invalid-field", "secret-configured", "store-unavailable"],
   },
   "GET /audit": {
     summary: "Who got, narrowed, used and took back which authority, newest first",

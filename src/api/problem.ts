@@ -26,6 +26,7 @@ export const PROBLEMS = {
   "not-finished": { status: 409, title: "The task has not finished" },
   "nothing-to-retry": { status: 409, title: "All runs have succeeded" },
   "dependency-failed": { status: 409, title: "A task that this one runs after has not succeeded" },
+  "secret-configured": { status: 409, title: "The join secret is given by the settings" },
   "already-finished": { status: 409, title: "The task has finished" },
   "too-large": { status: 413, title: "Too large" },
   "range-not-satisfiable": { status: 416, title: "None of these bytes are there" },

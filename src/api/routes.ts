@@ -22,6 +22,7 @@ export const ROUTES = {
   cluster: "/cluster",
   tokens: "/tokens",
   token: (id: string): string => `/tokens/${encodeURIComponent(id)}`,
+  rotateSecret: "/secret/rotate",
   audit: "/audit",
   events: "/events",
   live: "/livez",

@@ -13,8 +13,10 @@ import type { Inspector } from "../inspect/inspector.ts";
 import { DataDirectory } from "../net/data-directory.ts";
 import { Host } from "../net/host.ts";
 import { type Identity, loadIdentity } from "../net/identity.ts";
-import { isJoinProof, joinProof, loadSecret, makeNonce, secretBytes } from "../net/join-proof.ts";
+import { isJoinProof, joinProof, makeNonce, secretBytes } from "../net/join-proof.ts";
+import { JoinSecret } from "../net/join-secret.ts";
 import { RunFolder } from "../net/run-file.ts";
+import type { JoinSecretRotation } from "../gateway/services.ts";
 import type { JoinVerifier } from "../gateway/admission.ts";
 import { Tokens } from "../gateway/tokens.ts";
 import { FileBlobStore } from "../store/file-blobs.ts";
@@ -48,7 +50,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   const log = powers.log.child({ part: "gateway" });
   const data = stack.use(await DataDirectory.open(config.data ?? join(config.dataHome, "gateway")));
   const identity = await loadIdentity(data.path);
-  const secret = config.secret ?? (await loadSecret(data.path));
+  const secret = await JoinSecret.open({ folder: data.path, given: config.secret, clock });
   const storePath = config.store?.replace(/^sqlite:/, "") ?? join(data.path, "capmesh.db");
   const metrics = new GatewayMetrics();
   stack.use(new ProcessMetrics(metrics.registry));
@@ -116,22 +118,48 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
     plain: () => rpc?.connections() ?? [],
   });
   const { registry } = metrics;
-  const http = await openHttp({ registry, config, powers, log, tokens, audit, inspector, store, blobs, gateway, host });
-  stack.use(http);
   const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace: config.namespace });
-  const runFile = { peerId: identity.peerId, addrs: host.addrs(), secret };
-  try {
-    stack.use(await runFolder.write(runFile));
-  } catch (error) {
-    log.warn("workers of this machine will not find the gateway by its bare peer id: its run file cannot be written", {
-      error,
-    });
-  }
-  const dial = `${identity.peerId}#${secret}`;
+  const writeRunFile = () =>
+    runFolder
+      .write({ peerId: identity.peerId, addrs: host.addrs(), secret: secret.current })
+      .catch((error: unknown) => {
+        log.warn("workers of this machine will not find the gateway by its peer id: its run file cannot be written", {
+          error,
+        });
+        return undefined;
+      });
+  const dialText = () => `${identity.peerId}#${secret.current}`;
+  const joinSecret: JoinSecretRotation = {
+    rotate: async (options) => {
+      const { previousUntil } = await secret.rotate(options);
+      // What removes the first file when the gateway stops removes this one.
+      await writeRunFile();
+      log.info("the join secret was replaced", { previousUntil });
+      return { dial: dialText(), previousUntil };
+    },
+  };
+  const http = await openHttp({
+    joinSecret,
+    registry,
+    config,
+    powers,
+    log,
+    tokens,
+    audit,
+    inspector,
+    store,
+    blobs,
+    gateway,
+    host,
+  });
+  stack.use(http);
+  stack.use(await writeRunFile());
+  const dial = dialText();
   return { gateway, host, http, identity, inspection, folder: data.path, dial, rpc: rpc?.address };
 }
 
 interface HttpParts {
+  readonly joinSecret: JoinSecretRotation;
   readonly registry: Registry;
   readonly config: Config;
   readonly powers: Powers;
@@ -146,7 +174,7 @@ interface HttpParts {
 }
 
 async function openHttp(parts: HttpParts): Promise<HttpServer> {
-  const { registry, config, powers, log, tokens, audit, inspector, store, blobs, gateway, host } = parts;
+  const { joinSecret, registry, config, powers, log, tokens, audit, inspector, store, blobs, gateway, host } = parts;
   const tls = config.tls && {
     cert: await readFile(config.tls.cert, "utf8"),
     key: await readFile(config.tls.key, "utf8"),
@@ -159,6 +187,7 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     tasks: gateway.tasks,
     workers: gateway.sessions,
     members: { members: () => memberViews(host.membership) },
+    joinSecret,
     events: gateway.events,
     readiness: gateway,
     storeHealth: gateway.storeHealth,
@@ -175,12 +204,15 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
   });
 }
 
-function joinVerifier(gatewayPeerId: PeerId, namespace: string, secret: string): JoinVerifier {
+function joinVerifier(gatewayPeerId: PeerId, namespace: string, secrets: JoinSecret): JoinVerifier {
   return {
     makeNonce,
     verify: ({ role = "worker", worker, gatewayNonce, workerNonce, proof }) => {
-      const input = { secret, namespace, gatewayPeerId, workerPeerId: worker, gatewayNonce, workerNonce };
-      return isJoinProof(role, input, proof) ? joinProof("gateway", input) : undefined;
+      for (const secret of secrets.accepted()) {
+        const input = { secret, namespace, gatewayPeerId, workerPeerId: worker, gatewayNonce, workerNonce };
+        if (isJoinProof(role, input, proof)) return joinProof("gateway", input);
+      }
+      return undefined;
     },
   };
 }

@@ -71,6 +71,8 @@ export const CONNECTIONS_MAX = 4_096;
 export const RPC_CONNECTIONS_MAX = 1_024;
 /** Bytes read of a plain RPC connection before it has logged in; it is read no further until then. */
 export const STRANGER_BYTES_MAX = 256 * KIB;
+/** How long a join secret may be good after it was replaced. */
+export const SECRET_GRACE_MS_MAX = 24 * 3_600_000;
 /** Length of what names a submitter. */
 export const SUBMITTER_LENGTH_MAX = 128;
 /** Length of a trace context on the wire; those of versions to come may be longer than today's 55. */

@@ -15,6 +15,7 @@ import { defineRun } from "./run.ts";
 import { startRole } from "./start.ts";
 import { defineTask } from "./task.ts";
 import { defineAudit, defineToken } from "./token.ts";
+import { defineSecret } from "./secret.ts";
 import { defineWorker } from "./worker.ts";
 
 /** Parsing runs what was asked for, which sets the exit code; a slip, and help, are thrown as CommanderError. */
@@ -46,6 +47,7 @@ export function makeProgram(): Command {
   defineTask(program);
   defineModule(program);
   defineWorker(program);
+  defineSecret(program);
   defineCluster(program);
   defineToken(program);
   defineAudit(program);

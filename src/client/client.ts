@@ -14,6 +14,7 @@ import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
 import { SUBMISSION_KEY_EXPECTED, SUBMISSION_KEY_HEADER, isSubmissionKey } from "../api/submission-key.ts";
 import { type TaskJson, hasFinished, taskSchema } from "../api/task-json.ts";
+import { type RotatedSecretJson, rotatedSecretSchema } from "../api/secret-json.ts";
 import {
   type AuditEntryJson,
   type MadeTokenJson,
@@ -240,6 +241,15 @@ export class CapmeshClient {
   /** Ends the worker's session and bars it. */
   forget(id: string, { signal }: CallOptions = {}): Promise<void> {
     return this.#command(ROUTES.worker(id), "DELETE", signal);
+  }
+
+  /** Makes another join secret; the old one is good for as long as `grace` says. */
+  rotateSecret({
+    grace,
+    signal,
+  }: CallOptions & { readonly grace?: string | undefined } = {}): Promise<RotatedSecretJson> {
+    const options = { method: "POST", query: { grace }, signal } as const;
+    return this.#exchange.json(ROUTES.rotateSecret, rotatedSecretSchema, options);
   }
 
   /** Ended ones too, for a while. */

@@ -73,6 +73,19 @@ export interface DrainOptions {
   readonly graceMs?: number | undefined;
 }
 
+/** The secret by which workers of other machines come in. */
+export interface JoinSecretRotation {
+  /**
+   * Makes another, which alone admits once `graceMs` are over. Durable when it resolves, with what a worker dials from now
+   * on and until when, by the wall clock, the one before is good still. Sessions stay. Rejects with `failed`, code
+   * `secret-configured`.
+   */
+  rotate(options: { readonly graceMs: number }): Promise<{
+    readonly dial: string;
+    readonly previousUntil: number | undefined;
+  }>;
+}
+
 /** The cluster as gossip shows it, this process included. */
 export interface MemberSource {
   members(): readonly Member[];

@@ -15,6 +15,7 @@ export const AUDIT_ACTIONS = [
   "worker.admitted",
   "worker.barred",
   "worker.drained",
+  "secret.rotated",
   "refused",
 ] as const;
 

@@ -10,7 +10,7 @@ import type { Clock } from "../../src/base/clock.ts";
 import { type PeerId, type TaskId, parsePeerId, parseTaskId } from "../../src/base/ids.ts";
 import { type Log, silentLog } from "../../src/base/log.ts";
 import { systemClock } from "../../src/base/system-clock.ts";
-import { overloaded } from "../../src/base/errors.ts";
+import { failed, overloaded } from "../../src/base/errors.ts";
 import { EventHub } from "../../src/gateway/events.ts";
 import { HttpServer, type HttpServerInit } from "../../src/gateway/http/http-server.ts";
 import { BlobPins } from "../../src/gateway/blob-pins.ts";
@@ -49,6 +49,7 @@ export class ApiGateway implements AsyncDisposable {
   /** What was asked of the worker directory. */
   readonly admissions: string[] = [];
   isQueueFull = false;
+  isSecretGiven = false;
   readonly store: SqliteStore;
   readonly blobs: FileBlobStore;
   readonly #folder: string;
@@ -110,6 +111,13 @@ export class ApiGateway implements AsyncDisposable {
         forget: async (id) => void this.admissions.push(`forget ${id}`),
       },
       members: { members: () => this.members },
+      joinSecret: {
+        rotate: async ({ graceMs }) => {
+          if (this.isSecretGiven) throw failed("it was given", { code: "secret-configured" });
+          this.admissions.push(`rotate ${graceMs}`);
+          return { dial: `${WORKER}#a-new-secret`, previousUntil: graceMs > 0 ? clock.now() + graceMs : undefined };
+        },
+      },
       events: this.events,
       readiness: this.#init.readiness ?? { notReadyBecause: () => undefined },
       storeHealth: new StoreHealth({ store: this.store, blobs: this.blobs, clock, log: silentLog }),

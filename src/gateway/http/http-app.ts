@@ -13,6 +13,7 @@ import { logsRouter } from "./logs.ts";
 import type { HttpMetrics } from "./metrics/http-metrics.ts";
 import { modulesRouter } from "./modules.ts";
 import { ClientGone, sendRefusal, toRefusal } from "./problem.ts";
+import { secretRouter } from "./secret.ts";
 import { runsRouter } from "./runs.ts";
 import { tasksRouter } from "./tasks.ts";
 import { tokensRouter } from "./tokens.ts";
@@ -62,6 +63,7 @@ export function httpApp(init: HttpAppInit): Express {
   app.use(modulesRouter(context));
   app.use(workersRouter(context));
   app.use(tokensRouter(context));
+  app.use(secretRouter(context));
   app.use(eventsRouter(context, init.history));
   app.use(() => {
     throw notFound();

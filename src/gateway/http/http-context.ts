@@ -9,7 +9,14 @@ import type { AuditLog } from "../audit.ts";
 import type { EventHub } from "../events.ts";
 import type { Grant } from "../grant.ts";
 import type { BlobPins } from "../blob-pins.ts";
-import type { MemberSource, Readiness, StoreReadiness, TaskService, WorkerDirectory } from "../services.ts";
+import type {
+  JoinSecretRotation,
+  MemberSource,
+  Readiness,
+  StoreReadiness,
+  TaskService,
+  WorkerDirectory,
+} from "../services.ts";
 import type { Tokens } from "../tokens.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { LogEvents } from "./log-events.ts";
@@ -24,6 +31,7 @@ export interface HttpContext {
   readonly tasks: TaskService;
   readonly workers: WorkerDirectory;
   readonly members: MemberSource;
+  readonly joinSecret: JoinSecretRotation;
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly storeHealth: StoreReadiness;

@@ -30,7 +30,14 @@ import type { AuditLog } from "../audit.ts";
 import type { EventHub } from "../events.ts";
 import type { Grant } from "../grant.ts";
 import { BlobPins } from "../blob-pins.ts";
-import type { MemberSource, Readiness, StoreReadiness, TaskService, WorkerDirectory } from "../services.ts";
+import type {
+  JoinSecretRotation,
+  MemberSource,
+  Readiness,
+  StoreReadiness,
+  TaskService,
+  WorkerDirectory,
+} from "../services.ts";
 import type { Tokens } from "../tokens.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import { EventHistory } from "./event-history.ts";
@@ -52,6 +59,7 @@ export interface HttpServerInit {
   readonly tasks: TaskService;
   readonly workers: WorkerDirectory;
   readonly members: MemberSource;
+  readonly joinSecret: JoinSecretRotation;
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly storeHealth: StoreReadiness;
@@ -184,6 +192,7 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     tasks,
     workers,
     members,
+    joinSecret: init.joinSecret,
     events,
     readiness,
     storeHealth,
