@@ -18,6 +18,7 @@ import { dirname, join } from "node:path";
 import { StepError, plainEnvironment, root, run, scratchFolder, start, step } from "./steps.mjs";
 
 const TARBALL_BYTES_MAX = 1024 * 1024;
+const BUNDLE_BYTES_MAX = 200 * 1024;
 const OFFLINE = /EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ENOTFOUND|ENOTCACHED|ETIMEDOUT|FETCH_ERROR/;
 
 /** What is read at run time and imported by nothing. */
@@ -157,6 +158,24 @@ async function use(project, scratch, say) {
   const browser = ["--conditions=browser", "--import", join(root, ".ci/like-a-browser.mjs")];
   expectText(await example(...browser, "submit-and-follow.ts", http, guest("hello")), /succeeded after 2/);
   say("the command line and the examples run, one of them as in a browser");
+  const bytes = await bundle(project, http);
+  say(`a bundle for browsers has ${Math.round(bytes / 1024)} KiB, and lists the tasks`);
+}
+
+/** What a bundler makes of the browser's side. Its size is what a page pays. */
+async function bundle(project, http) {
+  // Below node_modules it gets none of what is Node alone.
+  const [entry, out] = [join(project, "entry.mjs"), join(project, "node_modules", "bundle.mjs")];
+  writeFileSync(
+    entry,
+    `import { connect } from "capmesh";\nfor await (const { state } of connect("${http}").tasks()) console.log(state);\n`,
+  );
+  const options = ["--platform", "browser", "--format", "esm", "--minify", "--file", out];
+  await run(process.execPath, [tool("rolldown", "bin/cli.mjs"), entry, ...options], { cwd: project });
+  const { size } = statSync(out);
+  if (size > BUNDLE_BYTES_MAX) throw new StepError(`a bundle has ${size} bytes, more than ${BUNDLE_BYTES_MAX}`);
+  expectText(await run(process.execPath, ["--import", join(root, ".ci/like-a-browser.mjs"), out]), /^succeeded$/m);
+  return size;
 }
 
 function expectText({ code, stdout, stderr }, pattern) {

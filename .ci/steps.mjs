@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
 /** For one program; npm may have to fetch everything anew. */
-const RUN_MS_MAX = 240_000;
+const RUN_MS_MAX = 480_000;
 const READY_MS_MAX = 60_000;
 const STOP_MS_MAX = 45_000;
 

@@ -33,10 +33,12 @@ Examples:
   });
 }
 
+const TONES = { ok: "good", warn: "wary", fail: "bad" } as const;
+
 function report(checks: readonly Check[], { output }: CommandContext): void {
   const width = Math.max(...checks.map(({ name }) => name.length));
   for (const { name, state, found, advice } of checks) {
-    output.line(`${state.padEnd(4)}  ${name.padEnd(width)}  ${printable(found)}`);
+    output.line(`${output.toned(state.padEnd(4), TONES[state])}  ${name.padEnd(width)}  ${printable(found)}`);
     if (advice !== undefined) output.line(`      ${" ".repeat(width)}  ${printable(advice)}`);
   }
 }

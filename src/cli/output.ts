@@ -4,7 +4,7 @@
  */
 import { once } from "node:events";
 import type { WriteStream } from "node:tty";
-import { type Column, formatTable } from "./table.ts";
+import { type Column, type TableInk, type Tone, formatTable } from "./table.ts";
 
 /** A reader that has seen enough (`capmesh task ls | head`) ends the program without complaint. */
 function exitWhenReaderIsGone(stream: NodeJS.WriteStream): void {
@@ -16,7 +16,10 @@ function exitWhenReaderIsGone(stream: NodeJS.WriteStream): void {
 
 const BLANK_WIDTH = 100;
 
-export class Output {
+/** Colours of the terminal's own choosing: green, red, cyan, yellow. */
+const TONES: Readonly<Record<Tone, number>> = { good: 32, bad: 31, busy: 36, wary: 33 };
+
+export class Output implements TableInk {
   readonly isJson: boolean;
   readonly #env: Readonly<Record<string, string | undefined>>;
 
@@ -72,7 +75,15 @@ export class Output {
       return;
     }
     const width = process.stdout.isTTY ? process.stdout.columns || BLANK_WIDTH : undefined;
-    for (const line of formatTable(columns, rows, width)) this.line(line);
+    for (const line of formatTable(columns, rows, width, this)) this.line(line);
+  }
+
+  heading(text: string): string {
+    return this.bold(text);
+  }
+
+  toned(text: string, tone: Tone): string {
+    return this.isColorful(process.stdout) ? `\u001b[${TONES[tone]}m${text}\u001b[39m` : text;
   }
 
   bold(text: string): string {

@@ -1,5 +1,8 @@
 /** Rows of text under headings. Where a width is given, the columns that may be cut share what is left of it. */
 
+/** What a value means to whoever looks at it: a colour, where there are colours. */
+export type Tone = "good" | "bad" | "busy" | "wary";
+
 export interface Column<Row> {
   readonly heading: string;
   readonly value: (row: Row) => string;
@@ -9,7 +12,16 @@ export interface Column<Row> {
   readonly widthMin?: number;
   /** Where it is flexible: its end is what tells one from another, so its start is cut. */
   readonly keepsEnd?: boolean;
+  readonly tone?: (row: Row) => Tone | undefined;
 }
+
+/** How a table is drawn. Both leave what is seen of a text as wide as it is. */
+export interface TableInk {
+  readonly heading: (text: string) => string;
+  readonly toned: (text: string, tone: Tone) => string;
+}
+
+const NO_INK: TableInk = { heading: (text) => text, toned: (text) => text };
 
 const GAP = "  ";
 const FLEXIBLE_WIDTH_MIN = 8;
@@ -23,6 +35,7 @@ export function formatTable<Row>(
   columns: readonly Column<Row>[],
   rows: readonly Row[],
   widthMax: number | undefined,
+  ink: TableInk = NO_INK,
 ): readonly string[] {
   const cells = [
     columns.map(({ heading }) => heading),
@@ -31,14 +44,21 @@ export function formatTable<Row>(
   const widths = columns.map((_, index) => Math.max(...cells.map((line) => displayWidth(line[index] ?? ""))));
   if (widthMax !== undefined && !shrink(widths, columns, widthMax)) {
     const last = columns.findLastIndex(({ isFlexible }) => isFlexible);
-    if (last > 0) return formatTable(columns.toSpliced(last, 1), rows, widthMax);
+    if (last > 0) return formatTable(columns.toSpliced(last, 1), rows, widthMax, ink);
   }
-  return cells.map((line) =>
-    line
-      .map((cell, index) => fit(cell, widths[index] ?? 0, columns[index]?.keepsEnd ?? false))
-      .join(GAP)
-      .trimEnd(),
-  );
+  return cells.map((line, at) => {
+    const row = at === 0 ? undefined : rows[at - 1];
+    const texts = line.map((cell, index) => {
+      const { keepsEnd = false, tone } = columns[index] ?? {};
+      const text = fit(cell, widths[index] ?? 0, keepsEnd);
+      // Spaces at a line's end are cut, within colours too.
+      const shown = index === line.length - 1 ? text.trimEnd() : text;
+      if (row === undefined) return ink.heading(shown);
+      const own = tone?.(row);
+      return own === undefined ? shown : ink.toned(shown, own);
+    });
+    return texts.join(GAP).trimEnd();
+  });
 }
 
 /** Takes from the widest flexible column until the whole fits. False: none can give any more. */

@@ -8,7 +8,7 @@ import { systemClock } from "../base/system-clock.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings, parseCount } from "./command-context.ts";
 import { UsageError } from "./exit-code.ts";
 import { printable } from "./table.ts";
-import { ageText, outcomeText, shortPeer } from "./words.ts";
+import { ageText, outcomeText, shortPeer, stateTone } from "./words.ts";
 
 export function defineTask(program: Command): void {
   const task = program.command("task").description("look at tasks, cancel them, remove them");
@@ -38,7 +38,7 @@ function defineList(task: Command): void {
       [
         // One that the gateway made stays whole: it is what the other commands take.
         { heading: "ID", value: (row) => row.id, isFlexible: true, widthMin: 36 },
-        { heading: "STATE", value: (row) => row.state },
+        { heading: "STATE", value: (row) => row.state, tone: (row) => stateTone(row.state) },
         { heading: "DONE", value: (row) => `${Math.floor(row.progress * 100)} %` },
         { heading: "RUNS", value: (row) => `${row.completions}/${row.runs ?? "∞"}` },
         { heading: "RESULT", value: (row) => row.result?.value ?? row.result?.stdout.trim() ?? "-", isFlexible: true },
@@ -96,7 +96,7 @@ async function printTask({ client, output }: CommandContext, task: TaskJson): Pr
   output.table(
     [
       { heading: "RUN", value: (run) => String(run.index) },
-      { heading: "STATE", value: (run) => run.state },
+      { heading: "STATE", value: (run) => run.state, tone: (run) => stateTone(run.state) },
       { heading: "DUE", value: (run) => run.dueAt ?? "-" },
       { heading: "ATTEMPTS", value: (run) => String(run.attempts.length) },
       { heading: "WORKER", value: (run) => shortPeer(run.attempts.at(-1)?.worker) },

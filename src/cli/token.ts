@@ -81,7 +81,7 @@ function defineList(token: Command): void {
     output.table(
       [
         { heading: "ID", value: (row) => row.id },
-        { heading: "STATE", value: (row) => row.state },
+        { heading: "STATE", value: (row) => row.state, tone: (row) => (row.state === "active" ? "good" : "wary") },
         { heading: "CAN", value: (row) => row.can.join(",") },
         { heading: "LABEL", value: (row) => row.label, isFlexible: true },
         { heading: "AGE", value: (row) => ageText(row.createdAt, now) },

@@ -1,8 +1,20 @@
 /** Small things as people read them: ages, peers, outcomes. */
 import type { RunJson } from "../api/run-json.ts";
+import type { Tone } from "./table.ts";
 
 /** A task in one of these changes no more. */
 export const TASK_END_STATES: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
+
+const TONES: ReadonlyMap<string, Tone> = new Map([
+  ["succeeded", "good"],
+  ["failed", "bad"],
+  ["running", "busy"],
+]);
+
+/** Of a task or a run. */
+export function stateTone(state: string): Tone | undefined {
+  return TONES.get(state);
+}
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

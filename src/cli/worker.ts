@@ -26,7 +26,7 @@ function defineList(worker: Command): void {
     output.table(
       [
         { heading: "ID", value: (row) => row.id, ...PEER_COLUMN },
-        { heading: "STATUS", value: (row) => row.status },
+        { heading: "STATUS", value: (row) => row.status, tone: (row) => (row.status === "ready" ? "good" : "wary") },
         { heading: "BUSY", value: (row) => `${row.busy}/${row.slots}` },
         { heading: "SEEN", value: (row) => `${ageText(row.lastSeenAt, now)} ago` },
         { heading: "LABELS", value: (row) => labelText(row.labels), isFlexible: true },

@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { stripVTControlCharacters } from "node:util";
 import { describe, expect, test } from "vitest";
 import { displayWidth } from "../../src/cli/table.ts";
 import { COMPILE_CACHE, CommandLine } from "../support/command-line.ts";
@@ -141,6 +142,15 @@ describe.runIf(hasScript)("on a terminal", () => {
     await following.shows(/nothing yet: No worker is connected\./);
   });
 
+  test("NO_COLOR is respected", async () => {
+    await using gateway = await FakeGateway.create({ "GET /tasks": json([TASK]) });
+    await using line = await CommandLine.create();
+    await using terminal = new Terminal(line, { ...gateway.env, NO_COLOR: "1" }, ["task", "ls"]);
+    expect(await terminal.exitCode).toBe(0);
+    expect(terminal.screen).toContain("succeeded");
+    expect(terminal.screen).not.toContain("\u001b");
+  });
+
   test("a table fits, cut with an ellipsis; ids that the gateway made are whole", async () => {
     const id = "0198c0de-7000-7000-8000-000000000001";
     const wide = { ...TASK, id, result: { stdout: "words ".repeat(40), stderr: "", exitCode: 0 } };
@@ -148,7 +158,8 @@ describe.runIf(hasScript)("on a terminal", () => {
     await using line = await CommandLine.create();
     await using terminal = new Terminal(line, gateway.env, ["task", "ls"]);
     expect(await terminal.exitCode).toBe(0);
-    const lines = terminal.screen.trimEnd().split("\n");
+    expect(terminal.screen).toContain("\u001b[32msucceeded\u001b[39m");
+    const lines = stripVTControlCharacters(terminal.screen).trimEnd().split("\n");
     expect(lines.map(displayWidth).filter((width) => width > WIDTH)).toEqual([]);
     expect(lines[1]).toMatch(new RegExp(`^${id} .*words …`));
   });
