@@ -76,6 +76,8 @@ interface RunUnderWay {
   outputBytes: number;
   hasTruncated: boolean;
   isPumping: boolean;
+  /** Some of it nobody took: whatever the guest reports, it has not told all. */
+  isRefused: boolean;
   report: RunReport | undefined;
 }
 
@@ -203,6 +205,7 @@ export class RunnerProcess {
       outputBytes: 0,
       hasTruncated: false,
       isPumping: false,
+      isRefused: false,
       report: undefined,
     };
     let key = this.#modules.get(request.moduleKey);
@@ -364,6 +367,7 @@ export class RunnerProcess {
       } catch (error) {
         run.segments.length = 0;
         run.queuedBytes = 0;
+        run.isRefused = true;
         this.#distrust(`output that nobody takes: ${messageOf(error)}`);
         break;
       }
@@ -373,14 +377,15 @@ export class RunnerProcess {
     run.isPumping = false;
     if (this.#run !== run) return;
     const { report, outputBytes, hasTruncated } = run;
-    if (this.#state === "ended") {
-      this.#run = undefined;
-      const reason = this.#deathReason ?? "it ended";
-      run.settle({ kind: "died", reason, stderr: this.#stderr, outputBytes, hasTruncated });
-    } else if (report !== undefined) {
+    // What it has reported stands, though the process may have ended while the last of its output was being taken.
+    if (report !== undefined && !run.isRefused) {
       this.#run = undefined;
       if (this.#state === "busy") this.#state = "idle";
       run.settle({ kind: "reported", report, outputBytes, hasTruncated });
+    } else if (this.#state === "ended") {
+      this.#run = undefined;
+      const reason = this.#deathReason ?? "it ended";
+      run.settle({ kind: "died", reason, stderr: this.#stderr, outputBytes, hasTruncated });
     }
   }
 

@@ -83,14 +83,15 @@ function request(onOutput: () => Promise<void>): GuestRequest {
   };
 }
 
-/** Kills the process between its report of the guest's end and the end of the run. */
-async function runAndKill(runner: RunnerProcess): Promise<string> {
+/** Kills the process between its report of the guest's end and the end of the run, and then does `last`. */
+async function runAndKill(runner: RunnerProcess, last: () => Promise<void> = async () => {}): Promise<string> {
   const cpuMs = runner.cpuMs;
   const verdict = await runner.run(
     request(async () => {
       // The report, once read, adds to the CPU time.
       while (runner.cpuMs === cpuMs) await new Promise((resolve) => setImmediate(resolve));
       runner.kill();
+      await last();
     }),
   );
   return verdict.kind;
@@ -100,6 +101,18 @@ describe("a runner that was killed when its guest had just ended", () => {
   test("still tells how the guest ended", async () => {
     await using harness = await ShelfHarness.open();
     expect(await runAndKill(await harness.shelf.take(wish))).toBe("reported");
+  });
+
+  test("still tells it when the last output is taken only after the process has gone", async () => {
+    await using harness = await ShelfHarness.open();
+    const runner = await harness.shelf.take(wish);
+    expect(await runAndKill(runner, () => runner.ended)).toBe("reported");
+  });
+
+  test("has told nothing when the last output was not taken", async () => {
+    await using harness = await ShelfHarness.open();
+    const refuse = () => Promise.reject(new Error("no room"));
+    expect(await runAndKill(await harness.shelf.take(wish), refuse)).toBe("died");
   });
 
   test("is not idle again", async () => {
