@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { open } from "node:fs/promises";
 import type { Writable } from "node:stream";
-import { failed } from "../../base/errors.ts";
+import { overloaded } from "../../base/errors.ts";
 import { CHUNK_BYTES_MAX } from "../../base/limits.ts";
 import type { GuestFile } from "../guest.ts";
 import { encodeFrameHeader } from "../../sandbox/frame.ts";
@@ -24,7 +24,7 @@ async function sendFile(orders: Writable, file: GuestFile, ended: AbortSignal): 
   for (let at = 0; at < file.bytes;) {
     const chunk = new Uint8Array(Math.min(CHUNK_BYTES_MAX, file.bytes - at));
     const { bytesRead } = await source.read(chunk, 0, chunk.length, at);
-    if (bytesRead === 0) throw failed(`the input file ${file.path} is shorter on this disk than it should be`);
+    if (bytesRead === 0) throw overloaded(`the input file ${file.path} is shorter on this disk than it should be`);
     await write(orders, chunk.subarray(0, bytesRead), ended);
     at += bytesRead;
   }

@@ -1,4 +1,5 @@
 /** From how a runner's part in an attempt ended to the attempt's end. Pure. */
+import { ClusterError, messageOf, overloaded } from "../../base/errors.ts";
 import { NO_USAGE } from "../../model/outcome.ts";
 import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
 import type { CollectVerdict } from "./file-collection.ts";
@@ -61,6 +62,15 @@ export function judgeCollection(end: AttemptEnd, verdict: CollectVerdict, stoppe
 /** The end of an attempt that no runner ever had. */
 export function endWithoutRun(outcome: Outcome): AttemptEnd {
   return { outcome, usage: NO_USAGE, outputBytes: 0, outputTruncated: false };
+}
+
+/** The end of an attempt that came to nothing. What is not the run's doing but this machine's is thrown, as `overloaded`. */
+export function endOfFailed(error: unknown): AttemptEnd {
+  if (error instanceof ClusterError) {
+    if (error.type === "failed") return endWithoutRun({ kind: "lost", reason: error.message });
+    if (error.type === "overloaded") throw error;
+  }
+  throw overloaded(`this machine could not run it: ${messageOf(error)}`, { code: "executor", cause: error });
 }
 
 function judgeGuestEnd(end: GuestEnd, memoryBytes: number, capBytes: number): Outcome {

@@ -4,7 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import { open } from "node:fs/promises";
-import { failed } from "../../base/errors.ts";
+import { failed, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
 import { CORE_MEMORIES_MAX, CORE_TABLES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
@@ -113,7 +113,7 @@ async function readWhole(path: string): Promise<Uint8Array> {
   const bytes = Buffer.allocUnsafeSlow(size);
   for (let at = 0; at < size;) {
     const { bytesRead } = await file.read(bytes, at, size - at, at);
-    if (bytesRead === 0) throw failed(`${path} ends before its size`);
+    if (bytesRead === 0) throw overloaded(`${path} ends before its size`);
     at += bytesRead;
   }
   return bytes;

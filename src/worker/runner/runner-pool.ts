@@ -9,7 +9,7 @@
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { unlessAborted } from "../../base/abort.ts";
+import { followAborts, unlessAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
@@ -23,13 +23,15 @@ import { Sandbox } from "../../sandbox/sandbox.ts";
 import type { Executor, GuestIo, GuestSpec } from "../guest.ts";
 import { ComponentTranspiler } from "./component-transpiler.ts";
 import { Deadlines } from "./deadlines.ts";
-import { endWithoutRun, judgeCollection, judgeEnd } from "./guest-outcome.ts";
+import type { CollectVerdict } from "./file-collection.ts";
+import { endOfFailed, endWithoutRun, judgeCollection, judgeEnd } from "./guest-outcome.ts";
 import { admitGuest, loadParts, planGuest } from "./guest-plan.ts";
 import type { GoodPlan, GuestAdmission, GuestPlan } from "./guest-plan.ts";
 import { cancelledBy, GuestWatch } from "./guest-watch.ts";
 import { RUNNER_CELL } from "./runner-cell.ts";
 import type { RunnerProcess } from "./runner-process.ts";
 import { RunnerShelf } from "./runner-shelf.ts";
+import type { RunnerWish } from "./runner-shelf.ts";
 import { SlotQueue } from "./slot-queue.ts";
 import { TierMemory } from "./tier-memory.ts";
 import { VerdictCache } from "./verdict-cache.ts";
@@ -96,8 +98,6 @@ export class RunnerPool implements Executor {
   readonly #deadlines: Deadlines;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
-  /** Of the guests that runners have. */
-  readonly #watches = new Set<GuestWatch>();
   #finished = 0;
   #closed: Promise<void> | undefined;
 
@@ -169,7 +169,9 @@ export class RunnerPool implements Executor {
   }
 
   async run(spec: GuestSpec, io: GuestIo, { signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
-    const running = this.#run(spec, io, signal);
+    // Of one whose pool closes nobody wants to hear any more either.
+    using wanted = followAborts([signal, this.#closing.signal]);
+    const running = this.#run(spec, io, wanted.signal);
     this.#running.add(running);
     try {
       return await running;
@@ -191,10 +193,9 @@ export class RunnerPool implements Executor {
   async #close(): Promise<void> {
     this.#closing.abort(overloaded("the pool of runners was closed", { code: "closed" }));
     this.#transpiler.close();
-    await this.#ownInspector?.close();
     this.#slots.close();
-    for (const watch of this.#watches) watch.stop(cancelledBy(this.#closing.signal));
-    await Promise.allSettled(this.#running);
+    // What is being planned writes into the scratch folder.
+    await Promise.all([Promise.allSettled([...this.#running, ...this.#plans.values()]), this.#ownInspector?.close()]);
     this.#deadlines[Symbol.dispose]();
     await this.#shelf.close();
     await this.#watch.close();
@@ -202,33 +203,38 @@ export class RunnerPool implements Executor {
   }
 
   async #run(spec: GuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
-    let plan: GuestPlan;
+    if (signal.aborted) return endWithoutRun(cancelledBy(signal));
+    const known = this.#plans.get(spec.digest) ?? this.#plan(spec);
     try {
-      const known = this.#plans.get(spec.digest) ?? this.#plan(spec);
-      plan = known instanceof Promise ? await unlessAborted(known, signal) : known;
+      const plan = known instanceof Promise ? await unlessAborted(known, signal) : known;
+      if (!plan.ok) return endWithoutRun({ kind: "rejected", reason: plan.reason });
+      const admission = admitGuest(plan, spec);
+      if ("kind" in admission) return endWithoutRun(admission);
+      return await this.#runInSlot(spec, plan, admission, io, signal);
     } catch (error) {
-      const unwanted = this.#unwanted(signal);
-      if (unwanted !== undefined) return endWithoutRun(unwanted);
-      this.#init.log.error("a module could not be prepared", { digest: spec.digest, error });
-      return endWithoutRun({ kind: "lost", reason: `its module could not be prepared: ${messageOf(error)}` });
-    }
-    if (!plan.ok) return endWithoutRun({ kind: "rejected", reason: plan.reason });
-    const admission = admitGuest(plan, spec);
-    if ("kind" in admission) return endWithoutRun(admission);
-    const isGranted = this.#slots.tryAcquire() || (await this.#slots.acquire(signal));
-    try {
-      const unwanted = this.#unwanted(signal);
-      return unwanted === undefined ? await this.#attempt(spec, plan, admission, io, signal) : endWithoutRun(unwanted);
+      if (signal.aborted) return endWithoutRun(cancelledBy(signal));
+      return endOfFailed(error);
     } finally {
-      if (isGranted) this.#slots.release();
-      plan.memo.bytes = undefined;
+      // Those of a plan that is still being made go when it is there: whoever else waits for it reads them again.
+      if (known instanceof Promise) known.then(dropBytes, () => {});
+      else dropBytes(known);
     }
   }
 
-  /** The outcome of a guest that nobody wants to be begun any more. */
-  #unwanted(signal: AbortSignal): Outcome | undefined {
-    if (signal.aborted) return cancelledBy(signal);
-    return this.#closing.signal.aborted ? cancelledBy(this.#closing.signal) : undefined;
+  async #runInSlot(
+    spec: GuestSpec,
+    plan: GoodPlan,
+    admission: GuestAdmission,
+    io: GuestIo,
+    signal: AbortSignal,
+  ): Promise<AttemptEnd> {
+    const isGranted = this.#slots.tryAcquire() || (await this.#slots.acquire(signal));
+    try {
+      if (signal.aborted) return endWithoutRun(cancelledBy(signal));
+      return await this.#attempt(spec, plan, admission, io, signal);
+    } finally {
+      if (isGranted) this.#slots.release();
+    }
   }
 
   #plan(spec: GuestSpec): Promise<GuestPlan> {
@@ -242,6 +248,7 @@ export class RunnerPool implements Executor {
       },
       (error: unknown) => {
         this.#plans.delete(spec.digest);
+        this.#init.log.error("a module could not be prepared", { digest: spec.digest, error });
         throw error;
       },
     );
@@ -270,35 +277,44 @@ export class RunnerPool implements Executor {
     const { codeBytes, kind } = plan.inspection;
     const component = kind === "component" ? digest : undefined;
     const tier = this.#tiers.tierFor(digest, codeBytes);
-    let runner: RunnerProcess;
+    const wish = { submitter: spec.submitter, tier, moduleKey: admission.moduleKey, component };
+    const runner = await this.#takeRunner(wish, signal);
     // Whatever it did, no guest after one that did not simply exit is to find it.
     let isSpent = true;
     try {
-      const { submitter } = spec;
-      const taken = this.#shelf.take({ submitter, tier, moduleKey: admission.moduleKey, component });
-      runner = taken instanceof Promise ? await taken : taken;
-    } catch (error) {
-      const unwanted = this.#unwanted(signal);
-      if (unwanted !== undefined) return endWithoutRun(unwanted);
-      // This machine's doing: no guest was there to do it.
-      throw overloaded(`no runner could be started: ${messageOf(error)}`, { code: "no-runner", cause: error });
-    }
-    try {
-      const unwanted = this.#unwanted(signal);
-      if (unwanted !== undefined) {
+      if (signal.aborted) {
         isSpent = false;
-        return endWithoutRun(unwanted);
+        return endWithoutRun(cancelledBy(signal));
       }
       const wasCompiled = runner.holds(admission.moduleKey);
-      const end = await this.#runOn(runner, spec, plan, admission, io, signal);
+      const { end, stopped } = await this.#runOn(runner, spec, plan, admission, io, signal);
       this.#tiers.remember(digest, codeBytes, { tier, cpuMs: end.usage.cpuMs, wasCompiled });
       isSpent = end.outcome.kind !== "exited";
-      if (!keepsFiles(spec, io) || runner.state !== "idle") return end;
-      return await this.#collect(runner, spec.outputs, io.keep, end, signal);
-    } catch (error) {
-      return endWithoutRun({ kind: "lost", reason: messageOf(error) });
+      if (!keepsFiles(spec, io)) return end;
+      if (runner.state === "idle") return await this.#collect(runner, spec.outputs, io.keep, end, signal);
+      // With the process went what the guest has left.
+      return isSpent ? end : judgeCollection(end, { kind: "died", reason: "it ended before they were read" }, stopped);
     } finally {
       this.#shelf.giveBack(runner, { isSpent });
+    }
+  }
+
+  /** Rejects as `overloaded` where there is none to be had, and with the signal's reason. */
+  async #takeRunner(wish: RunnerWish, signal: AbortSignal): Promise<RunnerProcess> {
+    let starting: Promise<RunnerProcess> | undefined;
+    try {
+      const taken = this.#shelf.take(wish);
+      if (!(taken instanceof Promise)) return taken;
+      starting = taken;
+      return await unlessAborted(starting, signal);
+    } catch (error) {
+      if (signal.aborted) {
+        // Once it is ready it is there for others.
+        starting?.then((runner) => this.#shelf.giveBack(runner)).catch(() => {});
+        throw error;
+      }
+      // This machine's doing: no guest was there to do it.
+      throw overloaded(`no runner could be started: ${messageOf(error)}`, { code: "no-runner", cause: error });
     }
   }
 
@@ -312,14 +328,17 @@ export class RunnerPool implements Executor {
   ): Promise<AttemptEnd> {
     const spec = { timeoutMs: COLLECT_MS_MAX, cpuMs: COLLECT_MS_MAX };
     using watch = new GuestWatch({ runner, spec, signal, clock: this.#deadlines });
-    this.#watches.add(watch);
+    // Of a guest that has ended otherwise nothing is wanted, and its runner lets go of what it holds.
+    const wanted = end.outcome.kind === "exited" ? outputs : [];
+    let verdict: CollectVerdict;
     try {
-      // Of a guest that has ended otherwise nothing is wanted, and its runner lets go of what it holds.
-      const wanted = end.outcome.kind === "exited" ? outputs : [];
-      return judgeCollection(end, await runner.collect({ outputs: wanted, keep }), watch.stopped);
-    } finally {
-      this.#watches.delete(watch);
+      verdict = await runner.collect({ outputs: wanted, keep });
+    } catch (error) {
+      if (watch.stopped === undefined) throw error;
+      // Whoever was reading one found it cut short.
+      verdict = { kind: "died", reason: messageOf(error) };
     }
+    return judgeCollection(end, verdict, watch.stopped);
   }
 
   async #runOn(
@@ -329,41 +348,42 @@ export class RunnerPool implements Executor {
     admission: GuestAdmission,
     io: GuestIo,
     signal: AbortSignal,
-  ): Promise<AttemptEnd> {
+  ): Promise<{ readonly end: AttemptEnd; readonly stopped: Outcome | undefined }> {
     const startedMs = this.#deadlines.monotonicMs();
     const isSeveral = admission.pagesMax.filter((pages) => pages > 0).length > 1;
     const memory = { capBytes: spec.memoryBytes, isSeveral };
     using watch = new GuestWatch({ runner, spec, signal, clock: this.#deadlines, memory });
-    this.#watches.add(watch);
-    try {
-      const verdict = await runner.run({
-        moduleKey: admission.moduleKey,
-        loadParts: () => loadParts(plan, admission, spec, this.#transpiler),
-        order: {
-          entry: admission.entry,
-          args: spec.args,
-          env: spec.env,
-          outputBytesMax: spec.outputBytesMax,
-          outputLimit: spec.outputLimit,
-          keepsFiles: keepsFiles(spec, io),
-        },
-        stdin: spec.stdin,
-        files: spec.files,
-        io,
-      });
-      return judgeEnd({
-        verdict,
-        stopped: watch.stopped,
-        memoryCapBytes: spec.memoryBytes,
-        initialBytes: admission.initialBytes,
-        seenBytes: watch.memoryBytes,
-        wallMs: this.#deadlines.monotonicMs() - startedMs,
-        cpuMs: watch.cpuMs,
-      });
-    } finally {
-      this.#watches.delete(watch);
-    }
+    const verdict = await runner.run({
+      moduleKey: admission.moduleKey,
+      loadParts: () => loadParts(plan, admission, spec, this.#transpiler),
+      order: {
+        entry: admission.entry,
+        args: spec.args,
+        env: spec.env,
+        outputBytesMax: spec.outputBytesMax,
+        outputLimit: spec.outputLimit,
+        keepsFiles: keepsFiles(spec, io),
+      },
+      stdin: spec.stdin,
+      files: spec.files,
+      io,
+    });
+    const { stopped } = watch;
+    const end = judgeEnd({
+      verdict,
+      stopped,
+      memoryCapBytes: spec.memoryBytes,
+      initialBytes: admission.initialBytes,
+      seenBytes: watch.memoryBytes,
+      wallMs: this.#deadlines.monotonicMs() - startedMs,
+      cpuMs: watch.cpuMs,
+    });
+    return { end, stopped };
   }
+}
+
+function dropBytes(plan: GuestPlan): void {
+  if (plan.ok) plan.memo.bytes = undefined;
 }
 
 function keepsFiles(spec: GuestSpec, io: GuestIo): io is Required<GuestIo> {

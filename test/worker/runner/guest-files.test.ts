@@ -91,18 +91,24 @@ describe("files to keep", () => {
     expect([end.outcome, end.kept.size]).toEqual([{ kind: "output-exceeded", reason }, 0]);
   });
 
-  test("whose keeper fails end the run and its process, and the next run is as usual", async () => {
+  test("whose keeper fails end the run and its process without blaming it, and the next run is as usual", async () => {
     const onKeep = () => Promise.reject(new Error("the disk is full"));
-    const end = await run("fill f 2000000 put g x", { outputs: ["**"], onKeep });
-    expect(end.outcome).toEqual({ kind: "lost", reason: "the disk is full" });
+    await expect(run("fill f 2000000 put g x", { outputs: ["**"], onKeep })).rejects.toMatchObject({
+      type: "overloaded",
+      message: expect.stringContaining("the disk is full"),
+    });
     expect(textsOf((await run("put f x", { outputs: ["f"] })).kept)).toEqual({ f: "x" });
   });
 
-  test("wait for a keeper that is slow, whose run can still be cancelled", async () => {
+  test.each([
+    ["reads on", true],
+    ["reads nothing", false],
+  ])("wait for a keeper that is slow, whose run can still be cancelled: it %s", async (_how, readsOn) => {
     const stop = new AbortController();
-    const onKeep = async () => {
+    const onKeep: RunOptions["onKeep"] = async ({ content }) => {
       stop.abort("enough");
       await new Promise((resolve) => setImmediate(resolve));
+      if (readsOn) await Array.fromAsync(content);
     };
     const end = await run("fill f 4000000", { outputs: ["f"], onKeep, signal: stop.signal });
     expect(end.outcome).toEqual({ kind: "cancelled", reason: "enough" });
@@ -119,11 +125,13 @@ describe("files that are given", () => {
     expect((await run("rm d0/f0 put d0/new x", { given, outputs: ["**"] })).kept.size).toBe(KEPT_FILES_MAX);
   });
 
-  test("that are gone from the worker's disk make the attempt lost, and nothing else", async () => {
+  test("that are gone from the worker's disk are not the run's fault, and harm no other", async () => {
     const contentPath = "/nowhere/file";
     const spec = { path: "a", bytes: 1, contentPath };
-    const end = await harness.run(core, { args: ["cat", "a"], files: [spec] });
-    expect(end.outcome).toMatchObject({ kind: "lost", reason: expect.stringContaining("ENOENT") });
+    await expect(harness.run(core, { args: ["cat", "a"], files: [spec] })).rejects.toMatchObject({
+      type: "overloaded",
+      message: expect.stringContaining("ENOENT"),
+    });
     expect((await run("put f x")).outcome).toEqual({ kind: "exited", code: 0 });
   });
 });

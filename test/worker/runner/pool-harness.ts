@@ -6,8 +6,11 @@ import { join } from "node:path";
 import { parseDigest, type Digest } from "../../../src/base/ids.ts";
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
+import type { Inspector } from "../../../src/inspect/inspector.ts";
 import type { AttemptEnd } from "../../../src/model/outcome.ts";
 import type { OutputStream } from "../../../src/model/output.ts";
+import type { CellSpawn } from "../../../src/sandbox/cell.ts";
+import { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import type { GuestFile, GuestIo, GuestSpec } from "../../../src/worker/guest.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import type { RunnerPoolInit } from "../../../src/worker/runner/runner-pool.ts";
@@ -37,6 +40,10 @@ export interface PoolHarnessInit extends Partial<
 > {
   /** Modules are inspected in a process, as they are for users; default: in this one. */
   readonly inspectsApart?: boolean;
+  /** Who reads modules instead. */
+  readonly inspector?: Pick<Inspector, "inspectBytes" | "version">;
+  /** What is made of each start of a process. */
+  readonly alterSpawn?: (spawn: CellSpawn) => CellSpawn;
 }
 
 export class PoolHarness implements AsyncDisposable {
@@ -51,13 +58,15 @@ export class PoolHarness implements AsyncDisposable {
 
   static async open(init: PoolHarnessInit = {}): Promise<PoolHarness> {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-runner-"));
+    const scratchFolder = join(folder, "scratch");
     const pool = await RunnerPool.open({
       slots: init.slots ?? 1,
       spares: init.spares ?? 0,
       baselineSpares: init.baselineSpares ?? 0,
       runsPerRunner: init.runsPerRunner,
-      inspector: init.inspectsApart === true ? undefined : inlineInspector,
-      scratchFolder: join(folder, "scratch"),
+      inspector: init.inspectsApart === true ? undefined : (init.inspector ?? inlineInspector),
+      sandbox: init.alterSpawn && (await openSandbox(scratchFolder, init.alterSpawn)),
+      scratchFolder,
       clock: init.clock ?? systemClock,
       log: silentLog,
     });
@@ -158,4 +167,16 @@ export function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+async function openSandbox(scratchFolder: string, alter: (spawn: CellSpawn) => CellSpawn): Promise<Sandbox> {
+  const sandbox = await Sandbox.open({ scratchFolder, log: silentLog });
+  const openCell = sandbox.openCell.bind(sandbox);
+  sandbox.openCell = async (plan) => {
+    const cell = await openCell(plan);
+    const spawnIn = cell.spawn.bind(cell);
+    cell.spawn = (spawn) => spawnIn(alter(spawn));
+    return cell;
+  };
+  return sandbox;
 }

@@ -6,15 +6,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, test, vi } from "vitest";
+import { overloaded } from "../../../src/base/errors.ts";
 import { SMALL_CODE_BYTES_MAX, TRANSPILE_MS_MAX } from "../../../src/base/limits.ts";
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
+import { inspectModule } from "../../../src/model/wasm-inspect.ts";
 import type { GuestSpec } from "../../../src/worker/guest.ts";
 import { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { ComponentTranspiler } from "../../../src/worker/runner/component-transpiler.ts";
 import { RunnerPool } from "../../../src/worker/runner/runner-pool.ts";
 import { guestBytes } from "../../support/guests.ts";
+import { inlineInspector } from "../../support/inline-inspector.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { buildWasm, I32, i32, local, SPIN } from "../../support/wasm-builder.ts";
 import { exiting, noop, printing, sleeping, spinning } from "./guest-modules.ts";
@@ -170,20 +175,89 @@ describe("a pool of runners", () => {
   });
 
   test("reads a module once for many runs at the same time", async () => {
-    await using harness = await PoolHarness.open({ slots: 2 });
+    // Asked by each who judges a module.
+    const version = vi.fn<() => Promise<string>>(inlineInspector.version);
+    await using harness = await PoolHarness.open({ slots: 2, inspector: { ...inlineInspector, version } });
     const ended = await Promise.all(Array.from({ length: 20 }, () => harness.run(exiting(4))));
     expect(new Set(ended.map(({ outcome }) => outcome.kind === "exited" && outcome.code))).toEqual(new Set([4]));
+    expect(version).toHaveBeenCalledTimes(1);
   });
 
-  test("loses only the run whose module cannot be read", async () => {
+  test("keeps no module in memory that nobody waits for any more, or may run", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect: () => void = runInNewContext("gc");
+    const read: WeakRef<Uint8Array>[] = [];
+    const gate = Promise.withResolvers<void>();
+    const up = Promise.withResolvers<void>();
+    const inspectBytes = async (bytes: Uint8Array) => {
+      read.push(new WeakRef(bytes));
+      up.resolve();
+      await gate.promise;
+      return inspectModule(bytes);
+    };
+    await using harness = await PoolHarness.open({ inspector: { ...inlineInspector, inspectBytes } });
+    const abort = new AbortController();
+    const given = harness.run(exiting(1), { signal: abort.signal });
+    await up.promise;
+    abort.abort();
+    expect((await given).outcome.kind).toBe("cancelled");
+    gate.resolve();
+    expect((await harness.run(exiting(2), { memoryBytes: 0 })).outcome.kind).toBe("memory-exceeded");
+    await expect
+      .poll(() => {
+        collect();
+        return read.map((bytes) => bytes.deref());
+      })
+      .toEqual([undefined, undefined]);
+  });
+
+  test("blames no run for a module that this machine cannot read", async () => {
     await using harness = await PoolHarness.open({ slots: 1 });
-    const { outcome } = await harness.pool.run(
+    const ended = harness.pool.run(
       { ...specOf("/nowhere/at/all.wasm"), digest: digestOf(noop) },
       { write: async () => {} },
       { signal: new AbortController().signal },
     );
-    expect(outcome).toMatchObject({ kind: "lost" });
+    await expect(ended).rejects.toMatchObject({ type: "overloaded", message: expect.stringContaining("ENOENT") });
     expect((await harness.run(noop)).outcome.kind).toBe("exited");
+  });
+
+  test("blames no run for modules that cannot be inspected now", async () => {
+    const refusal = overloaded("modules cannot be inspected now", { code: "inspector" });
+    const inspectBytes = () => Promise.reject(refusal);
+    await using harness = await PoolHarness.open({ inspector: { ...inlineInspector, inspectBytes } });
+    await expect(harness.run(noop)).rejects.toBe(refusal);
+  });
+
+  test("takes no guest for a success whose files went with its process", async () => {
+    await using harness = await PoolHarness.open();
+    const pids = harness.pids();
+    const end = await harness.run(printing("x"), {
+      outputs: ["**"],
+      timeoutMs: 500,
+      async onOutput() {
+        await vi.waitUntil(() => !pids.some(isAlive), { timeout: 30_000, interval: 5 });
+      },
+    });
+    expect(end.outcome.kind).toBe("timed-out");
+  });
+
+  test("ends a guest as cancelled though it waits for a process that does not come up", async () => {
+    let starts = 0;
+    const stuck = ["--eval", "setInterval(() => {}, 1_000)"];
+    await using harness = await PoolHarness.open({
+      alterSpawn: (spawn) => (starts++ === 0 ? spawn : { ...spawn, flags: [...spawn.flags, ...stuck] }),
+    });
+    for (const pid of harness.pids()) process.kill(pid, "SIGKILL");
+    await vi.waitUntil(() => starts === 2, { timeout: 30_000, interval: 5 });
+    const abort = new AbortController();
+    const stopped = harness.run(noop, { signal: abort.signal });
+    const closed = harness.run(exiting(1));
+    await vi.waitUntil(() => harness.pool.stats().waiting === 1, { timeout: 30_000, interval: 5 });
+    abort.abort();
+    expect((await stopped).outcome.kind).toBe("cancelled");
+    await harness.pool.close();
+    expect((await closed).outcome.kind).toBe("cancelled");
   });
 
   test("loses only the run whose component takes too long to transpile", async () => {
@@ -204,11 +278,6 @@ describe("a pool of runners", () => {
     const runs = Array.from({ length: 10 }, (_, code) => harness.run(exiting(code), { signal }));
     await Promise.all(runs);
     expect(getEventListeners(signal, "abort")).toEqual([]);
-  });
-
-  test("gives its runners no environment and keeps nothing of theirs open", async () => {
-    await using harness = await PoolHarness.open({ slots: 1, spares: 0 });
-    expect((await harness.run(guestBytes("hello"))).stdout).not.toContain("PATH");
   });
 });
 
@@ -258,7 +327,7 @@ describe("the owner's sudden death", () => {
       expect(pids.filter(isAlive)).toEqual(pids);
       owner.kill("SIGKILL");
       await once(owner, "exit");
-      while (pids.some(isRunning)) await new Promise((resolve) => setTimeout(resolve, 10));
+      await vi.waitUntil(() => !pids.some(isRunning), { timeout: 30_000, interval: 10 });
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
