@@ -83,7 +83,7 @@ interface WorkerSession {
   resume @1 (attempts :List(HeldAttempt)) -> (verdicts :List(ResumeVerdict));
   # Called first on every new session, also with an empty list, with all attempts the worker holds, finished and
   # unacknowledged ones included. Verdicts are in the order of `attempts`. What the gateway believed to be on this worker
-  # and is not in the list is lost.
+  # and is not in the list is lost. Before it, `offers` fails, and so does `renew` of any attempt.
 
   renew @2 (attempts :List(AttemptId), state :WorkerState) -> (stop :List(AttemptId));
   # Renews the leases of `attempts`; those in `stop` are no longer the worker's: it ends the guest and forgets it.

@@ -1,7 +1,7 @@
 /**
  * Runs that were lost, and wait for a worker that has not lost them rather than go to one again that has: a bad worker
  * that is free takes a run again and again while a good one is busy, until the run passes for poison. The wait is
- * bounded, and doubles with each attempt. Nobody waits who has been lost everywhere.
+ * bounded, and doubles with each attempt. Nobody waits who has been lost everywhere, or for whom there is no room here.
  */
 import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
@@ -26,7 +26,6 @@ export type LostRun = Pick<ReadyRun, "spec" | "serial" | "index" | "nextAttempt"
 
 export class UntriedWaits {
   readonly #init: UntriedWaitsInit;
-  /** The oldest come first. */
   readonly #waits = new Map<string, Wait>();
 
   constructor(init: UntriedWaitsInit) {
@@ -35,6 +34,7 @@ export class UntriedWaits {
 
   /** For one round of matching, in which the workers stay the same. */
   round(): UntriedRound {
+    if (this.#waits.size >= UNTRIED_WAITS_MAX) this.#dropLongOver();
     return new UntriedRound(this.#init.usable, (run) => this.#isOver(run));
   }
 
@@ -62,15 +62,20 @@ export class UntriedWaits {
     const key = keyOf(run);
     const known = this.#waits.get(key);
     if (known?.attempt === run.nextAttempt) return nowMs >= known.untilMs;
+    // In the place of another one, that one would wait anew, and none would come to its end.
+    if (known === undefined && this.#waits.size >= UNTRIED_WAITS_MAX) return true;
     const doublings = Math.min(30, Math.max(0, run.nextAttempt - 2));
     const waitMs = Math.min(UNTRIED_WAIT_MAX_MS, UNTRIED_WAIT_FIRST_MS * 2 ** doublings);
-    this.#waits.delete(key);
     this.#waits.set(key, { attempt: run.nextAttempt, untilMs: nowMs + waitMs });
-    if (this.#waits.size > UNTRIED_WAITS_MAX) {
-      const [oldest] = this.#waits.keys();
-      if (oldest !== undefined) this.#waits.delete(oldest);
-    }
     return false;
+  }
+
+  /** Their runs were most likely cancelled, or forgotten. */
+  #dropLongOver(): void {
+    const nowMs = this.#init.clock.monotonicMs();
+    for (const [key, { untilMs }] of this.#waits) {
+      if (nowMs - untilMs >= UNTRIED_WAIT_MAX_MS) this.#waits.delete(key);
+    }
   }
 }
 

@@ -54,7 +54,7 @@ export class WorkerSession implements WorkerSessionTarget {
   }
 
   offers() {
-    if (!this.#hasResumed) throw failed("call resume first, also with nothing to resume", { code: "resume-first" });
+    this.#requireResumed();
     const signal = AbortSignal.any([this.#ended.signal, this.#offers.signal]);
     this.#sender ??= this.#init.offersFor(this.#session.worker, signal);
     const { leaseMs, renewEveryMs } = this.#init.terms;
@@ -100,6 +100,8 @@ export class WorkerSession implements WorkerSessionTarget {
   async renew(ids: readonly AttemptId[], state: WorkerState): Promise<readonly AttemptId[]> {
     this.#hooks.onState(state);
     if (ids.length === 0) return [];
+    // What is renewed has somebody who waits for its outcome, and does not do so for ever.
+    this.#requireResumed();
     const { store, clock, terms } = this.#init;
     return store.renew(ids, this.#session.worker, clock.now() + terms.leaseMs).catch((error: unknown) => {
       throw storeTrouble(error);
@@ -122,6 +124,10 @@ export class WorkerSession implements WorkerSessionTarget {
 
   [Symbol.dispose](): void {
     this.#hooks.onDropped();
+  }
+
+  #requireResumed(): void {
+    if (!this.#hasResumed) throw failed("call resume first, also with nothing to resume", { code: "resume-first" });
   }
 
   /** What the store holds to be on this worker, with leases that are good for the time being. */

@@ -246,6 +246,21 @@ test("a worker that drops its session is away, and keeps its attempts for its gr
   expect(await cluster.attempts("t")).toEqual(["running"]);
 });
 
+test("renewing is refused before resume, so that no attempt lives on without anybody who awaits its end", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  await cluster.stop();
+  await cluster.start();
+  const back = cluster.connect();
+  await back.login();
+  expect(await back.renew([])).toEqual([]);
+  await expect(back.renew([run])).rejects.toMatchObject({ code: "resume-first" });
+  await cluster.pass(LEASE_MS + 1_000);
+  expect(await cluster.attempts("t")).toEqual(["lost"]);
+});
+
 test("offers are refused before resume, and after a drain", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = cluster.connect();

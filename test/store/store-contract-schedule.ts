@@ -123,7 +123,11 @@ export function describeSchedule(open: OpenStore): void {
     const { store } = harness;
     const task = await create(store, taskSpec("huge", { repeats: 1_000_000_000 }));
     expect(task.counts).toMatchObject({ ready: OPEN_RUNS_PER_TASK_MAX, scheduled: 0 });
-    expect(await store.promoteDue(T0 + 1, 1_000)).toMatchObject({ promoted: [], changedTasks: [], nextDueAt: undefined });
+    expect(await store.promoteDue(T0 + 1, 1_000)).toMatchObject({
+      promoted: [],
+      changedTasks: [],
+      nextDueAt: undefined,
+    });
     for (const run of [5, 1]) {
       await store.lease(attemptOf(task, run), WORKER_A, T0, T0 + 1_000);
       await store.settle(attemptOf(task, run), attemptEnd(), SETTLED);
