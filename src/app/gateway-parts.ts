@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { readFile } from "node:fs/promises";
 import type { Registry } from "prom-client";
+import { failed, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { AuditLog } from "../gateway/audit.ts";
 import { Gateway } from "../gateway/gateway.ts";
@@ -176,8 +177,8 @@ interface HttpParts {
 async function openHttp(parts: HttpParts): Promise<HttpServer> {
   const { joinSecret, registry, config, powers, log, tokens, audit, inspector, store, blobs, gateway, host } = parts;
   const tls = config.tls && {
-    cert: await readFile(config.tls.cert, "utf8"),
-    key: await readFile(config.tls.key, "utf8"),
+    cert: await readPem("--tls-cert", config.tls.cert),
+    key: await readPem("--tls-key", config.tls.key),
   };
   return HttpServer.open({
     address: config.http,
@@ -215,4 +216,12 @@ function joinVerifier(gatewayPeerId: PeerId, namespace: string, secrets: JoinSec
       return undefined;
     },
   };
+}
+
+async function readPem(flag: string, path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    throw failed(`${flag}: ${path} cannot be read: ${messageOf(cause)}`, { code: "usage", cause });
+  }
 }

@@ -75,7 +75,7 @@ async function lockFolder(folder: string): Promise<DatabaseSync | undefined> {
   } catch (error) {
     lock?.close();
     if (isBusy(error)) return undefined;
-    throw failed(`cannot use ${folder} as data directory: ${messageOf(error)}`, {
+    throw failed(`cannot use ${folder} as data directory (--data): ${messageOf(error)}`, {
       code: "data-directory-unusable",
       cause: error,
     });

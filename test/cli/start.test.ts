@@ -78,6 +78,22 @@ describe("a gateway", { timeout: LONG_MS }, () => {
     expect(readFileSync(join(data, "capmesh.db"), "utf8")).toBe("no database\n".repeat(1_000));
   });
 
+  test("names the flag of a certificate that is not there", async () => {
+    await using line = await CommandLine.create();
+    const { code, stderr } = await line.run([
+      "--gateway",
+      ...QUIET,
+      "--tls-cert",
+      "nowhere.pem",
+      "--tls-key",
+      "key.pem",
+    ]);
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringMatching(/^capmesh: --tls-cert: .*nowhere\.pem/),
+    });
+  });
+
   test("takes its role from the environment", async () => {
     await using line = await CommandLine.create();
     const gateway = line.start([...QUIET, "--json"], { env: { CAPMESH_GATEWAY: "true" } });

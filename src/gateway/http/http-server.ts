@@ -249,7 +249,11 @@ async function listen(server: Server, address: { readonly host: string; readonly
   const host = address.host.replace(/^\[(.*)\]$/, "$1");
   const onError = (error: Error): void => {
     const where = `${hostOf(address.host)}:${address.port}`;
-    reject(failed(`cannot listen on ${where}: ${messageOf(error)}`, { code: "cannot-listen", cause: error }));
+    const isTaken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+    const why = isTaken
+      ? "something listens there, a gateway perhaps: give another --http; port 0 takes any that is free"
+      : `${messageOf(error)} (--http)`;
+    reject(failed(`cannot listen on ${where}: ${why}`, { code: "cannot-listen", cause: error }));
   };
   server.once("error", onError);
   server.listen({ host, port: address.port }, () => resolve());

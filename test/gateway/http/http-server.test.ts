@@ -325,6 +325,6 @@ test("a port that is taken is said", async () => {
   const address = { host: "127.0.0.1", port: gateway.port };
   await expect(ApiGateway.open({ address })).rejects.toMatchObject({
     code: "cannot-listen",
-    message: expect.stringContaining(`cannot listen on 127.0.0.1:${gateway.port}`),
+    message: expect.stringMatching(new RegExp(`cannot listen on 127.0.0.1:${gateway.port}: .*give another --http`)),
   });
 });
