@@ -88,12 +88,15 @@ export class FileSpool implements AsyncDisposable {
   #sender: Promise<void> = Promise.resolve();
   #changed = Promise.withResolvers<void>();
   #count = 0;
+  #hasFolder = false;
   #bytesOnDisk = 0;
 
   constructor(init: FileSpoolInit) {
     this.#init = init;
     this.#files = init.files ?? systemFiles;
     if (init.found === undefined) return;
+    // It may still be there though all files were handed over before.
+    this.#hasFolder = true;
     this.#spooled.push(...init.found);
     this.#count = init.found.length;
     this.#onDisk(init.found.reduce((sum, { bytes }) => sum + bytes, 0));
@@ -112,7 +115,8 @@ export class FileSpool implements AsyncDisposable {
 
   /** Takes a file to keep. Rejects when it cannot be written, or its content ends early. One call at a time. */
   async keep(path: string, bytes: number, content: AsyncIterable<Uint8Array>): Promise<void> {
-    if (this.#count === 0) await this.#files.mkdir(this.#init.folder, { recursive: true, mode: 0o700 });
+    if (!this.#hasFolder) await this.#files.mkdir(this.#init.folder, { recursive: true, mode: 0o700 });
+    this.#hasFolder = true;
     const name = String(this.#count++);
     const hash = createHash("sha256");
     let written = 0;
@@ -185,7 +189,7 @@ export class FileSpool implements AsyncDisposable {
     if (this.#state === "disposed") return;
     this.#end("disposed");
     await this.#sender;
-    if (this.#count > 0 && !isKept) await this.#files.rm(this.#init.folder, { force: true, recursive: true });
+    if (this.#hasFolder && !isKept) await this.#files.rm(this.#init.folder, { force: true, recursive: true });
     this.#onDisk(-this.#bytesOnDisk);
   }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { disconnected, failed, overloaded } from "../../src/base/errors.ts";
 import { CHUNK_BYTES_MAX } from "../../src/base/limits.ts";
-import { FileSpool, withRefusal } from "../../src/worker/file-spool.ts";
+import { FileSpool, type SpooledFile, withRefusal } from "../../src/worker/file-spool.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { bytesOf, DurableLog } from "./gateway-parts.ts";
@@ -23,6 +23,17 @@ class SpoolHarness implements AsyncDisposable {
     this.#folder = folder;
     this.spool = new FileSpool({
       folder: join(folder, "files"),
+      clock: this.clock,
+      random: new SeededRandom(1),
+      onBytes: (bytes) => void (this.bytesOnDisk += bytes),
+    });
+  }
+
+  /** The spool of the next process. */
+  next(found: readonly SpooledFile[]): FileSpool {
+    return new FileSpool({
+      folder: join(this.#folder, "files"),
+      found,
       clock: this.clock,
       random: new SeededRandom(1),
       onBytes: (bytes) => void (this.bytesOnDisk += bytes),
@@ -179,6 +190,14 @@ describe("the files of an attempt", () => {
   test("are refused when their content is not as long as was said", async () => {
     await using harness = await SpoolHarness.open();
     await expect(harness.spool.keep("a", 6, inPieces(bytesOf(5)))).rejects.toThrow("a ended after 5 of 6 bytes");
+  });
+
+  test("leave nothing behind when an earlier process had handed all of them over", async () => {
+    await using harness = await SpoolHarness.open();
+    await harness.keep({ "a.txt": bytesOf(5) });
+    await harness.spool.close({ isKept: true });
+    await using next = harness.next([]);
+    await next.drained({ signal: NEVER });
   });
 
   test("leave nothing behind when they are given up in the middle of being sent", async () => {
