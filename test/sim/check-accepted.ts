@@ -9,7 +9,7 @@ import type { DurableEvent, History, HistoryEvent } from "./history.ts";
 type TaskMade = Extract<DurableEvent, { kind: "task-made" }>;
 
 export function checkAccepted(history: History): readonly string[] {
-  const ledger = new Ledger();
+  const ledger = new Ledger(history.retainMs);
   for (const event of history.events) ledger.see(event);
   return [...ledger.breaches, ...ledger.checkEnd(history.tasks)];
 }
@@ -30,7 +30,12 @@ class Ledger {
   /** Those that are, and those that have been. */
   readonly #cancelled = new Set<number>();
   readonly #wasCancelled = new Set<number>();
+  readonly #retainMs: number;
   #lastSerial = 0;
+
+  constructor(retainMs = Infinity) {
+    this.#retainMs = retainMs;
+  }
 
   see(event: HistoryEvent): void {
     switch (event.kind) {
@@ -59,10 +64,12 @@ class Ledger {
         this.#retried.add(event.task);
         this.#cancelled.delete(event.serial);
         return;
-      case "task-deleted":
-        if (!this.#deletions.has(event.task)) this.#say(`${event.task} is gone and nobody asked for it`);
+      case "task-deleted": {
+        const isOld = event.ageMs !== undefined && event.ageMs >= this.#retainMs;
+        if (!isOld && !this.#deletions.has(event.task)) this.#say(`${event.task} is gone and nobody asked for it`);
         this.#alive.delete(event.serial);
         return;
+      }
       case "submit-answered":
         return this.#onSubmitAnswered(event);
       case "retry-answered":

@@ -7,7 +7,20 @@ import { guestFiles } from "./guest-plan.ts";
 import type { History, HistoryEvent } from "./history.ts";
 
 export function checkFiles(history: History): readonly string[] {
-  return [...history.tasks.flatMap((task) => checkKept(history, task)), ...checkFound(history)];
+  const kept = history.tasks.flatMap((task) => checkKept(history, task));
+  return [...kept, ...checkFound(history), ...checkUnused(history)];
+}
+
+/** A blob goes with the last that refers to it; if the store was in trouble then, when the next gateway starts. */
+function checkUnused({ events, tasks, blobs }: History): readonly string[] {
+  if (events.some((event) => event.kind === "fault" && /^(trouble|break)-store/.test(event.what))) return [];
+  const used = new Set<string | undefined>();
+  for (const { spec, runs } of tasks) {
+    used.add(spec.module);
+    for (const { digest } of [...spec.files, ...runs.flatMap(({ keptFiles }) => keptFiles)]) used.add(digest);
+  }
+  const unused = [...blobs].filter((digest) => !used.has(digest));
+  return unused.map((digest) => `leak: the blob ${digest.slice(0, 8)}, to which nothing refers`);
 }
 
 function checkKept({ blobs }: History, task: TaskRow): readonly string[] {

@@ -5,10 +5,10 @@ import { simulate } from "./simulate.ts";
 /** Seeds within which a planted bug has to be found. */
 const SEEDS_MAX = 60;
 
-test.each(PLANTED_BUGS)("finds it when $name ($breaks)", { timeout: 120_000 }, async ({ breaks, plant, faults }) => {
+test.each(PLANTED_BUGS)("finds it when $name ($breaks)", { timeout: 120_000 }, async ({ breaks, plant, ...given }) => {
   const found: string[] = [];
   for (let seed = 1; seed <= SEEDS_MAX && !found.some((each) => each.startsWith(breaks)); seed += 1) {
-    found.push(...(await simulate(seed, { sabotage: plant, faults })).breaches);
+    found.push(...(await simulate(seed, { sabotage: plant, ...given })).breaches);
   }
   expect(found.find((each) => each.startsWith(breaks))).toBeDefined();
 });

@@ -16,7 +16,9 @@ export function durableEvents(before: StoreState, after: StoreState, moment: Mom
   for (const worker of before.drained.difference(after.drained)) events.push({ kind: "worker-admitted", worker });
   for (const [id, old] of before.tasks) {
     const task = after.tasks.get(id);
-    if (task?.serial !== old.serial) events.push({ kind: "task-deleted", task: id, serial: old.serial });
+    if (task?.serial === old.serial) continue;
+    const ageMs = old.finishedAt === undefined ? undefined : moment.wallMs - old.finishedAt;
+    events.push({ kind: "task-deleted", task: id, serial: old.serial, ageMs });
   }
   for (const [id, task] of after.tasks) {
     const found = before.tasks.get(id);

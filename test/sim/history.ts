@@ -63,10 +63,13 @@ export type DurableEvent =
       readonly transaction: number;
     }
   /** `task-retried`: it was over, and is not any more. */
+  | { readonly kind: "task-cancelled" | "task-retried"; readonly task: TaskId; readonly serial: number }
   | {
-      readonly kind: "task-deleted" | "task-cancelled" | "task-retried";
+      readonly kind: "task-deleted";
       readonly task: TaskId;
       readonly serial: number;
+      /** Since it was over, by the wall clock. Undefined: it was not. */
+      readonly ageMs: number | undefined;
     }
   /** By an operator. */
   | { readonly kind: "worker-drained" | "worker-admitted"; readonly worker: PeerId }
@@ -109,6 +112,8 @@ export type GuestEvent =
 
 export interface History {
   readonly seed: number;
+  /** How long finished tasks were to be kept, if they were to be forgotten. */
+  readonly retainMs: number | undefined;
   readonly events: readonly HistoryEvent[];
   /** What the store holds at the end. */
   readonly tasks: readonly TaskRow[];

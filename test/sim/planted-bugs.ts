@@ -14,6 +14,8 @@ export interface PlantedBug {
   readonly breaks: string;
   /** By which it shows. Default: any, and none. */
   readonly faults?: readonly FaultKind[];
+  /** Finished tasks are kept for so long. Default: the seed decides. */
+  readonly retainMs?: number;
   /** One for each process that is a gateway. */
   readonly plant: (store: MemoryStore) => Store;
 }
@@ -301,6 +303,20 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
           const file = runs.flatMap(({ keptFiles }) => keptFiles).find((kept) => kept.path === path);
           return Promise.resolve(file === undefined ? undefined : { ...file, run: 1 });
         },
+      }),
+  },
+  {
+    name: "content that nothing refers to stays",
+    breaks: "leak: the blob",
+    plant: (store) => changed(store, { isBlobUsed: () => Promise.resolve(true) }),
+  },
+  {
+    name: "finished tasks are forgotten before their time",
+    breaks: "G1",
+    retainMs: 30_000,
+    plant: (store) =>
+      changed(store, {
+        forgetFinished: (endedBefore, limit, after) => store.forgetFinished(endedBefore + 1_000_000, limit, after),
       }),
   },
   {

@@ -98,6 +98,8 @@ export interface Scenario {
   readonly policy: PickPolicy;
   readonly workers: readonly WorkerPlan[];
   readonly steps: readonly Step[];
+  /** How long finished tasks are kept. Undefined: longer than anything here. */
+  readonly retainMs: number | undefined;
 }
 
 /** Requests and faults together, of one scenario. */
@@ -108,8 +110,14 @@ const SLOTS_MAX = 3;
 const NAMES = ["A", "B", "C"];
 const TASK_IDS_MAX = 12;
 
-/** `faults`: the only kinds that go wrong in it, and often. Default: the seed decides. */
-export function scenarioOf(seed: number, faults?: readonly FaultKind[]): Scenario {
+/** What a scenario is to be like. Default: the seed decides. */
+export interface GivenTraits {
+  /** The only kinds of faults that happen, and often. */
+  readonly faults?: readonly FaultKind[] | undefined;
+  readonly retainMs?: number | undefined;
+}
+
+export function scenarioOf(seed: number, { faults, retainMs }: GivenTraits = {}): Scenario {
   const random = new SeededRandom(seed);
   const dice = new Dice(random);
   const workers = Array.from({ length: 1 + dice.below(WORKERS_MAX) }, (_, index) => workerPlan(dice, index));
@@ -137,7 +145,9 @@ export function scenarioOf(seed: number, faults?: readonly FaultKind[]): Scenari
       steps.push({ waitMs: mood.guestMsMax * random.next(), action: { kind: "retry", task: action.spec.id } });
     }
   }
-  return { seed, policy: dice.pick(PICK_POLICIES), workers, steps };
+  const policy = dice.pick(PICK_POLICIES);
+  const ownRetainMs = dice.chance(0.06) ? dice.between(1_000, 30_000) : undefined;
+  return { seed, policy, workers, steps, retainMs: retainMs ?? ownRetainMs };
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The simulated cluster: carries a scenario out, step by step, then lets everything recover, and writes the history. */
 import { assert } from "../../src/base/errors.ts";
+import { RETAIN_SWEEP_EVERY_MS } from "../../src/base/limits.ts";
 import type { Digest, PeerId } from "../../src/base/ids.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
 import type { InputFile } from "../../src/model/task-file.ts";
@@ -83,6 +84,7 @@ export class SimCluster {
       blobs,
       listener,
       policy: scenario.policy,
+      retainMs: scenario.retainMs,
       random: random.fork(),
       log,
       record: (event) => this.#record(event),
@@ -129,10 +131,12 @@ export class SimCluster {
     this.#record({ kind: "calm" });
     this.#faults.recover();
     await this.#untilDone();
+    await this.#untilForgotten();
     await this.#lookForLeaks();
     await this.#stopAll();
     return {
       seed: this.#scenario.seed,
+      retainMs: this.#scenario.retainMs,
       events: this.#events,
       tasks: [...this.#disk.state.tasks.values()],
       blobs: new Set(await Array.fromAsync(this.#blobs.list())),
@@ -219,6 +223,18 @@ export class SimCluster {
       this.#workers.every((worker) => worker.guests === 0 && worker.server?.state().busy === 0) &&
       [...this.#disk.state.tasks.values()].every((task) => task.finishedAt !== undefined)
     );
+  }
+
+  /** What has ended is forgotten at its age, if it is to be. */
+  async #untilForgotten(): Promise<void> {
+    const { retainMs, steps } = this.#scenario;
+    if (retainMs === undefined || !this.#isDone()) return;
+    const ended = [...this.#disk.state.tasks.keys()];
+    await this.#loop.run(retainMs + RETAIN_SWEEP_EVERY_MS + CALM_STEP_MS);
+    // A gateway that has seen its clock jump forgets nothing for a while.
+    const isTrusted = steps.every(({ action }) => action.kind !== "jump-clock");
+    const left = isTrusted ? ended.filter((id) => this.#disk.state.tasks.has(id)) : [];
+    if (left.length > 0) this.#leaks.push(`tasks that are too old: ${left.join(", ")}`);
   }
 
   /** Nothing may be left of what is done, once the last words about it have got through. */

@@ -25,6 +25,7 @@ export interface SimGatewayInit {
   readonly blobs: MemoryBlobs;
   readonly listener: Listener;
   readonly policy: PickPolicy;
+  readonly retainMs: number | undefined;
   readonly random: SeededRandom;
   readonly log: Log;
   readonly record: (event: Extract<HistoryEvent, { kind: "told" }>) => void;
@@ -159,7 +160,7 @@ export class SimGateway {
   }
 
   async #open(now: Incarnation, random: SeededRandom): Promise<void> {
-    const { blobs, listener, policy, log, record, sabotage } = this.#init;
+    const { blobs, listener, policy, retainMs, log, record, sabotage } = this.#init;
     const { process } = now;
     const { clock } = process;
     const stack = new AsyncDisposableStack();
@@ -171,6 +172,7 @@ export class SimGateway {
       verifier: { makeNonce: () => new Uint8Array(32), verify: () => undefined },
       isOpen: true,
       policy,
+      retainMs,
       clock,
       random,
       log,

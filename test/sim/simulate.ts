@@ -2,7 +2,7 @@
 import "./without-finalizers.ts";
 import { breaches } from "./checker.ts";
 import type { History } from "./history.ts";
-import { type FaultKind, scenarioOf } from "./scenario.ts";
+import { type GivenTraits, scenarioOf } from "./scenario.ts";
 import { type ClusterOptions, SimCluster } from "./sim-cluster.ts";
 
 export interface Simulation {
@@ -11,12 +11,9 @@ export interface Simulation {
   readonly breaches: readonly string[];
 }
 
-export interface SimulateOptions extends ClusterOptions {
-  /** The only kinds of faults that happen, and often. */
-  readonly faults?: readonly FaultKind[] | undefined;
-}
+export interface SimulateOptions extends ClusterOptions, GivenTraits {}
 
 export async function simulate(seed: number, options: SimulateOptions = {}): Promise<Simulation> {
-  const history = await new SimCluster(scenarioOf(seed, options.faults), options).run();
+  const history = await new SimCluster(scenarioOf(seed, options), options).run();
   return { history, breaches: breaches(history) };
 }
