@@ -63,6 +63,8 @@ export class InspectionProcess {
   #hasTimedOut = false;
   #isRetired = false;
   #given = 0;
+  /** Of those, how many it owes nothing more. */
+  #settled = 0;
 
   /** Starts it. Throws where that fails at once. */
   constructor(init: InspectionProcessInit) {
@@ -124,7 +126,11 @@ export class InspectionProcess {
   async inspect(module: ModuleBytes): Promise<InspectionEnd> {
     this.#given++;
     const { promise, resolve } = Promise.withResolvers<InspectionEnd>();
-    const sent = this.#sending.then(() => this.#send(module, resolve));
+    const settle = (end: InspectionEnd): void => {
+      this.#settled++;
+      resolve(end);
+    };
+    const sent = this.#sending.then(() => this.#send(module, settle));
     this.#sending = sent.catch(() => {});
     await sent;
     return promise;
@@ -133,7 +139,8 @@ export class InspectionProcess {
   /** It takes no more modules, and ends when it has read those it has. */
   retire(): void {
     this.#isRetired = true;
-    if (this.#line.length === 0) this.kill("it has read enough");
+    // One that it was given may not have been sent yet.
+    if (this.#settled === this.#given) this.kill("it has read enough");
   }
 
   /** Ends it at once. Idempotent. */

@@ -40,7 +40,7 @@ export interface InspectOptions {
 }
 
 export interface InspectorInit {
-  /** Asked once, when the first process is started: at once, in the background. */
+  /** Asked when the first process is started: at once, in the background; and again after it, or its cell, has failed. */
   readonly openSandbox: () => Promise<Pick<Sandbox, "openCell">>;
   readonly clock: Clock;
   readonly log: Log;
@@ -71,6 +71,8 @@ export class Inspector implements ModuleInspector, AsyncDisposable {
   #cell: Promise<Cell> | undefined;
   /** The one that takes the next module; starting, or ready. */
   #current: Promise<InspectionProcess> | undefined;
+  /** That of `#current`, once it has been started. */
+  #currentProcess: InspectionProcess | undefined;
   /** Modules that the process has. */
   #underWay = 0;
   #isClosed = false;
@@ -183,14 +185,16 @@ export class Inspector implements ModuleInspector, AsyncDisposable {
     let trouble: unknown;
     for (let tries = 0; tries < STARTS_MAX; tries++) {
       this.#warm();
+      const current = this.#current;
       try {
-        const process = await this.#current;
+        const process = await current;
         if (process?.isAlive === true) return process;
       } catch (error) {
         trouble = error;
       }
       // It did not start, or was ended from outside while nobody looked.
-      this.#current = undefined;
+      // Another who waited for it may have begun its successor already.
+      if (this.#current === current) this.#current = undefined;
     }
     throw overloaded("modules cannot be inspected now", { code: "inspector", cause: trouble });
   }
@@ -201,13 +205,14 @@ export class Inspector implements ModuleInspector, AsyncDisposable {
     if (!isDone || this.#retired.has(process)) return;
     this.#retired.add(process);
     process.retire();
-    this.#current = undefined;
+    if (this.#currentProcess === process) this.#current = undefined;
     this.#warm();
   }
 
   /** Starts a process if there is none. Errors come to whoever asks for it. */
   #warm(): void {
     if (this.#isClosed || this.#current !== undefined) return;
+    this.#currentProcess = undefined;
     const starting = this.#start();
     starting.catch(() => {});
     this.#current = starting;
@@ -218,6 +223,7 @@ export class Inspector implements ModuleInspector, AsyncDisposable {
     if (this.#isClosed) throw overloaded("the inspection of modules has ended", { code: "closed" });
     const process = new InspectionProcess({ cell, clock: this.#init.clock, timeoutMs: this.#timeoutMs });
     this.#processes.add(process);
+    this.#currentProcess = process;
     void process.ended.then(() => this.#processes.delete(process));
     using _timer = this.#init.clock.setTimer(INSPECTOR_START_MS_MAX, () => process.kill("it took too long to start"));
     await process.ready;
@@ -225,13 +231,13 @@ export class Inspector implements ModuleInspector, AsyncDisposable {
   }
 
   #openCell(): Promise<Cell> {
-    this.#cell ??= this.#init.openSandbox().then(
-      (sandbox) => sandbox.openCell(INSPECTOR_CELL),
-      (error: unknown) => {
+    this.#cell ??= this.#init
+      .openSandbox()
+      .then((sandbox) => sandbox.openCell(INSPECTOR_CELL))
+      .catch((error: unknown) => {
         this.#cell = undefined;
         throw error;
-      },
-    );
+      });
     return this.#cell;
   }
 }

@@ -1,3 +1,5 @@
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,20 +32,27 @@ afterAll(async () => {
 });
 
 /** Opens the cell as it is, with what `alter` makes of each start. */
-function openWith(alter: (spawn: CellSpawn) => CellSpawn, init: Partial<InspectorInit> = {}): Inspector {
+function openWith(
+  alter: (spawn: CellSpawn) => CellSpawn,
+  init: Partial<InspectorInit> = {},
+  onStart: (child: ChildProcess) => void = () => {},
+): Inspector {
   const openCell = async (plan: Parameters<Sandbox["openCell"]>[0]): Promise<Cell> => {
     const cell = await sandbox.openCell(plan);
     const spawn = cell.spawn.bind(cell);
     cell.spawn = (wanted) => {
       started++;
-      return spawn(alter(wanted));
+      const child = spawn(alter(wanted));
+      onStart(child);
+      return child;
     };
     return cell;
   };
   return new Inspector({ openSandbox: async () => ({ openCell }), clock: systemClock, log: silentLog, ...init });
 }
 
-const openInspector = (init?: Partial<InspectorInit>): Inspector => openWith((spawn) => spawn, init);
+const openInspector = (init?: Partial<InspectorInit>, onStart?: (child: ChildProcess) => void): Inspector =>
+  openWith((spawn) => spawn, init, onStart);
 
 /** A process that runs `source` in place of the inspection. */
 const openFaulty = (source: string, init?: Partial<InspectorInit>): Inspector =>
@@ -90,6 +99,39 @@ describe("an inspector", () => {
     for (let count = 0; count < 8; count++) expect((await inspector.inspectBytes(hash)).ok).toBe(true);
     // The third is warm for whoever comes next.
     await expect.poll(() => started).toBe(3);
+  });
+
+  test("reads each module once, and replaces its process after each if it is to", async () => {
+    started = 0;
+    await using inspector = openInspector({ modulesPerProcess: 1 });
+    for (let count = 0; count < 2; count++) expect((await inspector.inspectBytes(hash)).ok).toBe(true);
+    await expect.poll(() => started).toBe(3);
+  });
+
+  test("has one successor for a process that is gone, however many come for it", async () => {
+    started = 0;
+    const children: ChildProcess[] = [];
+    await using inspector = openInspector({}, (child) => children.push(child));
+    expect((await inspector.inspectBytes(hash)).ok).toBe(true);
+    const [first] = children;
+    first?.kill("SIGKILL");
+    if (first !== undefined) await once(first, "close");
+    const verdicts = await Promise.all(Array.from({ length: 8 }, () => inspector.inspectBytes(hash)));
+    expect(verdicts.every(({ ok }) => ok)).toBe(true);
+    expect(started).toBe(2);
+  });
+
+  test("tries again after its cell could not be opened", async () => {
+    let tries = 0;
+    const openCell: Sandbox["openCell"] = (plan) =>
+      tries++ === 0 ? Promise.reject(new Error("no space left on device")) : sandbox.openCell(plan);
+    await using inspector = new Inspector({
+      openSandbox: async () => ({ openCell }),
+      clock: systemClock,
+      log: silentLog,
+    });
+    await expect(inspector.version()).rejects.toThrow("no space");
+    expect((await inspector.inspectBytes(hash)).ok).toBe(true);
   });
 
   test("is told of a file that is not there", async () => {
