@@ -31,6 +31,9 @@ export class FileCollection {
   readonly #paths = new Set<string>();
   #bytes = 0;
   #current: IncomingContent | undefined;
+  /** Bytes of all files that have come and are not yet passed on. */
+  #queuedBytes = 0;
+  #hasEnded = false;
   /** Files being passed on, one after the other. */
   #keeping: Promise<void> = Promise.resolve();
 
@@ -48,11 +51,12 @@ export class FileCollection {
 
   /** More is held than should be: no more is to be read for now. */
   get isFull(): boolean {
-    return this.#current !== undefined && this.#current.queuedBytes > RUNNER_OUTPUT_QUEUE_BYTES_MAX;
+    return this.#queuedBytes > RUNNER_OUTPUT_QUEUE_BYTES_MAX;
   }
 
   /** Takes a frame. Returns what is wrong with it, where something is. */
   take(kind: number, payload: Uint8Array): string | undefined {
+    if (this.#hasEnded) return `a frame of kind ${kind} after the end of its files`;
     if (kind === REPLY.file) return this.#takeHead(payload);
     if (kind === REPLY.fileBytes) return this.#takeBytes(payload);
     if (kind === REPLY.filesEnd) return this.#takeEnd(payload);
@@ -74,7 +78,7 @@ export class FileCollection {
     this.#paths.add(head.path);
     this.#bytes += head.bytes;
     if (this.#paths.size > KEPT_FILES_MAX || this.#bytes > KEPT_FILES_BYTES_MAX) return "more files than it may keep";
-    const content = new IncomingContent(head.bytes, this.#onTaken);
+    const content = new IncomingContent(head.bytes, (bytes) => this.#handOn(bytes));
     this.#current = content;
     this.#keeping = this.#keeping.then(() => this.#keep({ path: head.path, bytes: head.bytes, content }));
     this.#keeping.catch((error: unknown) => this.#verdict.reject(error));
@@ -84,13 +88,20 @@ export class FileCollection {
   #takeBytes(payload: Uint8Array): string | undefined {
     if (this.#current === undefined || payload.length > this.#current.bytesToCome) return "bytes of no file";
     // The frame is a view of what was read, which is soon written over.
+    this.#queuedBytes += payload.length;
     this.#current.push(payload.slice());
     return undefined;
+  }
+
+  #handOn(bytes: number): void {
+    this.#queuedBytes -= bytes;
+    if (!this.isFull) this.#onTaken();
   }
 
   #takeEnd(payload: Uint8Array): string | undefined {
     const report = parseCollectReport(payload);
     if (report === undefined || this.#current?.isWhole === false) return "an end of its files that is none";
+    this.#hasEnded = true;
     const { cpuMs, exceeded } = report;
     const verdict: CollectVerdict =
       exceeded === undefined ? { kind: "collected", cpuMs } : { kind: "exceeded", reason: exceeded, cpuMs };
@@ -105,13 +116,12 @@ export class FileCollection {
 /** One file's bytes as they arrive. */
 class IncomingContent implements AsyncIterable<Uint8Array> {
   readonly #pieces: Uint8Array[] = [];
-  readonly #onTaken: () => void;
+  readonly #onTaken: (bytes: number) => void;
   #bytesToCome: number;
-  #queuedBytes = 0;
   #failure: string | undefined;
   #changed = Promise.withResolvers<void>();
 
-  constructor(bytes: number, onTaken: () => void) {
+  constructor(bytes: number, onTaken: (bytes: number) => void) {
     this.#bytesToCome = bytes;
     this.#onTaken = onTaken;
   }
@@ -124,13 +134,8 @@ class IncomingContent implements AsyncIterable<Uint8Array> {
     return this.#bytesToCome === 0;
   }
 
-  get queuedBytes(): number {
-    return this.#queuedBytes;
-  }
-
   push(piece: Uint8Array): void {
     this.#pieces.push(piece);
-    this.#queuedBytes += piece.length;
     this.#bytesToCome -= piece.length;
     this.#notify();
   }
@@ -144,8 +149,7 @@ class IncomingContent implements AsyncIterable<Uint8Array> {
     for (;;) {
       const piece = this.#pieces.shift();
       if (piece !== undefined) {
-        this.#queuedBytes -= piece.length;
-        if (this.#queuedBytes <= RUNNER_OUTPUT_QUEUE_BYTES_MAX) this.#onTaken();
+        this.#onTaken(piece.length);
         yield piece;
       } else if (this.isWhole) return;
       else if (this.#failure !== undefined) throw failed(`the runner ended in the middle of a file: ${this.#failure}`);

@@ -63,6 +63,8 @@ describe("files from a runner", () => {
     ["a file inside another", (collected) => collected.head("out/a", 1) ?? collected.head("out/b", 1)],
     ["an end inside a file", (collected) => collected.head("out/a", 1) ?? collected.end()],
     ["a file twice", (collected) => collected.head("out/a", 0) ?? collected.head("out/a", 0)],
+    ["a file after the end", (collected) => collected.end() ?? collected.head("out/a", 0)],
+    ["a second end", (collected) => collected.end() ?? collected.end()],
     ["an end that is none", ({ collection }) => collection.take(REPLY.filesEnd, Buffer.from("[1]"))],
     ["another kind of frame", ({ collection }) => collection.take(REPLY.stdout, Buffer.from("x"))],
   ])("are refused when there is %s", (_, send) => {
@@ -96,6 +98,27 @@ describe("files from a runner", () => {
     await collected.collection.verdict;
     expect(collected.collection.isFull).toBe(false);
     expect(collected.resumed).toBeGreaterThan(0);
+  });
+
+  test("are held back together, however small each is", async () => {
+    const taken = Promise.withResolvers<void>();
+    const collected = new Collected(async ({ content }) => {
+      await taken.promise;
+      await Array.fromAsync(content);
+    });
+    const bytes = 65_536;
+    const fitting = Math.floor(RUNNER_OUTPUT_QUEUE_BYTES_MAX / bytes);
+    for (let index = 0; index <= fitting; index++) {
+      expect(collected.collection.isFull).toBe(false);
+      collected.head(`out/${index}`, bytes);
+      collected.bytes("x".repeat(bytes));
+    }
+    expect(collected.collection.isFull).toBe(true);
+    taken.resolve();
+    collected.end();
+    await collected.collection.verdict;
+    expect(collected.collection.isFull).toBe(false);
+    expect(collected.resumed).toBe(fitting + 1);
   });
 
   test("end with the runner, in the middle of one or between two", async () => {
