@@ -58,6 +58,8 @@ export class RunnerShelf {
   readonly #init: RunnerShelfInit;
   /** Least recently used first. */
   readonly #shelved = new Map<RunnerProcess, Shelved>();
+  /** Discarded, and not yet gone. */
+  readonly #dying = new Set<RunnerProcess>();
   #isOpen = false;
   #isClosed = false;
   #failedStarts = 0;
@@ -103,7 +105,7 @@ export class RunnerShelf {
   /** Has a process for that wish started, if none waits and there is room: the wish is about to be made. */
   prepare(wish: RunnerWish): void {
     if (this.#isClosed || this.#shelved.size >= this.#init.max || this.#find(wish) !== undefined) return;
-    this.#attempt(() => this.#startWhere(() => false, wish.tier));
+    this.#tryStart(() => this.#startWhere(() => false, wish.tier));
   }
 
   /** Takes a process back. One that has ended, served long enough, or is `isSpent` is replaced. */
@@ -118,7 +120,7 @@ export class RunnerShelf {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#replenishing?.[Symbol.dispose]();
-    const runners = this.runners();
+    const runners = [...this.runners(), ...this.#dying];
     for (const runner of runners) runner.kill();
     await Promise.all(runners.map((runner) => runner.ended));
   }
@@ -162,6 +164,7 @@ export class RunnerShelf {
     void runner.ended.then(() => {
       if (pid !== undefined) watch.remove(pid);
       this.#shelved.delete(runner);
+      this.#dying.delete(runner);
       this.#replenishLater();
     });
     return shelved;
@@ -179,7 +182,7 @@ export class RunnerShelf {
       this.#replenishing = undefined;
       const hasFailedSince = this.#failedStarts > 0 && !isRetry;
       if (!hasFailedSince) this.#failedStarts = 0;
-      if (hasFailedSince || this.#attempt(() => this.#startMissing())) this.#replenishLater();
+      if (hasFailedSince || this.#tryStart(() => this.#startMissing())) this.#replenishLater();
     });
   }
 
@@ -209,7 +212,7 @@ export class RunnerShelf {
   }
 
   /** Where nobody waits for a process: that one cannot even be begun is told, and tried again later. */
-  #attempt(start: () => boolean): boolean {
+  #tryStart(start: () => boolean): boolean {
     try {
       return start();
     } catch (error) {
@@ -241,6 +244,8 @@ export class RunnerShelf {
 
   #discard(runner: RunnerProcess): void {
     this.#shelved.delete(runner);
+    if (runner.state === "ended") return;
+    this.#dying.add(runner);
     runner.kill();
   }
 }

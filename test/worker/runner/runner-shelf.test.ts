@@ -153,6 +153,16 @@ describe("a shelf whose machine refuses a process at once", () => {
   });
 });
 
+describe("a shelf that closes", () => {
+  test("waits also for a process that it had given up just before", async () => {
+    await using harness = await ShelfHarness.open();
+    const runner = await harness.shelf.take(wish);
+    harness.shelf.giveBack(runner, { isSpent: true });
+    await harness.shelf.close();
+    expect(runner.state).toBe("ended");
+  });
+});
+
 describe("a process without a file descriptor to spare", () => {
   test("survives that no runner and no transpiler can be started, and starts them later", async () => {
     const folder = await mkdtemp(join(tmpdir(), "capmesh-crowded-"));
