@@ -11,7 +11,7 @@ import { PassThrough } from "node:stream";
 import type { Readable, Writable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import type { Clock } from "../../base/clock.ts";
-import { failed } from "../../base/errors.ts";
+import { failed, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
 import {
   TRANSPILE_MS_MAX,
@@ -52,6 +52,7 @@ export class ComponentTranspiler {
   readonly #children = new Set<() => void>();
   readonly #place = locateTranspiler();
   #cell: Promise<Cell> | undefined;
+  #isClosed = false;
 
   constructor(init: ComponentTranspilerInit) {
     this.#init = init;
@@ -65,7 +66,8 @@ export class ComponentTranspiler {
 
   /**
    * The component's parts, from the cache or made now. Callers that want the same at once share the work. Rejects when
-   * the process took too long or ended in a way that says nothing of the component: it may do better the next time.
+   * the process took too long or ended in a way that says nothing of the component: it may do better the next time; and
+   * as `overloaded` once this is closed.
    */
   transpile(digest: Digest, component: Uint8Array): Promise<TranspileResult> {
     const known = this.#underWay.get(digest);
@@ -75,8 +77,9 @@ export class ComponentTranspiler {
     return work;
   }
 
-  /** Ends the processes that are transpiling. */
+  /** Ends the processes that are transpiling, and starts no other. Idempotent. */
   close(): void {
+    this.#isClosed = true;
     for (const kill of this.#children) kill();
   }
 
@@ -92,20 +95,36 @@ export class ComponentTranspiler {
       await this.#touch(path);
       return { ok: true, parts: cached };
     }
+    const cell = await this.#openCell();
+    if (this.#isClosed) throw overloaded("the transpiler of components was closed", { code: "closed" });
+    const made = await this.#spawn(cell, transpiler, component);
+    if (typeof made === "string") return { ok: false, reason: made };
+    const parts = decodeComponentParts(made);
+    if (parts === undefined) throw failed("the transpiler's answer cannot be read", { code: "transpiler" });
+    // Without a place in the cache it is made again the next time.
+    await this.#keep(folder, path, made).catch(() => {});
+    return { ok: true, parts };
+  }
+
+  #openCell(): Promise<Cell> {
     this.#cell ??= this.#init.sandbox.openCell(this.cell).catch((error: unknown) => {
       this.#cell = undefined;
       throw error;
     });
-    const made = await this.#spawn(await this.#cell, transpiler, component);
-    if (typeof made === "string") return { ok: false, reason: made };
-    const parts = decodeComponentParts(made);
-    if (parts === undefined) throw failed("the transpiler's answer cannot be read", { code: "transpiler" });
+    return this.#cell;
+  }
+
+  async #keep(folder: string, path: string, made: Uint8Array): Promise<void> {
     await mkdir(folder, { recursive: true });
     const draft = `${path}.${process.pid}`;
-    await writeFile(draft, made);
-    await rename(draft, path);
+    try {
+      await writeFile(draft, made);
+      await rename(draft, path);
+    } catch (error) {
+      await rm(draft, { force: true });
+      throw error;
+    }
     await this.#prune(folder);
-    return { ok: true, parts };
   }
 
   /** A file's time says when it was last used. */
@@ -155,7 +174,7 @@ export class ComponentTranspiler {
         child.once("error", (error) => reject(failed("the transpiler could not be started", { cause: error })));
       });
       const { stdin, stderr, parts } = parseStdio(child);
-      stdin.on("error", () => {});
+      for (const pipe of [stdin, stderr, parts]) pipe.on("error", () => {});
       stdin.end(component);
       let said = "";
       stderr.setEncoding("utf8").on("data", (text: string) => {

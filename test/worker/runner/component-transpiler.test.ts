@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, truncate } from "node:fs/promises";
+import { mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -80,6 +80,20 @@ describe("transpiling a component", () => {
     await expect(stopped).rejects.toThrow("took more than 60 s");
     expect(await transpiler.transpile(digest, component)).toMatchObject({ ok: true });
     expect(clock.pendingTimers).toBe(0);
+  });
+
+  test("is not begun any more once it was closed, however far it was", async () => {
+    const clock = new ManualClock();
+    const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock });
+    const stopped = transpiler.transpile(digest, component);
+    transpiler.close();
+    await expect(stopped).rejects.toMatchObject({ type: "overloaded", code: "closed" });
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  test("gives its parts though they cannot be kept", async () => {
+    await writeFile(join(scratchFolder, "components"), "not a folder");
+    expect(await open().transpile(digest, component)).toMatchObject({ ok: true });
   });
 
   test("fails when its process is killed", async () => {
