@@ -118,6 +118,8 @@ struct Submission {
                                     # is the same task; another one fails with `idempotency-mismatch`. Empty: none
   files @33 :List(InputFile);       # in the guest's `/`; at most 1,000, and 64 MiB together
   outputs @34 :List(Text);          # globs: which of its files are kept of each run; at most 32
+  kind @35 :Text;                   # in place of `entry`: a kind that workers have of their own. Then `module` is any bytes,
+                                    # or an empty digest: none; `cpuMs` and `memoryMiB` are left as they are
 }
 
 struct InputFile {

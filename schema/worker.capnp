@@ -11,8 +11,8 @@ interface Worker {
 
   run @0 (spec :RunSpec, module :Module, output :Output, files :Files) -> (run :Run);
   # Starts the attempt and returns at once; pipeline `Run.outcome` on the answer. The worker reads from `module` only
-  # when it has no module of that digest, and verifies what it reads; likewise from `files`, which is null when the spec
-  # names no files. Fails with `overloaded` when the slot is used up.
+  # when it has no module of that digest, and verifies what it reads; likewise from `files`. `module` is null when the spec
+  # names no module, and `files` when it names no files. Fails with `overloaded` when the slot is used up.
 }
 
 interface Files {
@@ -80,7 +80,7 @@ struct AttemptId {
 
 struct RunSpec {
   id @0 :AttemptId;
-  moduleDigest @1 :Data;    # SHA-256, 32 bytes
+  moduleDigest @1 :Data;    # SHA-256, 32 bytes; empty, with a `custom` entry only: there is no module
   moduleBytes @2 :UInt64;
   entry :union {
     command @3 :Void;       # `_start`
@@ -89,12 +89,13 @@ struct RunSpec {
       difficulty @5 :Int32;
     }
     component @6 :Void;     # `wasi:cli/run`
+    custom @20 :Text;       # a kind of the worker's own (`WorkerState.kinds`); the module is then any bytes, or none
   }
   args @7 :List(Text);      # argv[1..]
   env @8 :List(EnvVar);
   stdin @9 :Data;
   timeoutMs @10 :UInt64;    # wall time, from when a runner has the guest
-  cpuMs @11 :UInt64;
+  cpuMs @11 :UInt64;        # not held for a `custom` entry, as memoryBytes
   memoryBytes @12 :UInt64;
   outputBytesMax @13 :UInt64;
   outputLimit @14 :OutputLimit;
@@ -149,4 +150,7 @@ struct WorkerState {
   labels @3 :List(EnvVar);
   version @4 :Text;
   cachedModules @5 :Data;          # their SHA-256s, 32 bytes each, one after the other, most recently used first; at most 64
+  kinds @6 :List(Text);
+  # What it can run: names of entries (command, run, component), and of kinds of its own, each of [a-z][a-z0-9-]{0,31}; at
+  # most 64. Empty: the three of WebAssembly. A gateway gives a worker no run of a kind that it does not have.
 }

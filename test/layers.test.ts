@@ -15,7 +15,7 @@ import {
 /** Who may import whom. A layer may always import itself; `app` is where everything below `cli` is put together. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
   cli: ["base", "api", "client", "app"],
-  sdk: ["base", "api", "client", "app", "caps", "net", "rpc"],
+  sdk: ["base", "model", "api", "client", "app", "caps", "net", "rpc", "worker"],
   app: [
     "base",
     "model",

@@ -18,6 +18,8 @@ export const REASON_CODES = [
   "backoff",
   /** No worker is connected. */
   "no-worker",
+  /** No connected worker has what runs it. */
+  "entry",
   /** No connected worker has the labels that it requires. */
   "label",
   /** The workers that could take it are given no runs now. */

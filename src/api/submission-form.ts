@@ -5,7 +5,6 @@
 import { z } from "zod";
 import { MEMORY_MIB_DEFAULT, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX, PRIORITY_MAX } from "../base/limits.ts";
 import { TASK_ID_PATTERN } from "../base/ids.ts";
-import type { EntryKind } from "../model/module.ts";
 import { CATCHUPS, OVERLAPS } from "../model/schedule.ts";
 import { RETRYABLE_KINDS, type TaskSpec } from "../model/task.ts";
 
@@ -38,11 +37,10 @@ function seconds(description: string, example: string): z.ZodOptional<z.ZodStrin
   return text(`${description} Seconds, or \`500ms\`, \`2s\`, \`5m\`, \`1h\`, \`1d\`.`, example);
 }
 
-const ENTRIES: readonly EntryKind[] = ["command", "run", "component"];
 const OUTPUT_LIMITS: readonly TaskSpec["outputLimit"][] = ["truncate", "fail"];
 
 export const submissionFormSchema = z.object({
-  wasm: file("The module, core or component. Or `module`."),
+  wasm: file("The module, core or component. Or `module`. With an entry of a worker's own: any bytes, or left out."),
   module: text(
     "SHA-256 of a module that the gateway has, in place of `wasm`.",
     "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -69,9 +67,8 @@ export const submissionFormSchema = z.object({
   after: texts("Ids of tasks that must have succeeded before. Repeatable.", ["fetch-data"]),
   input: text("First argument of an exported `run(i32, i32) -> i32`; selects that entry.", "1"),
   difficulty: text("Its second argument.", "3"),
-  entry: choice(
-    ENTRIES,
-    "`command`, `run` or `component`. Default: what fits the module and the arguments.",
+  entry: text(
+    "`command`, `run` or `component`, or a kind that workers have of their own. Default: what fits the module and the arguments.",
     "command",
   ),
   args: texts("argv[1..]. Repeatable, or one JSON array of strings.", ["--fast", "in.txt"]),
@@ -83,8 +80,11 @@ export const submissionFormSchema = z.object({
   ),
   outputs: texts("Globs: which of its files are kept after a run. Repeatable.", ["out/**"]),
   timeout: seconds("Wall time of one attempt. Default 300.", "5m"),
-  cpu: seconds("CPU time of one attempt. Default: as `timeout`.", "60"),
-  memory: text(`Cap of the linear memory, MiB. Default ${MEMORY_MIB_DEFAULT}.`, "256"),
+  cpu: seconds("CPU time of one attempt. Default: as `timeout`. Not with an entry of a worker's own.", "60"),
+  memory: text(
+    `Cap of the linear memory, MiB. Default ${MEMORY_MIB_DEFAULT}. Not with an entry of a worker's own.`,
+    "256",
+  ),
   outputMax: text(
     `Bytes of output that are kept of a run. Default ${OUTPUT_BYTES_DEFAULT}, at most ${OUTPUT_BYTES_MAX}.`,
     "1048576",

@@ -21,7 +21,8 @@ import {
   STDIN_BYTES_MAX,
   TIMEOUT_MS_DEFAULT,
 } from "../base/limits.ts";
-import type { EntryKind, ModuleKind } from "../model/module.ts";
+import { type Entry, isWasmEntry } from "../model/entry.ts";
+import type { ModuleKind } from "../model/module.ts";
 import { parseCron } from "../model/cron.ts";
 import { CATCHUPS, type Catchup, OVERLAPS } from "../model/schedule.ts";
 import { RETRYABLE_KINDS, type RetryableKind, type TaskSpec, totalRuns } from "../model/task.ts";
@@ -31,6 +32,7 @@ import { closestName, closestTimezone } from "./closest.ts";
 import { parseDuration, secondsOf } from "./duration.ts";
 import { FormFields, type FormTexts, INT32, shown } from "./form-fields.ts";
 import type { FieldError } from "./problem.ts";
+import { parseWantedEntry, refuseWasmFields } from "./submission-entry.ts";
 import { parseFiles, parseOutputs } from "./submission-files.ts";
 import { submissionFormSchema } from "./submission-form.ts";
 import { TIME_MAX, formatTime, parseTime } from "./time.ts";
@@ -38,7 +40,6 @@ import { TIME_MAX, formatTime, parseTime } from "./time.ts";
 /** Fields of `POST /tasks`. */
 export const SUBMISSION_FIELDS: readonly string[] = Object.keys(submissionFormSchema.shape);
 
-const ENTRIES: readonly EntryKind[] = ["command", "run", "component"];
 const OUTPUT_LIMITS: readonly TaskSpec["outputLimit"][] = ["truncate", "fail"];
 const MIB = 1024 * 1024;
 const BACKOFF_MS_DEFAULT = 1_000;
@@ -57,7 +58,7 @@ export interface Submission extends Omit<
   readonly id?: TaskId | undefined;
   /** A module that the gateway is said to have, instead of a file. */
   readonly module?: Digest | undefined;
-  readonly wantedEntry?: EntryKind | undefined;
+  readonly wantedEntry?: Entry | undefined;
   readonly start: Start;
 }
 
@@ -82,10 +83,13 @@ export type SubmissionResult =
 export function parseSubmission(parts: SubmissionParts): SubmissionResult {
   const fields = new FormFields(parts.texts);
   refuseStrangers(fields, parts.texts);
+  const wantedEntry = parseWantedEntry(fields);
+  const isCustom = wantedEntry !== undefined && !isWasmEntry(wantedEntry);
+  if (isCustom) refuseWasmFields(fields, wantedEntry);
   const submission: Submission = {
     id: parseId(fields),
-    module: parseModule(fields, parts),
-    wantedEntry: fields.choice("entry", ENTRIES),
+    module: parseModule(fields, parts, isCustom),
+    wantedEntry,
     ...parseSchedule(fields, parts.now),
     ...parseArguments(fields, parts.stdinFile),
     ...parseLimits(fields),
@@ -104,9 +108,9 @@ export interface TaskSpecInit {
   readonly id: TaskId;
   readonly submitter: string;
   readonly traceparent?: string | undefined;
-  readonly module: Digest;
-  readonly kind: ModuleKind;
-  readonly entry: EntryKind;
+  readonly module: Digest | undefined;
+  readonly kind: ModuleKind | undefined;
+  readonly entry: Entry;
   /** When it is accepted: what `start` counts from. */
   readonly now: number;
 }
@@ -163,8 +167,10 @@ function parseId(fields: FormFields): TaskId | undefined {
 function parseModule(
   fields: FormFields,
   { hasModuleFile, isInBatch = false }: Pick<SubmissionParts, "hasModuleFile" | "isInBatch">,
+  isCustom: boolean,
 ): Digest | undefined {
-  if (isInBatch && (fields.all("wasm").length > 0 || fields.all("module").length === 0)) {
+  const isMissing = fields.all("module").length === 0 && !isCustom;
+  if (isInBatch && (fields.all("wasm").length > 0 || isMissing)) {
     const field = fields.all("wasm").length > 0 ? "wasm" : "module";
     fields.refuse(
       field,
@@ -178,7 +184,7 @@ function parseModule(
   }
   const text = fields.filled("module");
   if (text === undefined) {
-    if (!hasModuleFile && fields.all("module").length === 0) {
+    if (!hasModuleFile && isMissing) {
       fields.refuse("wasm", "is missing: send the module as a file, as in -F wasm=@task.wasm");
     }
     return undefined;

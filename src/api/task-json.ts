@@ -23,9 +23,15 @@ const SECONDS = "Seconds.";
 export const taskSchema = z.object({
   id: z.string().describe("Of its own, or one that was made for it."),
   wasm: z.null().describe("The module's bytes are not echoed; `module` names them."),
-  module: z.string().describe("SHA-256 of the module."),
-  kind: z.enum(["core", "component"]).describe("Of the module."),
-  entry: z.enum(["command", "run", "component"]).describe("How the module is entered."),
+  module: z
+    .string()
+    .nullable()
+    .describe("SHA-256 of the module. Null, with an entry of a worker's own: there is none."),
+  kind: z
+    .enum(["core", "component"])
+    .nullable()
+    .describe("Of the module. Null, with an entry of a worker's own: nobody has looked."),
+  entry: z.string().describe("`command`, `run`, `component`, or a kind that workers have of their own."),
   description: z.string().describe("As it was given."),
   submitter: z.string().describe("Whose it is: `local`, or the credential it was submitted with."),
   state: z
@@ -80,8 +86,8 @@ export function taskJson(task: Task, now: number): TaskJson {
   return {
     id: spec.id,
     wasm: null,
-    module: spec.module,
-    kind: spec.kind,
+    module: spec.module ?? null,
+    kind: spec.kind ?? null,
     entry: spec.entry,
     description: spec.description,
     submitter: spec.submitter,

@@ -1,5 +1,6 @@
 /** Workers and members of the cluster as JSON. */
 import { z } from "zod";
+import { KINDS_DEFAULT } from "../model/entry.ts";
 import { type Member, WORKER_STATUSES, type WorkerView } from "../model/worker.ts";
 import { formatTime } from "./time.ts";
 
@@ -15,6 +16,10 @@ export const workerSchema = z.object({
   weight: z.number().describe("For the pick policy `weighted`."),
   labels: z.record(z.string(), z.string()).describe("What `require` of a task is compared with."),
   version: z.string().describe("Of Capmesh."),
+  kinds: z
+    .array(z.string())
+    .default([...KINDS_DEFAULT])
+    .describe("What it can run: values of `entry`."),
   cachedModules: z.array(z.string()).describe("SHA-256 of modules it need not fetch, the latest used first."),
   address: z.string().describe("Where it comes from."),
   connectedAt: z.string().describe("Since when."),
@@ -49,6 +54,7 @@ export function workerJson(view: WorkerView): WorkerJson {
     weight: state.weight,
     labels: { ...state.labels },
     version: state.version,
+    kinds: [...(state.kinds ?? KINDS_DEFAULT)],
     cachedModules: [...state.cachedModules],
     address: view.address,
     connectedAt: formatTime(view.connectedAt),

@@ -15,9 +15,14 @@ import { runningApp } from "./running.ts";
 import { serveGateway } from "./serve-gateway.ts";
 import { withTracing } from "./tracing.ts";
 import { VERSION } from "./version.ts";
-import { openWorkerServer } from "./worker-parts.ts";
+import { type WorkerPartsInit, openWorkerServer } from "./worker-parts.ts";
 
-export async function runWorker(config: Config, given: Powers): Promise<RunningApp> {
+/** `brings`: executors of its own, and whether it runs WebAssembly too, which is the default. */
+export async function runWorker(
+  config: Config,
+  given: Powers,
+  brings: Pick<WorkerPartsInit, "own" | "runsWasm"> = {},
+): Promise<RunningApp> {
   await using stack = new AsyncDisposableStack();
   const powers = await withTracing(given, "capmesh-worker", stack);
   const { clock, random } = powers;
@@ -28,7 +33,9 @@ export async function runWorker(config: Config, given: Powers): Promise<RunningA
   const listen = config.listen ?? [];
   const { namespace, mdns, secret } = config;
   const host = stack.use(await Host.start({ identity, namespace, role: "worker", listen, mdns, clock, random, log }));
-  const worker = stack.use(await openWorkerServer({ config, powers, peerId: identity.peerId, folder: data.path }));
+  const worker = stack.use(
+    await openWorkerServer({ ...brings, config, powers, peerId: identity.peerId, folder: data.path }),
+  );
   const runFolder = new RunFolder({ folder: config.runtimeFolder, namespace });
   const discovery = stack.use(new Discovery({ runFolder, multicast: host.multicast, log }));
   stack.use(

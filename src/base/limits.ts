@@ -299,6 +299,11 @@ export const CATCHUP_RUNS_MAX = 1_000;
 export const CATCHUP_PROMOTE_WEIGHT = 100;
 /** How long a submission is kept that came with a key of its submitter's; and how many are, the latest. */
 export const SUBMISSION_KEPT_MS = 24 * 3_600_000;
+/** Output of a run of a worker's own kind that was written and has not been passed on. */
+export const CUSTOM_OUTPUT_PENDING_BYTES_MAX = 4 * MIB;
+/** Length of an entry's or a kind's name; and how many kinds a worker has. */
+export const KIND_LENGTH_MAX = 32;
+export const WORKER_KINDS_MAX = 64;
 /** Modules that came by themselves (`PUT /modules`) and are held, whether or not tasks use them. */
 export const HELD_MODULES_MAX = 10_000;
 /** When a held module was last named is noted no finer than this. */

@@ -17,6 +17,7 @@ import {
   INPUT_FILES_MAX,
   LABELS_MAX,
   LABEL_LENGTH_MAX,
+  MEMORY_MIB_DEFAULT,
   OUTPUT_GLOBS_MAX,
   OUTPUT_GLOB_LENGTH_MAX,
   REASON_LENGTH_MAX,
@@ -32,7 +33,7 @@ import {
   type TaskStatus as WireTaskStatus,
 } from "../generated/client.ts";
 import { OutputLimit } from "../generated/worker.ts";
-import type { EntryKind } from "../model/module.ts";
+import { type Entry as TaskEntry, type WasmEntry, isWasmEntry } from "../model/entry.ts";
 import type { RunResult } from "../model/outcome.ts";
 import type { Catchup, Overlap } from "../model/schedule.ts";
 import { type FileReference, formatFileReference } from "../model/task-file.ts";
@@ -56,11 +57,11 @@ import {
 
 /** What a client submits. What is left out has the schema's default. */
 export interface Submission {
-  /** The module itself, of at most CHUNK_BYTES_MAX, or one that the gateway has. */
-  readonly module: Uint8Array | Digest;
+  /** The module itself, of at most CHUNK_BYTES_MAX, or one that the gateway has. Undefined: an entry of a worker's own takes none. */
+  readonly module?: Uint8Array | Digest | undefined;
   readonly id?: string | undefined;
   readonly description?: string | undefined;
-  readonly entry?: EntryKind | undefined;
+  readonly entry?: TaskEntry | undefined;
   /** Arguments of an exported `run`. */
   readonly run?: { readonly input: number; readonly difficulty: number } | undefined;
   readonly args?: readonly string[] | undefined;
@@ -135,12 +136,14 @@ export interface TaskStatus {
 }
 
 export function encodeSubmission(wire: WireSubmission, submission: Submission): void {
-  const { module, run, start, args, retryOn, stdin, env, require } = submission;
-  if (typeof module === "string") encodeDigest(wire._initModule()._initDigest(DIGEST_BYTES), module);
+  const { module, run, start, args, retryOn, stdin, env, require, entry } = submission;
+  if (module === undefined) wire._initModule()._initDigest(0);
+  else if (typeof module === "string") encodeDigest(wire._initModule()._initDigest(DIGEST_BYTES), module);
   else encodeData(wire._initModule()._initBytes(module.length), module);
   if (submission.id !== undefined) wire.id = submission.id;
   if (submission.description !== undefined) wire.description = submission.description;
-  wire.entry = submission.entry === undefined ? Entry.CHOSEN : ENTRIES[submission.entry];
+  if (entry !== undefined && !isWasmEntry(entry)) wire.kind = entry;
+  else wire.entry = entry === undefined ? Entry.CHOSEN : ENTRIES[entry];
   if (run !== undefined) {
     const wireRun = wire._initArguments()._initRun();
     wireRun.input = run.input;
@@ -192,7 +195,9 @@ export function decodeSubmission(wire: WireSubmission): SubmittedForm {
   const set = (field: string, text: string | number | bigint): void => void texts.set(field, [String(text)]);
   const { module, start } = wire;
   let moduleBytes: Uint8Array | undefined;
-  if (module._isBytes) moduleBytes = decodeData(module.bytes, CHUNK_BYTES_MAX, "a module");
+  const kind = decodeText(wire.kind, FIELD_BYTES_MAX, "a kind");
+  if (kind !== "" && module._isDigest && module.digest.length === 0) moduleBytes = undefined;
+  else if (module._isBytes) moduleBytes = decodeData(module.bytes, CHUNK_BYTES_MAX, "a module");
   else if (module._isDigest) {
     set("module", Buffer.from(decodeData(module.digest, DIGEST_BYTES, "a digest")).toString("hex"));
   } else throw invalidMessage("a module in a way that this version does not know");
@@ -200,7 +205,7 @@ export function decodeSubmission(wire: WireSubmission): SubmittedForm {
   // One more than is allowed, so that whoever checks it refuses it by its field.
   const description = decodeText(wire.description, FIELD_BYTES_MAX, "a description");
   set("description", description.slice(0, DESCRIPTION_LENGTH_MAX + 1));
-  const entry = decodeEntry(wire.entry);
+  const entry = kind === "" ? decodeEntry(wire.entry) : kind;
   if (entry !== undefined) set("entry", entry);
   decodeArguments(wire, set);
   const hasCron = decodeCron(wire, set);
@@ -214,7 +219,8 @@ export function decodeSubmission(wire: WireSubmission): SubmittedForm {
   set("complete", wire.complete);
   set("timeout", `${wire.timeoutMs}ms`);
   if (wire.cpuMs !== 0n) set("cpu", `${wire.cpuMs}ms`);
-  set("memory", wire.memoryMiB);
+  // There is no telling whether a default was meant; a kind of a worker's own takes none.
+  if (kind === "" || wire.memoryMiB !== MEMORY_MIB_DEFAULT) set("memory", wire.memoryMiB);
   set("outputMax", wire.outputBytesMax);
   set("outputLimit", decodeOutputLimit(wire.outputLimit));
   set("retries", wire.retries);
@@ -357,7 +363,7 @@ function decodeResult(wire: WireTaskStatus): RunResult | undefined {
   };
 }
 
-const ENTRIES: Readonly<Record<EntryKind, Entry>> = {
+const ENTRIES: Readonly<Record<WasmEntry, Entry>> = {
   command: Entry.COMMAND,
   run: Entry.RUN,
   component: Entry.COMPONENT,
@@ -372,7 +378,7 @@ const STATES: Readonly<Record<TaskState, WireTaskState>> = {
   cancelled: WireTaskState.CANCELLED,
 };
 
-function decodeEntry(wire: Entry): EntryKind | undefined {
+function decodeEntry(wire: Entry): WasmEntry | undefined {
   switch (wire) {
     case Entry.CHOSEN:
       return undefined;

@@ -6,6 +6,7 @@ import {
   FIELD_BYTES_MAX,
   INPUT_FILES_BYTES_MAX,
   INPUT_FILES_MAX,
+  KIND_LENGTH_MAX,
   LABELS_MAX,
   LABEL_LENGTH_MAX,
   MODULES_ADVERTISED_MAX,
@@ -16,6 +17,7 @@ import {
   STDIN_BYTES_MAX,
   SUBMITTER_LENGTH_MAX,
   TRACEPARENT_LENGTH_MAX,
+  WORKER_KINDS_MAX,
 } from "../base/limits.ts";
 import { type Digest, parseTaskId } from "../base/ids.ts";
 import {
@@ -26,6 +28,7 @@ import {
   type RunSpec as WireRunSpec,
   type WorkerState as WireWorkerState,
 } from "../generated/worker.ts";
+import { type Entry, parseCustomKind, parseEntry } from "../model/entry.ts";
 import { compileGlob } from "../model/glob.ts";
 import type { AttemptEnd, Outcome, Usage } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
@@ -67,7 +70,7 @@ export function decodeAttemptId(wire: WireAttemptId): AttemptId {
 
 export function encodeRunSpec(wire: WireRunSpec, spec: RunSpec): void {
   encodeAttemptId(wire._initId(), spec.id);
-  encodeDigest(wire._initModuleDigest(DIGEST_BYTES), spec.module);
+  if (spec.module !== undefined) encodeDigest(wire._initModuleDigest(DIGEST_BYTES), spec.module);
   wire.moduleBytes = BigInt(spec.moduleBytes);
   encodeEntry(wire, spec.entry);
   const args = wire._initArgs(spec.args.length);
@@ -99,7 +102,10 @@ function encodeEntry(wire: WireRunSpec, entry: RunEntry): void {
       const run = wire._initEntry()._initRun();
       run.input = entry.input;
       run.difficulty = entry.difficulty;
+      return;
     }
+    case "custom":
+      wire._initEntry().custom = entry.name;
   }
 }
 
@@ -109,11 +115,11 @@ export function decodeRunSpec(wire: WireRunSpec): RunSpec {
   const list = wire.args;
   const argCount = checkLength(list, ARGS_MAX, "arguments");
   for (let index = 0; index < argCount; index++) args.push(decodeText(list.get(index), FIELD_BYTES_MAX, "an argument"));
+  const entry = decodeEntry(wire);
   return {
     id: decodeAttemptId(wire.id),
-    module: decodeDigest(wire.moduleDigest),
-    moduleBytes: decodeUint(wire.moduleBytes, "module bytes"),
-    entry: decodeEntry(wire),
+    ...decodeModule(wire, entry),
+    entry,
     args,
     env: decodePairs(wire.env, ENV_MAX, FIELD_BYTES_MAX, "environment variables"),
     stdin: decodeData(wire.stdin, STDIN_BYTES_MAX, "stdin"),
@@ -128,6 +134,15 @@ export function decodeRunSpec(wire: WireRunSpec): RunSpec {
     outputs: decodeOutputs(wire),
     traceparent: parseTraceparent(decodeText(wire.traceparent, TRACEPARENT_LENGTH_MAX, "a trace context")),
   };
+}
+
+/** Only a custom entry does without. */
+function decodeModule(wire: WireRunSpec, entry: RunEntry): Pick<RunSpec, "module" | "moduleBytes"> {
+  const moduleBytes = decodeUint(wire.moduleBytes, "module bytes");
+  const bytes = decodeData(wire.moduleDigest, DIGEST_BYTES, "a digest");
+  if (bytes.length > 0 || entry.kind !== "custom") return { module: digestOf(bytes), moduleBytes };
+  if (moduleBytes > 0) throw invalidMessage("a length of no module");
+  return { moduleBytes };
 }
 
 function encodeFile(wire: WireFile, file: FileContent): void {
@@ -172,6 +187,11 @@ function decodeEntry(wire: WireRunSpec): RunEntry {
   const { entry } = wire;
   if (entry._isCommand) return { kind: "command" };
   if (entry._isComponent) return { kind: "component" };
+  if (entry._isCustom) {
+    const name = parseCustomKind(decodeText(entry.custom, KIND_LENGTH_MAX, "a kind"));
+    if (name === undefined) throw invalidMessage("a kind that is none");
+    return { kind: "custom", name };
+  }
   if (entry._isRun) return { kind: "run", input: entry.run.input, difficulty: entry.run.difficulty };
   throw invalidMessage("an entry that this version does not know");
 }
@@ -263,6 +283,7 @@ export function encodeWorkerState(wire: WireWorkerState, state: WorkerState): vo
   encodePairs((length) => wire._initLabels(length), state.labels);
   wire.version = state.version;
   const modules = state.cachedModules.slice(0, MODULES_ADVERTISED_MAX);
+  if (state.kinds !== undefined) encodeTexts((length) => wire._initKinds(length), state.kinds);
   encodeData(wire._initCachedModules(modules.length * DIGEST_BYTES), Buffer.from(modules.join(""), "hex"));
 }
 
@@ -274,8 +295,20 @@ export function decodeWorkerState(wire: WireWorkerState): WorkerState {
     weight: wire.weight,
     labels: decodePairs(wire.labels, LABELS_MAX, LABEL_LENGTH_MAX, "labels"),
     version: decodeText(wire.version, LABEL_LENGTH_MAX, "version"),
+    kinds: decodeKinds(wire),
     cachedModules: decodeCachedModules(wire),
   };
+}
+
+/** Undefined: it does not say. */
+function decodeKinds(wire: WireWorkerState): readonly Entry[] | undefined {
+  const names = decodeTexts(wire.kinds, WORKER_KINDS_MAX, KIND_LENGTH_MAX, "kinds");
+  if (names.length === 0) return undefined;
+  return names.map((name) => {
+    const kind = parseEntry(name);
+    if (kind === undefined) throw invalidMessage("a kind that is none");
+    return kind;
+  });
 }
 
 function decodeCachedModules(wire: WireWorkerState): Digest[] {

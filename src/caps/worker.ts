@@ -19,7 +19,8 @@ const RUN_RESULTS_RUN = 0;
 
 /** Where a worker reads what it has not got. */
 export interface RunSources extends Disposable {
-  readonly module: ModuleClient;
+  /** Undefined: the run has no module. */
+  readonly module: ModuleClient | undefined;
   /** Undefined: the run has no files. */
   readonly files: FilesClient | undefined;
 }
@@ -39,12 +40,12 @@ export class WorkerClient implements Disposable {
 
   /**
    * Starts the attempt and returns at once; calls on the run are pipelined, and fail as this call fails. Borrows the
-   * capabilities; `files` where the spec has some.
+   * capabilities; `module` and `files` where the spec has one, or some.
    */
-  run(spec: RunSpec, module: Capability, output: Capability, files?: Capability): RunClient {
+  run(spec: RunSpec, module: Capability | undefined, output: Capability, files?: Capability): RunClient {
     const answer = this.capability.call(RUN, (params) => {
       encodeRunSpec(params._initSpec(), spec);
-      setCapability(params, RUN_PARAMS_MODULE, module);
+      if (module !== undefined) setCapability(params, RUN_PARAMS_MODULE, module);
       setCapability(params, RUN_PARAMS_OUTPUT, output);
       if (files !== undefined) setCapability(params, RUN_PARAMS_FILES, files);
     });
@@ -71,7 +72,9 @@ export function serveWorker(target: WorkerTarget): Capability {
         return capability;
       };
       const [module, output, files] = [RUN_PARAMS_MODULE, RUN_PARAMS_OUTPUT, RUN_PARAMS_FILES].map(take);
-      if (module === undefined || output === undefined) throw invalidMessage("a run without a module or an output");
+      if (output === undefined) throw invalidMessage("a run without an output");
+      if (spec.module !== undefined && module === undefined)
+        throw invalidMessage("a run with a module and nowhere to read it");
       if (spec.files.length > 0 && files === undefined)
         throw invalidMessage("a run with files and nowhere to read them");
       taken.move();
@@ -82,12 +85,12 @@ export function serveWorker(target: WorkerTarget): Capability {
   });
 }
 
-function runSources(module: Capability, files: Capability | undefined): RunSources {
+function runSources(module: Capability | undefined, files: Capability | undefined): RunSources {
   return {
-    module: new ModuleClient(module),
+    module: module && new ModuleClient(module),
     files: files && new FilesClient(files),
     [Symbol.dispose]: () => {
-      module[Symbol.dispose]();
+      module?.[Symbol.dispose]();
       files?.[Symbol.dispose]();
     },
   };

@@ -4,8 +4,8 @@ import type { SubmitFields } from "./submit-form.ts";
 
 /** A submission without bytes of its own: its module, and its files, are at the gateway. */
 export interface BatchFields extends Omit<SubmitFields, "wasm" | "module" | "stdin" | "files"> {
-  /** The SHA-256 of a module that the gateway has. */
-  readonly module: string;
+  /** The SHA-256 of a module that the gateway has; with an entry of a worker's own it may be left out. */
+  readonly module?: string | null | undefined;
   readonly stdin?: string | undefined;
   /** Kept files of other tasks: `[<path>=]@<task>[#<run>]/<path>`. */
   readonly files?: readonly string[] | undefined;

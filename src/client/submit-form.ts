@@ -2,10 +2,10 @@
 
 /** Numbers of durations are seconds; text may have a unit (`500ms`). Fields that are left out have their defaults. */
 export interface SubmitFields {
-  /** The module. A Blob is streamed, so that one that stands for a file is never held as a whole. */
+  /** The module; with an entry of a worker's own any bytes, or none. A Blob is streamed, never held as a whole. */
   readonly wasm?: Blob | Uint8Array<ArrayBuffer> | undefined;
   /** Instead of `wasm`: the SHA-256 of a module that the gateway has. */
-  readonly module?: string | undefined;
+  readonly module?: string | null | undefined;
   readonly id?: string | undefined;
   readonly description?: string | undefined;
   readonly complete?: number | string | undefined;
@@ -83,7 +83,7 @@ export function submitForm(fields: SubmitFields): FormData {
   const form = new FormData();
   for (const name of PLAIN_FIELDS) {
     const value = fields[name];
-    if (value !== undefined) form.append(name, plainText(value));
+    if (value !== undefined && value !== null) form.append(name, plainText(value));
   }
   // As JSON: an argument's line ends would be changed as a form's text.
   if (fields.args !== undefined) form.append("args", JSON.stringify(fields.args));

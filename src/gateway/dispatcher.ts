@@ -109,7 +109,7 @@ export class Dispatcher {
 
   constructor(init: DispatcherInit) {
     this.#init = init;
-    this.#moduleSizes = new ModuleSizes(init.store);
+    this.#moduleSizes = new ModuleSizes(init.store, init.blobs);
     this.#unreadable = new UnreadableBlobs({ ...init, onReadable: () => this.wake() });
     this.#untried = new UntriedWaits({ clock: init.clock, usable: () => init.sessions.usable() });
     this.#backoff = new Backoff({
@@ -326,7 +326,7 @@ export class Dispatcher {
     const watched = { id, session, module, outputBytesMax, answerMsMax: answerMs, isSecondChoice, spans };
     attempts.watch(watched, (output) => {
       const reads = this.#readsFor(id, offered.peer);
-      using served = serveModule(new BlobModule(blobs, reads, module));
+      using served = module && serveModule(new BlobModule(blobs, reads, module));
       using contents = files.length === 0 ? undefined : serveFiles(new RunFiles({ blobs, reads, pins, files, found }));
       return worker.run(spec, served, output, contents);
     });
@@ -353,7 +353,7 @@ export class Dispatcher {
     spec: TaskSpec,
   ): Promise<{ readonly moduleBytes: number; readonly inputs: ResolvedFiles } | undefined> {
     const [moduleBytes, inputs] = await Promise.all([
-      this.#moduleSizes.of(spec.module),
+      spec.module === undefined ? 0 : this.#moduleSizes.of(spec.module),
       resolveFiles(this.#init.store, spec.files),
     ]);
     return moduleBytes === undefined ? undefined : { moduleBytes, inputs };
@@ -362,7 +362,8 @@ export class Dispatcher {
 
 /** Those that are known before the run is leased. */
 function blobsOf({ module, files }: TaskSpec): readonly Digest[] {
-  return [module, ...files.flatMap((file) => (isUnresolved(file) ? [] : file.digest))];
+  const inputs = files.flatMap((file) => (isUnresolved(file) ? [] : file.digest));
+  return module === undefined ? inputs : [module, ...inputs];
 }
 
 interface Start {

@@ -2,7 +2,7 @@
  * Who runs what: one round of pairing ready runs with waiting offers. A pure function of its input and `random`.
  *
  * Runs are served in the order given (by priority, then due time), each with the offer that the pick policy chooses among
- * those of workers whose labels meet what the run requires. Workers on which the run was tried before come last; one that
+ * those of workers that meet what the run requires: its labels, and what runs it. Workers on which the run was tried before come last; one that
  * has lost the run comes at all only if `mayRepeat` says so. A run that finds no offer is passed over: it waits for no
  * other, and no other waits for it. So the result is greedy, and complete in that no run is left over while an offer it
  * could take is.
@@ -16,12 +16,18 @@
  * - `weighted`: at random among workers, in proportion to their weights. Weight 0: only when nobody else can.
  * - `locality`: a worker that has the module, the least loaded of them; without one, the least loaded.
  *
- * Near linear in runs plus offers, once for each distinct set of required labels.
+ * Near linear in runs plus offers, once for each distinct set of requirements.
  */
 import type { Digest, PeerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { TaskSpec } from "../model/task.ts";
-import { type PickPolicy, type WorkerState, meetsRequirements, requirementKey } from "../model/worker.ts";
+import {
+  type PickPolicy,
+  type Requirements,
+  type WorkerState,
+  meetsRequirements,
+  requirementKey,
+} from "../model/worker.ts";
 import type { TurnsView } from "./turns.ts";
 import { OrderedPool, SampledPool, type WorkerPool } from "./worker-pool.ts";
 
@@ -33,7 +39,7 @@ export interface OfferView {
 
 /** A run as matching sees it; a `ReadyRun` is one. */
 export interface RunView {
-  readonly spec: Pick<TaskSpec, "module" | "require">;
+  readonly spec: Pick<TaskSpec, "module" | "require" | "entry">;
   readonly triedWorkers: readonly PeerId[];
   /** Those of them that have lost it. */
   readonly lostOn: readonly PeerId[];
@@ -105,7 +111,7 @@ class RoundWorker<Offer extends OfferView> {
   }
 }
 
-/** The pools to choose from for one set of required labels, made as they are needed. */
+/** The pools to choose from for one set of requirements, made as they are needed. */
 interface Choices<Offer extends OfferView> {
   readonly capable: ReadonlySet<RoundWorker<Offer>>;
   /** The first one is asked first. */
@@ -158,11 +164,11 @@ class Round<Offer extends OfferView> {
   }
 
   #poolsFor(run: RunView): readonly WorkerPool<RoundWorker<Offer>>[] {
-    const choices = this.#choicesFor(run.spec.require);
+    const choices = this.#choicesFor(run.spec);
     if (this.#policy !== "locality") return choices.pools;
     const { module } = run.spec;
-    const holders = this.#workersByModule.get(module);
-    if (holders === undefined) return choices.pools;
+    const holders = module && this.#workersByModule.get(module);
+    if (module === undefined || holders === undefined) return choices.pools;
     let pool = choices.poolsByModule.get(module);
     if (pool === undefined) {
       pool = this.#byLoad(holders.filter((worker) => choices.capable.has(worker)));
@@ -171,11 +177,12 @@ class Round<Offer extends OfferView> {
     return [pool, ...choices.pools];
   }
 
-  #choicesFor(require: Readonly<Record<string, string>>): Choices<Offer> {
-    const key = requirementKey(require);
+  #choicesFor(spec: Requirements): Choices<Offer> {
+    // More exact than the store's number for it: a worker may have one entry of WebAssembly and no other.
+    const key = `${spec.entry} ${requirementKey(spec)}`;
     const known = this.#choicesByRequirement.get(key);
     if (known !== undefined) return known;
-    const capable = [...this.#workers.values()].filter((worker) => meetsRequirements(worker.state.labels, require));
+    const capable = [...this.#workers.values()].filter((worker) => meetsRequirements(worker.state, spec));
     const pools = this.#poolsOf(capable);
     const choices: Choices<Offer> = { capable: new Set(capable), pools, poolsByModule: new Map() };
     this.#choicesByRequirement.set(key, choices);

@@ -1,5 +1,6 @@
 /** What a worker is told of a run: the task's spec, as far as it is about one attempt. */
 import { KEPT_FILES_BYTES_MAX } from "../base/limits.ts";
+import { isWasmEntry } from "../model/entry.ts";
 import type { RunEntry, RunSpec } from "../model/run-spec.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { TaskSpec } from "../model/task.ts";
@@ -38,6 +39,7 @@ export function fileBytesMax({ files, outputs }: RunSpec): number {
 }
 
 function runEntry(spec: TaskSpec): RunEntry {
+  if (!isWasmEntry(spec.entry)) return { kind: "custom", name: spec.entry };
   if (spec.entry !== "run") return { kind: spec.entry };
   return { kind: "run", input: spec.input ?? 0, difficulty: spec.difficulty ?? 0 };
 }

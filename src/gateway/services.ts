@@ -30,7 +30,7 @@ export interface TaskService {
    */
   submit(
     spec: TaskSpec,
-    inspection: ModuleInspection,
+    inspection: ModuleInspection | undefined,
     now: number,
     options?: SubmitOptions,
   ): Promise<Exclude<CreateTaskResult, SubmitterFull>>;

@@ -42,7 +42,7 @@ export class StoreTaskService implements TaskService {
 
   async submit(
     spec: TaskSpec,
-    inspection: ModuleInspection,
+    inspection: ModuleInspection | undefined,
     now: number,
     { key, limit }: SubmitOptions = {},
   ): Promise<Exclude<CreateTaskResult, SubmitterFull>> {

@@ -6,34 +6,37 @@
  * offers of each round. What is forgotten is read, and remembered, again.
  */
 import { UNMET_REQUIREMENTS_MAX } from "../base/limits.ts";
-import { meetsRequirements } from "../model/worker.ts";
+import { type Entry, WASM_ENTRIES, isWasmEntry } from "../model/entry.ts";
+import { type Requirements, meetsRequirements } from "../model/worker.ts";
 import type { ReadyRun } from "../store/store.ts";
 import type { OfferView } from "./matching.ts";
 
 export class UnmetRequirements {
   /** The one that was met or seen longest ago comes first. */
-  readonly #labels = new Map<number, Readonly<Record<string, string>>>();
+  readonly #unmet = new Map<number, Requirements>();
 
   /** Remembers what these runs require, of those that none of the offers can take. */
   note(runs: readonly ReadyRun[], offers: readonly OfferView[]): void {
     for (const { requirement, spec } of runs) {
-      if (requirement === 0 || this.#labels.has(requirement) || isMet(spec.require, offers)) continue;
-      this.#labels.set(requirement, spec.require);
+      if (this.#unmet.has(requirement) || isMet(spec, offers)) continue;
+      this.#unmet.set(requirement, { require: spec.require, entry: spec.entry });
     }
-    for (const [oldest] of this.#labels) {
-      if (this.#labels.size <= UNMET_REQUIREMENTS_MAX) break;
-      this.#labels.delete(oldest);
+    for (const [oldest] of this.#unmet) {
+      if (this.#unmet.size <= UNMET_REQUIREMENTS_MAX) break;
+      this.#unmet.delete(oldest);
     }
   }
 
   /** Numbers of remembered requirements that none of these offers meets. Those that are met are forgotten. */
   unmetBy(offers: readonly OfferView[]): readonly number[] {
     const workers = [...new Map(offers.map((offer) => [offer.peer, offer])).values()];
-    for (const [requirement, labels] of this.#labels) if (isMet(labels, workers)) this.#labels.delete(requirement);
-    return [...this.#labels.keys()];
+    for (const [number, required] of this.#unmet) if (isMet(required, workers)) this.#unmet.delete(number);
+    return [...this.#unmet.keys()];
   }
 }
 
-function isMet(required: Readonly<Record<string, string>>, offers: readonly OfferView[]): boolean {
-  return offers.some(({ state }) => meetsRequirements(state.labels, required));
+/** The entries of WebAssembly share their numbers: none of these is left out where one of them could be taken. */
+function isMet({ require, entry }: Requirements, offers: readonly OfferView[]): boolean {
+  const entries: readonly Entry[] = isWasmEntry(entry) ? WASM_ENTRIES : [entry];
+  return offers.some(({ state }) => entries.some((each) => meetsRequirements(state, { require, entry: each })));
 }

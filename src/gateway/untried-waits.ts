@@ -6,7 +6,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
 import { UNTRIED_WAITS_MAX, UNTRIED_WAIT_FIRST_MS, UNTRIED_WAIT_MAX_MS } from "../base/limits.ts";
-import { type WorkerState, meetsRequirements } from "../model/worker.ts";
+import { type Requirements, type WorkerState, meetsRequirements } from "../model/worker.ts";
 import type { ReadyRun } from "../store/store.ts";
 
 export interface UntriedWaitsInit {
@@ -97,15 +97,15 @@ export class UntriedRound {
 
   /** A worker is there that could take it, busy or not, and has not lost it. */
   hasUntried({ spec, lostOn }: LostRun): boolean {
-    return this.#capableOf(spec.require).some((peer) => !lostOn.includes(peer));
+    return this.#capableOf(spec).some((peer) => !lostOn.includes(peer));
   }
 
-  #capableOf(require: Readonly<Record<string, string>>): readonly PeerId[] {
-    const key = JSON.stringify(require);
+  #capableOf({ require, entry }: Requirements): readonly PeerId[] {
+    const key = JSON.stringify([entry, require]);
     let capable = this.#capable.get(key);
     if (capable === undefined) {
       capable = [...this.#usable()]
-        .filter(({ state }) => meetsRequirements(state.labels, require))
+        .filter(({ state }) => meetsRequirements(state, { require, entry }))
         .map(({ peer }) => peer);
       this.#capable.set(key, capable);
     }

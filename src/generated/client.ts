@@ -902,7 +902,7 @@ export class Submission_Module extends $.Struct {
     static readonly _capnp = {
         displayName: "module",
         id: "84dad288fed61155",
-        size: new $.ObjectSize(104, 15),
+        size: new $.ObjectSize(104, 16),
     };
     _adoptDigest(value: $.Orphan<$.Data>): void {
         $.utils.setUint16(0, 0, this);
@@ -975,7 +975,7 @@ export class Submission_Arguments_Run extends $.Struct {
     static readonly _capnp = {
         displayName: "run",
         id: "93bd45be4861df3c",
-        size: new $.ObjectSize(104, 15),
+        size: new $.ObjectSize(104, 16),
     };
     get input(): number {
         return $.utils.getInt32(8, this);
@@ -1014,7 +1014,7 @@ export class Submission_Arguments extends $.Struct {
     static readonly _capnp = {
         displayName: "arguments",
         id: "895f1821700d223b",
-        size: new $.ObjectSize(104, 15),
+        size: new $.ObjectSize(104, 16),
     };
     get _isNone(): boolean {
         return $.utils.getUint16(4, this) === 0;
@@ -1072,7 +1072,7 @@ export class Submission_Start extends $.Struct {
     static readonly _capnp = {
         displayName: "start",
         id: "979759376a1bf205",
-        size: new $.ObjectSize(104, 15),
+        size: new $.ObjectSize(104, 16),
     };
     /**
 * after it is accepted
@@ -1117,7 +1117,7 @@ export class Submission extends $.Struct {
     static readonly _capnp = {
         displayName: "Submission",
         id: "84dbfea9effb2394",
-        size: new $.ObjectSize(104, 15),
+        size: new $.ObjectSize(104, 16),
         defaultRepeats: $.getUint32Mask(1),
         defaultTimeoutMs: $.getUint64Mask(0x493e0n),
         defaultMemoryMiB: $.getUint32Mask(256),
@@ -1489,6 +1489,17 @@ export class Submission extends $.Struct {
     }
     set outputs(value: $.List<string>) {
         $.utils.copyFrom(value, $.utils.getPointer(14, this));
+    }
+    /**
+* in place of `entry`: a kind that workers have of their own. Then `module` is any bytes,
+* or an empty digest: none; `cpuMs` and `memoryMiB` are left as they are
+*
+*/
+    get kind(): string {
+        return $.utils.getText(15, this);
+    }
+    set kind(value: string) {
+        $.utils.setText(15, value, this);
     }
     toString(): string { return "Submission_" + super.toString(); }
 }

@@ -93,8 +93,8 @@ export class Worker$Client {
     ];
     /**
 * Starts the attempt and returns at once; pipeline `Run.outcome` on the answer. The worker reads from `module` only
-* when it has no module of that digest, and verifies what it reads; likewise from `files`, which is null when the spec
-* names no files. Fails with `overloaded` when the slot is used up.
+* when it has no module of that digest, and verifies what it reads; likewise from `files`. `module` is null when the spec
+* names no module, and `files` when it names no files. Fails with `overloaded` when the slot is used up.
 *
 */
     run(paramsFunc?: (params: Worker_Run$Params) => void): Worker_Run$Results$Promise {
@@ -929,7 +929,7 @@ export class RunSpec_Entry_Run extends $.Struct {
     static readonly _capnp = {
         displayName: "run",
         id: "c8eed0ffdf18838b",
-        size: new $.ObjectSize(64, 9),
+        size: new $.ObjectSize(64, 10),
     };
     get input(): number {
         return $.utils.getInt32(12, this);
@@ -960,17 +960,23 @@ export const RunSpec_Entry_Which = {
 * `wasi:cli/run`
 *
 */
-    COMPONENT: 2
+    COMPONENT: 2,
+    /**
+* a kind of the worker's own (`WorkerState.kinds`); the module is then any bytes, or none
+*
+*/
+    CUSTOM: 3
 } as const;
 export type RunSpec_Entry_Which = (typeof RunSpec_Entry_Which)[keyof typeof RunSpec_Entry_Which];
 export class RunSpec_Entry extends $.Struct {
     static readonly COMMAND = RunSpec_Entry_Which.COMMAND;
     static readonly RUN = RunSpec_Entry_Which.RUN;
     static readonly COMPONENT = RunSpec_Entry_Which.COMPONENT;
+    static readonly CUSTOM = RunSpec_Entry_Which.CUSTOM;
     static readonly _capnp = {
         displayName: "entry",
         id: "f46bd07cf38358e1",
-        size: new $.ObjectSize(64, 9),
+        size: new $.ObjectSize(64, 10),
     };
     get _isCommand(): boolean {
         return $.utils.getUint16(8, this) === 0;
@@ -1002,6 +1008,21 @@ export class RunSpec_Entry extends $.Struct {
     set component(_: true) {
         $.utils.setUint16(8, 2, this);
     }
+    /**
+* a kind of the worker's own (`WorkerState.kinds`); the module is then any bytes, or none
+*
+*/
+    get custom(): string {
+        $.utils.testWhich("custom", $.utils.getUint16(8, this), 3, this);
+        return $.utils.getText(9, this);
+    }
+    get _isCustom(): boolean {
+        return $.utils.getUint16(8, this) === 3;
+    }
+    set custom(value: string) {
+        $.utils.setUint16(8, 3, this);
+        $.utils.setText(9, value, this);
+    }
     toString(): string { return "RunSpec_Entry_" + super.toString(); }
     which(): RunSpec_Entry_Which {
         return $.utils.getUint16(8, this) as RunSpec_Entry_Which;
@@ -1011,7 +1032,7 @@ export class RunSpec extends $.Struct {
     static readonly _capnp = {
         displayName: "RunSpec",
         id: "b2e4c1bea30d2490",
-        size: new $.ObjectSize(64, 9),
+        size: new $.ObjectSize(64, 10),
     };
     static _Env: $.ListCtor<EnvVar>;
     static _Files: $.ListCtor<File>;
@@ -1040,7 +1061,7 @@ export class RunSpec extends $.Struct {
         return $.utils.disown(this.moduleDigest);
     }
     /**
-* SHA-256, 32 bytes
+* SHA-256, 32 bytes; empty, with a `custom` entry only: there is no module
 *
 */
     get moduleDigest(): $.Data {
@@ -1135,6 +1156,10 @@ export class RunSpec extends $.Struct {
     set timeoutMs(value: bigint) {
         $.utils.setUint64(24, value, this);
     }
+    /**
+* not held for a `custom` entry, as memoryBytes
+*
+*/
     get cpuMs(): bigint {
         return $.utils.getUint64(32, this);
     }
@@ -1598,7 +1623,7 @@ export class WorkerState extends $.Struct {
     static readonly _capnp = {
         displayName: "WorkerState",
         id: "8eac7babfb2b83dd",
-        size: new $.ObjectSize(16, 3),
+        size: new $.ObjectSize(16, 4),
     };
     static _Labels: $.ListCtor<EnvVar>;
     get slots(): number {
@@ -1664,6 +1689,29 @@ export class WorkerState extends $.Struct {
     }
     set cachedModules(value: $.Data) {
         $.utils.copyFrom(value, $.utils.getPointer(2, this));
+    }
+    _adoptKinds(value: $.Orphan<$.List<string>>): void {
+        $.utils.adopt(value, $.utils.getPointer(3, this));
+    }
+    _disownKinds(): $.Orphan<$.List<string>> {
+        return $.utils.disown(this.kinds);
+    }
+    /**
+* What it can run: names of entries (command, run, component), and of kinds of its own, each of [a-z][a-z0-9-]{0,31}; at
+* most 64. Empty: the three of WebAssembly. A gateway gives a worker no run of a kind that it does not have.
+*
+*/
+    get kinds(): $.List<string> {
+        return $.utils.getList(3, $.TextList, this);
+    }
+    _hasKinds(): boolean {
+        return !$.utils.isNull($.utils.getPointer(3, this));
+    }
+    _initKinds(length: number): $.List<string> {
+        return $.utils.initList(3, $.TextList, length, this);
+    }
+    set kinds(value: $.List<string>) {
+        $.utils.copyFrom(value, $.utils.getPointer(3, this));
     }
     toString(): string { return "WorkerState_" + super.toString(); }
 }

@@ -3,9 +3,6 @@ import type { Digest } from "../base/ids.ts";
 
 export type ModuleKind = "core" | "component";
 
-/** Which way into a module a task takes. */
-export type EntryKind = "command" | "run" | "component";
-
 export type ExternKind =
   "function" | "table" | "memory" | "global" | "tag" | "component" | "instance" | "type" | "module";
 

@@ -1,16 +1,20 @@
 /** All that a worker needs to carry out one attempt, but for the module's bytes. */
 import type { Digest } from "../base/ids.ts";
+import type { CustomKind, Entry } from "./entry.ts";
 import type { AttemptId } from "./run.ts";
 import type { FileContent } from "./task-file.ts";
 
 export type RunEntry =
   | { readonly kind: "command" }
   | { readonly kind: "run"; readonly input: number; readonly difficulty: number }
-  | { readonly kind: "component" };
+  | { readonly kind: "component" }
+  /** An executor of the worker's own. */
+  | { readonly kind: "custom"; readonly name: CustomKind };
 
 export interface RunSpec {
   readonly id: AttemptId;
-  readonly module: Digest;
+  /** Undefined, for a custom entry: the run has none, and `moduleBytes` is 0. */
+  readonly module?: Digest | undefined;
   readonly moduleBytes: number;
   readonly entry: RunEntry;
   /** argv[1..]. */
@@ -35,4 +39,9 @@ export interface RunSpec {
   readonly leaseMs: number;
   /** W3C Trace Context of what asks for it. */
   readonly traceparent?: string | undefined;
+}
+
+/** The name by which workers say that they have it. */
+export function entryName(entry: RunEntry): Entry {
+  return entry.kind === "custom" ? entry.name : entry.kind;
 }

@@ -15,7 +15,8 @@
  * Times are milliseconds since the Unix epoch, durations milliseconds.
  */
 import type { Digest, TaskId } from "../base/ids.ts";
-import type { EntryKind, ModuleKind } from "./module.ts";
+import type { Entry } from "./entry.ts";
+import type { ModuleKind } from "./module.ts";
 import type { OutcomeKind, RunResult } from "./outcome.ts";
 import type { Catchup, Overlap } from "./schedule.ts";
 import type { InputFile } from "./task-file.ts";
@@ -28,9 +29,11 @@ export interface TaskSpec {
   /** W3C Trace Context of its submission: what its first run is a part of. */
   readonly traceparent?: string | undefined;
   readonly description: string;
-  readonly module: Digest;
-  readonly kind: ModuleKind;
-  readonly entry: EntryKind;
+  /** Undefined, for an executor of a worker's own: the task comes without. */
+  readonly module?: Digest | undefined;
+  /** Undefined, for an executor of a worker's own: nobody has looked what the module is. */
+  readonly kind?: ModuleKind | undefined;
+  readonly entry: Entry;
   /** Arguments of the `run` entry, signed. Undefined where the submission did not say: 0 is passed. */
   readonly input?: number | undefined;
   readonly difficulty?: number | undefined;

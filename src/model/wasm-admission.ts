@@ -1,12 +1,13 @@
 /** Whether there is a task that could run a module: with its imports, a way in, and what it asks for at the start. */
 import { MEMORY_MIB_MAX } from "../base/limits.ts";
-import type { EntryKind, ModuleInspection } from "./module.ts";
+import type { WasmEntry } from "./entry.ts";
+import type { ModuleInspection } from "./module.ts";
 import { checkImports } from "./wasi-imports.ts";
 import { checkEntry, checkLimits } from "./wasm-inspect.ts";
 
 export type Admission =
   /** `entry` is the one a task takes that names none. */
-  | { readonly ok: true; readonly entry: EntryKind }
+  | { readonly ok: true; readonly entry: WasmEntry }
   /** A sentence for whoever sent the module. */
   | { readonly ok: false; readonly reason: string };
 

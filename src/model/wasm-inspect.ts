@@ -7,7 +7,8 @@
  * the engine may still refuse when it compiles.
  */
 import { WASM_TABLE_ENTRIES_MAX } from "../base/limits.ts";
-import type { EntryKind, ModuleExport, ModuleInspection } from "./module.ts";
+import type { WasmEntry } from "./entry.ts";
+import type { ModuleExport, ModuleInspection } from "./module.ts";
 import { COMPONENT_HEADER, CORE_HEADER, readComponent } from "./wasm-component.ts";
 import { readCoreModule } from "./wasm-core.ts";
 import { MalformedModule, WasmReader, WorkBudget } from "./wasm-reader.ts";
@@ -55,7 +56,7 @@ export function inspectModule(bytes: Uint8Array): InspectResult {
   }
 }
 
-type EntryResult = { readonly ok: true; readonly entry: EntryKind } | { readonly ok: false; readonly reason: string };
+type EntryResult = { readonly ok: true; readonly entry: WasmEntry } | { readonly ok: false; readonly reason: string };
 
 /**
  * Which way into a module a task takes: the one it asks for (`wanted`), else a component's, else `run` if the task has
@@ -63,7 +64,7 @@ type EntryResult = { readonly ok: true; readonly entry: EntryKind } | { readonly
  */
 export function checkEntry(
   inspection: ModuleInspection,
-  wanted: EntryKind | undefined,
+  wanted: WasmEntry | undefined,
   hasRunArguments: boolean,
 ): EntryResult {
   if (inspection.kind === "component") return checkComponentEntry(inspection, wanted);
@@ -180,7 +181,7 @@ function mistyped(found: ModuleExport | undefined, expected: string): string | u
   return `the module's \`${name}\` has the type ${signature ?? "of another kind"}, and ${expected} is expected`;
 }
 
-function checkComponentEntry(inspection: ModuleInspection, wanted: EntryKind | undefined): EntryResult {
+function checkComponentEntry(inspection: ModuleInspection, wanted: WasmEntry | undefined): EntryResult {
   if (wanted !== undefined && wanted !== "component") {
     return { ok: false, reason: `entry=${wanted} is asked for, and this is a component: leave \`entry\` out` };
   }

@@ -1,5 +1,7 @@
 /** What is known of a worker. It is what the worker says of itself, shown and used to pick; it grants nothing. */
 import type { Digest, PeerId } from "../base/ids.ts";
+import { type Entry, KINDS_DEFAULT, isWasmEntry } from "./entry.ts";
+import type { TaskSpec } from "./task.ts";
 
 export interface WorkerState {
   readonly slots: number;
@@ -9,6 +11,8 @@ export interface WorkerState {
   /** `BUILT_IN_LABELS` are always there. */
   readonly labels: Readonly<Record<string, string>>;
   readonly version: string;
+  /** What it can run. Default: the entries of WebAssembly. */
+  readonly kinds?: readonly Entry[] | undefined;
   /** Most recently used first. */
   readonly cachedModules: readonly Digest[];
 }
@@ -61,17 +65,31 @@ export interface Member {
   readonly lastSeenAt: number;
 }
 
-/** All that `require` asks for holds. */
+/** What a task asks of the worker that runs it: labels that it has been given, and what it can run. */
+export type Requirements = Pick<TaskSpec, "require" | "entry">;
+
+/** All that is asked for holds. */
 export function meetsRequirements(
+  { labels, kinds = KINDS_DEFAULT }: Pick<WorkerState, "labels" | "kinds">,
+  { require, entry }: Requirements,
+): boolean {
+  return kinds.includes(entry) && hasLabels(labels, require);
+}
+
+export function hasLabels(
   labels: Readonly<Record<string, string>>,
   required: Readonly<Record<string, string>>,
 ): boolean {
   return Object.entries(required).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
 }
 
-/** The same text for the same requirements, whatever their order; empty for none. */
-export function requirementKey(require: Readonly<Record<string, string>>): string {
+/**
+ * The same text for the same requirements, whatever their order; empty for none but WebAssembly, whose entries count as
+ * one. No label can make the key of a kind: theirs are JSON.
+ */
+export function requirementKey({ require, entry }: Requirements): string {
   const keys = Object.keys(require);
-  if (keys.length === 0) return "";
-  return JSON.stringify(keys.sort().map((key) => [key, require[key]]));
+  const kind = isWasmEntry(entry) ? "" : `${entry} `;
+  if (keys.length === 0) return kind;
+  return kind + JSON.stringify(keys.sort().map((key) => [key, require[key]]));
 }

@@ -31,7 +31,7 @@ export interface Store extends ModuleStore, AsyncDisposable {
   // Tasks.
 
   /**
-   * Stores the task, its module's inspection and its first runs (those due at `now`, and the next). One that waits for
+   * Stores the task, its module's inspection if there is one, and its first runs (those due at `now`, and the next). One that waits for
    * others has no runs before these have succeeded; it is cancelled if one of them has ended otherwise already.
    *
    * With a key it is made once: the same submission again, within SUBMISSION_KEPT_MS, is told what the first one was told.
@@ -39,7 +39,7 @@ export interface Store extends ModuleStore, AsyncDisposable {
    */
   createTask(
     spec: TaskSpec,
-    inspection: ModuleInspection,
+    inspection: ModuleInspection | undefined,
     now: number,
     key?: SubmissionKey,
     limit?: SubmitterLimit,
@@ -181,7 +181,8 @@ export interface Store extends ModuleStore, AsyncDisposable {
 
 export interface NewTask {
   readonly spec: TaskSpec;
-  readonly inspection: ModuleInspection;
+  /** Undefined: nobody has looked what the module is, or there is none. */
+  readonly inspection: ModuleInspection | undefined;
 }
 
 /** By what a submission is known again. */
@@ -334,7 +335,7 @@ export interface ReadyRun {
   readonly serial: number;
   readonly index: number;
   readonly dueAt: number;
-  /** Stands for the labels it requires: the same number, the same labels. Never used for others. 0: it requires none. */
+  /** Stands for what it requires (`requirementKey`): the same number, the same. Never used for others. 0: wasm, and no labels. */
   readonly requirement: number;
   /** The number its next attempt will have. */
   readonly nextAttempt: number;

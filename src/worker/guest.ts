@@ -1,19 +1,29 @@
 /**
- * What a worker asks of whatever runs guests for it. The runner pool is the one implementation that ships; a worker
- * with an executor of its own implements the same.
+ * What a worker asks of whatever runs guests for it. The runner pool runs WebAssembly, `custom-executor.ts` whatever
+ * else a worker brings; `executors.ts` has them by the entries that they are for.
  */
 import type { Digest } from "../base/ids.ts";
 import type { AttemptEnd } from "../model/outcome.ts";
 import type { OutputStream } from "../model/output.ts";
-import type { RunSpec } from "../model/run-spec.ts";
+import type { RunEntry, RunSpec } from "../model/run-spec.ts";
+import type { AttemptId } from "../model/run.ts";
 
-/** A run's spec as its runner gets it: what the run needs to be told apart and fetched has been seen to. */
+/** A run's spec as its executor gets it: what the run needs to be fetched has been seen to. */
 export interface GuestSpec extends Omit<RunSpec, "id" | "module" | "moduleBytes" | "files" | "leaseMs"> {
-  /** The module's bytes: a file whose content has been checked against `digest`. */
-  readonly modulePath: string;
-  readonly digest: Digest;
+  /** For whoever tells people or other programs of it; runs that differ in nothing else are alike. */
+  readonly id?: AttemptId | undefined;
+  /** The module's bytes: a file whose content has been checked against `digest`. Undefined, both: it has none. */
+  readonly modulePath?: string | undefined;
+  readonly digest?: Digest | undefined;
   /** What the guest finds in its `/`. */
   readonly files: readonly GuestFile[];
+}
+
+/** One of WebAssembly, which has a module. */
+export interface WasmGuestSpec extends GuestSpec {
+  readonly modulePath: string;
+  readonly digest: Digest;
+  readonly entry: Exclude<RunEntry, { readonly kind: "custom" }>;
 }
 
 export interface GuestFile {

@@ -11,7 +11,7 @@
  * the run for good: only the gateway cancels.
  */
 import { unlessAborted } from "../base/abort.ts";
-import { ClusterError, messageOf } from "../base/errors.ts";
+import { ClusterError, failed, messageOf } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
 import { NO_TRACER, type Span, type Tracer, within } from "../base/tracing.ts";
@@ -25,7 +25,8 @@ import type { RunSpec } from "../model/run-spec.ts";
 import type { Files } from "./files.ts";
 import { fetchFiles } from "./fetch-files.ts";
 import { FileSpool, handedBack, withRefusal } from "./file-spool.ts";
-import type { Executor, GuestIo, GuestSpec } from "./guest.ts";
+import type { Executors } from "./executors.ts";
+import type { GuestIo, GuestSpec } from "./guest.ts";
 import type { KeptFile, KeptOutcomes } from "./kept-outcomes.ts";
 import type { ModuleCache } from "./module-cache.ts";
 import { OutputSpool } from "./output-spool.ts";
@@ -37,7 +38,7 @@ export interface HeldAttemptInit {
   readonly gateway: PeerId;
   /** Where outcomes are kept over a restart; undefined: nowhere. */
   readonly outcomes?: KeptOutcomes | undefined;
-  readonly executor: Executor;
+  readonly executors: Executors;
   readonly modules: ModuleCache;
   /** Where output goes that does not fit into memory while no gateway is there. */
   readonly spoolPath: string;
@@ -263,13 +264,13 @@ export class HeldAttempt implements WorkerAttempt {
 
   /** Never rejects. */
   async #carryOut(taken: RunSources, startSpan: (name: string) => Span): Promise<AttemptEnd> {
-    const { executor, log } = this.#init;
+    const { executors, log } = this.#init;
     const { signal } = this.#kill;
     try {
       using owned = new DisposableStack();
       const guest = await within(startSpan("fetch"), () => this.#fetch(taken, owned, signal));
       if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
-      const end = await within(startSpan("guest"), () => executor.run(guest, this.#guestIo(), { signal }));
+      const end = await within(startSpan("guest"), () => executors.run(guest, this.#guestIo(), { signal }));
       const outcome = end.outcome.kind === "cancelled" ? (this.#endedAs ?? end.outcome) : end.outcome;
       const outputTruncated = end.outputTruncated || this.#spool.isRefused;
       return { ...end, outcome, outputBytes: this.#spool.outputBytes, outputTruncated };
@@ -288,9 +289,14 @@ export class HeldAttempt implements WorkerAttempt {
   async #fetch(taken: RunSources, owned: DisposableStack, signal: AbortSignal): Promise<GuestSpec> {
     using sources = taken;
     const { spec, modules } = this.#init;
-    const module = owned.use(await modules.acquire(spec.module, spec.moduleBytes, sources.module, { signal }));
+    const { module: digest, moduleBytes } = spec;
+    let modulePath: string | undefined;
+    if (digest !== undefined) {
+      if (sources.module === undefined) throw failed("the run has a module, and nowhere to read it");
+      modulePath = owned.use(await modules.acquire(digest, moduleBytes, sources.module, { signal })).path;
+    }
     const { files } = owned.use(await fetchFiles(modules, spec.files, sources.files, signal));
-    return { ...spec, modulePath: module.path, digest: spec.module, files };
+    return { ...spec, modulePath, digest, files };
   }
 
   #guestIo(): GuestIo {

@@ -38,7 +38,7 @@ import type { RunSpec } from "../model/run-spec.ts";
 import type { WorkerState } from "../model/worker.ts";
 import { FileRoom } from "./file-room.ts";
 import type { Files } from "./files.ts";
-import type { Executor } from "./guest.ts";
+import type { Executors } from "./executors.ts";
 import { HeldAttempt } from "./held-attempt.ts";
 import { KeptAttempt } from "./kept-attempt.ts";
 import type { KeptOutcomes } from "./kept-outcomes.ts";
@@ -49,7 +49,7 @@ import type { WorkerAttempt } from "./worker-attempt.ts";
 
 export interface WorkerServerInit {
   /** Taken over. */
-  readonly executor: Executor;
+  readonly executors: Executors;
   readonly modules: ModuleCache;
   readonly slots: number;
   readonly weight: number;
@@ -111,9 +111,8 @@ export class WorkerServer implements AsyncDisposable {
 
   constructor(init: WorkerServerInit) {
     this.#init = init;
-    if (init.outcomes !== undefined) {
-      this.#keeper = new OutcomeKeeper({ clock: init.clock, onKept: () => this.#notify() });
-    }
+    const onKept = () => this.#notify();
+    if (init.outcomes !== undefined) this.#keeper = new OutcomeKeeper({ clock: init.clock, onKept });
     for (const found of init.outcomes?.found ?? []) {
       const key = keyOf(found);
       const onForgotten = () => this.#forgotten(key, attempt);
@@ -131,6 +130,7 @@ export class WorkerServer implements AsyncDisposable {
       weight: this.#init.weight,
       labels: this.#init.labels,
       version: this.#init.version,
+      kinds: this.#init.executors.entries,
       cachedModules: this.#init.modules.digests(),
     };
   }
@@ -205,7 +205,7 @@ export class WorkerServer implements AsyncDisposable {
     this.#closed.abort(disconnected("the worker was closed"));
     this.#keeper?.[Symbol.dispose]();
     for (const attempt of this.#attempts.values()) attempt.leave();
-    await this.#init.executor.close();
+    await this.#init.executors.close();
     await Promise.all(this.#leaving);
   }
 

@@ -31,7 +31,7 @@ export async function benchEndToEnd(): Promise<Figure[]> {
   const wasm = await readFile(guestPath("hash"));
   const { module } = await client.submit({ wasm, input: 0, difficulty: 0 });
   const figures: Figure[] = [];
-  for (const puzzle of PUZZLES) figures.push(...(await benchPuzzle(client, module, wasm, puzzle)));
+  for (const puzzle of PUZZLES) figures.push(...(await benchPuzzle(client, module ?? "", wasm, puzzle)));
   return figures;
 }
 

@@ -41,7 +41,11 @@ function inputOf(size: number, policy: PickPolicy): MatchInput<OfferView, RunVie
     },
   }));
   const runs = Array.from({ length: size }, (_, index) => ({
-    spec: { module: digest(index % 500), require: index % 2 === 0 ? {} : { zone: String(index % 10) } },
+    spec: {
+      module: digest(index % 500),
+      entry: "command" as const,
+      require: index % 2 === 0 ? {} : { zone: String(index % 10) },
+    },
     triedWorkers: [peer(index)],
     lostOn: [peer(index)],
   }));

@@ -69,7 +69,7 @@ test("a submission is parsed as it was meant, and what it leaves out as a form w
       const { texts, stdin, moduleBytes } = over(submission);
       const { module, run, memoryMiB, start, ...rest } = submission;
       if (typeof module === "string") expect(moduleBytes).toBeUndefined();
-      else expect(moduleBytes).toEqual(Uint8Array.from(module));
+      else expect(moduleBytes).toEqual(Uint8Array.from(module ?? []));
       const hasModuleFile = moduleBytes !== undefined;
       const parsed = parseSubmission({ texts, stdinFile: stdin, hasModuleFile, now: NOW });
       if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));

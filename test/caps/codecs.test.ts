@@ -41,6 +41,7 @@ import {
 } from "../../src/generated/bootstrap.ts";
 import { OfferSender$Client, type OfferSender_Send$Params } from "../../src/generated/channel.ts";
 import { Module$Client } from "../../src/generated/module.ts";
+import { WASM_ENTRIES, parseCustomKind } from "../../src/model/entry.ts";
 import {
   Output$Client,
   Run$Client,
@@ -90,31 +91,42 @@ const attemptIds: fc.Arbitrary<AttemptId> = fc.record({
 
 const filePaths = fc.stringMatching(/^[a-zé][a-z.é]{0,9}(\/[a-zé][a-z.é]{0,9}){0,3}$/);
 
-const specs: fc.Arbitrary<RunSpec> = fc.record({
-  id: attemptIds,
-  module: digest,
-  moduleBytes: uint,
-  entry: fc.oneof(
-    fc.constant({ kind: "command" as const }),
-    fc.constant({ kind: "component" as const }),
-    fc.record({ kind: fc.constant("run" as const), input: fc.integer(), difficulty: fc.integer() }),
-  ),
-  args: fc.array(text, { maxLength: 5 }),
-  env: pairsOf(5),
-  stdin: fc.uint8Array(),
-  timeoutMs: uint,
-  cpuMs: uint,
-  memoryBytes: uint,
-  outputBytesMax: uint,
-  outputLimit: fc.constantFrom("truncate", "fail"),
-  leaseMs: uint,
-  submitter: fc.string({ maxLength: SUBMITTER_LENGTH_MAX }),
-  files: fc.uniqueArray(fc.record({ path: filePaths, digest, bytes: fc.nat(1_000_000) }), {
-    selector: ({ path }) => path,
-    maxLength: 5,
-  }),
-  outputs: fc.array(fc.constantFrom("**", "out/*.txt", "[!a]?", "é"), { maxLength: 3 }),
-});
+const kinds = fc
+  .stringMatching(/^[a-z][a-z0-9-]{0,31}$/)
+  .map(parseCustomKind)
+  .filter((kind) => kind !== undefined);
+
+const specs: fc.Arbitrary<RunSpec> = fc
+  .record({
+    id: attemptIds,
+    module: digest,
+    moduleBytes: uint,
+    entry: fc.oneof(
+      fc.constant({ kind: "command" as const }),
+      fc.constant({ kind: "component" as const }),
+      fc.record({ kind: fc.constant("run" as const), input: fc.integer(), difficulty: fc.integer() }),
+      fc.record({ kind: fc.constant("custom" as const), name: kinds }),
+    ),
+    args: fc.array(text, { maxLength: 5 }),
+    env: pairsOf(5),
+    stdin: fc.uint8Array(),
+    timeoutMs: uint,
+    cpuMs: uint,
+    memoryBytes: uint,
+    outputBytesMax: uint,
+    outputLimit: fc.constantFrom("truncate", "fail"),
+    leaseMs: uint,
+    submitter: fc.string({ maxLength: SUBMITTER_LENGTH_MAX }),
+    files: fc.uniqueArray(fc.record({ path: filePaths, digest, bytes: fc.nat(1_000_000) }), {
+      selector: ({ path }) => path,
+      maxLength: 5,
+    }),
+    outputs: fc.array(fc.constantFrom("**", "out/*.txt", "[!a]?", "é"), { maxLength: 3 }),
+  })
+  // Only a kind of a worker's own does without a module.
+  .map((spec) =>
+    spec.entry.kind === "custom" && spec.args.length === 0 ? { ...spec, module: undefined, moduleBytes: 0 } : spec,
+  );
 
 const reason = fc.oneof(text, fc.constant("é".repeat(REASON_LENGTH_MAX)));
 const outcomes: fc.Arbitrary<Outcome> = fc.oneof(
@@ -141,6 +153,9 @@ const states: fc.Arbitrary<WorkerState> = fc
     weight: u32,
     labels: pairsOf(LABELS_MAX),
     version: text,
+    kinds: fc.option(fc.array(fc.oneof(fc.constantFrom(...WASM_ENTRIES), kinds), { minLength: 1, maxLength: 8 }), {
+      nil: undefined,
+    }),
     cachedModules: fc.array(digest, { maxLength: MODULES_ADVERTISED_MAX }),
   })
   .map((state) => ({ ...state, busy: Math.min(state.busy, state.slots) }));

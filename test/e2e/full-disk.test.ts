@@ -38,7 +38,10 @@ test.skipIf(reason !== undefined)("a full disk", { timeout: 3 * MINUTES }, async
   disk.fill();
   await eventually(async () => ((await readiness(ready)).status === 503 ? true : undefined));
   expect((await readiness(ready)).text).toMatch(/store-unavailable.*its disk is (nearly )?full/s);
-  const refused = await fetch(`${ready.http}/tasks`, { method: "POST", body: formOf({ module: first.module }) });
+  const refused = await fetch(`${ready.http}/tasks`, {
+    method: "POST",
+    body: formOf({ module: String(first.module) }),
+  });
   expect(refused.status).toBe(503);
   expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
   expect(await refused.json()).toMatchObject({ code: "store-unavailable" });

@@ -52,7 +52,7 @@ test(
     expect(await Array.fromAsync(client.listTasks())).toHaveLength(3);
 
     const form = new FormData();
-    form.append("module", module);
+    form.append("module", String(module));
     const full = await fetch(`${ready.http}/tasks`, { method: "POST", body: form });
     expect(full.status).toBe(429);
     expect(await full.json()).toMatchObject({ code: "queue-full" });

@@ -4,6 +4,7 @@ import { TURNS_MAX } from "../../src/base/limits.ts";
 import { type Digest, type PeerId, parseDigest, parsePeerId } from "../../src/base/ids.ts";
 import { match, type OfferView, type RunView } from "../../src/gateway/matching.ts";
 import { Turns } from "../../src/gateway/turns.ts";
+import { type Entry, parseCustomKind } from "../../src/model/entry.ts";
 import { PICK_POLICIES, type PickPolicy, type WorkerState, meetsRequirements } from "../../src/model/worker.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 
@@ -42,13 +43,14 @@ function workerState(state: Partial<WorkerState>): WorkerState {
 interface RunInit {
   readonly require?: Readonly<Record<string, string>>;
   readonly module?: Digest;
+  readonly entry?: Entry;
   readonly tried?: readonly number[];
   readonly lostOn?: readonly number[];
 }
 
-function run({ require = {}, module = digest(1), tried = [], lostOn = [] }: RunInit = {}): RunView {
+function run({ require = {}, module = digest(1), entry = "command", tried = [], lostOn = [] }: RunInit = {}): RunView {
   const triedWorkers = [...new Set([...tried, ...lostOn])].map(peerId);
-  return { spec: { module, require }, triedWorkers, lostOn: lostOn.map(peerId) };
+  return { spec: { module, require, entry }, triedWorkers, lostOn: lostOn.map(peerId) };
 }
 
 function runs(count: number, init: RunInit = {}): RunView[] {
@@ -88,6 +90,14 @@ function expectShares(actual: readonly number[], expected: readonly number[]): v
   actual.forEach((share, index) => expect(Math.abs(share - (expected[index] ?? 0))).toBeLessThan(0.03));
 }
 
+function customKind(name: string): Entry {
+  const kind = parseCustomKind(name);
+  if (kind === undefined) throw new Error(`${name} is a kind`);
+  return kind;
+}
+
+const RESIZE = customKind("resize");
+
 describe("match, whatever the policy", () => {
   const require = fc.oneof(
     { weight: 3, arbitrary: fc.constant({}) },
@@ -103,10 +113,16 @@ describe("match, whatever the policy", () => {
       fc.constant({}),
       fc.record({ zone: fc.constantFrom("a", "b"), gpu: fc.constantFrom("yes", "no") }),
     ),
+    kinds: fc.constantFrom<readonly Entry[] | undefined>(undefined, ["command"], [RESIZE], ["run", RESIZE]),
     cachedModules: fc.array(fc.nat({ max: 3 }).map(digest), { maxLength: 3 }),
   });
   const readyRun = fc
-    .record({ require, module: fc.nat({ max: 3 }).map(digest), tried: fc.array(fc.nat({ max: 5 }), { maxLength: 3 }) })
+    .record({
+      require,
+      entry: fc.constantFrom<Entry>("command", "run", RESIZE),
+      module: fc.nat({ max: 3 }).map(digest),
+      tried: fc.array(fc.nat({ max: 5 }), { maxLength: 3 }),
+    })
     .map(run);
   const situation = fc.record({
     policy: fc.constantFrom(...PICK_POLICIES),
@@ -118,7 +134,7 @@ describe("match, whatever the policy", () => {
     seed: fc.nat(),
   });
 
-  test("gives each run one offer at most, each offer to one run at most, and only where the labels hold", () => {
+  test("gives each run one offer at most, each offer to one run at most, and only where the labels hold and the entry runs", () => {
     fc.assert(
       fc.property(situation, ({ seed, ...rest }) => {
         const pairings = match({ ...rest, random: new SeededRandom(seed), turns: new Turns() });
@@ -127,7 +143,7 @@ describe("match, whatever the policy", () => {
         for (const pairing of pairings) {
           expect(rest.runs).toContain(pairing.run);
           expect(rest.offers).toContain(pairing.offer);
-          expect(meetsRequirements(pairing.offer.state.labels, pairing.run.spec.require)).toBe(true);
+          expect(meetsRequirements(pairing.offer.state, pairing.run.spec)).toBe(true);
         }
       }),
       { numRuns: 500 },
@@ -142,7 +158,7 @@ describe("match, whatever the policy", () => {
         const taken = new Set<unknown>(pairings.map((pairing) => pairing.offer));
         const left = rest.offers.filter((offer) => !taken.has(offer));
         for (const waiting of rest.runs.filter((candidate) => !served.has(candidate))) {
-          expect(left.some((offer) => meetsRequirements(offer.state.labels, waiting.spec.require))).toBe(false);
+          expect(left.some((offer) => meetsRequirements(offer.state, waiting.spec))).toBe(false);
         }
       }),
       { numRuns: 500 },
@@ -157,7 +173,7 @@ describe("match, whatever the policy", () => {
         for (const { run: served, offer } of pairings) {
           if (served.triedWorkers.includes(offer.peer)) {
             const others = [...left].filter((other) => !served.triedWorkers.includes(other.peer));
-            expect(others.some((other) => meetsRequirements(other.state.labels, served.spec.require))).toBe(false);
+            expect(others.some((other) => meetsRequirements(other.state, served.spec))).toBe(false);
           }
           left.delete(offer);
         }

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { UNMET_REQUIREMENTS_MAX } from "../../src/base/limits.ts";
 import { UnmetRequirements } from "../../src/gateway/unmet-requirements.ts";
+import { parseCustomKind } from "../../src/model/entry.ts";
 import type { ReadyRun } from "../../src/store/store.ts";
 import { T0, WORKER_A, WORKER_B, taskSpec } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
@@ -13,6 +14,18 @@ test("leaves out what nobody offers, until somebody does", () => {
   expect(unmet.unmetBy(offers)).toEqual([2]);
   expect(unmet.unmetBy([...offers, offer({ zone: "us" })])).toEqual([]);
   expect(unmet.unmetBy(offers)).toEqual([]);
+});
+
+test("runs of WebAssembly are left out while only workers of other kinds have offers", () => {
+  const unmet = new UnmetRequirements();
+  const resize = parseCustomKind("resize");
+  if (resize === undefined) throw new Error("it is a kind");
+  const other = { ...offer({}), state: { ...offer({}).state, kinds: [resize] } };
+  const one = { ...offer({}), state: { ...offer({}).state, kinds: ["run" as const] } };
+  // The entries of WebAssembly share a number: who has one of them is given all to choose from.
+  unmet.note([run(0, {})], [other]);
+  expect(unmet.unmetBy([other])).toEqual([0]);
+  expect(unmet.unmetBy([other, one])).toEqual([]);
 });
 
 test("remembers no more than it may", () => {

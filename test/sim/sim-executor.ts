@@ -180,7 +180,7 @@ async function* inPieces(content: Uint8Array): AsyncGenerator<Uint8Array, void> 
 }
 
 /** The worker hands its whole spec on, the name of the attempt in it, though an executor need not know. */
-function parseAttemptId(spec: GuestSpec & { readonly id?: AttemptId }): AttemptId {
+function parseAttemptId(spec: GuestSpec): AttemptId {
   if (spec.id === undefined) throw new Error("a guest's spec no longer says which attempt it is for");
   return spec.id;
 }

@@ -2,6 +2,7 @@
  * A worker's machine: a disk, a link and an identity that stay, and one process after the other that is a worker: the real
  * worker server, dialer and way of joining, with simulated guests.
  */
+import { wasmExecutors } from "../../src/worker/executors.ts";
 import { runningApp } from "../../src/app/running.ts";
 import type { Powers, RunningApp } from "../../src/app/app.ts";
 import { serveGateway } from "../../src/app/serve-gateway.ts";
@@ -119,7 +120,7 @@ export class SimWorker {
       await openWorker({
         folder: "/",
         files,
-        openExecutor: () => Promise.resolve(now.executor),
+        openExecutors: () => Promise.resolve(wasmExecutors(now.executor)),
         slots,
         weight,
         labels: { peer, ...labels },

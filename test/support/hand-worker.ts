@@ -250,7 +250,7 @@ export class HandWorker implements AsyncDisposable {
       run: (spec: RunSpec, sources: RunSources, output: OutputClient): RunTarget => {
         isUsed = true;
         if (this.keepsModules) return this.#begin(spec, output, sources.files, sources.module);
-        sources.module[Symbol.dispose]();
+        sources.module?.[Symbol.dispose]();
         return this.#begin(spec, output, sources.files);
       },
       [Symbol.dispose]: () => {

@@ -10,8 +10,8 @@ export function inspectTask(tx: Transaction, id: TaskId, now: number): TaskInspe
   const task = tx.task(id);
   if (task === undefined) return undefined;
   const unmet = task.dependencies.filter(({ state }) => state !== "met");
-  const required = requirementKey(task.spec.require);
-  const ready = listReady(tx, now, Infinity).filter(({ spec }) => requirementKey(spec.require) === required);
+  const required = requirementKey(task.spec);
+  const ready = listReady(tx, now, Infinity).filter(({ spec }) => requirementKey(spec) === required);
   const ahead = Math.max(
     0,
     ready.findIndex(({ serial }) => serial === task.serial),

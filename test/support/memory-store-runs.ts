@@ -232,7 +232,7 @@ function readyRun(tx: Transaction, task: TaskRow, run: RunRow): ReadyRun {
     serial: task.serial,
     index: run.index,
     dueAt: run.dueAt,
-    requirement: tx.state.requirements.get(requirementKey(task.spec.require)) ?? 0,
+    requirement: tx.state.requirements.get(requirementKey(task.spec)) ?? 0,
     nextAttempt: run.cursor.attempt + 1,
     triedWorkers: workersOf("lost", "failed"),
     lostOn: workersOf("lost"),

@@ -41,7 +41,7 @@ import {
 export function createTask(
   tx: Transaction,
   spec: TaskSpec,
-  inspection: ModuleInspection,
+  inspection: ModuleInspection | undefined,
   now: number,
 ): CreateTaskRefusal | Extract<CreateTaskResult, { readonly kind: "created" }> {
   if (tx.task(spec.id) !== undefined) return { kind: "id-taken" };
@@ -49,8 +49,8 @@ export function createTask(
   if (unknown.length > 0 || endless.length > 0) return { kind: "bad-dependencies", unknown, endless };
   const { nextSerial: serial, requirements } = tx.state;
   tx.set({ nextSerial: serial + 1 });
-  noteModule(tx, spec.module, inspection, now);
-  const required = requirementKey(spec.require);
+  if (spec.module !== undefined && inspection !== undefined) noteModule(tx, spec.module, inspection, now);
+  const required = requirementKey(spec);
   if (!requirements.has(required)) tx.set({ requirements: new Map(requirements).set(required, requirements.size) });
   const slots = { takenUntil: now, owedUntil: 0 };
   const { firstDueAt } = spec;
@@ -249,7 +249,8 @@ export function isBlobUsed(tx: Transaction, digest: Digest): boolean {
 
 function blobsOf({ spec, runs }: TaskRow): ReadonlySet<Digest> {
   const files = [...spec.files, ...runs.flatMap((run) => [...run.arrivedFiles, ...run.keptFiles])];
-  return new Set([spec.module, ...files.flatMap(({ digest }) => digest ?? [])]);
+  const digests = files.flatMap(({ digest }) => digest ?? []);
+  return new Set(spec.module === undefined ? digests : [spec.module, ...digests]);
 }
 
 export function setAdmission(tx: Transaction, peer: PeerId, admission: "admitted" | "barred"): void {

@@ -111,7 +111,13 @@ export class MemoryStore implements Store {
 
   // The contract, in its order.
 
-  createTask(spec: TaskSpec, inspection: ModuleInspection, now: number, key?: SubmissionKey, limit?: SubmitterLimit) {
+  createTask(
+    spec: TaskSpec,
+    inspection: ModuleInspection | undefined,
+    now: number,
+    key?: SubmissionKey,
+    limit?: SubmitterLimit,
+  ) {
     const task = owned({ spec, inspection });
     return this.#write((tx) => submissions.submitTask(tx, task, now, { key, limit }));
   }

@@ -2,6 +2,7 @@
  * A worker server, and the gateway's end of its sessions driven by hand: real connections, a real offer channel, a clock
  * that the test moves. At its end nothing may be left: no table entry, timer, guest or file.
  */
+import { wasmExecutors } from "../../src/worker/executors.ts";
 import { cp, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -215,7 +216,7 @@ export class WorkerHarness implements AsyncDisposable {
 
   #open(outcomes: KeptOutcomes): WorkerServer {
     return new WorkerServer({
-      executor: this.#init.executor ?? this.executor,
+      executors: wasmExecutors(this.#init.executor ?? this.executor),
       modules: this.#modules,
       slots: this.#init.slots ?? 2,
       weight: 1,

@@ -40,6 +40,7 @@ describe("a worker's offers", () => {
       weight: 1,
       labels: { zone: "a" },
       version: "1.2.3",
+      kinds: ["command", "run", "component"],
       cachedModules: [],
     });
   });

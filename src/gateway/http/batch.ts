@@ -22,7 +22,7 @@ import { ClientGone, Refusal } from "./problem.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { batchFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
 import { digestsOf, findFiles, findMissing } from "./submitted-files.ts";
-import { checkModule, dependencyErrors, idTakenMessage } from "./submit.ts";
+import { dependencyErrors, entryOf, hasModule, idTakenMessage } from "./submit.ts";
 
 /** As lines of JSON are sent. `application/x-www-form-urlencoded`, which curl says unasked, is none. */
 const TYPES: ReadonlySet<string> = new Set([
@@ -129,18 +129,16 @@ async function acceptBatch(
   const parsedLines = parseLines(lines, context.clock.now());
   await context.tasks.requireRoom();
   const submissions = await withFiles(context, parsedLines);
-  const digests = new Set(submissions.map(({ submission }) => moduleOf(submission)));
+  const digests = new Set(submissions.flatMap(({ submission }) => submission.module ?? []));
   const fileDigests = submissions.flatMap(({ submission }) => digestsOf(submission.files));
   // As long as no task refers to them, nothing else keeps these modules and files from being removed.
   using _pins = await context.pins.pinAll([...digests, ...fileDigests]);
   await requireFiles(context, submissions);
-  const inspections = await inspectionsOf(context, digests);
+  const modules = await modulesOf(context, digests, submissions);
   const now = context.clock.now();
   // It may have ended while the batch came in.
   grant.require("submit");
-  const tasks = checked(submissions, "module-rejected", ({ submission }) =>
-    newTask(context, grant, submission, inspections, now),
-  );
+  const tasks = checked(submissions, "module-rejected", (line) => newTask(context, grant, line, modules, now));
   const result = await context.tasks.submitAll(tasks, now, { key, limit: grant.submitterLimit });
   switch (result.kind) {
     case "created":
@@ -205,46 +203,58 @@ async function requireFiles({ blobs }: HttpContext, lines: readonly LineSubmissi
   if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
 }
 
-/** Undefined: the gateway does not have the module. */
-async function inspectionsOf(
-  { store, blobs }: HttpContext,
-  digests: ReadonlySet<Digest>,
-): Promise<ReadonlyMap<Digest, ModuleInspection>> {
-  const inspections = new Map<Digest, ModuleInspection>();
-  for (const digest of digests) {
-    const module = await store.getModule(digest);
-    await using blob = await blobs.open(digest);
-    if (module !== undefined && blob !== undefined) inspections.set(digest, module.inspection);
-  }
-  return inspections;
+interface KnownModules {
+  readonly inspections: ReadonlyMap<Digest, ModuleInspection>;
+  /** Lines whose module is not there. */
+  readonly missing: ReadonlySet<LineSubmission>;
 }
 
-function moduleOf(submission: Submission): Digest {
-  assert(submission.module !== undefined, "every line names a module");
-  return submission.module;
+async function modulesOf(
+  context: HttpContext,
+  digests: ReadonlySet<Digest>,
+  lines: readonly LineSubmission[],
+): Promise<KnownModules> {
+  const inspections = new Map<Digest, ModuleInspection>();
+  for (const digest of digests) {
+    const module = await context.store.getModule(digest);
+    if (module !== undefined) inspections.set(digest, module.inspection);
+  }
+  const missing = new Set<LineSubmission>();
+  // Lines of one entry find the same of a module.
+  const found = new Map<string, boolean>();
+  for (const line of lines) {
+    const { module, wantedEntry = "" } = line.submission;
+    if (module === undefined) continue;
+    const key = `${wantedEntry} ${module}`;
+    const isThere = found.get(key) ?? (await hasModule(context, line.submission, module, inspections.get(module)));
+    found.set(key, isThere);
+    if (!isThere) missing.add(line);
+  }
+  return { inspections, missing };
 }
 
 function newTask(
   { newId, traceparent }: BatchContext,
   grant: Grant,
-  submission: Submission,
-  inspections: ReadonlyMap<Digest, ModuleInspection>,
+  line: LineSubmission,
+  { inspections, missing }: KnownModules,
   now: number,
 ): NewTask {
-  const module = moduleOf(submission);
-  const inspection = inspections.get(module);
-  if (inspection === undefined) {
+  const { submission } = line;
+  const { module } = submission;
+  const inspection = module && inspections.get(module);
+  if (missing.has(line)) {
     const message = "names a module that this gateway does not have: send it with PUT /modules first";
     throw new Refusal("invalid-field", message, { errors: [{ field: "module", message }] });
   }
   const id = submission.id ?? parseTaskId(newId());
   assert(id !== undefined, "a UUID is a task id");
-  const entry = checkModule(submission, inspection, "module");
+  const entry = entryOf(submission, inspection, "module");
   const spec = taskSpec(submission, {
     id,
     submitter: grant.actor,
     module,
-    kind: inspection.kind,
+    kind: inspection?.kind,
     entry,
     now,
     traceparent,

@@ -8,7 +8,8 @@ import { assertNever } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { EXPLAINED_ITEMS_MAX, LOST_ATTEMPTS_MAX } from "../../base/limits.ts";
 import { type Task, isFinished } from "../../model/task.ts";
-import { type WorkerView, meetsRequirements } from "../../model/worker.ts";
+import { type Entry, KINDS_DEFAULT, isWasmEntry } from "../../model/entry.ts";
+import { type WorkerView, hasLabels, meetsRequirements } from "../../model/worker.ts";
 import type { OpenRun, TaskInspection } from "../../store/inspection.ts";
 
 export interface ExplainInput {
@@ -156,11 +157,13 @@ function workerReason(
   subject: string,
   data: Readonly<Record<string, unknown>>,
 ): ReasonJson {
-  const { require } = inspection.task.spec;
+  const { require, entry } = inspection.task.spec;
   const connected = workers.filter(({ status }) => status !== "pending" && status !== "away");
   if (connected.length === 0) return noWorker(workers, subject, data);
-  const capable = connected.filter(({ state }) => meetsRequirements(state.labels, require));
-  if (capable.length === 0) return noLabel(connected, require, subject, data);
+  const fitting = connected.filter(({ state }) => meetsRequirements(state, { require: {}, entry }));
+  if (fitting.length === 0) return noKind(connected, entry, subject, data);
+  const capable = fitting.filter(({ state }) => hasLabels(state.labels, require));
+  if (capable.length === 0) return noLabel(fitting, require, subject, data);
   const usable = capable.filter((worker) => heldBack(worker) === undefined);
   if (usable.length === 0) return allHeldBack(capable, subject, data);
   const free = usable.filter(({ offers }) => offers > 0);
@@ -195,6 +198,23 @@ function noWorker(
       ? "start one with `capmesh --dial <gateway>`"
       : `${pending.length} ${pending.length === 1 ? "waits" : "wait"} to be admitted: \`capmesh worker admit ${pending[0] ?? ""}\``;
   return reasonOf("no-worker", `${subject}, and no worker is connected: ${hint}.`, { ...data, pending });
+}
+
+function noKind(
+  workers: readonly WorkerView[],
+  entry: Entry,
+  subject: string,
+  data: Readonly<Record<string, unknown>>,
+): ReasonJson {
+  const kinds = Array.from(new Set(workers.flatMap(({ state }) => state.kinds ?? KINDS_DEFAULT))).toSorted();
+  const hint = isWasmEntry(entry)
+    ? "start one with `capmesh --dial <gateway>`"
+    : "start one that has it (capmesh/worker)";
+  return reasonOf(
+    "entry",
+    `${subject}, and no connected worker runs entry=${entry}; there are workers for ${list(kinds)}: ${hint}.`,
+    { ...data, entry, kinds },
+  );
 }
 
 interface MissingLabel {

@@ -13,7 +13,8 @@ import { NO_TRACER, type Tracer, within } from "../../base/tracing.ts";
 import { assert } from "../../base/errors.ts";
 import { MODULE_BYTES_MAX, REQUEST_BYTES_MAX, UPLOADS_MAX } from "../../base/limits.ts";
 import type { InspectOptions } from "../../inspect/inspector.ts";
-import type { EntryKind, ModuleInspection } from "../../model/module.ts";
+import { type Entry, isWasmEntry } from "../../model/entry.ts";
+import type { ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
 import { checkImports } from "../../model/wasi-imports.ts";
 import { checkRunnable } from "../../model/wasm-admission.ts";
@@ -143,13 +144,24 @@ export async function acceptForm(
   const writers = files.flatMap(({ writer }) => writer ?? []);
   // With a key, it may be this very submission that has taken the id meanwhile: the store knows.
   if (submission.id !== undefined && key === undefined) await refuseTakenId(context, submission.id);
+  const checked: Checked = { submission, writers, key };
   if (module !== undefined) {
     const finished = await module.finish();
-    const inspection = await inspectUpload(context, finished, { signal });
-    return acceptUpload(context, { submission, writers, key }, { writer: module, digest: finished.digest, inspection });
+    // Of an entry of a worker's own the module is any bytes: what they are is that worker's business.
+    const inspection = hasOwnKind(submission)
+      ? (await context.store.getModule(finished.digest))?.inspection
+      : await inspectUpload(context, finished, { signal });
+    return acceptUpload(context, checked, { writer: module, digest: finished.digest, inspection });
   }
-  assert(submission.module !== undefined, "a submission has a module, as a file or by its digest");
-  return acceptKnown(context, { submission, writers, key }, submission.module);
+  if (submission.module !== undefined) return acceptKnown(context, checked, submission.module);
+  assert(hasOwnKind(submission), "a submission for WebAssembly has a module, as a file or by its digest");
+  const entry = entryOf(submission, undefined, "module");
+  return withPins(context, checked, undefined, () => createTask(context, checked, { entry }));
+}
+
+/** It is for a worker with an executor of its own. */
+function hasOwnKind({ wantedEntry }: Submission): boolean {
+  return wantedEntry !== undefined && !isWasmEntry(wantedEntry);
 }
 
 /** The key with all that was submitted by it. */
@@ -173,7 +185,7 @@ async function refuseTakenId({ store }: SubmitContext, id: TaskId): Promise<void
 interface Upload {
   readonly writer: BlobWriter;
   readonly digest: Digest;
-  readonly inspection: ModuleInspection;
+  readonly inspection: ModuleInspection | undefined;
 }
 
 /** A submission that is sound but for its module. */
@@ -186,7 +198,7 @@ interface Checked {
 
 async function acceptUpload(context: SubmitContext, checked: Checked, upload: Upload): Promise<Accepted> {
   const { writer, digest, inspection } = upload;
-  const entry = checkModule(checked.submission, inspection, "wasm");
+  const entry = entryOf(checked.submission, inspection, "wasm");
   await context.tasks.requireRoom();
   return withPins(context, checked, digest, async () => {
     await writer.commit();
@@ -197,24 +209,36 @@ async function acceptUpload(context: SubmitContext, checked: Checked, upload: Up
 async function acceptKnown(context: SubmitContext, checked: Checked, digest: Digest): Promise<Accepted> {
   return withPins(context, checked, digest, async () => {
     const inspection = context.pinned?.(digest) ?? (await context.store.getModule(digest))?.inspection;
-    await using blob = await context.blobs.open(digest);
-    if (inspection === undefined || blob === undefined) {
+    if (!(await hasModule(context, checked.submission, digest, inspection))) {
       const message = "names a module that this gateway does not have: send the file as wasm";
       throw invalidFields([{ field: "module", message }]);
     }
-    const entry = checkModule(checked.submission, inspection, "module");
+    const entry = entryOf(checked.submission, inspection, "module");
     return await createTask(context, checked, { digest, inspection, entry });
   });
+}
+
+/** Whether the module that a submission names is there; of a worker's own kind, that is the bytes that some task uses. */
+export async function hasModule(
+  { blobs, store }: Pick<HttpContext, "blobs" | "store">,
+  submission: Submission,
+  digest: Digest,
+  inspection: ModuleInspection | undefined,
+): Promise<boolean> {
+  await using blob = await blobs.open(digest);
+  if (blob === undefined) return false;
+  return inspection !== undefined || (hasOwnKind(submission) && (await store.isBlobUsed(digest)));
 }
 
 /** Holds module and files while `accept` makes the task that refers to them. If none is made, the bytes may go. */
 async function withPins(
   context: SubmitContext,
   { submission }: Checked,
-  module: Digest,
+  module: Digest | undefined,
   accept: () => Promise<Accepted>,
 ): Promise<Accepted> {
-  const digests = [module, ...digestsOf(submission.files)];
+  const files = digestsOf(submission.files);
+  const digests = module === undefined ? files : [module, ...files];
   const pin = await context.pins.pinAll(digests);
   let isUsed = false;
   try {
@@ -229,9 +253,9 @@ async function withPins(
 }
 
 interface CheckedModule {
-  readonly digest: Digest;
-  readonly inspection: ModuleInspection;
-  readonly entry: EntryKind;
+  readonly digest?: Digest;
+  readonly inspection?: ModuleInspection | undefined;
+  readonly entry: Entry;
 }
 
 async function createTask(
@@ -252,7 +276,7 @@ async function createTask(
   const { tracer = NO_TRACER, parent } = context;
   const span = tracer.start("task submit", { parent, attributes: { "capmesh.task": id } });
   const { traceparent } = span;
-  const { kind } = inspection;
+  const kind = inspection?.kind;
   const spec = taskSpec(submission, { id, submitter, module: digest, kind, entry, now, traceparent });
   const options = { key, limit: grant.submitterLimit };
   const result = await within(span, () => context.tasks.submit(spec, inspection, now, options));
@@ -286,12 +310,15 @@ export async function inspectUpload(
   return verdict.inspection;
 }
 
-/** The entry the task takes. Throws a Refusal where the module cannot run here. */
-export function checkModule(submission: Submission, inspection: ModuleInspection, field: string): EntryKind {
+/** The entry the task takes. Throws a Refusal where it is WebAssembly's and the module cannot run here. */
+export function entryOf(submission: Submission, inspection: ModuleInspection | undefined, field: string): Entry {
+  const { wantedEntry } = submission;
+  if (wantedEntry !== undefined && !isWasmEntry(wantedEntry)) return wantedEntry;
+  assert(inspection !== undefined, "a module of WebAssembly has been inspected");
   const imports = checkImports(inspection);
   if (!imports.ok) throw rejected(field, imports.reason);
   const hasRunArguments = submission.input !== undefined || submission.difficulty !== undefined;
-  const entry = checkEntry(inspection, submission.wantedEntry, hasRunArguments);
+  const entry = checkEntry(inspection, wantedEntry, hasRunArguments);
   if (!entry.ok) throw rejected(field, entry.reason);
   const limits = checkLimits(inspection, submission.memoryBytes);
   if (!limits.ok) throw rejected(field, limits.reason);

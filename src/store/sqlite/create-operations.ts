@@ -50,7 +50,10 @@ function create(db: Database, args: NewTaskWire, now: number): Created {
   if (isBad && loadTaskById(db, args.plan.id) === undefined) return { kind: "bad-dependencies", unknown, endless };
   const task = insertTask(db, args, now);
   if (task === undefined) return { kind: "id-taken" };
-  noteModule(db, { serial: task.serial, module: args.plan.module, inspection: args.inspection }, now);
+  const { plan, inspection } = args;
+  if (plan.module !== undefined && inspection !== undefined) {
+    noteModule(db, { serial: task.serial, module: plan.module, inspection }, now);
+  }
   insertInputFiles(db, task.serial, args.inputDigests);
   bindDependencies(db, task, dependencies);
   const ready = makeRuns(db, task, { now, missedBefore: now }, Infinity);

@@ -55,7 +55,7 @@ export function forgetArrived(db: Database, run: RunKey): FreedBlobs {
 }
 
 /** Blobs that a task refers to, which is about to be deleted. Its rows stay for the purge. */
-export function blobsOfTask(db: Database, serial: number, module: Digest): FreedBlobs {
+export function blobsOfTask(db: Database, serial: number, module: Digest | undefined): FreedBlobs {
   const rows = db.all(
     `SELECT digest FROM input_files WHERE task = ?1
      UNION SELECT digest FROM arrived_files WHERE task = ?1
@@ -63,7 +63,9 @@ export function blobsOfTask(db: Database, serial: number, module: Digest): Freed
      LIMIT ${STORE_FREED_BLOBS_MAX + 1}`,
     serial,
   );
-  return freedOf([...new Set([module, ...rows.map((row) => decodeBranded<Digest>(row.digest))])]);
+  return freedOf([
+    ...new Set([...(module === undefined ? [] : [module]), ...rows.map((row) => decodeBranded<Digest>(row.digest))]),
+  ]);
 }
 
 /** Puts together what several steps of one operation have freed. */

@@ -96,7 +96,7 @@ export interface RunWire {
 /** The parts of a spec that the thread decides by. */
 export interface TaskPlan {
   readonly id: TaskId;
-  readonly module: Digest;
+  readonly module: Digest | undefined;
   readonly firstDueAt: number;
   /** From when the task counts; undefined: `firstDueAt` is a time that was given. */
   readonly startAfterMs: number | undefined;
@@ -137,15 +137,15 @@ export interface ReadyPosition {
 /** A task to be made. */
 export interface NewTaskWire {
   readonly plan: TaskPlan;
-  /** `requirementKey` of the required labels. */
+  /** `requirementKey` of the task. */
   readonly requirement: string;
   /** Tasks that it runs after. */
   readonly after: readonly TaskId[];
   readonly spec: SpecWire;
   /** Of its input files, as far as they are known. */
   readonly inputDigests: readonly Digest[];
-  /** JSON. */
-  readonly inspection: string;
+  /** JSON. Undefined: nobody has looked what the module is, or there is none. */
+  readonly inspection: string | undefined;
 }
 
 export interface ListTasksArgs {

@@ -90,7 +90,7 @@ export class SqliteStore implements Store, CredentialStore {
 
   async createTask(
     spec: TaskSpec,
-    inspection: ModuleInspection,
+    inspection: ModuleInspection | undefined,
     now: number,
     key?: SubmissionKey,
     limit?: SubmitterLimit,

@@ -3,7 +3,7 @@
  * that it cannot disagree with the counts; the counter of unfinished tasks is kept at the same place.
  */
 import type { SQLInputValue } from "node:sqlite";
-import type { TaskId } from "../../base/ids.ts";
+import type { Digest, TaskId } from "../../base/ids.ts";
 import type { RunState } from "../../model/run.ts";
 import type { SlotCursor } from "../../model/schedule.ts";
 import { type RunCounts, type TaskStanding, type TaskState, isFinished, taskState } from "../../model/task.ts";
@@ -58,6 +58,8 @@ export interface TaskRecord {
 
 /** In `total`: the task has no end. */
 const ENDLESS = 0;
+/** In the column of a task that has none. */
+const NO_MODULE = "";
 
 /** Inserts the task. The caller saves it once its runs are made. Undefined: the id is taken. */
 export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRecord | undefined {
@@ -70,7 +72,7 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
        succeeded, failed, cancelled, made, submitter)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, 0, 0, 0, 0, 0, 0, 0, ?)`,
     plan.id,
-    plan.module,
+    plan.module ?? NO_MODULE,
     plan.firstDueAt,
     plan.startAfterMs ?? null,
     plan.delayMs,
@@ -122,7 +124,7 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
   };
 }
 
-/** The number that stands for these required labels, which are numbered when they first come. */
+/** The number that stands for this requirement, which is numbered when it first comes. */
 function numberRequirement(db: Database, labels: string): number {
   if (labels === "") return 0;
   const known = db.get("SELECT number FROM requirements WHERE labels = ?", labels);
@@ -281,7 +283,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
     serial: decodeNumber(row.serial),
     plan: {
       id: decodeBranded(row.id),
-      module: decodeBranded(row.module),
+      module: row.module === NO_MODULE ? undefined : decodeBranded<Digest>(row.module),
       firstDueAt: decodeNumber(row.first_due_at),
       startAfterMs: decodeOptionalNumber(row.start_after_ms),
       delayMs: decodeNumber(row.delay_ms),

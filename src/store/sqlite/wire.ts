@@ -24,14 +24,14 @@ function encodeSpec(spec: TaskSpec): SpecWire & { readonly stdin: Uint8Array<Arr
 }
 
 /** The stdin in it is a copy that the thread may take. */
-export function encodeNewTask(spec: TaskSpec, inspection: ModuleInspection) {
+export function encodeNewTask(spec: TaskSpec, inspection: ModuleInspection | undefined) {
   return {
     plan: planOf(spec),
-    requirement: requirementKey(spec.require),
+    requirement: requirementKey(spec),
     after: spec.after,
     spec: encodeSpec(spec),
     inputDigests: spec.files.flatMap(({ digest }) => digest ?? []),
-    inspection: JSON.stringify(inspection),
+    inspection: inspection && JSON.stringify(inspection),
   };
 }
 

@@ -10,7 +10,7 @@ import { CORE_MEMORIES_MAX, CORE_TABLES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { checkImports } from "../../model/wasi-imports.ts";
 import { checkEntry, checkLimits } from "../../model/wasm-inspect.ts";
-import type { GuestSpec } from "../guest.ts";
+import type { WasmGuestSpec } from "../guest.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { ComponentParts } from "./component-parts.ts";
 import type { ComponentTranspiler } from "./component-transpiler.ts";
@@ -64,7 +64,7 @@ interface PlanMemo {
 }
 
 interface LastAdmission {
-  readonly kind: GuestSpec["entry"]["kind"];
+  readonly kind: WasmGuestSpec["entry"]["kind"];
   readonly memoryBytes: number;
   readonly admitted: AdmittedModule | Outcome;
 }
@@ -74,7 +74,7 @@ interface LastAdmission {
  * keeps it from being judged.
  */
 export async function planGuest(
-  spec: GuestSpec,
+  spec: WasmGuestSpec,
   transpiler: ComponentTranspiler,
   verdicts: Pick<VerdictCache, "verdictOn">,
 ): Promise<GuestPlan> {
@@ -120,7 +120,7 @@ async function readWhole(path: string): Promise<Uint8Array> {
 }
 
 /** Holds a plan against a task's entry and limits: what to order from a runner, or the outcome without one. */
-export function admitGuest(plan: GoodPlan, spec: GuestSpec): GuestAdmission | Outcome {
+export function admitGuest(plan: GoodPlan, spec: WasmGuestSpec): GuestAdmission | Outcome {
   const { memoryBytes } = spec;
   const { kind } = spec.entry;
   let last = plan.memo.last;
@@ -134,7 +134,7 @@ export function admitGuest(plan: GoodPlan, spec: GuestSpec): GuestAdmission | Ou
   return { moduleKey, pagesMax, initialBytes, entry: orderEntry(plan, spec) };
 }
 
-function admitModule(plan: GoodPlan, spec: GuestSpec): AdmittedModule | Outcome {
+function admitModule(plan: GoodPlan, spec: WasmGuestSpec): AdmittedModule | Outcome {
   const entry = checkEntry(plan.inspection, spec.entry.kind, spec.entry.kind === "run");
   if (!entry.ok) return { kind: "rejected", reason: entry.reason };
   const capPages = Math.floor(spec.memoryBytes / WASM_PAGE_BYTES);
@@ -159,7 +159,7 @@ function admitModule(plan: GoodPlan, spec: GuestSpec): AdmittedModule | Outcome 
 export async function loadParts(
   plan: GoodPlan,
   admission: GuestAdmission,
-  spec: GuestSpec,
+  spec: WasmGuestSpec,
   transpiler: ComponentTranspiler,
 ): Promise<ModuleParts> {
   const bytes = plan.memo.bytes ?? (await readWhole(spec.modulePath));
@@ -177,7 +177,7 @@ function capCores(parts: ComponentParts, admission: GuestAdmission): (readonly U
   );
 }
 
-function orderEntry(plan: GoodPlan, spec: GuestSpec): OrderedEntry {
+function orderEntry(plan: GoodPlan, spec: WasmGuestSpec): OrderedEntry {
   if (spec.entry.kind === "component") return { kind: "component", coreNames: plan.cores.map(({ name }) => name) };
   const layout = plan.layout ?? { memoryExport: undefined, startExport: undefined };
   return { ...spec.entry, ...layout };

@@ -20,7 +20,7 @@ import { Inspector } from "../../inspect/inspector.ts";
 import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
 import { OwnerWatch } from "../../sandbox/owner-watch.ts";
 import { Sandbox } from "../../sandbox/sandbox.ts";
-import type { Executor, GuestIo, GuestSpec } from "../guest.ts";
+import type { Executor, GuestIo, GuestSpec, WasmGuestSpec } from "../guest.ts";
 import { ComponentTranspiler } from "./component-transpiler.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { CollectVerdict } from "./file-collection.ts";
@@ -168,7 +168,9 @@ export class RunnerPool implements Executor {
     };
   }
 
-  async run(spec: GuestSpec, io: GuestIo, { signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
+  async run(guest: GuestSpec, io: GuestIo, { signal }: { signal: AbortSignal }): Promise<AttemptEnd> {
+    const spec = wasmSpec(guest);
+    if (spec === undefined) return endWithoutRun({ kind: "rejected", reason: "it is no module of WebAssembly" });
     // Of one whose pool closes nobody wants to hear any more either.
     using wanted = followAborts([signal, this.#closing.signal]);
     const running = this.#run(spec, io, wanted.signal);
@@ -202,7 +204,7 @@ export class RunnerPool implements Executor {
     await this.#tiers[Symbol.asyncDispose]();
   }
 
-  async #run(spec: GuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
+  async #run(spec: WasmGuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
     if (signal.aborted) return endWithoutRun(cancelledBy(signal));
     const known = this.#plans.get(spec.digest) ?? this.#plan(spec);
     try {
@@ -222,7 +224,7 @@ export class RunnerPool implements Executor {
   }
 
   async #runInSlot(
-    spec: GuestSpec,
+    spec: WasmGuestSpec,
     plan: GoodPlan,
     admission: GuestAdmission,
     io: GuestIo,
@@ -237,7 +239,7 @@ export class RunnerPool implements Executor {
     }
   }
 
-  #plan(spec: GuestSpec): Promise<GuestPlan> {
+  #plan(spec: WasmGuestSpec): Promise<GuestPlan> {
     const oldest = this.#plans.keys().next().value;
     if (this.#plans.size >= MODULE_PLANS_MAX && oldest !== undefined) this.#plans.delete(oldest);
     void this.#prepareRunner(spec);
@@ -257,7 +259,7 @@ export class RunnerPool implements Executor {
   }
 
   /** What is large wants a runner of the kind of which few are kept warm: one starts while the module is read. */
-  async #prepareRunner({ modulePath, digest, submitter }: GuestSpec): Promise<void> {
+  async #prepareRunner({ modulePath, digest, submitter }: WasmGuestSpec): Promise<void> {
     const fileBytes = await stat(modulePath).then(
       ({ size }) => size,
       () => 0,
@@ -267,7 +269,7 @@ export class RunnerPool implements Executor {
   }
 
   async #attempt(
-    spec: GuestSpec,
+    spec: WasmGuestSpec,
     plan: GoodPlan,
     admission: GuestAdmission,
     io: GuestIo,
@@ -343,7 +345,7 @@ export class RunnerPool implements Executor {
 
   async #runOn(
     runner: RunnerProcess,
-    spec: GuestSpec,
+    spec: WasmGuestSpec,
     plan: GoodPlan,
     admission: GuestAdmission,
     io: GuestIo,

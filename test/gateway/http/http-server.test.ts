@@ -39,6 +39,7 @@ describe("workers", () => {
         weight: 1,
         labels: { os: "linux" },
         version: "1.0.0",
+        kinds: ["command", "run", "component"],
         cachedModules: [],
         address: "/ip4/127.0.0.1/tcp/4077",
         note: "admit it",
