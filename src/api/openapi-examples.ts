@@ -101,6 +101,7 @@ export const WORKER_EXAMPLE: WorkerJson = {
   weight: 1,
   labels: { host: "pi4", os: "linux", arch: "arm64", zone: "eu" },
   version: "0.1.0",
+  kinds: ["command", "run", "component"],
   cachedModules: [MODULE],
   address: "/ip4/192.0.2.7/tcp/40112",
   connectedAt: "2030-01-31T11:00:00.000Z",

@@ -120,7 +120,7 @@ class BenchRun implements AsyncDisposable {
   readonly #view: LiveView;
   readonly #signal: AbortSignal;
   readonly #ids = new Set<string>();
-  #module: string | undefined;
+  #module: string | null = null;
 
   constructor({ client, view, signal }: BenchRunInit) {
     this.#client = client;
