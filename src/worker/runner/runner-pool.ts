@@ -391,3 +391,9 @@ function dropBytes(plan: GuestPlan): void {
 function keepsFiles(spec: GuestSpec, io: GuestIo): io is Required<GuestIo> {
   return spec.outputs.length > 0 && io.keep !== undefined;
 }
+
+function wasmSpec(spec: GuestSpec): WasmGuestSpec | undefined {
+  const { modulePath, digest, entry } = spec;
+  if (modulePath === undefined || digest === undefined || entry.kind === "custom") return undefined;
+  return { ...spec, modulePath, digest, entry };
+}
