@@ -96,3 +96,26 @@ test("a worker needs a token that can admin, and its connection ends with it", a
   await plain.access.tokens.revoke(plain.access.tokens.local, token.id);
   await expect(session.drain()).rejects.toThrow();
 });
+
+test("a session has no more unfinished tasks than its token may have, however many it asks for at once", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  const token = await mint(plain, { limits: { queuedTasks: 2 } });
+  using session = await login(plain, token.text);
+  using narrower = await session.narrow(["submit"]);
+  const submissions = [session, session, narrower, narrower].map((each) => each.submit(SUBMISSION));
+  using held = new DisposableStack();
+  for (const { task } of submissions) held.use(task);
+  const answers = await Promise.allSettled(submissions.map(({ accepted }) => accepted));
+  const refusals = answers.filter((answer) => answer.status === "rejected");
+  expect(refusals).toHaveLength(2);
+  for (const { reason } of refusals) {
+    expect(reason).toMatchObject({ type: "overloaded", code: "rate-limited" });
+    expect(String(reason)).toContain("2 tasks of this token are unfinished");
+  }
+  const [made] = submissions.filter((_, index) => answers[index]?.status === "fulfilled");
+  await made?.task.cancel();
+  const { task, accepted } = session.submit(SUBMISSION);
+  using _ = task;
+  expect(await accepted).toBeTruthy();
+  expect(await plain.store.countUnfinishedTasks()).toBe(2);
+});

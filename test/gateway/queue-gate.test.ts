@@ -91,3 +91,17 @@ test("a gateway whose queue is full refuses, and takes more when tasks have ende
   await cluster.hasState("a", "succeeded");
   await cluster.submit("c");
 });
+
+test("who has as many tasks as a token allows is told to come back when as many more may have ended", () => {
+  using queue = new Queue({ tasks: 10 });
+  const full = { kind: "submitter-full", unfinished: 3 } as const;
+  expect(queue.gate.submitterFull(full, 1)).toMatchObject({
+    type: "overloaded",
+    code: "rate-limited",
+    retryAfterMs: QUEUE_RETRY_MS_MAX,
+  });
+  queue.drain(10, 60);
+  const [one, many] = [1, 1_000].map((wanted) => queue.gate.submitterFull(full, wanted));
+  expect(one).toMatchObject({ retryAfterMs: QUEUE_RETRY_MS_MIN });
+  expect(many instanceof ClusterError && many.retryAfterMs).toBeGreaterThan(10 * QUEUE_RETRY_MS_MIN);
+});
