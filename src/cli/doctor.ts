@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { checkMachine } from "../app/machine-checks.ts";
 import type { Check } from "../app/check.ts";
 import { messageOf } from "../base/errors.ts";
+import { isLoopback } from "../base/loopback.ts";
 import { DOCTOR_CLOCK_OFF_MS_MAX, DOCTOR_GATEWAY_MS_MAX } from "../base/limits.ts";
 import { type CommandContext, contextOf, defineSettings } from "./command-context.ts";
 import { EXIT } from "./exit-code.ts";
@@ -25,7 +26,8 @@ Examples:
     );
   defineSettings(command, ["data", "http", "mdns", "url", "token", "json"]).action(async () => {
     const context = contextOf(command);
-    const checks = [...(await checkMachine(context.config, Date.now())), ...(await checkGateway(context))];
+    const [machine, gateway] = [await checkMachine(context.config, Date.now()), await checkGateway(context)];
+    const checks = [...machine.map((check) => withItsHolder(check, gateway, context)), ...gateway];
     const isWell = checks.every(({ state }) => state !== "fail");
     if (context.output.isJson) context.output.json({ ok: isWell, checks });
     else report(checks, context);
@@ -41,6 +43,17 @@ function report(checks: readonly Check[], { output }: CommandContext): void {
     output.line(`${output.toned(state.padEnd(4), TONES[state])}  ${name.padEnd(width)}  ${printable(found)}`);
     if (advice !== undefined) output.line(`      ${" ".repeat(width)}  ${printable(advice)}`);
   }
+}
+
+/** A port that our gateway has is where it should be. */
+function withItsHolder(check: Check, gateway: readonly Check[], { config }: CommandContext): Check {
+  const isOurs =
+    check.name === "http-port" &&
+    check.state === "warn" &&
+    gateway.some(({ name, state }) => name === "gateway" && state === "ok") &&
+    isLoopback(new URL(config.url).hostname) &&
+    new URL(config.url).port === String(config.http.port);
+  return isOurs ? { name: check.name, state: "ok", found: `${config.http.port} has the gateway that answers` } : check;
 }
 
 /** Whether the gateway that commands talk to is there, would take work, knows us, and has the same time. */

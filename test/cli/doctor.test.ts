@@ -145,6 +145,13 @@ describe("the gateway, to the doctor", () => {
     expect([code, check("gateway")?.state, check("gateway-clock")?.state]).toEqual([0, "ok", "ok"]);
   });
 
+  test("that answers may have the port it has", async () => {
+    await using gateway = await serve((_request, response) => response.end("[]"));
+    const address = `127.0.0.1:${gateway.port}`;
+    const { check } = await diagnose("--url", `http://${address}`, "--http", address);
+    expect(check("http-port")).toEqual({ name: "http-port", state: "ok", found: expect.stringContaining("gateway") });
+  });
+
   test("whose clock is an hour off is told so", async () => {
     await using gateway = await serve((_request, response) => {
       response.setHeader("date", new Date(Date.now() - 3_600_000).toUTCString());
