@@ -23,6 +23,7 @@ const OFFLINE = /EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ENOTFOUND|ENOTCAC
 
 /** What is read at run time and imported by nothing. */
 const NEEDED = [
+  "dist/sdk/worker.js",
   "dist/cli/lifeline.mjs",
   "dist/cli/main.js",
   "dist/gateway/http/page/page.html",
@@ -154,6 +155,13 @@ async function use(project, scratch, say) {
   expectText(await example("submit-and-follow.ts", http, guest("hello")), /succeeded after 2 completions/);
   expectText(await example("cancel-on-deadline.ts", http, guest("hash")), /cancelled after half a second/);
   expectText(await example("capabilities.ts", rpc, guest("hash")), /the reader submits nothing: forbidden/);
+  const own = { ...options, env: { ...options.env, CAPMESH_DATA: join(scratch, "own"), CAPMESH_MDNS: "false" } };
+  const secret = up.ready.dial.split("#")[1];
+  const served = run(process.execPath, ["own-executor.ts", up.ready.addrs[0], http], {
+    ...own,
+    env: { ...own.env, CAPMESH_SECRET: secret },
+  });
+  expectText(await served, /succeeded with 3/);
   // As a bundler for browsers resolves it, without what browsers do not have.
   const browser = ["--conditions=browser", "--import", join(root, ".ci/like-a-browser.mjs")];
   expectText(await example(...browser, "submit-and-follow.ts", http, guest("hello")), /succeeded after 2/);
