@@ -397,6 +397,8 @@ export const DISPATCH_RETRY_MAX_MS = 5_000;
 // Sandbox.
 /** How long one try at a wall may take. */
 export const WALL_PROBE_MS_MAX = 10_000;
+/** How long the types of a sandboxed process's sources may take to be stripped. */
+export const STRIP_TYPES_MS_MAX = 60_000;
 /** Length of what a program that builds a wall is heard to say. */
 export const WALL_REASON_LENGTH_MAX = 300;
 /** Bytes of an executable that are read for how it is loaded. */

@@ -4,8 +4,7 @@
  * verdict was due is the one that may have done it; those behind it have only been interrupted.
  */
 import type { ChildProcess } from "node:child_process";
-import { PassThrough } from "node:stream";
-import type { Readable, Writable } from "node:stream";
+import type { Writable } from "node:stream";
 import type { Clock, Timer } from "../base/clock.ts";
 import { failed } from "../base/errors.ts";
 import {
@@ -15,6 +14,7 @@ import {
   INSPECTOR_HEAP_MIB_MAX,
 } from "../base/limits.ts";
 import type { Cell, CellPlan } from "../sandbox/cell.ts";
+import { parsePipe, watchEnd } from "../sandbox/child-pipes.ts";
 import { encodeFrameHeader, FRAME_HEADER_BYTES } from "../sandbox/frame.ts";
 import { ANSWER, INSPECT, parseVerdict } from "./verdict.ts";
 import type { Verdict } from "./verdict.ts";
@@ -82,25 +82,9 @@ export class InspectionProcess {
     });
     this.#child = child;
     this.#ready.promise.catch(() => {});
-    const { orders, answers } = parseStdio(child);
-    this.#orders = orders;
-    orders.on("error", () => {});
-    answers.on("error", () => {});
-    answers.on("data", (chunk: Uint8Array) => this.#receive(chunk));
-    child.on("error", (error) => this.#end(error.message));
-    let hasStarted = false;
-    this.#ready.promise.then(
-      () => (hasStarted = true),
-      () => {},
-    );
-    child.on("exit", () => {
-      // One that is killed while it starts may leave behind the process that it was about to become, with our pipes: that
-      // one ends when they do, and has nothing to say.
-      if (!hasStarted) for (const stream of child.stdio) stream?.destroy();
-    });
-    child.on("close", (code, signal) =>
-      this.#end(`it ended ${signal === null ? `with code ${code}` : `by ${signal}`}`),
-    );
+    this.#orders = parsePipe(child, 3);
+    parsePipe(child, 4).on("data", (chunk: Uint8Array) => this.#receive(chunk));
+    watchEnd(child, { started: this.#ready.promise, onEnd: (reason) => this.#end(reason) });
   }
 
   /** Resolves when it can read modules; rejects if it ended before. */
@@ -228,11 +212,4 @@ export class InspectionProcess {
     first?.(this.#hasTimedOut ? { kind: "timed-out" } : { kind: "died", reason: this.#deathReason });
     for (const other of others) other({ kind: "interrupted" });
   }
-}
-
-/** The pipes that `spawn` was asked for. With no descriptor left there are none, and the error that follows says so. */
-function parseStdio(child: ChildProcess): { orders: Writable; answers: Readable } {
-  const pipes = child.stdio as readonly unknown[] | undefined;
-  const [, , , orders, answers] = pipes ?? Array.from({ length: 5 }, () => new PassThrough());
-  return { orders: orders as Writable, answers: answers as Readable };
 }

@@ -2,12 +2,13 @@
  * The code of one kind of child process: its entry file and what that imports, as plain JavaScript. In a clone the
  * sources are TypeScript, whose types would cost each new process a third of a second; so they are stripped once.
  */
-import { spawn } from "node:child_process";
 import type { Hash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { failed } from "../base/errors.ts";
+import { overloaded } from "../base/errors.ts";
+import { STRIP_TYPES_MS_MAX } from "../base/limits.ts";
+import { describeEnd, runToEnd } from "./run-to-end.ts";
 
 /** The folder of all layers, in the sources as in what is built from them. */
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -75,21 +76,20 @@ function target(path: string): string {
     .replace(/\.\w+$/, ".mjs");
 }
 
+/** Rejects as `overloaded` where this machine cannot do it now. */
 async function stripTypes(sources: readonly string[]): Promise<string[]> {
-  const child = spawn(process.execPath, ["--no-warnings", "--input-type=module", "--eval", STRIP], {
-    env: {},
-    stdio: ["pipe", "pipe", "inherit"],
+  const end = await runToEnd({
+    command: [process.execPath, "--no-warnings", "--input-type=module", "--eval", STRIP],
+    cwd: ROOT,
+    input: JSON.stringify(sources),
+    timeoutMs: STRIP_TYPES_MS_MAX,
   });
-  child.stdin.end(JSON.stringify(sources));
-  let text = "";
-  for await (const chunk of child.stdout.setEncoding("utf8")) text += String(chunk);
-  return parseTexts(text, sources.length);
+  const texts = end.exitCode === 0 ? parseTexts(end.stdout, sources.length) : undefined;
+  if (texts !== undefined) return texts;
+  throw overloaded(`the code of a sandboxed process could not be prepared: ${describeEnd(end)}`, { code: "sandbox" });
 }
 
-function parseTexts(text: string, count: number): string[] {
+function parseTexts(text: string, count: number): string[] | undefined {
   const parsed: unknown = text === "" ? undefined : JSON.parse(text);
-  if (!Array.isArray(parsed) || parsed.length !== count) {
-    throw failed("the code of a sandboxed process could not be prepared");
-  }
-  return parsed.map(String);
+  return Array.isArray(parsed) && parsed.length === count ? parsed.map(String) : undefined;
 }

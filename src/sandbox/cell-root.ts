@@ -5,7 +5,7 @@
  *
  * All but the code stands at its own path, so that a program's arguments are the same with this wall as without.
  */
-import { lstat, mkdir, open, readFile, readlink, realpath, symlink, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, readdir, readFile, readlink, realpath, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
 import { ELF_HEADERS_BYTES_MAX } from "../base/limits.ts";
 import { MOUNTS_FILE } from "./walls.ts";
@@ -25,6 +25,8 @@ interface Mount {
   readonly isFolder: boolean;
 }
 
+const FOLDER_MODE = 0o755;
+const FILE_MODE = 0o644;
 const MOUNT_POINTS = ["/mnt", "/srv", "/opt", "/media", "/sys"];
 const LIBRARY_FOLDERS = ["/lib", "/lib64", "/lib32", "/libx32"];
 /** Flags that a mount may have been given for good have to be there again when it becomes read-only. */
@@ -63,6 +65,16 @@ export async function makeCellRoot(folder: string, { mountPoint, mounts, links }
   }
   for (const [path, target] of links) await symlink(target, join(folder, path));
   await writeFile(join(folder, MOUNTS_FILE), `${lines.join("\n")}\n`);
+}
+
+/** Lets everybody read the folder and all in it: whoever the process runs as, and whatever the umask kept from them. */
+export async function openToAll(folder: string): Promise<void> {
+  await chmod(folder, FOLDER_MODE);
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isDirectory()) await chmod(path, FOLDER_MODE);
+    else if (entry.isFile()) await chmod(path, FILE_MODE);
+  }
 }
 
 /** A path as fstab(5) has it. */

@@ -6,10 +6,10 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess, StdioOptions } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmod, mkdir, mkdtemp, readdir, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CodeFiles } from "./cell-code.ts";
-import { makeCellRoot, planCellRoot } from "./cell-root.ts";
+import { makeCellRoot, openToAll, planCellRoot } from "./cell-root.ts";
 import type { CellRoot } from "./cell-root.ts";
 import { walledCommand } from "./walls.ts";
 import type { ProcessLimits } from "./walls.ts";
@@ -39,8 +39,6 @@ export interface CellInit extends CellPlan {
 
 const NAME = /^(?:cell|runner)-/;
 const CODE_FOLDER = "capmesh-code";
-/** Readable by whoever the process runs as, whatever files are made with otherwise. */
-const FOLDER_MODE = 0o755;
 
 export class Cell {
   readonly #walls: WallsUp;
@@ -63,14 +61,19 @@ export class Cell {
     const cell = new Cell(init, folder, code.entry, root);
     if (await exists(folder)) return cell;
     const draft = await mkdtemp(`${folder}.`);
-    await chmod(draft, FOLDER_MODE);
-    for (const [path, text] of await code.read()) {
-      const file = join(draft, CODE_FOLDER, path);
-      await mkdir(dirname(file), { recursive: true, mode: FOLDER_MODE });
-      await writeFile(file, text, { mode: 0o644 });
+    try {
+      for (const [path, text] of await code.read()) {
+        const file = join(draft, CODE_FOLDER, path);
+        await mkdir(dirname(file), { recursive: true });
+        await writeFile(file, text);
+      }
+      if (root !== undefined) await makeCellRoot(draft, root);
+      await openToAll(draft);
+      await putInPlace(draft, folder);
+    } catch (error) {
+      await rm(draft, { recursive: true, force: true });
+      throw error;
     }
-    if (root !== undefined) await makeCellRoot(draft, root);
-    await putInPlace(draft, folder);
     return cell;
   }
 
@@ -150,8 +153,8 @@ async function putInPlace(draft: string, folder: string): Promise<void> {
   try {
     await rename(draft, folder);
   } catch (error) {
-    await rm(draft, { recursive: true, force: true });
     if (!(await exists(folder))) throw error;
+    await rm(draft, { recursive: true, force: true });
   }
 }
 

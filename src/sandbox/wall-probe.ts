@@ -3,19 +3,12 @@
  * then all that work are tried together around a Node that looks about and says what it sees. A wall that does not hold
  * what it promises is not there.
  */
-import { spawn } from "node:child_process";
 import { constants } from "node:fs";
-import { access, chmod, mkdtemp, rm } from "node:fs/promises";
+import { access, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
-import { messageOf } from "../base/errors.ts";
-import {
-  RUNNER_DATA_BYTES_MAX,
-  RUNNER_DESCRIPTORS_MAX,
-  WALL_PROBE_MS_MAX,
-  WALL_REASON_LENGTH_MAX,
-} from "../base/limits.ts";
-import { makeCellRoot, planCellRoot } from "./cell-root.ts";
+import { RUNNER_DATA_BYTES_MAX, RUNNER_DESCRIPTORS_MAX, WALL_PROBE_MS_MAX } from "../base/limits.ts";
+import { makeCellRoot, openToAll, planCellRoot } from "./cell-root.ts";
+import { describeEnd, runToEnd } from "./run-to-end.ts";
 import { MOUNTS_FILE, WALL_NAMES, walledCommand } from "./walls.ts";
 import type { WallName, WallReport, WallTools } from "./walls.ts";
 
@@ -81,9 +74,9 @@ export async function probeWalls(
   if (walls.length === 0) return { tools, names: new Set(), reports: [] };
   const folder = await mkdtemp(join(scratchFolder, "probe-"));
   try {
-    await chmod(folder, 0o755);
     const root = await planCellRoot(reads);
     if (root !== undefined) await makeCellRoot(folder, root);
+    await openToAll(folder);
     const probe = new WallProbe({ walls, tools, folder, reads, mountPoint: root?.mountPoint });
     return { tools, ...(await probe.run()) };
   } finally {
@@ -170,8 +163,8 @@ class WallProbe {
 
   /** Runs it in the probe's folder; answers what went wrong. */
   async #troubleOf(command: readonly string[]): Promise<string | undefined> {
-    const { exitCode, stderr } = await runToEnd(command, this.#init.folder);
-    return exitCode === 0 ? undefined : sentence(stderr, exitCode);
+    const end = await runToEnd({ command, cwd: this.#init.folder, timeoutMs: WALL_PROBE_MS_MAX });
+    return end.exitCode === 0 ? undefined : describeEnd(end);
   }
 
   /** Starts a Node behind all of them and asks it what it sees. */
@@ -182,9 +175,9 @@ class WallProbe {
     const seen = [mountPoint === undefined ? folder : own, ...reads];
     const program = [process.execPath, "-e", LOOK, String(process.pid), ...seen];
     const command = walledCommand({ walls, tools, mountPoint, limits: LIMITS, program });
-    const { exitCode, stdout, stderr } = await runToEnd(command, folder);
-    const sight = parseSight(stdout);
-    if (sight === undefined) return sentence(stderr, exitCode);
+    const end = await runToEnd({ command, cwd: folder, timeoutMs: WALL_PROBE_MS_MAX });
+    const sight = parseSight(end.stdout);
+    if (sight === undefined) return describeEnd(end);
     if (!sight.readsItsOwn) return "what it may read cannot be reached";
     if (walls.has("pid-namespace") && (sight.pid !== 1 || sight.reachesOwner)) return "other processes are in reach";
     if (walls.has("network-namespace") && sight.interfaces > 0) return "the network is in reach";
@@ -209,37 +202,6 @@ async function findProgram(name: string): Promise<string | undefined> {
     if (isThere) return path;
   }
   return undefined;
-}
-
-interface Ended {
-  readonly exitCode: number | string;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function runToEnd([file = "", ...args]: readonly string[], cwd: string): Promise<Ended> {
-  try {
-    const child = spawn(file, args, {
-      env: {},
-      cwd,
-      stdio: ["ignore", "pipe", "pipe"],
-      timeout: WALL_PROBE_MS_MAX,
-      killSignal: "SIGKILL",
-    });
-    const closed = new Promise<number | string>((resolve, reject) => {
-      child.once("error", reject);
-      child.once("close", (code, signal) => resolve(code ?? signal ?? "nothing known"));
-    });
-    const [exitCode, stdout, stderr] = await Promise.all([closed, text(child.stdout), text(child.stderr)]);
-    return { exitCode, stdout, stderr };
-  } catch (error) {
-    return { exitCode: "not started", stdout: "", stderr: messageOf(error) };
-  }
-}
-
-function sentence(stderr: string, exitCode: number | string): string {
-  const said = stderr.trim().replaceAll("\n", "; ").slice(0, WALL_REASON_LENGTH_MAX);
-  return said === "" ? `it ended with ${exitCode}` : said;
 }
 
 function parseSight(stdout: string): Sight | undefined {

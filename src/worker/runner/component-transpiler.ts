@@ -2,13 +2,10 @@
  * Components to parts a runner can load, each once: transpiled in a process of its own, kept as a file by the
  * component's digest. The files are a cache: one that does not read well is made again.
  */
-import type { ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, sep } from "node:path";
-import { PassThrough } from "node:stream";
-import type { Readable, Writable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import type { Clock } from "../../base/clock.ts";
 import { failed, overloaded } from "../../base/errors.ts";
@@ -24,6 +21,7 @@ import {
   TRANSPILER_STDERR_LENGTH_MAX,
 } from "../../base/limits.ts";
 import type { Cell, CellPlan } from "../../sandbox/cell.ts";
+import { parsePipe } from "../../sandbox/child-pipes.ts";
 import type { Sandbox } from "../../sandbox/sandbox.ts";
 import { decodeComponentParts } from "./component-parts.ts";
 import type { ComponentParts } from "./component-parts.ts";
@@ -173,16 +171,15 @@ export class ComponentTranspiler {
         child.once("close", (exitCode, signal) => resolve(exitCode ?? signal ?? "nothing known"));
         child.once("error", (error) => reject(failed("the transpiler could not be started", { cause: error })));
       });
-      const { stdin, stderr, parts } = parseStdio(child);
-      for (const pipe of [stdin, stderr, parts]) pipe.on("error", () => {});
-      stdin.end(component);
+      parsePipe(child, 0).end(component);
       let said = "";
-      stderr.setEncoding("utf8").on("data", (text: string) => {
+      const stderr = parsePipe(child, 2).setEncoding("utf8");
+      stderr.on("data", (text: string) => {
         said = (said + text).slice(0, TRANSPILER_STDERR_LENGTH_MAX);
       });
       const chunks: Uint8Array[] = [];
       let length = 0;
-      parts.on("data", (chunk: Uint8Array) => {
+      parsePipe(child, 3).on("data", (chunk: Uint8Array) => {
         length += chunk.length;
         if (length > TRANSPILED_BYTES_MAX) kill();
         else chunks.push(chunk);
@@ -214,11 +211,4 @@ function locateTranspiler(): TranspilerPlace {
   const found: unknown = createRequire(import.meta.url)(join(packages, "jco", "package.json"));
   const text = typeof found === "object" && found !== null && "version" in found ? String(found.version) : "";
   return { transpiler, packages, version: createHash("sha256").update(text).digest("hex").slice(0, 12) };
-}
-
-/** The pipes that `spawn` was asked for. With no descriptor left there are none, and the error that follows says so. */
-function parseStdio(child: ChildProcess): { stdin: Writable; stderr: Readable; parts: Readable } {
-  const pipes = child.stdio as readonly unknown[] | undefined;
-  const [stdin, , stderr, parts] = pipes ?? Array.from({ length: 4 }, () => new PassThrough());
-  return { stdin: stdin as Writable, stderr: stderr as Readable, parts: parts as Readable };
 }

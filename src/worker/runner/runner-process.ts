@@ -11,7 +11,6 @@
  * It is long, as all that can happen to a process stands in one file.
  */
 import type { ChildProcess } from "node:child_process";
-import { PassThrough } from "node:stream";
 import type { Readable, Writable } from "node:stream";
 import { assert, failed, messageOf } from "../../base/errors.ts";
 import {
@@ -23,6 +22,7 @@ import {
   RUNNER_STDERR_LENGTH_MAX,
 } from "../../base/limits.ts";
 import type { Cell } from "../../sandbox/cell.ts";
+import { parsePipe, watchEnd } from "../../sandbox/child-pipes.ts";
 import { encodeFrameHeader, FRAME_HEADER_BYTES } from "../../sandbox/frame.ts";
 import type { GuestFile, GuestIo } from "../guest.ts";
 import { readMemoryUse } from "./memory-use.ts";
@@ -115,30 +115,18 @@ export class RunnerProcess {
     const child = spawnRunner(cell, tier);
     this.#child = child;
     this.#ready.promise.catch(() => {});
-    const { orders, replies, stderr } = parseStdio(child);
-    this.#orders = orders;
-    this.#replies = replies;
-    orders.on("error", () => {});
-    replies.on("error", () => {});
-    replies.on("data", (chunk: Uint8Array) => this.#receive(chunk));
-    stderr.setEncoding("utf8").on("data", (text: string) => {
+    this.#orders = parsePipe(child, 3);
+    this.#replies = parsePipe(child, 4);
+    this.#replies.on("data", (chunk: Uint8Array) => this.#receive(chunk));
+    const stderr = parsePipe(child, 2).setEncoding("utf8");
+    stderr.on("data", (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-RUNNER_STDERR_LENGTH_MAX);
     });
-    child.on("error", (error) => this.#end(`it could not be started: ${error.message}`));
-    let hasStarted = false;
-    this.#ready.promise.then(
-      () => (hasStarted = true),
-      () => {},
-    );
-    child.on("exit", () => {
-      // One that is killed while it starts may leave behind the process that it was about to become, with our pipes: that
-      // one ends when they do, and has nothing to say.
-      if (!hasStarted) for (const stream of child.stdio) stream?.destroy();
-      this.#markEnding();
+    watchEnd(child, {
+      started: this.#ready.promise,
+      onExit: () => this.#markEnding(),
+      onEnd: (reason) => this.#end(reason),
     });
-    child.on("close", (code, signal) =>
-      this.#end(signal === null ? `it ended with code ${code}` : `it ended by ${signal}`),
-    );
   }
 
   /** The process to watch over and to kill: with it ends the one that runs guests. */
@@ -406,11 +394,4 @@ export class RunnerProcess {
     const run = this.#run;
     if (run !== undefined && !run.isPumping) void this.#pump(run);
   }
-}
-
-/** The pipes that `spawn` was asked for. With no descriptor left there are none, and the error that follows says so. */
-function parseStdio(child: ChildProcess): { orders: Writable; replies: Readable; stderr: Readable } {
-  const pipes = child.stdio as readonly unknown[] | undefined;
-  const [, , stderr, orders, replies] = pipes ?? Array.from({ length: 5 }, () => new PassThrough());
-  return { orders: orders as Writable, replies: replies as Readable, stderr: stderr as Readable };
 }
