@@ -824,7 +824,7 @@ export class WorkerSession$Client {
     /**
 * Called first on every new session, also with an empty list, with all attempts the worker holds, finished and
 * unacknowledged ones included. Verdicts are in the order of `attempts`. What the gateway believed to be on this worker
-* and is not in the list is lost.
+* and is not in the list is lost. Before it, `offers` fails, and so does `renew` of any attempt.
 *
 */
     resume(paramsFunc?: (params: WorkerSession_Resume$Params) => void): WorkerSession_Resume$Results$Promise {
