@@ -48,7 +48,10 @@ export function defineSubmitOptions(command: Command): Command {
     .option("--id <id>", "the task's id (default: one is made)")
     .option("--input <n>", "first argument of an exported run(i32, i32)")
     .option("--difficulty <n>", "second argument of an exported run(i32, i32)")
-    .option("--entry <entry>", "command, run, component, or the kind of a worker of your own (default: by what the module exports)")
+    .option(
+      "--entry <entry>",
+      "command, run, component, or the kind of a worker of your own (default: by what the module exports)",
+    )
     .option("--env <key=value>", "environment variable of the guest; repeatable", collect)
     .option("--stdin <file>", "what the guest reads from stdin; - is this program's stdin")
     .option(
