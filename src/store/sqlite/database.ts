@@ -38,9 +38,9 @@ export class Database implements Disposable {
       makePrivateFile(path);
       file = new DatabaseSync(path, { timeout: STORE_BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
       refuseForeign(file, path, newestOf(migrations));
+      refuseDamaged(file, path);
       configure(file);
       migrate(file, path, migrations);
-      refuseDamaged(file, path);
       return new Database(path, file);
     } catch (thrown) {
       file?.close();
@@ -195,7 +195,7 @@ function migrate(file: DatabaseSync, path: string, migrations: readonly Migratio
   }
 }
 
-/** A file that is small is read through. Of a larger one, what is damaged is found when it is met. */
+/** Only reads. A file that is small is read through. Of a larger one, what is damaged is found when it is met. */
 function refuseDamaged(file: DatabaseSync, path: string): void {
   if (pragma(file, "page_count") * pragma(file, "page_size") > STORE_CHECKED_BYTES_MAX) return;
   const found = file.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];

@@ -83,25 +83,23 @@ describe("the SQLite file", () => {
     });
   });
 
-  test.each([
-    ["has other bytes where its header was", (file: number) => writeSync(file, "x".repeat(100), 0)],
-    [
-      "has other bytes in its middle",
-      (file: number) => writeSync(file, new Uint8Array(4_096).fill(255), 0, 4_096, 40 * 4_096),
-    ],
-    ["is cut off within a page", (file: number) => ftruncateSync(file, 70_000)],
-    ["is cut off between pages", (file: number) => ftruncateSync(file, 10 * 4_096)],
-    ["is no database", (file: number) => writeSync(file, "this is not a database\n".repeat(1_000), 0)],
-  ])("is refused when it %s, by a name, with what to do, and left as it is", async (_, damage) => {
+  const damages: readonly (readonly [string, (file: number) => unknown])[] = [
+    ["has other bytes where its header was", (file) => writeSync(file, "x".repeat(100), 0)],
+    ["has other bytes in its middle", (file) => writeSync(file, new Uint8Array(4_096).fill(255), 0, 4_096, 40 * 4_096)],
+    ["is cut off within a page", (file) => ftruncateSync(file, 70_000)],
+    ["is cut off between pages", (file) => ftruncateSync(file, 10 * 4_096)],
+    ["is no database", (file) => writeSync(file, "this is not a database\n".repeat(1_000), 0)],
+  ];
+
+  test.each(
+    damages.flatMap(([what, damage]) => [
+      [what, "written by this version", fillNewest, damage] as const,
+      [what, "written by an earlier version", fillEarlier, damage] as const,
+    ]),
+  )("is refused when it %s, %s, by a name, with what to do, and left as it is", async (_, _by, fill, damage) => {
     await using folder = await Folder.create();
     const path = folder.file("capmesh.db");
-    using db = Database.open(path);
-    db.control("BEGIN");
-    for (let index = 0; index < 200; index += 1) {
-      operationsOn(db).createTask({ task: encodeNewTask(taskSpec(`t${index}`), INSPECTION), now: T0, key: undefined });
-    }
-    db.control("COMMIT");
-    db[Symbol.dispose]();
+    fill(path);
     const file = openSync(path, "r+");
     damage(file);
     closeSync(file);
@@ -174,6 +172,28 @@ describe("the SQLite file", () => {
     expect(same.map((result) => result.kind).toSorted()).toEqual(["created", "id-taken"]);
   });
 });
+
+function fillNewest(path: string): void {
+  using db = Database.open(path);
+  db.control("BEGIN");
+  for (let index = 0; index < 200; index += 1) {
+    operationsOn(db).createTask({ task: encodeNewTask(taskSpec(`t${index}`), INSPECTION), now: T0, key: undefined });
+  }
+  db.control("COMMIT");
+}
+
+function fillEarlier(path: string): void {
+  using db = Database.open(path, MIGRATIONS.slice(0, 12));
+  db.control("BEGIN");
+  // Of rows that no later migration reads.
+  for (let run = 1; run <= 300; run += 1) {
+    db.run(
+      "INSERT INTO output (task, run, start, attempt, segments, bytes) VALUES (1, ?, 0, 1, '[]', zeroblob(1000))",
+      run,
+    );
+  }
+  db.control("COMMIT");
+}
 
 class Folder implements AsyncDisposable {
   readonly path: string;
