@@ -1,6 +1,15 @@
-/** How attempts end that nobody carried out, and what an end says of its worker. */
+/** How attempts end that nobody carried out, why they are given up, and what an end says of its worker. */
+import { type ClusterError, failed } from "../base/errors.ts";
 import { type AttemptEnd, NO_USAGE, type Outcome, hasSucceeded } from "../model/outcome.ts";
 import type { WorkerSign } from "./quarantine.ts";
+
+/**
+ * Why an attempt is given up.
+ * - `silence`: its worker is out of reach, or came back without it.
+ * - `no-answer`: its worker is there, and has not told how it ended.
+ * - `gateway`: nobody but this gateway, or its operator, wants it.
+ */
+export type LossCause = "silence" | "no-answer" | "gateway";
 
 export function lostEnd(reason: string): AttemptEnd {
   return unstartedEnd({ kind: "lost", reason });
@@ -8,6 +17,11 @@ export function lostEnd(reason: string): AttemptEnd {
 
 export function unstartedEnd(outcome: Outcome): AttemptEnd {
   return { outcome, usage: NO_USAGE, outputBytes: 0, outputTruncated: false };
+}
+
+/** What whoever still uses an attempt that has ended is told. */
+export function attemptIsOver(): ClusterError {
+  return failed("this attempt is over", { code: "stale-attempt" });
 }
 
 /** What an end says of the worker. */

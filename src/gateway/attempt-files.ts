@@ -14,6 +14,7 @@ import type { FileContent } from "../model/task-file.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { BlobStore, BlobWriter } from "../store/blobs.ts";
 import type { KeepFileResult, Store } from "../store/store.ts";
+import { attemptIsOver } from "./attempt-ends.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { storeTrouble } from "./store-trouble.ts";
 
@@ -160,10 +161,6 @@ function refusal(result: Exclude<KeepFileResult, "kept">, { path }: FileContent)
     case "needs-bytes":
       return failed("the file's bytes are gone", { code: "internal" });
   }
-}
-
-function attemptIsOver(): ClusterError {
-  return failed("this attempt is over", { code: "stale-attempt" });
 }
 
 function tooLarge(): ClusterError {

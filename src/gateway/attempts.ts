@@ -13,7 +13,7 @@
  */
 import { Backoff } from "../base/backoff.ts";
 import { type Clock, type Timer, sleep } from "../base/clock.ts";
-import { type ClusterError, disconnected, failed, toClusterError } from "../base/errors.ts";
+import { type ClusterError, disconnected, toClusterError } from "../base/errors.ts";
 import type { Digest, PeerId } from "../base/ids.ts";
 import {
   ANSWER_ALLOWANCE_MS,
@@ -30,7 +30,7 @@ import type { Capability } from "../rpc/capability.ts";
 import { revocable } from "../rpc/revoke.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
-import { lostEnd, signOf, unstartedEnd } from "./attempt-ends.ts";
+import { type LossCause, attemptIsOver, lostEnd, signOf, unstartedEnd } from "./attempt-ends.ts";
 import { outputOf } from "./attempt-output.ts";
 import { type AttemptSpans, endSpan } from "./attempt-spans.ts";
 import type { BlobPins } from "./blob-pins.ts";
@@ -71,19 +71,13 @@ export interface WatchedAttempt {
   readonly module?: Digest | undefined;
   /** How long its outcome may take to come, from when it is first seen. */
   readonly answerMsMax: number;
+  /** Its worker has come back with it: an earlier gateway began it, where this one does not know it. */
+  readonly isResumed?: boolean | undefined;
   /** Its worker has lost this run before, and others have not been tried: if it does so again, that says little of the run. */
   readonly isSecondChoice?: boolean | undefined;
   /** Taken over: they end with the attempt, and with the answer of its worker. */
   readonly spans?: AttemptSpans | undefined;
 }
-
-/**
- * Why an attempt is given up.
- * - `silence`: its worker is out of reach, or came back without it.
- * - `no-answer`: its worker is there, and has not told how it ended.
- * - `gateway`: nobody but this gateway, or its operator, wants it.
- */
-export type LossCause = "silence" | "no-answer" | "gateway";
 
 /** How long the outcome of a guest may take that may run for `timeoutMs`, and for which so many bytes may have to move. */
 export function answerMsMax(timeoutMs: number, bytes: number): number {
@@ -112,6 +106,8 @@ interface Settlement {
 
 /** An attempt that was watched and is not over, in sight or not. */
 interface Begun {
+  /** By the monotonic clock. -Infinity: under an earlier gateway. */
+  readonly atMs: number;
   readonly worker: PeerId;
   readonly module: Digest | undefined;
   readonly isSecondChoice: boolean;
@@ -164,6 +160,11 @@ export class Attempts {
 
   isExpected(id: AttemptId): boolean {
     return this.#expected.has(attemptKey(id));
+  }
+
+  /** Whether it began before this moment of the monotonic clock. One that is not known here did: under an earlier gateway. */
+  hasBegunBefore(id: AttemptId, momentMs: number): boolean {
+    return (this.#begun.get(attemptKey(id))?.atMs ?? -Infinity) < momentMs;
   }
 
   /**
@@ -265,11 +266,14 @@ export class Attempts {
     this.#begun.clear();
   }
 
-  #begunOf({ id, session, module, answerMsMax: ms, isSecondChoice = false, spans }: WatchedAttempt): Begun {
+  #begunOf(attempt: WatchedAttempt): Begun {
+    const { id, session, module, answerMsMax: ms, isResumed, isSecondChoice = false, spans } = attempt;
+    const { clock } = this.#init;
     const { worker } = session;
     const reason = `its worker has not told how it ended, ${Math.round(ms / 1_000)} s after it got it`;
     const onLate = () => void this.giveUp({ id, worker }, reason, "no-answer");
-    return { worker, module, isSecondChoice, spans, deadline: this.#init.clock.setTimer(ms, onLate) };
+    const atMs = isResumed === true ? -Infinity : clock.monotonicMs();
+    return { atMs, worker, module, isSecondChoice, spans, deadline: clock.setTimer(ms, onLate) };
   }
 
   /** The attempt has ended, as far as its worker is concerned. */
@@ -386,8 +390,4 @@ export class Attempts {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
   }
-}
-
-function attemptIsOver(): ClusterError {
-  return failed("this attempt is over", { code: "stale-attempt" });
 }

@@ -106,7 +106,7 @@ export class Gateway implements Readiness {
       terms,
       graceMs: init.graceMs ?? GRACE_MS_DEFAULT,
       onUsable: wake,
-      heldSince: () => this.#leases.heldSince,
+      heldSinceMs: () => this.#leases.heldSinceMs,
       clock,
       log,
     });

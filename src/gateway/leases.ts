@@ -24,7 +24,7 @@ export interface LeasesInit {
 
 export class Leases {
   readonly #init: LeasesInit;
-  #heldSince: number;
+  #heldSinceMs: number;
   #checkedAt: number;
   #timer: Timer | undefined;
   /** Being given up, which lasts for as long as the store does not take it. They hold up nobody else. */
@@ -33,13 +33,16 @@ export class Leases {
 
   constructor(init: LeasesInit) {
     this.#init = init;
-    this.#heldSince = init.clock.now();
-    this.#checkedAt = this.#heldSince;
+    this.#heldSinceMs = init.clock.monotonicMs();
+    this.#checkedAt = init.clock.now();
   }
 
-  /** When this gateway began, or its last disorder ended. Attempts that began before were cut off by us. */
-  get heldSince(): number {
-    return this.#heldSince;
+  /**
+   * When this gateway began, or its last disorder ended, by the monotonic clock. Attempts that began before were cut off by
+   * us.
+   */
+  get heldSinceMs(): number {
+    return this.#heldSinceMs;
   }
 
   /**
@@ -49,7 +52,7 @@ export class Leases {
   async start(): Promise<void> {
     const { store, terms, clock, log } = this.#init;
     try {
-      await store.extendAllLeases(this.#heldSince + terms.leaseMs);
+      await store.extendAllLeases(clock.now() + terms.leaseMs);
       this.#checkedAt = clock.now();
     } catch (error) {
       log.error("leases of the gateway before could not be extended; trying again", { error });
@@ -85,10 +88,10 @@ export class Leases {
   }
 
   async #hold(now: number): Promise<void> {
-    const { store, terms, log } = this.#init;
+    const { store, terms, clock, log } = this.#init;
     const offMs = now - this.#checkedAt;
     log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
-    this.#heldSince = now;
+    this.#heldSinceMs = clock.monotonicMs();
     await store.extendAllLeases(now + terms.leaseMs);
   }
 
@@ -105,7 +108,9 @@ export class Leases {
   }
 
   #giveUp(attempt: RunningAttempt): Promise<void> {
-    const reason = `its worker has not renewed the lease for ${this.#init.terms.leaseMs / 1000} s`;
-    return this.#init.attempts.giveUp(attempt, reason, attempt.startedAt < this.#heldSince ? "gateway" : "silence");
+    const { attempts, terms } = this.#init;
+    const reason = `its worker has not renewed the lease for ${terms.leaseMs / 1000} s`;
+    const cause = attempts.hasBegunBefore(attempt.id, this.#heldSinceMs) ? "gateway" : "silence";
+    return attempts.giveUp(attempt, reason, cause);
   }
 }

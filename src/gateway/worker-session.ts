@@ -25,8 +25,11 @@ export interface WorkerSessionInit {
   /** A facet of the offer channel for one worker, cut off by the signal. The capability becomes the caller's. */
   readonly offersFor: (worker: PeerId, signal: AbortSignal) => Capability;
   readonly terms: LeaseTerms;
-  /** Attempts that began before were cut off by this gateway's or an earlier one's doing, which is nobody's fault. */
-  readonly heldSince: () => number;
+  /**
+   * Attempts that began before, by the monotonic clock, were cut off by this gateway's or an earlier one's doing, which is
+   * nobody's fault.
+   */
+  readonly heldSinceMs: () => number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -62,7 +65,7 @@ export class WorkerSession implements WorkerSessionTarget {
   }
 
   async resume(held: readonly HeldAttempt<RunClient>[]): Promise<readonly ResumeVerdict<Capability>[]> {
-    const { attempts, heldSince, log } = this.#init;
+    const { attempts, heldSinceMs, log } = this.#init;
     const { worker } = this.#session;
     let running: readonly RunningAttempt[];
     try {
@@ -87,7 +90,7 @@ export class WorkerSession implements WorkerSessionTarget {
     for (const attempt of known.values()) {
       // One that is just being leased is the dispatcher's: it has not been told to the worker, or is on its way.
       if (attempts.isExpected(attempt.id)) continue;
-      const cause = attempt.startedAt < heldSince() ? "gateway" : "silence";
+      const cause = attempts.hasBegunBefore(attempt.id, heldSinceMs()) ? "gateway" : "silence";
       void attempts.giveUp(attempt, "its worker came back without it", cause);
     }
     if (held.length > 0) {
@@ -151,6 +154,7 @@ export class WorkerSession implements WorkerSessionTarget {
     const watched = {
       id,
       session: this.#session,
+      isResumed: true,
       outputBytesMax,
       answerMsMax: answerMsMax(timeoutMs, outputBytesMax + KEPT_FILES_BYTES_MAX),
     };

@@ -273,7 +273,7 @@ export class WorkerSessions implements WorkerDirectory {
   /** It did not come back in time. If the store fails here, the leases end by themselves. */
   async #giveUp(entry: Entry): Promise<void> {
     const { id } = entry.peer;
-    const { store, attempts, log, terms, heldSince } = this.#init;
+    const { store, attempts, log, terms, heldSinceMs } = this.#init;
     this.#remove(entry);
     try {
       const running = await store.listRunning(id);
@@ -282,10 +282,10 @@ export class WorkerSessions implements WorkerDirectory {
       const seconds = terms.awayGraceMs / 1000;
       const reason = `the connection to its worker closed and the worker was not back within ${seconds} s`;
       const isDraining = entry.session?.isDraining() === true;
-      const since = heldSince();
+      const sinceMs = heldSinceMs();
       await Promise.all(
         running.map((attempt) => {
-          const cause = isDraining || attempt.startedAt < since ? "gateway" : "silence";
+          const cause = isDraining || attempts.hasBegunBefore(attempt.id, sinceMs) ? "gateway" : "silence";
           return attempts.giveUp(attempt, reason, cause);
         }),
       );
