@@ -529,9 +529,9 @@ export const TRANSPILER_HEAP_MIB_MAX = 1_024;
 export const TRANSPILER_STDERR_LENGTH_MAX = 2 * KIB;
 /** Pages of 64 KiB of one memory: 4 GiB, the most that a task may ask for. Each task's own cap is in its module. */
 export const WASM_MEMORY_PAGES_MAX = 65_536;
-/** Memories, and tables, of one core module as a runner gets it, imported ones included. */
+/** Memories of one core module as a runner gets it, imported ones included. */
 export const CORE_MEMORIES_MAX = 1;
-export const CORE_TABLES_MAX = 64;
+/** To which each table may grow after the inspection; `WASM_TABLES_MAX` bounds them together. */
 export const WASM_TABLE_ENTRIES_MAX = 100_000;
 /** What a guest's files take in memory: those that it is given, and as much again. */
 export const GUEST_FILES_BYTES_MAX = INPUT_FILES_BYTES_MAX + 64 * MIB;

@@ -3,12 +3,20 @@
  * first when the process is up, then for each module the JSON of its verdict in as many as it takes. The bytes that were
  * read are a stranger's, so what comes out is checked in every field before anybody believes it.
  */
-import { WASM_EXPORTS_MAX, WASM_IMPORTS_MAX, WASM_MEMORIES_MAX, WASM_TABLES_MAX } from "../base/limits.ts";
+import { isAmount, isRecord } from "../base/json-shapes.ts";
+import {
+  REASON_LENGTH_MAX,
+  WASM_EXPORTS_MAX,
+  WASM_IMPORTS_MAX,
+  WASM_MEMORIES_MAX,
+  WASM_TABLES_MAX,
+} from "../base/limits.ts";
+import { cutTo } from "../base/wording.ts";
 import type { ModuleInspection } from "../model/module.ts";
 
 export type Verdict =
   | { readonly ok: true; readonly inspection: ModuleInspection }
-  /** A sentence for the person who sent the module. */
+  /** A sentence for the person who sent the module, of `REASON_LENGTH_MAX` at most. */
   | { readonly ok: false; readonly reason: string };
 
 /** To the process: a module's bytes. */
@@ -40,7 +48,8 @@ export function parseVerdict(text: string): Verdict | undefined {
     return undefined;
   }
   if (!isRecord(raw)) return undefined;
-  if (raw["ok"] === false) return isText(raw["reason"]) ? { ok: false, reason: raw["reason"] } : undefined;
+  const { reason } = raw;
+  if (raw["ok"] === false) return isText(reason) ? { ok: false, reason: cutTo(REASON_LENGTH_MAX, reason) } : undefined;
   const inspection = parseInspection(raw["inspection"]);
   return raw["ok"] === true && inspection !== undefined ? { ok: true, inspection } : undefined;
 }
@@ -85,14 +94,6 @@ function isListOf(raw: unknown, max: number, isItem: (item: Record<string, unkno
   return Array.isArray(raw) && raw.length <= max && raw.every((item) => isRecord(item) && isItem(item));
 }
 
-function isRecord(raw: unknown): raw is Record<string, unknown> {
-  return typeof raw === "object" && raw !== null;
-}
-
 function isText(raw: unknown): raw is string {
   return typeof raw === "string";
-}
-
-function isAmount(raw: unknown): boolean {
-  return typeof raw === "number" && Number.isFinite(raw) && raw >= 0;
 }

@@ -19,12 +19,12 @@ export type DependencyState = "waiting" | "met" | "broken";
 /** Why a task is cancelled that waited for this one. `reason` is that one's own. */
 export function brokenReason(id: TaskId, end: Exclude<DependencyEnd, "succeeded">, reason: string | undefined): string {
   const how = end === "failed" ? "failed" : `was ${end}`;
-  return shortened(`it runs after ${id}, which ${how}${reason === undefined ? "" : `: ${reason}`}`);
+  return withoutMiddle(`it runs after ${id}, which ${how}${reason === undefined ? "" : `: ${reason}`}`);
 }
 
 /** Without its middle if it is long: the first words say what it waited for, the last ones what was at the bottom of it. */
-function shortened(text: string): string {
+function withoutMiddle(text: string): string {
   if (text.length <= DEPENDENCY_REASON_LENGTH_MAX) return text;
   const half = Math.floor((DEPENDENCY_REASON_LENGTH_MAX - 3) / 2);
-  return `${text.slice(0, half)} … ${text.slice(-half)}`;
+  return `${text.slice(0, half)} … ${text.slice(-half)}`.toWellFormed();
 }

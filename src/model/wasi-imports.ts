@@ -3,6 +3,7 @@
  * HTTP are not among them: nobody grants them. An import that is never called is judged like any other, since nobody
  * can tell. Pure.
  */
+import { shortened } from "../base/wording.ts";
 import type { ExternKind, ModuleInspection } from "./module.ts";
 
 /** How many imports are named where several are wrong, and how much of each name is shown. */
@@ -15,7 +16,7 @@ type ImportsResult = { readonly ok: true } | { readonly ok: false; readonly reas
 export function checkImports(inspection: ModuleInspection): ImportsResult {
   const unknown = unknownImports(inspection);
   if (unknown.length > 0) {
-    const names = unknown.slice(0, SHOWN_IMPORTS).map((name) => `\`${shortened(name)}\``);
+    const names = unknown.slice(0, SHOWN_IMPORTS).map((name) => `\`${shortened(SHOWN_LENGTH, name)}\``);
     const more = unknown.length > names.length ? ` and ${unknown.length - names.length} more` : "";
     return {
       ok: false,
@@ -55,10 +56,6 @@ function adviceOn(unknown: readonly string[]): string {
   if (unknown.some((name) => /^wasi:(sockets|http)\//.test(name))) return "guests have no network";
   if (unknown.some((name) => name === "wasi.thread-spawn")) return "build it without threads";
   return "build it for plain WASI";
-}
-
-function shortened(name: string): string {
-  return name.length > SHOWN_LENGTH ? `${name.slice(0, SHOWN_LENGTH).toWellFormed()}…` : name;
 }
 
 function isGrantedInterface(name: string, kind: ExternKind): boolean {

@@ -7,6 +7,7 @@
  * the engine may still refuse when it compiles.
  */
 import { WASM_TABLE_ENTRIES_MAX } from "../base/limits.ts";
+import { mib, shortened } from "../base/wording.ts";
 import type { WasmEntry } from "./entry.ts";
 import type { ModuleExport, ModuleInspection } from "./module.ts";
 import { COMPONENT_HEADER, CORE_HEADER, readComponent } from "./wasm-component.ts";
@@ -24,6 +25,7 @@ const PAGE_BYTES = 65_536;
 const SHOWN_BYTES = 16;
 /** How many of a module's exports are named when the one that was asked for is not among them. */
 const SHOWN_EXPORTS = 8;
+const SHOWN_LENGTH = 80;
 
 const EXPECTED = "expected a .wasm file as a compiler writes it";
 
@@ -195,18 +197,10 @@ function checkComponentEntry(inspection: ModuleInspection, wanted: WasmEntry | u
 }
 
 function shownExports(inspection: ModuleInspection): string {
-  const names = inspection.exports.slice(0, SHOWN_EXPORTS).map(({ name }) => `\`${shortened(name)}\``);
+  const names = inspection.exports.slice(0, SHOWN_EXPORTS).map(({ name }) => `\`${shortened(SHOWN_LENGTH, name)}\``);
   if (names.length === 0) return "nothing";
   const more = inspection.exports.length - names.length;
   return more > 0 ? `${names.join(", ")} and ${more} more` : names.join(", ");
-}
-
-function shortened(name: string): string {
-  return name.length > 80 ? `${name.slice(0, 80)}…` : name;
-}
-
-function mib(bytes: number): string {
-  return (bytes / (1024 * 1024)).toFixed(1).replace(/\.0$/, "");
 }
 
 const COMPONENT_RUN = /^wasi:cli\/run@0\.2\.\d+$/;

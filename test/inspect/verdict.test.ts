@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { REASON_LENGTH_MAX } from "../../src/base/limits.ts";
 import { parseVerdict } from "../../src/inspect/verdict.ts";
 import { inspectModule } from "../../src/model/wasm-inspect.ts";
 import { guestBytes } from "../support/guests.ts";
@@ -17,6 +18,12 @@ describe("a verdict as text", () => {
 
   test("may be a refusal", () => {
     expect(parseVerdict('{"ok":false,"reason":"it is empty"}')).toEqual({ ok: false, reason: "it is empty" });
+  });
+
+  test("may be a refusal whose reason is cut to what one may be, with no character in two", () => {
+    const reason = `${"x".repeat(REASON_LENGTH_MAX - 1)}😀${"y".repeat(1_000_000)}`;
+    const verdict = parseVerdict(JSON.stringify({ ok: false, reason }));
+    expect(verdict).toEqual({ ok: false, reason: `${"x".repeat(REASON_LENGTH_MAX - 1)}\ufffd` });
   });
 
   test("may have fields that are not known here", () => {

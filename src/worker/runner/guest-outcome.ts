@@ -1,5 +1,6 @@
 /** From how a runner's part in an attempt ended to the attempt's end. Pure. */
 import { ClusterError, messageOf, overloaded } from "../../base/errors.ts";
+import { mib } from "../../base/wording.ts";
 import { NO_USAGE } from "../../model/outcome.ts";
 import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
 import type { CollectVerdict } from "./file-collection.ts";
@@ -10,7 +11,6 @@ import type { GuestEnd } from "./wire.ts";
 const MEMORY_SHARE_FULL = 0.9;
 /** What V8 says when its own heap, which holds no linear memory, is full. */
 const HEAP_FULL = /heap out of memory|Fatal process out of memory|JavaScript OOM/i;
-const MIB = 1_048_576;
 
 export interface JudgedEnd {
   readonly verdict: RunnerVerdict;
@@ -91,8 +91,4 @@ function judgeDeath(reason: string, stderr: string): Outcome {
     return { kind: "memory-exceeded", reason: "it filled the engine's own memory, outside its linear memory" };
   }
   return { kind: "lost", reason: `the runner went away under it: ${reason}` };
-}
-
-function mib(bytes: number): string {
-  return (bytes / MIB).toFixed(1).replace(/\.0$/, "");
 }

@@ -6,7 +6,7 @@ import { Buffer } from "node:buffer";
 import { open } from "node:fs/promises";
 import { failed, overloaded } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
-import { CORE_MEMORIES_MAX, CORE_TABLES_MAX } from "../../base/limits.ts";
+import { CORE_MEMORIES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { checkImports } from "../../model/wasi-imports.ts";
 import { checkEntry, checkLimits } from "../../model/wasm-inspect.ts";
@@ -188,8 +188,6 @@ function planCore(name: string, inspection: ModuleInspection): CorePlan | string
   if (inspection.memories.length > CORE_MEMORIES_MAX) return "it has more than one memory";
   if (inspection.memories.some((memory) => memory.isShared)) return "it has a shared memory, as threads need it";
   if (inspection.memories.some((memory) => memory.is64)) return "it has a 64-bit memory";
-  // Tables grow after the inspection, each to `WASM_TABLE_ENTRIES_MAX`; their number bounds them together.
-  if (inspection.tables.length > CORE_TABLES_MAX) return `it has more than ${CORE_TABLES_MAX} tables`;
   const [memory] = own;
   if (memory === undefined) return { name, memory: undefined };
   return { name, memory: { minPages: memory.minPages, maxPages: memory.maxPages ?? Infinity } };

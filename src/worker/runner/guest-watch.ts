@@ -14,6 +14,7 @@ import {
   RUNNER_OVERHEAD_BYTES_MAX,
   SEVERAL_MEMORIES_SLACK_BYTES,
 } from "../../base/limits.ts";
+import { mib } from "../../base/wording.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { GuestSpec } from "../guest.ts";
 import { readCpuMs, readCpuMsNow } from "./cpu-time.ts";
@@ -154,10 +155,6 @@ export function cancelledBy(signal: AbortSignal): Outcome {
   const reason: unknown = signal.reason;
   const isPlain = reason instanceof DOMException && reason.name === "AbortError";
   return { kind: "cancelled", reason: isPlain ? "cancelled" : messageOf(reason) };
-}
-
-function mib(bytes: number): number {
-  return Math.round(bytes / 1_048_576);
 }
 
 function seconds(ms: number): string {

@@ -11,7 +11,9 @@
  * `filesEnd`. Until then, or until the next run, the runner holds what the guest has left.
  */
 import { Buffer } from "node:buffer";
+import { isAmount, isRecord } from "../../base/json-shapes.ts";
 import { REASON_LENGTH_MAX } from "../../base/limits.ts";
+import { cutTo } from "../../base/wording.ts";
 import { FRAME_HEADER_BYTES } from "../../sandbox/frame.ts";
 
 /** Pool to runner. */
@@ -52,7 +54,7 @@ export const REPLY = {
 export const READY_FRAME_BYTES = 12;
 
 /** A name in a component's transpiled JavaScript for each of its core modules, by part. */
-export interface ComponentParts {
+export interface ComponentCores {
   readonly coreNames: readonly string[];
 }
 
@@ -87,7 +89,7 @@ export interface FileHead {
 export type OrderedEntry =
   | (CoreLayout & { readonly kind: "command" })
   | (CoreLayout & { readonly kind: "run"; readonly input: number; readonly difficulty: number })
-  | (ComponentParts & { readonly kind: "component" });
+  | (ComponentCores & { readonly kind: "component" });
 
 /** Where the pool has put what a core module hides; see `module-surgery.ts`. */
 export interface CoreLayout {
@@ -136,7 +138,7 @@ export function encodeRunOrder(order: RunOrder): Uint8Array {
 export function encodeRunReport(report: RunReport): string {
   const { end } = report;
   const isLong = "reason" in end && end.reason.length > REASON_LENGTH_MAX;
-  const cut = isLong ? { ...end, reason: end.reason.slice(0, REASON_LENGTH_MAX).toWellFormed() } : end;
+  const cut = isLong ? { ...end, reason: cutTo(REASON_LENGTH_MAX, end.reason) } : end;
   return JSON.stringify(isLong ? { ...report, end: cut } : report);
 }
 
@@ -185,7 +187,7 @@ export function parseFileHead(payload: Uint8Array): FileHead | undefined {
 
 /** The payload of a `filesEnd` frame. */
 export function encodeCollectReport({ cpuMs, exceeded }: CollectReport): Uint8Array {
-  return encoder.encode(JSON.stringify({ cpuMs, exceeded: exceeded?.slice(0, REASON_LENGTH_MAX).toWellFormed() }));
+  return encoder.encode(JSON.stringify({ cpuMs, exceeded: exceeded && cutTo(REASON_LENGTH_MAX, exceeded) }));
 }
 
 /** Undefined when it is none. */
@@ -194,7 +196,7 @@ export function parseCollectReport(payload: Uint8Array): CollectReport | undefin
   if (!isRecord(raw)) return undefined;
   const { cpuMs, exceeded } = raw;
   if (!isAmount(cpuMs) || (exceeded !== undefined && typeof exceeded !== "string")) return undefined;
-  return { cpuMs, exceeded: exceeded?.slice(0, REASON_LENGTH_MAX) };
+  return { cpuMs, exceeded: exceeded && cutTo(REASON_LENGTH_MAX, exceeded) };
 }
 
 function parseJson(text: string): unknown {
@@ -210,15 +212,7 @@ function parseGuestEnd(raw: unknown): GuestEnd | undefined {
   const { kind, code, reason } = raw;
   if (kind === "exited" && typeof code === "number" && Number.isInteger(code)) return { kind, code };
   if ((kind === "trapped" || kind === "rejected") && typeof reason === "string") {
-    return { kind, reason: reason.slice(0, REASON_LENGTH_MAX) };
+    return { kind, reason: cutTo(REASON_LENGTH_MAX, reason) };
   }
   return kind === "output-exceeded" ? { kind } : undefined;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
-}
-
-function isAmount(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0;
 }

@@ -30,7 +30,7 @@ export interface RunResult {
   readonly memoryBytes: number;
 }
 
-type Attempt = { readonly end: GuestEnd; readonly value?: string | undefined };
+type EntryEnd = { readonly end: GuestEnd; readonly value?: string | undefined };
 
 const SIGNAL_NAMES: ReadonlyMap<number, string> = new Map([
   [2, "INT"],
@@ -73,11 +73,11 @@ export function runCore(run: CoreRun, powers: GuestPowers, exit: GuestExit): Run
     return { end: { kind: "rejected", reason: compileReason(thrown) }, memoryBytes: 0 };
   }
   attachMemory(host, instance, run.entry);
-  const attempt = attemptEntry(instance, run.entry, exit);
-  return { ...attempt, memoryBytes: host.memory.byteLength };
+  const ended = callEntry(instance, run.entry, exit);
+  return { ...ended, memoryBytes: host.memory.byteLength };
 }
 
-function attemptEntry(instance: WebAssembly.Instance, entry: CoreEntry, exit: GuestExit): Attempt {
+function callEntry(instance: WebAssembly.Instance, entry: CoreEntry, exit: GuestExit): EntryEnd {
   const started = callGuest(exit, () => {
     if (entry.startExport !== undefined) callExport(instance, entry.startExport);
     if (entry.kind === "command" || hasExport(instance, "_start")) callExport(instance, "_start");

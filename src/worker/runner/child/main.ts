@@ -41,7 +41,7 @@ interface LoadedModule {
   component: ComponentGuest | undefined;
 }
 
-class RunnerProcess {
+class Runner {
   readonly #reader = new ControlReader(ORDERS_FD);
   readonly #writer = new ControlWriter(REPLIES_FD);
   readonly #exit = new GuestExit();
@@ -198,7 +198,7 @@ function parseCollectOrder(payload: Uint8Array): CollectOrder {
 
 const exitProcess = process.exit.bind(process);
 const collectGarbage = takeCollector();
-const runner = new RunnerProcess();
+const runner = new Runner();
 dropPowers();
 await runner.serve();
 exitProcess(0);
