@@ -2,6 +2,7 @@
 import { describeError, exitCodeOf } from "./exit-code.ts";
 import { Output } from "./output.ts";
 import { makeProgram } from "./program.ts";
+import { printable } from "./table.ts";
 
 Output.prepareStreams();
 try {
@@ -12,7 +13,7 @@ try {
     process.stderr.write(
       `${message
         .split("\n")
-        .map((line) => `capmesh: ${line}`)
+        .map((line) => `capmesh: ${printable(line)}`)
         .join("\n")}\n`,
     );
   process.exitCode = exitCodeOf(thrown);

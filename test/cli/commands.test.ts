@@ -235,6 +235,7 @@ describe("exit codes", () => {
     [["task", "get", "t1"], problem(403, "forbidden", "not for you"), 4, "capmesh: not for you\n"],
     [["task", "get", "t1"], problem(401, "unauthenticated", "who are you?"), 4, "CAPMESH_TOKEN"],
     [["task", "get", "t1"], problem(503, "store-unavailable", "the disk is full"), 5, "capmesh: the disk is full\n"],
+    [["task", "get", "t1"], problem(404, "no-such-task", "\x1b[31mred\x07"), 3, "capmesh: \ufffd[31mred\ufffd\n"],
     [["task", "get", "t1"], json({ not: "a task" }), 1, "not what a gateway answers"],
   ])("%j", async (args, answer, code, said) => {
     await using gateway = await FakeGateway.create({ "GET /tasks/t1": answer });

@@ -282,7 +282,7 @@ class FormUpload implements ReceivedForm {
       }
       // One is open at a time, however many there are.
       const { digest, bytes } = await writer.finish();
-      this.files.push({ path: filename, digest, bytes, writer });
+      this.files.push({ path: givenName(filename), digest, bytes, writer });
     } catch (thrown) {
       await writer[Symbol.asyncDispose]();
       throw thrown;
@@ -345,6 +345,14 @@ export function tooLarge({ moduleBytesMax }: Pick<FormUploadOptions, "moduleByte
   const limit = mib >= 1 ? `${Number(mib.toFixed(1))} MiB` : `${moduleBytesMax} bytes`;
   const message = `is larger than ${limit}: make the module smaller (strip it, optimize for size)`;
   return new Refusal("too-large", `wasm ${message}`, { errors: [{ field: "wasm", message }] });
+}
+
+/**
+ * The name as it was before the client wrote it into a header: browsers, curl and `fetch` encode these three characters and
+ * no other (HTML Living Standard, multipart/form-data encoding algorithm), and all else, `%` included, stands for itself.
+ */
+function givenName(filename: string): string {
+  return filename.replaceAll("%22", '"').replaceAll("%0A", "\n").replaceAll("%0D", "\r");
 }
 
 function tooManyFiles(): Refusal {

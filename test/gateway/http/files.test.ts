@@ -130,6 +130,13 @@ describe("files of a submission", () => {
     expect(refusal.errors[0]?.message).toMatch(message);
   });
 
+  test("keep their names, quotes and all, though clients write some characters in another way", async () => {
+    await using gateway = await ApiGateway.open();
+    const names = ['q"uo%te', "100%", "two\r\nlines", "a/ü b"];
+    const task = await submitted(gateway, formOf(names.map((name) => [name, "content"])));
+    expect(task.files.map(({ path }) => path)).toEqual(names.toSorted());
+  });
+
   test("are refused for a name with a zero byte, and for none", async () => {
     await using gateway = await ApiGateway.open();
     for (const [name, message] of [
