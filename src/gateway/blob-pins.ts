@@ -3,9 +3,9 @@
  * to them are durable: of a submission's task, or of a file that was kept.
  *
  * Whoever stores or uses a blob pins it before it commits the bytes, or before it looks whether they are there. Whoever
- * wants to delete bytes that nothing refers to does so by `retireUnused`, which does nothing while the blob is pinned:
- * the one who holds the pin retires it in turn when nothing has come of it. Pins of one blob may be many; a retirement
- * is alone.
+ * wants to delete bytes that nothing refers to does so by `retireUnused`, which waits while the blob is pinned: the last
+ * pin's end is looked at then, since what came of the pins may be gone again. Whoever holds a pin of which nothing has come
+ * retires the blob in turn. Pins of one blob may be many; a retirement is alone.
  *
  * A crash between a blob's commit and its rows' leaves a blob that nobody retires: `sweep` looks for those.
  */
@@ -26,6 +26,8 @@ export class BlobPins {
   readonly #init: BlobPinsInit;
   readonly #pins = new Map<Digest, number>();
   readonly #retiring = new Map<Digest, Promise<void>>();
+  /** Pinned ones that somebody wanted to retire. */
+  readonly #wanted = new Set<Digest>();
   readonly #closed = new AbortController();
   #sweeping: Promise<void> | undefined;
   #isSweepWanted = false;
@@ -46,8 +48,12 @@ export class BlobPins {
         if (!isPinned) return;
         isPinned = false;
         const left = (this.#pins.get(digest) ?? 1) - 1;
-        if (left === 0) this.#pins.delete(digest);
-        else this.#pins.set(digest, left);
+        if (left > 0) {
+          this.#pins.set(digest, left);
+          return;
+        }
+        this.#pins.delete(digest);
+        if (this.#wanted.delete(digest) && !this.#closed.signal.aborted) void this.retireUnused(digest);
       },
     };
   }
@@ -119,7 +125,10 @@ export class BlobPins {
     for (let retiring = this.#retiring.get(digest); retiring !== undefined; retiring = this.#retiring.get(digest)) {
       await retiring;
     }
-    if (this.#pins.has(digest)) return;
+    if (this.#pins.has(digest)) {
+      this.#wanted.add(digest);
+      return;
+    }
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#retiring.set(digest, promise);
     try {

@@ -70,6 +70,16 @@ describe("a pinned blob", () => {
 });
 
 describe("a retirement", () => {
+  test("is looked at again when the last pin goes, if somebody wanted it gone meanwhile", async () => {
+    const shelf = new Shelf(ONE);
+    const pin = await shelf.pins.pin(ONE);
+    await shelf.pins.retireUnused(ONE);
+    pin[Symbol.dispose]();
+    // It comes after the retirement.
+    (await shelf.pins.pin(ONE))[Symbol.dispose]();
+    expect(shelf.order).toEqual(["deleted"]);
+  });
+
   test("leaves a blob that something refers to", async () => {
     const shelf = new Shelf(ONE);
     shelf.used.add(ONE);
