@@ -54,6 +54,9 @@ export class StoreHealth implements StoreReadiness {
     if (nowMs - this.#probedAtMs >= STORE_CHECK_EVERY_MS) {
       this.#probedAtMs = nowMs;
       await this.#look({ isThorough: true });
+    } else {
+      // Whoever has just begun to look finds out for all who ask meanwhile.
+      await this.#looking;
     }
     return this.refusesBecause();
   }
