@@ -36,7 +36,7 @@ export class QueueGate implements Disposable {
     this.#ended = new RecentCount(init.clock);
     this.#turnedAway = new RecentCount(init.clock);
     this.#subscription = init.events.subscribe((event) => {
-      if (event.type === "task" && ENDS.has(event.state)) this.#ended.add(1);
+      if (event.type === "task" && ENDS.has(event.state)) this.ended();
     });
   }
 
@@ -58,6 +58,11 @@ export class QueueGate implements Disposable {
       throw thrown;
     }
     return { [Symbol.dispose]: leave };
+  }
+
+  /** A task has left the queue. Of those that finish it is known; this is for one that was deleted before it had. */
+  ended(): void {
+    this.#ended.add(1);
   }
 
   [Symbol.dispose](): void {
@@ -97,7 +102,7 @@ export class QueueGate implements Disposable {
   }
 }
 
-const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled", "deleted"]);
+const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 
 /** About what a spec takes of the queue. */
 export function queuedBytes(spec: Pick<TaskSpec, "stdin" | "args" | "env" | "description">): number {

@@ -105,10 +105,11 @@ export class StoreTaskService implements TaskService {
   }
 
   async delete(id: TaskId): Promise<boolean> {
-    const { store, attempts, events, pins, clock, onChanged } = this.#init;
+    const { store, gate, attempts, events, pins, clock, onChanged } = this.#init;
     const result = await store.deleteTask(id);
     if (result.kind === "no-such-task") return false;
     attempts.cancel(result.running);
+    if (result.wasUnfinished) gate.ended();
     events.publish({ type: "task", task: id, state: "deleted" });
     if (result.hasDependents) onChanged({ isReady: false, dueAt: clock.now() });
     // The bytes of modules and files go with the last task that uses them.

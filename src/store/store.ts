@@ -282,6 +282,7 @@ export type DeleteTaskResult =
   | {
       readonly kind: "deleted";
       readonly running: readonly AttemptId[];
+      readonly wasUnfinished: boolean;
       readonly hasDependents: boolean;
       readonly freed: FreedBlobs;
     }

@@ -81,6 +81,39 @@ test("tells a longest time while nothing ends, and a shortest when much does", a
   expect(await queue.ask()).toBe(QUEUE_RETRY_MS_MIN);
 });
 
+test("tasks that are forgotten when they have finished do not count as ends", async () => {
+  using queue = new Queue({ tasks: 1 });
+  queue.size = { tasks: 1, bytes: 0 };
+  for (let each = 0; each < 1_000; each++) {
+    queue.events.publish({ type: "task", task: taskId("t"), state: "deleted" });
+  }
+  expect(await queue.ask()).toBe(QUEUE_RETRY_MS_MAX);
+});
+
+test("a task that is deleted before it has finished counts as an end, and one after that does not", async () => {
+  await using cluster = await GatewayCluster.open({ queueLimits: { tasks: 60 } });
+  const fill = async (from: number) => {
+    for (let each = 0; each < 60; each++) await cluster.submit(`t${from + each}`);
+  };
+  const waitMs = async () => {
+    const refused = await cluster.submit("more").catch((error: unknown) => error);
+    if (!(refused instanceof ClusterError)) throw new Error("it is let in");
+    return refused.retryAfterMs ?? 0;
+  };
+  await fill(0);
+  expect(await waitMs()).toBe(QUEUE_RETRY_MS_MAX);
+  for (let each = 0; each < 60; each++) await cluster.forget(`t${each}`);
+  await fill(100);
+  // Sixty of late, and one that was turned away before.
+  const sixtyMs = await waitMs();
+  expect(sixtyMs).toBeLessThan(QUEUE_RETRY_MS_MAX);
+  for (let each = 100; each < 160; each++) await cluster.cancel(`t${each}`);
+  for (let each = 100; each < 160; each++) await cluster.forget(`t${each}`);
+  await fill(200);
+  // Twice as many ends, and half as much again to wait for: each counts once.
+  expect(await waitMs()).toBeCloseTo((sixtyMs / 2) * (3 / 2), -2);
+});
+
 test("a gateway whose queue is full refuses, and takes more when tasks have ended", async () => {
   await using cluster = await GatewayCluster.open({ queueLimits: { tasks: 2 } });
   const worker = await cluster.join();

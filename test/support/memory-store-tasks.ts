@@ -206,7 +206,8 @@ export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {
   tx.removeTask(task);
   const running = task.runs.filter((run) => run.cursor.state === "running").map((run) => attemptId(task, run));
   const hasDependents = tx.hasDependents(task);
-  return { kind: "deleted", running, hasDependents, freed: freedOf([...blobsOf(task)]) };
+  const wasUnfinished = task.finishedAt === undefined;
+  return { kind: "deleted", running, wasUnfinished, hasDependents, freed: freedOf([...blobsOf(task)]) };
 }
 
 export function forgetFinished(

@@ -20,7 +20,8 @@ export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<
   const running = loadOpenRuns(db, task)
     .filter((run) => run.cursor.state === "running")
     .map((run) => attemptId(task, run));
-  return { kind: "deleted", running, ...forget(db, task) };
+  const wasUnfinished = task.finishedAt === undefined;
+  return { kind: "deleted", running, wasUnfinished, ...forget(db, task) };
 }
 
 export function forgetFinished(db: Database, args: Args<"forgetFinished">): Answer<"forgetFinished"> {
