@@ -420,7 +420,10 @@ export const RETAIN_SWEEP_EVERY_MS = 60_000;
 /** Tasks that are forgotten in one transaction, and the wait before the next one: it is everybody's turn then. */
 export const RETAIN_BATCH = 50;
 export const RETAIN_BATCH_PAUSE_MS = 100;
-/** A clock that went this much otherwise than time was set; nothing is forgotten by it until it has run well for so long. */
+/**
+ * A clock that went this much otherwise than time was set; nothing is forgotten by it until it has run well for so long. Nor
+ * is anything in the first such time after the start.
+ */
 export const RETAIN_CLOCK_OFF_MS_MAX = 60_000;
 export const RETAIN_CLOCK_TRUST_MS = 3_600_000;
 

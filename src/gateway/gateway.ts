@@ -47,6 +47,8 @@ export interface GatewayInit {
   readonly retainMs?: number | undefined;
   /** How long a module that came by itself is held after it was last brought or named; undefined: for ever. */
   readonly retainModulesMs?: number | undefined;
+  /** How long nothing is forgotten for its age at first, when the clock may be wrong. Default: RETAIN_CLOCK_TRUST_MS. */
+  readonly clockTrustedAfterMs?: number | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -130,6 +132,7 @@ export class Gateway implements Readiness {
     this.#retention = new Retention({
       retainMs: init.retainMs,
       retainModulesMs: init.retainModulesMs,
+      clockTrustedAfterMs: init.clockTrustedAfterMs,
       store,
       pins: this.pins,
       events,

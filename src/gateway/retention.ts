@@ -3,7 +3,7 @@
  * and that nobody has named for long, and then the blobs that nothing refers to any more. In small batches with pauses, so that nobody waits for it.
  *
  * Age is by the wall clock, which may be wrong: one that is set far ahead would make all there is old at once. So nothing
- * is forgotten for a while after the clock was seen to be set.
+ * is forgotten for a while after the clock was seen to be set, and after the start, when it may be wrong and be set soon.
  */
 import { type Clock, sleep } from "../base/clock.ts";
 import {
@@ -23,6 +23,8 @@ export interface RetentionInit {
   readonly retainMs: number | undefined;
   /** How long a module that came by itself is held after it was last brought or named; undefined: for ever. */
   readonly retainModulesMs: number | undefined;
+  /** How long the clock is not believed at first. Default: RETAIN_CLOCK_TRUST_MS. */
+  readonly clockTrustedAfterMs?: number | undefined;
   readonly store: Pick<Store, "forgetFinished" | "releaseModules">;
   readonly pins: Pick<BlobPins, "retireFreed">;
   readonly events: EventHub;
@@ -37,11 +39,13 @@ export class Retention {
   /** Wall clock minus monotonic clock, when they were last looked at. */
   #offset: number;
   /** By the monotonic clock: the wall clock is not believed before. */
-  #trustedAtMs = -Infinity;
+  #trustedAtMs: number;
 
   constructor(init: RetentionInit) {
     this.#init = init;
-    this.#offset = init.clock.now() - init.clock.monotonicMs();
+    const nowMs = init.clock.monotonicMs();
+    this.#offset = init.clock.now() - nowMs;
+    this.#trustedAtMs = nowMs + (init.clockTrustedAfterMs ?? RETAIN_CLOCK_TRUST_MS);
   }
 
   start(): void {
@@ -61,10 +65,12 @@ export class Retention {
     while (!signal.aborted) {
       await sleep(clock, RETAIN_SWEEP_EVERY_MS, { signal }).catch(() => {});
       if (signal.aborted || !this.#isClockTrusted()) continue;
+      // All that this sweep does goes by the time at which the clock was believed.
+      const now = clock.now();
       try {
-        const forgotten = retainMs === undefined ? 0 : await this.#sweep(retainMs);
+        const forgotten = retainMs === undefined ? 0 : await this.#sweep(now - retainMs);
         if (forgotten > 0) log.info("finished tasks were forgotten for their age", { tasks: forgotten });
-        const released = retainModulesMs === undefined ? 0 : await this.#release(retainModulesMs);
+        const released = retainModulesMs === undefined ? 0 : await this.#release(now - retainModulesMs, now);
         if (released > 0) log.info("modules that nobody names were let go for their age", { modules: released });
       } catch (error) {
         if (!signal.aborted) log.warn("finished tasks and old modules could not be forgotten; trying again", { error });
@@ -86,12 +92,11 @@ export class Retention {
   }
 
   /** How many were forgotten. Rejects as the store does. */
-  async #sweep(retainMs: number): Promise<number> {
+  async #sweep(endedBefore: number): Promise<number> {
     const { store, pins, events, clock } = this.#init;
     const { signal } = this.#closed;
     let count = 0;
-    for (let after: FinishedPosition | undefined; !signal.aborted;) {
-      const endedBefore = clock.now() - retainMs;
+    for (let after: FinishedPosition | undefined; !signal.aborted && this.#isClockTrusted();) {
       const { forgotten, freed, next } = await store.forgetFinished(endedBefore, RETAIN_BATCH, after);
       for (const task of forgotten) events.publish({ type: "task", task, state: "deleted" });
       count += forgotten.length;
@@ -104,13 +109,12 @@ export class Retention {
   }
 
   /** How many were let go. A submission that has pinned one keeps its bytes. Rejects as the store does. */
-  async #release(retainMs: number): Promise<number> {
+  async #release(heldBefore: number, now: number): Promise<number> {
     const { store, pins, clock } = this.#init;
     const { signal } = this.#closed;
     let count = 0;
-    while (!signal.aborted) {
-      const now = clock.now();
-      const { released, isThrough } = await store.releaseModules(now - retainMs, RETAIN_BATCH, now);
+    while (!signal.aborted && this.#isClockTrusted()) {
+      const { released, isThrough } = await store.releaseModules(heldBefore, RETAIN_BATCH, now);
       count += released.length;
       await pins.retireFreed({ digests: released, hasMore: false });
       if (isThrough) break;

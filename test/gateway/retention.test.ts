@@ -58,6 +58,29 @@ test.each([10 * DAY_MS, -10 * DAY_MS])(
   },
 );
 
+test("a clock that is wrong at the start and set right within the hour makes it forget nothing", async () => {
+  await using setup = new Setup({ retainMs: DAY_MS, clockTrustedAfterMs: undefined });
+  setup.finished.push(T0 - 30 * DAY_MS, T0 - 2 * DAY_MS);
+  await setup.pass(RETAIN_CLOCK_TRUST_MS - RETAIN_SWEEP_EVERY_MS);
+  // It was a week ahead.
+  setup.clock.jump(-7 * DAY_MS);
+  await setup.pass(RETAIN_CLOCK_TRUST_MS);
+  expect(setup.finished).toHaveLength(2);
+  await setup.pass(RETAIN_SWEEP_EVERY_MS);
+  expect(setup.finished).toEqual([T0 - 2 * DAY_MS]);
+});
+
+test("a clock that is put forward between two batches makes it forget no more", async () => {
+  await using setup = new Setup({ retainMs: DAY_MS });
+  setup.finished.push(...Array.from({ length: RETAIN_BATCH }, () => T0 - DAY_MS), T0, T0 + 1);
+  await setup.pass(RETAIN_SWEEP_EVERY_MS);
+  setup.clock.jump(30 * DAY_MS);
+  await setup.pass(RETAIN_BATCH_PAUSE_MS);
+  expect(setup.finished).toEqual([T0, T0 + 1]);
+  await setup.pass(RETAIN_CLOCK_TRUST_MS - RETAIN_SWEEP_EVERY_MS);
+  expect(setup.finished).toEqual([T0, T0 + 1]);
+});
+
 test("a clock that is corrected by a little is believed", async () => {
   await using setup = new Setup({ retainMs: DAY_MS });
   setup.finished.push(0);
@@ -68,6 +91,7 @@ test("a clock that is corrected by a little is believed", async () => {
 
 test("a gateway lets a module go that nobody has named for long, and not one that a submission is about to use", async () => {
   await using cluster = await GatewayCluster.open({ retainModulesMs: 2 * RETAIN_SWEEP_EVERY_MS });
+  await cluster.pass(RETAIN_CLOCK_TRUST_MS, RETAIN_SWEEP_EVERY_MS);
   const old = await heldModule(cluster, 1);
   const pinned = await heldModule(cluster, 2);
   const used = await heldModule(cluster, 3);
@@ -102,6 +126,7 @@ async function heldModule(cluster: GatewayCluster, byte: number): Promise<Digest
 
 test("a gateway forgets a finished task, and the bytes of its module", async () => {
   await using cluster = await GatewayCluster.open({ retainMs: 120_000 });
+  await cluster.pass(RETAIN_CLOCK_TRUST_MS, RETAIN_SWEEP_EVERY_MS);
   await using writer = await cluster.blobs.create();
   await writer.write(new Uint8Array([1, 2, 3]));
   const { digest: module } = await writer.finish();
@@ -126,13 +151,14 @@ class Setup implements AsyncDisposable {
   isBroken = false;
   readonly #retention: Retention;
 
-  constructor({ retainMs }: { readonly retainMs: number | undefined }) {
+  constructor(init: { readonly retainMs: number | undefined; readonly clockTrustedAfterMs?: number | undefined }) {
     const events = new EventHub();
     events.subscribe((event) => {
       if (event.type === "task" && event.state === "deleted") this.deleted++;
     });
     this.#retention = new Retention({
-      retainMs,
+      clockTrustedAfterMs: 0,
+      ...init,
       retainModulesMs: undefined,
       store: {
         forgetFinished: (...args) => this.#forget(...args),

@@ -173,6 +173,7 @@ export class SimGateway {
       isOpen: true,
       policy,
       retainMs,
+      clockTrustedAfterMs: 0,
       clock,
       random,
       log,
