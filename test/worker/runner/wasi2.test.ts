@@ -240,3 +240,40 @@ describe("the rest of a component's world", () => {
     expect(() => invoke(open().imports, "wasi:random/random", "getRandomBytes", 2n ** 40n)).toThrow();
   });
 });
+
+/** Names that everything has where it inherits, and those of the host's own. */
+const FOREIGN = ["constructor", "toString", "valueOf", "hasOwnProperty", "call", "name", "count", "powers", "release"];
+
+describe("what transpiled code finds", () => {
+  test("of an interface is its functions alone", () => {
+    const { imports } = open();
+    const objects: readonly object[] = [imports, ...Object.values(imports)];
+    const found = objects.flatMap((object) => FOREIGN.filter((name) => Reflect.has(object, name)));
+    expect(found).toEqual([]);
+  });
+
+  test("of a class is neither what a function has nor a way to make an object", () => {
+    const { imports } = open();
+    const classes = Object.values(imports)
+      .flatMap((functions) => Object.entries(functions))
+      .flatMap(([name, value]) => (/^[A-Z]/.test(name) && typeof value === "function" ? [value] : []));
+    expect(classes.length).toBe(8);
+    for (const exposed of classes) {
+      expect(Reflect.ownKeys(exposed)).toEqual(["prototype"]);
+      expect(Object.getPrototypeOf(exposed)).toBeNull();
+      expect(() => void Reflect.construct(exposed, [])).toThrow("no guest makes a resource");
+    }
+  });
+
+  test("of a resource is its methods alone, and its class knows it", () => {
+    const { imports, root } = open("hello");
+    const { Descriptor: descriptor } = imports["wasi:filesystem/types"] ?? {};
+    const stdin = invoke(imports, "wasi:cli/stdin", "getStdin") as InputStream;
+    const stdout = invoke(imports, "wasi:cli/stdout", "getStdout") as OutputStream;
+    for (const resource of [root, stdin, stdout, stdin.subscribe(), root.readDirectory()]) {
+      expect(FOREIGN.filter((name) => Reflect.has(resource, name))).toEqual([]);
+      expect(Reflect.ownKeys(resource)).toEqual([]);
+    }
+    expect(typeof descriptor === "function" && root instanceof descriptor).toBe(true);
+  });
+});

@@ -15,7 +15,7 @@ import {
   unlinkFile,
 } from "../files/path-operations.ts";
 import { asFileCall } from "./failure.ts";
-import { Resource } from "./resource.ts";
+import { exposeResource, ResourceHold } from "./resource.ts";
 import type { ResourceCount } from "./resource.ts";
 import { InputStream, OutputStream } from "./streams.ts";
 
@@ -66,14 +66,15 @@ const encoder = new TextEncoder();
 const NS_PER_SECOND = 1_000_000_000n;
 const TYPE_NAMES = { file: "regular-file", directory: "directory", symlink: "symbolic-link" } as const;
 
-export class Descriptor extends Resource {
+export class Descriptor {
+  readonly #hold: ResourceHold;
   readonly #world: FileWorld;
   readonly #inode: FileInode | DirectoryInode;
   readonly #flags: DescriptorFlags;
 
   constructor(world: FileWorld, inode: FileInode | DirectoryInode, flags: DescriptorFlags) {
     if (world.open >= GUEST_FDS_MAX) refuse(ERRNO.MFILE);
-    super(world.count);
+    this.#hold = new ResourceHold(world.count, { release: () => this.#release() });
     this.#world = world;
     this.#inode = inode;
     this.#flags = flags;
@@ -81,15 +82,14 @@ export class Descriptor extends Resource {
     if (inode.kind === "file") world.tree.hold(inode);
   }
 
-  protected override release(): void {
-    this.#world.open--;
-    if (this.#inode.kind === "file") this.#world.tree.drop(this.#inode);
+  [Symbol.dispose](): void {
+    this.#hold.drop();
   }
 
   readViaStream(offset: bigint): InputStream {
     const file = this.#readable();
     let at = Number(offset);
-    return new InputStream(this.count, (length) => {
+    return new InputStream(this.#world.count, (length) => {
       const bytes = this.#readAt(file, at, length);
       at += bytes.length;
       return bytes;
@@ -99,7 +99,7 @@ export class Descriptor extends Resource {
   writeViaStream(offset: bigint): OutputStream {
     const file = this.#writable();
     let at = Number(offset);
-    return new OutputStream(this.count, (bytes) => {
+    return new OutputStream(this.#world.count, (bytes) => {
       this.#world.tree.write(file, at, bytes);
       at += bytes.length;
     });
@@ -107,7 +107,7 @@ export class Descriptor extends Resource {
 
   appendViaStream(): OutputStream {
     const file = this.#writable();
-    return new OutputStream(this.count, (bytes) => this.#world.tree.write(file, file.size, bytes));
+    return new OutputStream(this.#world.count, (bytes) => this.#world.tree.write(file, file.size, bytes));
   }
 
   advise(): void {
@@ -151,7 +151,7 @@ export class Descriptor extends Resource {
 
   readDirectory(): DirectoryEntryStream {
     return new DirectoryEntryStream(
-      this.count,
+      this.#world.count,
       asFileCall(() => this.#directory()),
     );
   }
@@ -229,6 +229,11 @@ export class Descriptor extends Resource {
     return { lower: inode.id, upper: 0n };
   }
 
+  #release(): void {
+    this.#world.open--;
+    if (this.#inode.kind === "file") this.#world.tree.drop(this.#inode);
+  }
+
   #readable(): FileInode {
     const file = this.#file(ERRNO.ISDIR);
     return asFileCall(() => (this.#flags.read === true ? file : refuse(ERRNO.BADF)));
@@ -256,18 +261,19 @@ export class Descriptor extends Resource {
   }
 
   #setTimes(inode: Inode, accessed: NewTimestamp, modified: NewTimestamp): void {
-    const nowNs = this.powers.realtimeNs();
+    const nowNs = this.#world.count.powers.realtimeNs();
     inode.accessedNs = newTime(inode.accessedNs, accessed, nowNs);
     inode.modifiedNs = newTime(inode.modifiedNs, modified, nowNs);
     inode.changedNs = nowNs;
   }
 }
 
-export class DirectoryEntryStream extends Resource {
+export class DirectoryEntryStream {
+  readonly #hold: ResourceHold;
   readonly #entries: Iterator<[string, Inode]>;
 
   constructor(count: ResourceCount, directory: DirectoryInode) {
-    super(count);
+    this.#hold = new ResourceHold(count);
     this.#entries = [...directory.entries].values();
   }
 
@@ -276,6 +282,10 @@ export class DirectoryEntryStream extends Resource {
     if (next.done === true) return undefined;
     const [name, inode] = next.value;
     return { type: TYPE_NAMES[inode.kind], name };
+  }
+
+  [Symbol.dispose](): void {
+    this.#hold.drop();
   }
 }
 
@@ -300,3 +310,6 @@ function newTime(oldNs: bigint, wanted: NewTimestamp, nowNs: bigint): bigint {
   if (wanted.tag === "now") return nowNs;
   return wanted.val.seconds * NS_PER_SECOND + BigInt(wanted.val.nanoseconds);
 }
+
+export const EXPOSED_DESCRIPTOR = exposeResource(Descriptor);
+export const EXPOSED_DIRECTORY_ENTRY_STREAM = exposeResource(DirectoryEntryStream);

@@ -4,7 +4,7 @@
  */
 import { WasiFailure } from "../files/errno.ts";
 import { CallFailure, errorCodeOf } from "./failure.ts";
-import { Resource } from "./resource.ts";
+import { exposeResource, ResourceHold } from "./resource.ts";
 import type { ResourceCount } from "./resource.ts";
 
 /** Bytes handed over in one call, however many are asked for. */
@@ -14,43 +14,59 @@ const POLLABLES_MAX = 4_096;
 
 /** `wasi:io/error`. */
 export class IoError {
-  /** A file's error code, where it was one. */
-  readonly code: string | undefined;
+  readonly #code: string | undefined;
 
   constructor(code: string | undefined) {
-    this.code = code;
+    this.#code = code;
+  }
+
+  /** A file's error code, where it was one. */
+  static codeOf(error: IoError): string | undefined {
+    return error.#code;
   }
 
   toDebugString(): string {
-    return this.code ?? "i/o error";
+    return this.#code ?? "i/o error";
   }
 }
 
 /** `wasi:io/poll`. Ready when the monotonic clock has reached `dueNs`; undefined: always, as streams are. */
-export class Pollable extends Resource {
-  readonly dueNs: bigint | undefined;
+export class Pollable {
+  readonly #hold: ResourceHold;
+  readonly #dueNs: bigint | undefined;
 
-  constructor(count: ResourceCount, dueNs: bigint | undefined, of?: Resource) {
-    super(count, of);
-    this.dueNs = dueNs;
+  constructor(count: ResourceCount, dueNs: bigint | undefined, of?: ResourceHold) {
+    this.#hold = new ResourceHold(count, { of });
+    this.#dueNs = dueNs;
+  }
+
+  /** Of several the one that is ready first. */
+  static first(pollables: readonly Pollable[]): Pollable | undefined {
+    let first: Pollable | undefined;
+    for (const pollable of pollables) {
+      if (first === undefined || (pollable.#dueNs ?? 0n) < (first.#dueNs ?? 0n)) first = pollable;
+    }
+    return first;
   }
 
   ready(): boolean {
-    return this.dueNs === undefined || this.dueNs <= this.powers.monotonicNs();
+    return this.#dueNs === undefined || this.#dueNs <= this.#hold.powers.monotonicNs();
   }
 
   block(): void {
-    while (!this.ready()) this.powers.sleep(Number((this.dueNs ?? 0n) - this.powers.monotonicNs()) / 1e6);
+    const { powers } = this.#hold;
+    while (!this.ready()) powers.sleep(Number((this.#dueNs ?? 0n) - powers.monotonicNs()) / 1e6);
+  }
+
+  [Symbol.dispose](): void {
+    this.#hold.drop();
   }
 }
 
 /** Waits until one is ready; answers the indexes of all that are. */
 export function poll(pollables: readonly Pollable[]): Uint32Array {
-  let first: Pollable | undefined;
   if (pollables.length > POLLABLES_MAX) throw new Error(`a poll of ${pollables.length} pollables at once`);
-  for (const pollable of pollables) {
-    if (first === undefined || (pollable.dueNs ?? 0n) < (first.dueNs ?? 0n)) first = pollable;
-  }
+  const first = Pollable.first(pollables);
   if (first === undefined) throw new Error("a poll of no pollables");
   first.block();
   return Uint32Array.from(pollables.keys().filter((index) => pollables[index]?.ready() === true));
@@ -63,11 +79,12 @@ export type Sink = (bytes: Uint8Array) => void;
 
 const closed = { tag: "closed" };
 
-export class InputStream extends Resource {
+export class InputStream {
+  readonly #hold: ResourceHold;
   readonly #source: Source;
 
   constructor(count: ResourceCount, source: Source) {
-    super(count);
+    this.#hold = new ResourceHold(count);
     this.#source = source;
   }
 
@@ -92,17 +109,22 @@ export class InputStream extends Resource {
   }
 
   subscribe(): Pollable {
-    return new Pollable(this.count, undefined, this);
+    return new Pollable(this.#hold.count, undefined, this.#hold);
+  }
+
+  [Symbol.dispose](): void {
+    this.#hold.drop();
   }
 }
 
-export class OutputStream extends Resource {
+export class OutputStream {
+  readonly #hold: ResourceHold;
   readonly #sink: Sink;
   /** After a write that failed every other is answered `closed`. */
   #hasFailed = false;
 
   constructor(count: ResourceCount, sink: Sink) {
-    super(count);
+    this.#hold = new ResourceHold(count);
     this.#sink = sink;
   }
 
@@ -154,7 +176,11 @@ export class OutputStream extends Resource {
   }
 
   subscribe(): Pollable {
-    return new Pollable(this.count, undefined, this);
+    return new Pollable(this.#hold.count, undefined, this.#hold);
+  }
+
+  [Symbol.dispose](): void {
+    this.#hold.drop();
   }
 
   #checkOpen(): void {
@@ -170,3 +196,8 @@ function asStreamCall<T>(operation: () => T): T {
     throw new CallFailure({ tag: "last-operation-failed", val: new IoError(errorCodeOf(thrown.errno)) });
   }
 }
+
+export const EXPOSED_IO_ERROR = exposeResource(IoError);
+export const EXPOSED_POLLABLE = exposeResource(Pollable);
+export const EXPOSED_INPUT_STREAM = exposeResource(InputStream);
+export const EXPOSED_OUTPUT_STREAM = exposeResource(OutputStream);

@@ -5,10 +5,20 @@
 import { FileTree } from "../files/file-tree.ts";
 import type { GuestPowers } from "../files/powers.ts";
 import type { GuestExit } from "../guest-exit.ts";
-import { datetimeOf, Descriptor, DirectoryEntryStream } from "./descriptor.ts";
+import { datetimeOf, Descriptor, EXPOSED_DESCRIPTOR, EXPOSED_DIRECTORY_ENTRY_STREAM } from "./descriptor.ts";
 import type { FileWorld } from "./descriptor.ts";
-import { ResourceCount } from "./resource.ts";
-import { InputStream, IoError, OutputStream, poll, Pollable } from "./streams.ts";
+import { exposeInterface, exposeResource, ResourceCount } from "./resource.ts";
+import {
+  EXPOSED_INPUT_STREAM,
+  EXPOSED_IO_ERROR,
+  EXPOSED_OUTPUT_STREAM,
+  EXPOSED_POLLABLE,
+  InputStream,
+  IoError,
+  OutputStream,
+  poll,
+  Pollable,
+} from "./streams.ts";
 
 export interface Wasi2Init {
   readonly powers: GuestPowers;
@@ -30,6 +40,8 @@ const PROGRAM_NAME = "guest.wasm";
 /** Never handed out but for terminals' sake: see `openWasi2`. */
 class TerminalInput {}
 class TerminalOutput {}
+const EXPOSED_TERMINAL_INPUT = exposeResource(TerminalInput);
+const EXPOSED_TERMINAL_OUTPUT = exposeResource(TerminalOutput);
 
 /**
  * stdout and stderr pass for terminals, as in preview 1, so that a C library writes line by line and people see it
@@ -48,20 +60,21 @@ export function openWasi2(init: Wasi2Init): Wasi2Imports {
       exit: (status: { readonly tag: string }) => exit.leave({ kind: "exited", code: status.tag === "ok" ? 0 : 1 }),
       exitWithCode: (code: number) => exit.leave({ kind: "exited", code }),
     },
-    "wasi:cli/terminal-input": { TerminalInput },
-    "wasi:cli/terminal-output": { TerminalOutput },
+    "wasi:cli/terminal-input": { TerminalInput: EXPOSED_TERMINAL_INPUT },
+    "wasi:cli/terminal-output": { TerminalOutput: EXPOSED_TERMINAL_OUTPUT },
     "wasi:cli/terminal-stdin": { getTerminalStdin: () => undefined },
     "wasi:cli/terminal-stdout": { getTerminalStdout: () => new TerminalOutput() },
     "wasi:cli/terminal-stderr": { getTerminalStderr: () => new TerminalOutput() },
-    "wasi:io/error": { Error: IoError },
-    "wasi:io/poll": { Pollable, poll },
-    "wasi:io/streams": { InputStream, OutputStream },
+    "wasi:io/error": { Error: EXPOSED_IO_ERROR },
+    "wasi:io/poll": { Pollable: EXPOSED_POLLABLE, poll },
+    "wasi:io/streams": { InputStream: EXPOSED_INPUT_STREAM, OutputStream: EXPOSED_OUTPUT_STREAM },
     ...openStreams(init, count),
     ...openClocks(count),
     ...openFiles(init, count),
     ...openRandom(init.powers),
   };
-  return imports;
+  const exposed = Object.entries(imports).map(([name, functions]) => [name, exposeInterface(functions)] as const);
+  return exposeInterface(Object.fromEntries(exposed));
 }
 
 function openStreams({ powers, stdin }: Wasi2Init, count: ResourceCount): Wasi2Imports {
@@ -105,9 +118,9 @@ function openFiles({ tree: given }: Wasi2Init, count: ResourceCount): Wasi2Impor
   return {
     "wasi:filesystem/preopens": { getDirectories: () => [[new Descriptor(world, tree.root, flags), "/"]] },
     "wasi:filesystem/types": {
-      Descriptor,
-      DirectoryEntryStream,
-      filesystemErrorCode: (error: IoError) => error.code,
+      Descriptor: EXPOSED_DESCRIPTOR,
+      DirectoryEntryStream: EXPOSED_DIRECTORY_ENTRY_STREAM,
+      filesystemErrorCode: (error: IoError) => IoError.codeOf(error),
     },
   };
 }
