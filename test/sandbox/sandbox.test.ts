@@ -123,8 +123,18 @@ describe("the walls of this machine", () => {
   });
 });
 
+test.each<{ which: string; walls: readonly WallName[] }>([
+  { which: "all of the machine's", walls: WALL_NAMES },
+  { which: "none but Node's own", walls: [] },
+])("behind $which walls a process has no environment of ours", async ({ walls }) => {
+  const sandbox = await Sandbox.open({ scratchFolder, log: silentLog, walls });
+  const names = await evaluate(sandbox, `process.stdout.write(Object.keys(process.env).join(" "))`);
+  // But what a shell adds by itself.
+  expect(names.split(" ").filter((name) => !["", "_", "PWD", "SHLVL"].includes(name))).toEqual([]);
+});
+
 describe("one wall alone", () => {
-  test.each<{ walls: readonly WallName[]; holds: Partial<AttackResult> }>([
+  test.for<{ walls: readonly WallName[]; holds: Partial<AttackResult> }>([
     {
       walls: ["user-namespace", "pid-namespace"],
       holds: { signalsOwner: false, signalsNeighbour: false, reachesProcesses: 0, connects: true, seesFiles: true },
@@ -139,8 +149,8 @@ describe("one wall alone", () => {
       walls: ["no-new-privileges", "unprivileged-user"],
       holds: { signalsOwner: false, readsSecret: false, overwritesSecret: false },
     },
-  ])("of $walls holds what it is for", async ({ walls, holds }) => {
-    if (!needs(...walls) || walls.some((name) => stateOf(name) === "not-needed")) return;
+  ])("of $walls holds what it is for", async ({ walls, holds }, context) => {
+    if (!needs(...walls) || walls.some((name) => stateOf(name) === "not-needed")) context.skip();
     const sandbox = await Sandbox.open({ scratchFolder, log: silentLog, walls });
     expect(await attackFrom(sandbox)).toMatchObject(holds);
   });
@@ -154,8 +164,8 @@ describe("one wall alone", () => {
     expect(await evaluate(all, source, [join(reads, "text")], [reads])).toBe("read");
   });
 
-  test("against memory makes Node fail cleanly where it asks for too much", async () => {
-    if (!needs("resource-limits")) return;
+  test("against memory makes Node fail cleanly where it asks for too much", async (context) => {
+    if (!needs("resource-limits")) context.skip();
     const hoard = `
       const kept = [];
       try { for (;;) kept.push(new ArrayBuffer(64 * 1048576)); } catch (error) { process.stdout.write(error.message); }
@@ -163,9 +173,9 @@ describe("one wall alone", () => {
     expect(await evaluate(all, hoard)).toBe("Array buffer allocation failed");
   });
 
-  test("against processes bounds how many there can be", async () => {
+  test("against processes bounds how many there can be", async (context) => {
     const walls = ["user-namespace", "resource-limits", "no-new-privileges", "unprivileged-user"] as const;
-    if (!needs(...walls)) return;
+    if (!needs(...walls)) context.skip();
     const sandbox = await Sandbox.open({ scratchFolder, log: silentLog, walls });
     expect((await attackFrom(sandbox)).forks).toBeLessThan(32);
   });

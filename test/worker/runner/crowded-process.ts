@@ -51,7 +51,9 @@ const transpiled = await transpiler.transpile(digest, component).then(
 for (const fd of opened) closeSync(fd);
 // It tries again by itself.
 let runner = shelf.runners()[0];
+const deadlineMs = performance.now() + 30_000;
 while (runner?.state !== "idle") {
+  if (performance.now() > deadlineMs) throw new Error("no runner came up once there were descriptors again");
   await new Promise((resolve) => setImmediate(resolve));
   runner = shelf.runners()[0];
 }

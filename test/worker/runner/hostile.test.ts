@@ -3,7 +3,7 @@
  * what memory it took is back. One pool serves all of them, as one worker would; long for it is one guest per attack.
  */
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { readMemoryUse } from "../../../src/worker/runner/memory-use.ts";
 import { buildWasm, call, DROP, forever, i32, I32, i64, I64, SPIN, store32 } from "../../support/wasm-builder.ts";
 import { core, functionType, list, name, section, u } from "../../support/wasm-bytes.ts";
@@ -515,18 +515,16 @@ describe("a component whose names would be code", () => {
 describe("a runner that goes away under a guest", () => {
   test("loses that guest alone", async () => {
     const crashed = harness.run(spinning, { timeoutMs: 20_000 });
-    const busyPid = await waitFor(() => harness.pool.stats().runners.find(({ state }) => state === "busy")?.pid);
+    const busyPid = await vi.waitFor(
+      () => {
+        const busy = harness.pool.stats().runners.find(({ state }) => state === "busy");
+        if (busy?.pid === undefined) throw new Error("no runner is busy yet");
+        return busy.pid;
+      },
+      { timeout: 30_000, interval: 5 },
+    );
     process.kill(busyPid, "SIGSEGV");
     expect((await crashed).outcome).toMatchObject({ kind: "lost", reason: expect.stringContaining("SIGSEGV") });
     expect((await harness.run(noop)).outcome).toEqual({ kind: "exited", code: 0 });
   });
 });
-
-/** Looks again on every turn of the event loop until there is something. */
-async function waitFor<T>(look: () => T | undefined): Promise<T> {
-  for (;;) {
-    const seen = look();
-    if (seen !== undefined) return seen;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
