@@ -154,11 +154,16 @@ export class Gateway implements Readiness {
     });
   }
 
-  /** Takes up what the store holds. */
+  /** Takes up what the store holds. Rejects as the store does, and leaves nothing behind then. */
   static async start(init: GatewayInit): Promise<Gateway> {
     const gateway = new Gateway(init);
-    await gateway.#leases.start();
-    await gateway.sessions.start();
+    try {
+      await gateway.#leases.start();
+      await gateway.sessions.start();
+    } catch (error) {
+      await gateway.close();
+      throw error;
+    }
     gateway.#scheduler.wake(init.clock.now());
     gateway.#dispatcher.wake();
     void gateway.pins.sweep();

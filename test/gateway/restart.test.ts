@@ -29,3 +29,12 @@ test("a module whose task was never stored is removed, and one that a task uses 
   await cluster.start();
   expect(await isThere(cluster, module)).toBe(true);
 });
+
+test("a gateway that cannot start leaves no timer behind", async () => {
+  await using cluster = await GatewayCluster.open();
+  await cluster.stop();
+  cluster.trouble.broken.add("listDrained");
+  await expect(cluster.start()).rejects.toMatchObject({ code: "store-unavailable" });
+  await cluster.quiet();
+  expect(cluster.clock.pendingTimers).toBe(0);
+});
