@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { AWAY_GRACE_MS, GRACE_MS_DEFAULT } from "../../src/base/limits.ts";
 import type { WorkerView } from "../../src/model/worker.ts";
-import { peerId } from "../store/store-samples.ts";
+import { peerId, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 import type { HandWorker } from "../support/hand-worker.ts";
 
@@ -36,6 +36,7 @@ test("what a drained worker has not finished in time is tried elsewhere, and cou
   const other = await cluster.join("B");
   await cluster.submit("t");
   const run = await worker.take();
+  const lostCount = async () => (await cluster.store.inspectTask(taskId("t"), cluster.clock.now()))?.openRuns[0]?.lost;
   await cluster.gateway.sessions.drain(worker.peer, { graceMs: 2_000 });
   await cluster.pass(1_999);
   expect(await cluster.attempts("t")).toEqual(["running"]);
@@ -43,6 +44,11 @@ test("what a drained worker has not finished in time is tried elsewhere, and cou
   await run.cancelled;
   expect((await other.take()).id.attempt).toBe(2);
   expect((await cluster.run("t")).attempts[0]?.outcome).toMatchObject({ kind: "lost" });
+  expect(await lostCount()).toBe(0);
+  // What a worker loses that nobody drains does count.
+  other.drop();
+  await cluster.pass(AWAY_GRACE_MS);
+  expect(await lostCount()).toBe(1);
 });
 
 test("what a drained worker has not finished is taken back although the store was out of order when its time was up", async () => {

@@ -138,8 +138,8 @@ test("a gateway forgets a finished task, and the bytes of its module", async () 
   await cluster.pass(60_000);
   expect((await cluster.task("t")).state).toBe("succeeded");
   await cluster.pass(120_000);
-  expect(await cluster.store.getTask(taskId("t"))).toBeUndefined();
-  expect(await cluster.blobs.open(module)).toBeUndefined();
+  await cluster.until("it is forgotten", async () => (await cluster.store.getTask(taskId("t"))) === undefined);
+  await cluster.until("its module's bytes are gone", async () => !(await isThere(cluster, module)));
 });
 
 /** A store that has only the times at which its tasks finished. */
