@@ -66,7 +66,8 @@ export class Scheduler {
     this.#timer?.[Symbol.dispose]();
     if (this.#isClosed || this.#isPromoting || this.#nextAt === undefined) return;
     const { clock } = this.#init;
-    this.#noticeJump();
+    // What was to be done at a time of the clock as it was before may be due, or was to be tried again soon.
+    if (this.#noticeJump()) this.#nextAt = Math.min(this.#nextAt, clock.now());
     const waitMs = Math.min(CLOCK_CHECK_EVERY_MS, Math.max(0, this.#nextAt - clock.now()));
     this.#timer = clock.setTimer(waitMs, () => {
       if (this.#nextAt !== undefined && this.#nextAt <= clock.now()) void this.#promote();
@@ -74,12 +75,14 @@ export class Scheduler {
     });
   }
 
-  /** A wall clock that was put forward has passed slots that nobody saw. */
-  #noticeJump(): void {
+  /** A wall clock that was put forward has passed slots that nobody saw. True: it was set. */
+  #noticeJump(): boolean {
     const { clock } = this.#init;
     const leadMs = clock.now() - clock.monotonicMs();
-    if (Math.abs(leadMs - this.#leadMs) > CLOCK_JUMP_MS_MIN) this.#servingSince = clock.now();
+    const hasJumped = Math.abs(leadMs - this.#leadMs) > CLOCK_JUMP_MS_MIN;
+    if (hasJumped) this.#servingSince = clock.now();
     this.#leadMs = leadMs;
+    return hasJumped;
   }
 
   /** Slots of cron tasks before this were missed. */

@@ -192,6 +192,21 @@ test("a task that is tried again is run again, and told of", async () => {
   ]);
 });
 
+test("a clock that is put back while the store is out of order does not put off what is to be tried again", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("a");
+  await cluster.submit("b", { after: [taskId("a")] });
+  cluster.trouble.broken.add("promoteDue");
+  (await worker.take()).end();
+  await cluster.hasState("a", "succeeded");
+  await cluster.pass(100, 50);
+  cluster.clock.jump(-60 * MINUTE);
+  cluster.trouble.broken.clear();
+  await cluster.pass(10 * SECOND);
+  expect(await cluster.task("b")).toMatchObject({ state: "ready" });
+});
+
 test("a back-off that ends is noted in the store, though nothing else is due, also over a restart", async () => {
   await using cluster = await GatewayCluster.open();
   const retried = { retries: 1, backoffMs: 60_000, require: { zone: "eu" } };
