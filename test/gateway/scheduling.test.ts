@@ -198,13 +198,13 @@ test("a clock that is put back while the store is out of order does not put off 
   await cluster.submit("a");
   await cluster.submit("b", { after: [taskId("a")] });
   cluster.trouble.broken.add("promoteDue");
-  (await worker.take()).end();
-  await cluster.hasState("a", "succeeded");
+  (await worker.take()).end({ kind: "exited", code: 3 });
+  await cluster.hasState("a", "failed");
   await cluster.pass(100, 50);
   cluster.clock.jump(-60 * MINUTE);
   cluster.trouble.broken.clear();
   await cluster.pass(10 * SECOND);
-  expect(await cluster.task("b")).toMatchObject({ state: "ready" });
+  expect(await cluster.task("b")).toMatchObject({ state: "cancelled" });
 });
 
 test("a back-off that ends is noted in the store, though nothing else is due, also over a restart", async () => {
