@@ -24,10 +24,17 @@ import { auditEntrySchema, madeTokenSchema, tokenRequestSchema, tokenSchema } fr
 import { memberSchema, workerSchema } from "./worker-json.ts";
 
 type Content = Readonly<Record<string, { readonly schema: z.ZodType; readonly example?: unknown }>>;
+interface Answer {
+  readonly status: number;
+  readonly description: string;
+  readonly content?: Content;
+}
 type Operation = Omit<ZodOpenApiOperationObject, "responses" | "requestParams"> & {
   readonly query?: z.ZodObject;
   readonly header?: z.ZodObject;
-  readonly answer: { readonly status: number; readonly description: string; readonly content?: Content };
+  readonly answer: Answer;
+  /** Others that are no refusals. */
+  readonly otherAnswers?: readonly Answer[];
   /** The refusals that are its own; those that any request may meet are added. */
   readonly refusals?: readonly ProblemCode[];
 };
@@ -49,8 +56,12 @@ const LOG_EVENT = z.union([logTextSchema, logTruncatedSchema, logEndSchema]).met
 const KEPT_FILE = keptFileSchema.meta({ id: "KeptFile" });
 const EXPLANATION = explanationSchema.meta({ id: "Explanation" });
 const BATCH_LINE = z
-  .looseObject({ module: z.string() })
-  .meta({ id: "BatchLine", description: "The fields of a submission; numbers and lists may be JSON's own." });
+  .looseObject({ module: z.string().optional() })
+  .meta({
+    id: "BatchLine",
+    description:
+      "The fields of a submission; numbers and lists may be JSON's own. `module` may be left out with an entry of a worker's own.",
+  });
 
 const json = (schema: z.ZodType, example?: unknown): Content => ({
   "application/json": { schema, ...(example !== undefined && { example }) },
@@ -80,6 +91,8 @@ const KEY_HEADER = z.object({
       examples: ["0198c0de-7000-7000-8000-000000000001"],
     }),
 });
+
+const NOT_CHANGED: Answer = { status: 304, description: "It is what `If-None-Match` names." };
 
 const OPERATIONS: Readonly<Record<string, Operation>> = {
   "GET /": {
@@ -180,7 +193,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "POST /tasks/{id}/retry": {
     summary: "Run its failed and cancelled runs again",
     answer: { status: 200, description: "The task.", content: json(TASK, TASK_EXAMPLE) },
-    refusals: ["no-such-task", "not-finished", "nothing-to-retry", "dependency-failed", "queue-full"],
+    refusals: ["no-such-task", "not-finished", "nothing-to-retry", "dependency-failed", "queue-full", "not-ready"],
   },
   "GET /tasks/{id}/explain": {
     summary: "Why it is where it is, in words and as data",
@@ -195,6 +208,14 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "GET /tasks/{id}/runs/{n}/files/{path*}": {
     summary: "A file that was kept of a run",
     answer: { status: 200, description: "Its bytes.", content: plain("application/octet-stream", "The file's bytes") },
+    otherAnswers: [
+      {
+        status: 206,
+        description: "The bytes that `Range` asks for.",
+        content: plain("application/octet-stream", "The bytes"),
+      },
+      NOT_CHANGED,
+    ],
     refusals: ["no-such-task", "no-such-run", "no-such-file", "range-not-satisfiable"],
   },
   "GET /tasks/{id}/logs": {
@@ -238,9 +259,10 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     requestBody: { required: true, content: plain("application/wasm", "The module's bytes") },
     answer: {
       status: 201,
-      description: "The module; `Location` has its address. `200` if it was there.",
+      description: "It was not there before; `Location` has its address.",
       content: json(MODULE),
     },
+    otherAnswers: [{ status: 200, description: "It was there already.", content: json(MODULE) }],
     refusals: ["too-large", "unsupported-media-type", "module-rejected", "queue-full", "not-ready"],
   },
   "GET /modules/{sha256}": {
@@ -362,7 +384,7 @@ export function openApiDocument(version: string): ReturnType<typeof createDocume
 }
 
 function operationObject(endpoint: Endpoint, operation: Operation): ZodOpenApiOperationObject {
-  const { query, header, answer, refusals = [], ...rest } = operation;
+  const { query, header, answer, otherAnswers = [], refusals = [], ...rest } = operation;
   const names = Array.from(endpoint.path.matchAll(/\{(\w+)\*?\}/g), ([, name = ""]) => name);
   const parameters = Object.fromEntries(
     names.flatMap((name) => {
@@ -381,7 +403,12 @@ function operationObject(endpoint: Endpoint, operation: Operation): ZodOpenApiOp
       ...(header !== undefined && { header }),
     },
     responses: {
-      [answer.status]: { description: answer.description, ...(answer.content && { content: answer.content }) },
+      ...Object.fromEntries(
+        [answer, ...otherAnswers].map(({ status, description, content }) => [
+          status,
+          { description, ...(content && { content }) },
+        ]),
+      ),
       ...refusalObjects(endpoint, refusals),
     },
   };

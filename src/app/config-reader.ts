@@ -5,7 +5,14 @@
 import { dirname } from "node:path";
 import { closestName } from "../api/closest.ts";
 import type { ConfigSources, SettingsFile } from "./config-sources.ts";
-import { type SettingKey, environmentName, isSettingKey, settingKeys, settingOf } from "./config-settings.ts";
+import {
+  type SettingKey,
+  environmentName,
+  isSettingKey,
+  settingKeys,
+  settingOf,
+  withoutSecret,
+} from "./config-settings.ts";
 import { type ValueParser, parseSwitch } from "./config-values.ts";
 
 /** `at` is how a user would find it: `--http`, `CAPMESH_HTTP`, or the file and key. */
@@ -74,7 +81,7 @@ export class SettingsReader {
   #parse<T>(key: SettingKey, found: Found, text: string, parse: ValueParser<T>): T | undefined {
     const parsed = parse(text, { folder: found.folder, home: this.#sources.machine.home });
     if ("value" in parsed) return parsed.value;
-    const shown = settingOf(key).isSecret ? "" : ` got "${text}",`;
+    const shown = settingOf(key).isSecret ? "" : ` got "${withoutSecret(key, text)}",`;
     this.addProblem(`${found.origin.at}:${shown} expected ${parsed.expected}`);
     return undefined;
   }

@@ -9,8 +9,10 @@ export interface Setting {
   readonly help: string;
   /** Given several times, with commas between, or as an array. */
   readonly isList?: boolean;
-  /** Not shown by `config show`. */
+  /** Never shown. */
   readonly isSecret?: boolean;
+  /** Never shown from this character on. */
+  readonly secretFrom?: string;
   /** Environment and files only: what should not stand in a process list. */
   readonly hasNoFlag?: boolean;
 }
@@ -19,6 +21,7 @@ export const SETTINGS = {
   gateway: { help: "run a gateway" },
   dial: {
     valueName: "where",
+    secretFrom: "#",
     isList: true,
     help: "run a worker for this gateway: <peerId>[#secret], a multiaddr, or host:port; several are a fallback list",
   },
@@ -81,6 +84,14 @@ export function settingKeys(): readonly SettingKey[] {
 
 export function settingOf(key: SettingKey): Setting {
   return SETTINGS[key];
+}
+
+/** The value as it may be shown. */
+export function withoutSecret(key: SettingKey, text: string): string {
+  const { isSecret, secretFrom } = settingOf(key);
+  if (isSecret) return "(hidden)";
+  const at = secretFrom === undefined ? -1 : text.indexOf(secretFrom);
+  return at < 0 ? text : `${text.slice(0, at + 1)}(hidden)`;
 }
 
 export function environmentName(key: string): string {

@@ -1,7 +1,7 @@
 /** `capmesh config show`: the settings as a process started here would have them, and where each comes from. */
 import type { Command } from "commander";
 import type { Config, LoadedConfig } from "../app/config.ts";
-import { type SettingKey, settingKeys, settingOf } from "../app/config-settings.ts";
+import { type SettingKey, settingKeys, settingOf, withoutSecret } from "../app/config-settings.ts";
 import { contextOf, defineSettings } from "./command-context.ts";
 
 export function defineConfig(program: Command): void {
@@ -39,8 +39,13 @@ interface SettingRow {
 
 function settingRow(key: SettingKey, { config, origins }: LoadedConfig): SettingRow {
   const value = settingValue(key, config);
-  const isHidden = settingOf(key).isSecret === true && value !== undefined;
-  return { key, value: isHidden ? "(hidden)" : (value ?? null), ...origins[key] };
+  return { key, value: shownValue(key, value), ...origins[key] };
+}
+
+function shownValue(key: SettingKey, value: unknown): unknown {
+  if (value === undefined) return null;
+  if (Array.isArray(value)) return value.map((each) => shownValue(key, each));
+  return settingOf(key).isSecret || typeof value === "string" ? withoutSecret(key, String(value)) : value;
 }
 
 function settingValue(key: SettingKey, config: Config): unknown {

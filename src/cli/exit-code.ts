@@ -84,9 +84,20 @@ function describeRefusal(error: ApiError): string {
   return error.message.replace(/see GET \/(task|worker|token|module)s\./, "`capmesh $1 ls` lists what there is.");
 }
 
-/** `outputMax` is `--output-max` here; the module is the argument. */
+/** Fields that are not called after their flags. */
+const NAMES_HERE: Readonly<Record<string, string>> = {
+  wasm: "<file.wasm>",
+  args: "arguments after --",
+  files: "--file",
+  outputs: "--output",
+  grace: "--within",
+  "limits.submitsPerSecond": "--rate",
+  "limits.queuedTasks": "--queued",
+  "limits.bytesPerHour": "--bytes",
+};
+
+/** `outputMax` is `--output-max` here. */
 function flagOfField(field: string): string {
-  if (field === "wasm") return "<file.wasm>";
-  if (field === "args") return "arguments after --";
+  if (Object.hasOwn(NAMES_HERE, field)) return NAMES_HERE[field] ?? field;
   return `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

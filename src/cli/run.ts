@@ -189,15 +189,16 @@ class Interrupts implements Disposable {
   readonly #context: CommandContext;
   readonly #id: string;
   readonly #view: LiveView;
-  readonly #listener = (): void => void this.#take();
+  readonly #onInterrupt = (): void => void this.#take();
+  readonly #onTermination = (): void => this.#leave();
   #isAsking = false;
 
   constructor(context: CommandContext, id: string, view: LiveView) {
     this.#context = context;
     this.#id = id;
     this.#view = view;
-    process.on("SIGINT", this.#listener);
-    process.on("SIGTERM", this.#listener);
+    process.on("SIGINT", this.#onInterrupt);
+    process.on("SIGTERM", this.#onTermination);
   }
 
   get signal(): AbortSignal {
@@ -209,6 +210,10 @@ class Interrupts implements Disposable {
       this.#isAsking = true;
       if (await this.#isToBeCancelled()) return this.#cancel();
     }
+    this.#leave();
+  }
+
+  #leave(): void {
     this.#controller.abort(
       new InterruptedError(
         `task ${this.#id} goes on: \`capmesh task logs ${this.#id} -f\` follows it, ` +
@@ -244,7 +249,7 @@ class Interrupts implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    process.off("SIGINT", this.#listener);
-    process.off("SIGTERM", this.#listener);
+    process.off("SIGINT", this.#onInterrupt);
+    process.off("SIGTERM", this.#onTermination);
   }
 }

@@ -10,7 +10,7 @@ import type { SubmitterLimit } from "../store/store.ts";
 import { Rate } from "./rate.ts";
 
 export interface GrantInit extends Authority {
-  /** `local`: this machine, where no token is asked for; `admin`: the gateway's own token; `token:<id>`; or a peer's id. */
+  /** `local`: this machine, where no token is asked for; `token:admin`: the gateway's own token; `token:<id>`; or a peer's id. */
   readonly actor: string;
   readonly token?: TokenId | undefined;
 }

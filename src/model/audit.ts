@@ -23,7 +23,7 @@ export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
 export interface AuditEntry {
   readonly at: number;
-  /** Who did it: `local`, `admin`, `token:<id>`, or a peer. */
+  /** Who did it: `local`, `token:admin`, `token:<id>`, or a peer. */
   readonly actor: string;
   readonly action: AuditAction;
   /** What it was done to: a task's id, a token's, a worker's. */

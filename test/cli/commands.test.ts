@@ -217,11 +217,12 @@ describe("other commands", () => {
   test("config show tells where each setting comes from", async () => {
     await using line = await CommandLine.create();
     await writeFile(join(line.home, "capmesh.json"), '{"ns":"mine","secret":"hush-hush"}');
-    const args = ["config", "show", "--origin", "--json", "--slots", "3"];
+    const args = ["config", "show", "--origin", "--json", "--slots", "3", "--dial", "host:4077#sesame-sesame"];
     const { stdout } = await line.run(args, { env: { CAPMESH_PICK: "locality" } });
     expect(JSON.parse(stdout)).toMatchObject({
       ns: { value: "mine", source: "project file" },
       secret: { value: "(hidden)" },
+      dial: { value: ["host:4077#(hidden)"] },
       slots: { value: 3, source: "flag", at: "--slots" },
       pick: { value: "locality", source: "environment", at: "CAPMESH_PICK" },
       http: { value: "127.0.0.1:8080", source: "default" },

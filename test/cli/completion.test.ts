@@ -29,9 +29,12 @@ test.each([
   await using line = await CommandLine.create();
   const script = await line.run(["completion", shell]);
   expect(script).toMatchObject({ code: 0, stdout: expect.stringContaining(part) });
-  const check = spawnSync(shell, ["-n"], { input: script.stdout, encoding: "utf8" });
+  const path = join(line.home, `completion.${shell}`);
+  await writeFile(path, script.stdout);
+  const check = spawnSync(shell, ["-n", path], { encoding: "utf8" });
   // Not every machine has it.
-  if (check.error === undefined) expect(check.stderr).toBe("");
+  if (check.error !== undefined) console.warn(`no ${shell} here to read its script`);
+  else expect(check.stderr).toBe("");
 });
 
 test("another shell is refused, and those that there are named", async () => {

@@ -66,7 +66,7 @@ function parseRequest(request: Request): MintInit {
   const parsed = tokenRequestSchema.safeParse(body);
   if (!parsed.success) {
     throw invalidFields(
-      parsed.error.issues.map(({ path, message }) => ({ field: path.join(".") || "body", message: `: ${message}` })),
+      parsed.error.issues.map(({ path, message }) => ({ field: path.join(".") || "body", message })),
     );
   }
   const { can, label, limits, for: time } = parsed.data;
