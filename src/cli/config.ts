@@ -45,7 +45,8 @@ function settingRow(key: SettingKey, { config, origins }: LoadedConfig): Setting
 function shownValue(key: SettingKey, value: unknown): unknown {
   if (value === undefined) return null;
   if (Array.isArray(value)) return value.map((each) => shownValue(key, each));
-  return settingOf(key).isSecret || typeof value === "string" ? withoutSecret(key, String(value)) : value;
+  if (typeof value === "string") return withoutSecret(key, value);
+  return settingOf(key).isSecret ? withoutSecret(key, "") : value;
 }
 
 function settingValue(key: SettingKey, config: Config): unknown {
