@@ -4,18 +4,17 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { type ClusterError, failed, overloaded } from "../base/errors.ts";
-import { RATE_BURST_SECONDS } from "../base/limits.ts";
 import { type Authority, type Power, type TokenId, allows } from "../model/token.ts";
 import type { SubmitterLimit } from "../store/store.ts";
-import { Rate } from "./rate.ts";
+import { Usage } from "./usage.ts";
 
 export interface GrantInit extends Authority {
   /** `local`: this machine, where no token is asked for; `token:admin`: the gateway's own token; `token:<id>`; or a peer's id. */
   readonly actor: string;
   readonly token?: TokenId | undefined;
+  /** Of the token that it was made with, whose limits it shares. */
+  readonly parent?: Grant | undefined;
 }
-
-const HOUR_MS = 3_600_000;
 
 export class Grant {
   readonly actor: string;
@@ -24,14 +23,16 @@ export class Grant {
   readonly token: TokenId | undefined;
   readonly #end = new AbortController();
   readonly #clock: Clock;
-  readonly #rates: Rates;
+  readonly #usage: Usage;
 
-  constructor({ actor, token, ...authority }: GrantInit, clock: Clock, rates: Rates = ratesOf(authority, clock)) {
+  /** `usage`: shared with whom; default: its own. */
+  constructor({ actor, token, parent, ...authority }: GrantInit, clock: Clock, usage?: Usage) {
     this.actor = actor;
     this.token = token;
     this.authority = authority;
     this.#clock = clock;
-    this.#rates = rates;
+    const shared = parent === undefined ? undefined : parent.#usage;
+    this.#usage = usage ?? new Usage({ actor, limits: authority.limits, parent: shared, clock });
   }
 
   /** Aborted when it was revoked or has expired, with `failed`, code `revoked` or `expired`. */
@@ -51,22 +52,34 @@ export class Grant {
 
   /** How many of its tasks may be unfinished, for the store to see to; undefined: as many as the gateway takes. */
   get submitterLimit(): SubmitterLimit | undefined {
-    const { queuedTasks } = this.authority.limits;
-    return queuedTasks === undefined ? undefined : { submitter: this.actor, unfinishedMax: queuedTasks };
+    return this.#usage.submitterLimit;
   }
 
-  /** Counts one submission. Throws `overloaded`, code `rate-limited`, with when to come back. */
-  beginSubmit(): void {
-    const nowMs = this.#clock.monotonicMs();
-    const { submits, bytes } = this.#rates;
-    // Of bytes it is known only afterwards how many there were: whoever has spent too many waits with the next.
-    const waitMs = Math.max(bytes?.take(0, nowMs) ?? 0, submits?.take(1, nowMs) ?? 0);
+  /** The most submissions that `beginSubmit` ever lets pass at once. */
+  get submitsMax(): number {
+    return this.#usage.submitsMax;
+  }
+
+  /** Counts so many submissions, or none: throws `overloaded`, code `rate-limited`, with when to come back. */
+  beginSubmit(count = 1): void {
+    const waitMs = this.#usage.takeSubmits(count);
     if (waitMs > 0) throw rateLimited(waitMs);
   }
 
   /** Counts what a submission or an upload has brought. */
   spendBytes(count: number): void {
-    this.#rates.bytes?.spend(count, this.#clock.monotonicMs());
+    this.#usage.spendBytes(count);
+  }
+
+  /** Throws as `beginSubmit` does where too much has come already for more to follow. */
+  requireBytes(): void {
+    const waitMs = this.#usage.bytesWaitMs();
+    if (waitMs > 0) throw rateLimited(waitMs);
+  }
+
+  /** To be called when it has ended and is not shown any more. */
+  forget(): void {
+    this.#usage.forget();
   }
 
   /** The same authority without what `can` leaves out, within the same limits. It ends with this one. */
@@ -74,7 +87,7 @@ export class Grant {
     const { limits, expiresAt } = this.authority;
     const kept = can.filter((power) => this.can(power));
     const init = { actor: this.actor, token: this.token, can: kept, limits, expiresAt };
-    const narrower = new Grant(init, this.#clock, this.#rates);
+    const narrower = new Grant(init, this.#clock, this.#usage);
     if (this.ended.aborted) narrower.#end.abort(this.ended.reason);
     this.ended.addEventListener("abort", () => narrower.#end.abort(this.ended.reason), { once: true });
     return narrower;
@@ -83,26 +96,6 @@ export class Grant {
   end(reason: ClusterError): void {
     this.#end.abort(reason);
   }
-}
-
-/** What a grant has used of its limits, together with the narrower ones that came of it. */
-interface Rates {
-  readonly submits: Rate | undefined;
-  readonly bytes: Rate | undefined;
-}
-
-function ratesOf({ limits }: Authority, clock: Clock): Rates {
-  const nowMs = clock.monotonicMs();
-  return {
-    submits: rate(limits.submitsPerSecond, 1_000, RATE_BURST_SECONDS, nowMs),
-    bytes: rate(limits.bytesPerHour, HOUR_MS, 1, nowMs),
-  };
-}
-
-function rate(amount: number | undefined, perMs: number, burstTimes: number, nowMs: number): Rate | undefined {
-  return amount === undefined
-    ? undefined
-    : new Rate({ perMs: amount / perMs, burst: Math.max(1, amount * burstTimes), nowMs });
 }
 
 export function forbidden(can: readonly Power[], power: Power): ClusterError {

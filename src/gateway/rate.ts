@@ -11,13 +11,14 @@ export interface RateInit {
 
 export class Rate {
   readonly #perMs: number;
-  readonly #burst: number;
+  /** The most that can be drawn at once. */
+  readonly burst: number;
   #level: number;
   #atMs: number;
 
   constructor({ perMs, burst, nowMs }: RateInit) {
     this.#perMs = perMs;
-    this.#burst = burst;
+    this.burst = burst;
     this.#level = burst;
     this.#atMs = nowMs;
   }
@@ -27,10 +28,15 @@ export class Rate {
    * until there will be.
    */
   take(amount: number, nowMs: number): number {
+    const waitMs = this.waitMs(amount, nowMs);
+    if (waitMs === 0) this.#level -= amount;
+    return waitMs;
+  }
+
+  /** The milliseconds until `amount`, at most the burst, can be drawn; 0: now. */
+  waitMs(amount: number, nowMs: number): number {
     this.#fill(nowMs);
-    if (this.#level < amount) return Math.ceil((amount - this.#level) / this.#perMs);
-    this.#level -= amount;
-    return 0;
+    return this.#level < amount ? Math.ceil((amount - this.#level) / this.#perMs) : 0;
   }
 
   /** Draws `amount`, whatever is there: what is missing has to flow in before anything else can be taken. */
@@ -40,7 +46,7 @@ export class Rate {
   }
 
   #fill(nowMs: number): void {
-    this.#level = Math.min(this.#burst, this.#level + Math.max(0, nowMs - this.#atMs) * this.#perMs);
+    this.#level = Math.min(this.burst, this.#level + Math.max(0, nowMs - this.#atMs) * this.#perMs);
     this.#atMs = nowMs;
   }
 }

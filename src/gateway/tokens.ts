@@ -83,7 +83,7 @@ export class Tokens implements Disposable {
   static async open(init: TokensInit): Promise<Tokens> {
     const tokens = new Tokens(init);
     await init.store.forgetTokens(init.clock.now() - TOKEN_KEPT_AFTER_END_MS);
-    for (const token of await init.store.listTokens()) tokens.#hold(token);
+    await tokens.#load();
     tokens.#expire();
     return tokens;
   }
@@ -110,7 +110,9 @@ export class Tokens implements Disposable {
 
   /** Oldest first; ended ones for a while too. */
   list(): readonly Token[] {
-    return Array.from(this.#held.values(), ({ token }) => withoutSecret(token));
+    return Array.from(this.#held.values(), ({ token }) => withoutSecret(token)).sort(
+      (one, other) => one.createdAt - other.createdAt,
+    );
   }
 
   /**
@@ -162,6 +164,7 @@ export class Tokens implements Disposable {
       const detail = each === id ? "" : `with ${id}, which it was made with`;
       audit.record({ actor: by.actor, action: "token.revoked", subject: each, detail });
     }
+    this.#expire();
     return true;
   }
 
@@ -169,9 +172,45 @@ export class Tokens implements Disposable {
     this.#timer?.[Symbol.dispose]();
   }
 
+  /**
+   * Holds what is stored, each token after the one that it was made with: times and ids say nothing of that where the
+   * clock was set back. One whose parent was revoked, or is no longer known, was left over when the gateway stopped
+   * between the two, and is revoked now.
+   */
+  async #load(): Promise<void> {
+    const { store, audit, clock } = this.#init;
+    const stored = await store.listTokens();
+    const byParent = Map.groupBy(stored, ({ parent }) => parent);
+    const known = new Set(stored.map(({ id }) => id));
+    const isRoot = ({ parent }: StoredToken): boolean => parent === undefined || !known.has(parent);
+    const now = clock.now();
+    const leftOver: StoredToken[] = [];
+    const queue = stored.filter(isRoot);
+    for (const token of queue) {
+      const { id, parent } = token;
+      const isParentGone =
+        parent !== undefined && (!known.has(parent) || this.#held.get(parent)?.token.revokedAt !== undefined);
+      const isLeftOver = isParentGone && token.revokedAt === undefined;
+      if (isLeftOver) leftOver.push(token);
+      this.#hold(isLeftOver ? { ...token, revokedAt: now } : token);
+      queue.push(...(byParent.get(id) ?? []));
+    }
+    if (leftOver.length === 0) return;
+    await store.revokeTokens(
+      leftOver.map(({ id }) => id),
+      now,
+    );
+    for (const { id, parent } of leftOver) {
+      const detail = `with ${parent}, which it was made with`;
+      audit.record({ actor: "gateway", action: "token.revoked", subject: id, detail });
+    }
+  }
+
   #hold(token: StoredToken): void {
     const { id, can, limits, expiresAt } = token;
-    const grant = new Grant({ actor: tokenSubmitter(id), token: id, can, limits, expiresAt }, this.#init.clock);
+    const parent = token.parent === undefined ? undefined : this.#held.get(token.parent)?.grant;
+    const init = { actor: tokenSubmitter(id), token: id, can, limits, expiresAt, parent };
+    const grant = new Grant(init, this.#init.clock);
     this.#held.set(id, { token, grant });
     const state = tokenState(token, this.#init.clock.now());
     if (state !== "active") grant.end(failed(ENDED[state], { code: state }));
@@ -182,14 +221,13 @@ export class Tokens implements Disposable {
   }
 
   #withDescendants(id: TokenId): readonly TokenId[] {
-    const ids = new Set([id]);
-    // A token is younger than the one that it was made with, and comes after it.
-    for (const { token } of this.#held.values())
-      if (token.parent !== undefined && ids.has(token.parent)) ids.add(token.id);
-    return Array.from(ids);
+    const byParent = Map.groupBy(this.#held.values(), ({ token }) => token.parent);
+    const ids = [id];
+    for (const each of ids) ids.push(...(byParent.get(each) ?? []).map(({ token }) => token.id));
+    return ids;
   }
 
-  /** Ends what has expired, and comes back for the next. The wall clock may jump, so it looks often. */
+  /** Ends what has expired, forgets what ended long ago, and comes back for the next. The wall clock may jump, so it looks often. */
   #expire(): void {
     this.#timer?.[Symbol.dispose]();
     this.#timer = undefined;
@@ -197,15 +235,29 @@ export class Tokens implements Disposable {
     const now = clock.now();
     let next = Infinity;
     for (const { token, grant } of this.#held.values()) {
-      if (grant.ended.aborted || token.expiresAt === undefined) continue;
-      if (token.expiresAt > now) next = Math.min(next, token.expiresAt);
-      else {
+      if (!grant.ended.aborted && token.expiresAt !== undefined && token.expiresAt <= now) {
         grant.end(failed(ENDED.expired, { code: "expired" }));
         audit.record({ actor: "gateway", action: "token.expired", subject: token.id });
       }
+      next = Math.min(next, grant.ended.aborted ? forgottenAt(token) : (token.expiresAt ?? Infinity));
+    }
+    if (next <= now) {
+      this.#forget(now);
+      next = now + CLOCK_CHECK_EVERY_MS;
     }
     if (next === Infinity) return;
     this.#timer = clock.setTimer(Math.max(1, Math.min(CLOCK_CHECK_EVERY_MS, next - now)), () => this.#expire());
+  }
+
+  /** What ended long ago. What came of it ended no later, and goes no later. */
+  #forget(now: number): void {
+    for (const [id, { token, grant }] of this.#held) {
+      if (!grant.ended.aborted || forgottenAt(token) > now) continue;
+      grant.forget();
+      this.#held.delete(id);
+    }
+    // What the store cannot forget now, it will when the gateway starts again.
+    this.#init.store.forgetTokens(now - TOKEN_KEPT_AFTER_END_MS).catch(() => {});
   }
 
   #makeId(): TokenId {
@@ -215,6 +267,11 @@ export class Tokens implements Disposable {
       if (id !== undefined && !this.#held.has(id)) return id;
     }
   }
+}
+
+/** The first moment at which an ended token is no longer kept. */
+function forgottenAt({ revokedAt = Infinity, expiresAt = Infinity }: StoredToken): number {
+  return Math.min(revokedAt, expiresAt) + TOKEN_KEPT_AFTER_END_MS + 1;
 }
 
 function withoutSecret({ secretHash: _hidden, ...token }: StoredToken): Token {

@@ -198,10 +198,11 @@ export interface SubmissionKey {
 export type FoundSubmission =
   { readonly kind: "repeated"; readonly tasks: readonly Task[] } | { readonly kind: "key-mismatch" };
 
-/** How many tasks of one submitter may be unfinished at a time. */
+/** How many tasks of one submitter may be unfinished at a time, by itself and together with others. */
 export interface SubmitterLimit {
   readonly submitter: string;
-  readonly unfinishedMax: number;
+  /** All of these hold. `submitters` are those whose tasks count together. */
+  readonly limits: readonly { readonly submitters: readonly string[]; readonly unfinishedMax: number }[];
 }
 
 /** There would be more than the limit allows; `unfinished` are there now. */

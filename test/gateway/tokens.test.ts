@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import { silentLog } from "../../src/base/log.ts";
-import { TOKEN_KEPT_AFTER_END_MS } from "../../src/base/limits.ts";
+import { CLOCK_CHECK_EVERY_MS, TOKEN_KEPT_AFTER_END_MS } from "../../src/base/limits.ts";
 import { AuditLog } from "../../src/gateway/audit.ts";
 import type { Grant } from "../../src/gateway/grant.ts";
 import { type MintInit, Tokens } from "../../src/gateway/tokens.ts";
+import type { CredentialStore } from "../../src/store/credential-store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { SqliteHarness } from "../store/sqlite/sqlite-harness.ts";
@@ -25,6 +26,10 @@ class TokensHarness implements AsyncDisposable {
 
   static async open(): Promise<TokensHarness> {
     return new TokensHarness(await SqliteHarness.open());
+  }
+
+  get store(): CredentialStore {
+    return this.#files.store;
   }
 
   /** Opens the tokens, again if they were open. */
@@ -152,6 +157,40 @@ test("revoking a token ends it and all that came of it at once, and for good", a
   ]);
 });
 
+test("revoking a token ends what came of it, though the clock was set back before that was made", async () => {
+  await using harness = await TokensHarness.open();
+  const before = await harness.start();
+  const parent = await mint(before, before.local, { can: ["admin"] });
+  harness.clock.jump(-HOUR_MS);
+  const child = await mint(before, grantOf(before, parent.text), { can: ["admin"] });
+  harness.clock.jump(-HOUR_MS);
+  const grandchild = await mint(before, grantOf(before, child.text));
+  const tokens = await harness.start();
+  await tokens.revoke(tokens.local, parent.token.id);
+  for (const restarted of [tokens, await harness.start()]) {
+    for (const { text } of [parent, child, grandchild]) {
+      expect(restarted.recognise(text)).toEqual({ kind: "ended", state: "revoked" });
+    }
+  }
+});
+
+test("a token that a revoked one left behind is revoked when the gateway starts", async () => {
+  await using harness = await TokensHarness.open();
+  const before = await harness.start();
+  const parent = await mint(before, before.local, { can: ["admin"] });
+  const child = await mint(before, grantOf(before, parent.text), { can: ["admin"] });
+  const grandchild = await mint(before, grantOf(before, child.text));
+  // As if the gateway had stopped between the parent's end and the child's.
+  await harness.store.revokeTokens([parent.token.id], harness.clock.now());
+  for (const tokens of [await harness.start(), await harness.start()]) {
+    for (const { text } of [child, grandchild]) {
+      expect(tokens.recognise(text)).toEqual({ kind: "ended", state: "revoked" });
+    }
+  }
+  const { id } = grandchild.token;
+  expect((await harness.actions()).filter((action) => action === `gateway token.revoked ${id}`)).toHaveLength(1);
+});
+
 test("a token expires by the wall clock, though nobody asks for it, and ends what was given out on it", async () => {
   await using harness = await TokensHarness.open();
   const tokens = await harness.start();
@@ -170,10 +209,53 @@ test("forgets ended tokens after a while", async () => {
   const tokens = await harness.start();
   const { token } = await mint(tokens, tokens.local);
   await tokens.revoke(tokens.local, token.id);
-  harness.clock.advance(TOKEN_KEPT_AFTER_END_MS);
+  harness.clock.jump(TOKEN_KEPT_AFTER_END_MS);
   expect((await harness.start()).list()).toHaveLength(1);
-  harness.clock.advance(1);
+  harness.clock.jump(1);
   expect((await harness.start()).list()).toEqual([]);
+});
+
+test("forgets ended tokens while it runs, too", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const revoked = await mint(tokens, tokens.local);
+  await mint(tokens, tokens.local, { lifetimeMs: HOUR_MS });
+  const kept = await mint(tokens, tokens.local);
+  await tokens.revoke(tokens.local, revoked.token.id);
+  for (let passed = 0; passed <= TOKEN_KEPT_AFTER_END_MS + 2 * HOUR_MS; passed += HOUR_MS) harness.clock.jump(HOUR_MS);
+  harness.clock.advance(CLOCK_CHECK_EVERY_MS);
+  expect(tokens.list().map(({ id }) => id)).toEqual([kept.token.id]);
+  expect(tokens.recognise(revoked.text)).toEqual({ kind: "unknown" });
+  const stored = await harness.store.listTokens();
+  expect(stored.map(({ id }) => id)).toEqual([kept.token.id]);
+});
+
+test("tokens that are made with a token share its limits", async () => {
+  await using harness = await TokensHarness.open();
+  const tokens = await harness.start();
+  const limits = { submitsPerSecond: 0.3, queuedTasks: 5, bytesPerHour: 3_600 };
+  const parent = await mint(tokens, tokens.local, { can: ["admin"], limits });
+  const by = grantOf(tokens, parent.text);
+  const one = await mint(tokens, by, { can: ["submit"], limits: { ...limits, queuedTasks: 2 } });
+  const other = await mint(tokens, by, { can: ["submit"], limits });
+  const restarted = await harness.start();
+  const [family, first, second] = [parent, one, other].map(({ text }) => grantOf(restarted, text));
+  expect(first?.submitterLimit).toEqual({
+    submitter: first?.actor,
+    limits: [
+      { submitters: [first?.actor], unfinishedMax: 2 },
+      { submitters: expect.arrayContaining([family?.actor, first?.actor, second?.actor]), unfinishedMax: 5 },
+    ],
+  });
+  first?.beginSubmit();
+  second?.beginSubmit();
+  family?.beginSubmit();
+  for (const grant of [family, first, second]) {
+    expect(() => grant?.beginSubmit()).toThrow(expect.objectContaining({ code: "rate-limited" }));
+  }
+  harness.clock.advance(10_000);
+  first?.spendBytes(3_610);
+  expect(() => second?.beginSubmit()).toThrow(expect.objectContaining({ retryAfterMs: 10_000 }));
 });
 
 test("a grant holds its rates, together with those that it was narrowed to", async () => {

@@ -206,7 +206,11 @@ export function describeSubmissions(open: OpenStore): void {
 function describeSubmitterLimits(open: OpenStore): void {
   describe("a submitter's limit of unfinished tasks", () => {
     const submitter = "token:a";
-    const limit = { submitter, unfinishedMax: 2 };
+    const limitOf = (unfinishedMax: number, ...others: readonly string[]) => ({
+      submitter,
+      limits: [{ submitters: [submitter, ...others], unfinishedMax }],
+    });
+    const limit = limitOf(2);
     const own = (id: string) => taskSpec(id, { submitter });
 
     test("holds for submissions of the same moment too, and for nobody else", async () => {
@@ -234,10 +238,20 @@ function describeSubmitterLimits(open: OpenStore): void {
       expect((await store.createTasks(batch("a", "b"), T0, KEY, limit)).kind).toBe("repeated");
     });
 
+    test("counts the tasks of all who share it", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      await create(store, taskSpec("theirs", { submitter: "token:b" }));
+      const shared = { submitter, limits: [...limitOf(5).limits, ...limitOf(2, "token:b", "token:c").limits] };
+      const submit = async (id: string) => store.createTask(own(id), INSPECTION, T0, undefined, shared);
+      expect((await submit("a")).kind).toBe("created");
+      expect(await submit("b")).toEqual({ kind: "submitter-full", unfinished: 2 });
+    });
+
     test("leaves room again when a task ends, is cancelled or deleted, and takes it when one is retried", async () => {
       await using harness = await open();
       const { store } = harness;
-      const one = { ...limit, unfinishedMax: 1 };
+      const one = limitOf(1);
       const submit = async (id: string) => (await store.createTask(own(id), INSPECTION, T0, undefined, one)).kind;
       const settled = await create(store, own("settled"));
       expect(await submit("x")).toBe("submitter-full");
@@ -248,7 +262,7 @@ function describeSubmitterLimits(open: OpenStore): void {
       expect(await submit("deleted")).toBe("created");
       expect(await store.retryTask(taskId("cancelled"), T0, one)).toEqual({ kind: "submitter-full", unfinished: 1 });
       await store.deleteTask(taskId("deleted"));
-      const others = { submitter: "token:b", unfinishedMax: 0 };
+      const others = { submitter: "token:b", limits: [{ submitters: ["token:b"], unfinishedMax: 0 }] };
       expect((await store.retryTask(taskId("cancelled"), T0, others)).kind).toBe("retried");
       expect(await submit("y")).toBe("submitter-full");
       await store.deleteTask(taskId("cancelled"));

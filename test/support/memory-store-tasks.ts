@@ -107,10 +107,13 @@ export function measureQueue(tx: Transaction): QueueSize {
 /** Whether so many tasks more are too many for the submitter. */
 export function fullFor(tx: Transaction, limit: SubmitterLimit | undefined, more: number): SubmitterFull | undefined {
   if (limit === undefined) return undefined;
-  const unfinished = [...tx.state.tasks.values()].filter(
-    ({ spec, finishedAt }) => finishedAt === undefined && spec.submitter === limit.submitter,
-  ).length;
-  return unfinished + more > limit.unfinishedMax ? { kind: "submitter-full", unfinished } : undefined;
+  for (const { submitters, unfinishedMax } of limit.limits) {
+    const unfinished = [...tx.state.tasks.values()].filter(
+      ({ spec, finishedAt }) => finishedAt === undefined && submitters.includes(spec.submitter),
+    ).length;
+    if (unfinished + more > unfinishedMax) return { kind: "submitter-full", unfinished };
+  }
+  return undefined;
 }
 
 export function countOpenRuns(tx: Transaction): OpenRunCounts {

@@ -38,9 +38,16 @@ export function countOpenRuns(db: Database): OpenRunCounts {
 
 /** Whether so many tasks more are too many for the submitter; undefined: they are not. */
 export function fullFor(db: Database, limit: SubmitterLimit, more: number): SubmitterFull | undefined {
-  const row = db.get("SELECT unfinished FROM submitters WHERE submitter = ?", limit.submitter);
-  const unfinished = row === undefined ? 0 : decodeNumber(row.unfinished);
-  return unfinished + more > limit.unfinishedMax ? { kind: "submitter-full", unfinished } : undefined;
+  for (const { submitters, unfinishedMax } of limit.limits) {
+    const row = db.get(
+      `SELECT coalesce(sum(unfinished), 0) AS unfinished FROM submitters
+       WHERE submitter IN (SELECT value FROM json_each(?))`,
+      JSON.stringify(submitters),
+    );
+    const unfinished = decodeNumber(row?.unfinished);
+    if (unfinished + more > unfinishedMax) return { kind: "submitter-full", unfinished };
+  }
+  return undefined;
 }
 
 /** One task more, or fewer, is unfinished. */

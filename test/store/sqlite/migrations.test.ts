@@ -72,7 +72,7 @@ async function expectTasks(store: Store): Promise<void> {
   });
   expect(await store.countUnfinishedTasks()).toBe(7);
   expect(await store.countOpenRuns()).toEqual({ scheduled: 2, ready: 3, running: 2 });
-  const full = { submitter: "local", unfinishedMax: 7 };
+  const full = { submitter: "local", limits: [{ submitters: ["local"], unfinishedMax: 7 }] };
   const more = await store.createTask(taskSpec("more"), INSPECTION, T0, undefined, full);
   expect(more).toEqual({ kind: "submitter-full", unfinished: 7 });
   expect(tasks.find(({ spec }) => spec.id === "ready")?.spec).toMatchObject({
