@@ -475,6 +475,8 @@ export const OFFER_RETRY_MAX_MS = 1_000;
 /** Bytes of output of one attempt that a worker holds and the gateway has not acknowledged, in memory. */
 export const OUTPUT_IN_MEMORY_BYTES_MAX = 1 * MIB;
 export const MODULE_CACHE_BYTES_MAX = 2_048 * MIB;
+/** Read of a cached file at once, while its digest is computed: nothing else goes on here meanwhile. */
+export const CACHED_FILE_READ_BYTES = 4 * MIB;
 /** Runs on one runner process, after which it is replaced. At a tenth of it, replacing costs as much as running. */
 export const RUNS_PER_RUNNER_MAX = 10_000;
 /** Transpiled components kept on a worker's disk; past it the least recently used go. */

@@ -14,6 +14,7 @@ import type { Clock } from "../base/clock.ts";
 import { failed, messageOf, overloaded } from "../base/errors.ts";
 import { CUSTOM_OUTPUT_PENDING_BYTES_MAX, REASON_LENGTH_MAX } from "../base/limits.ts";
 import type { AttemptEnd, Outcome } from "../model/outcome.ts";
+import { checkPresence } from "./checked-content.ts";
 import type { Executor, GuestIo, GuestSpec } from "./guest.ts";
 import { KeptContents } from "./kept-contents.ts";
 
@@ -82,6 +83,8 @@ export class CustomExecutor implements Executor {
 
   async #run(spec: GuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
     const { clock } = this.#init;
+    if (spec.modulePath !== undefined || spec.files.length > 0) await checkGiven(spec);
+    io.onBegun?.();
     const startedMs = clock.monotonicMs();
     using stop = followAborts([signal, this.#closing.signal]);
     const stopped = Promise.withResolvers<Outcome>();
@@ -135,6 +138,12 @@ export class CustomExecutor implements Executor {
       if (isAbandoned) this.#abandoned--;
     }
   }
+}
+
+/** Its files are read by the function itself: here is seen that they are there. Rejects as `damagedFile`. */
+async function checkGiven({ modulePath, files }: GuestSpec): Promise<void> {
+  if (modulePath !== undefined) await checkPresence(modulePath);
+  for (const { contentPath, bytes } of files) await checkPresence(contentPath, bytes);
 }
 
 interface CustomResult {

@@ -48,7 +48,7 @@ export async function fetchFiles(
   const files = wanted.map((file) => {
     const contentPath = leases.get(file)?.path;
     if (contentPath === undefined) throw failed("a file was not fetched");
-    return { path: file.path, bytes: file.bytes, contentPath };
+    return { path: file.path, bytes: file.bytes, contentPath, digest: file.digest };
   });
   const owned = held.move();
   return { files, [Symbol.dispose]: () => owned.dispose() };

@@ -12,7 +12,7 @@ import type { AttemptId } from "../model/run.ts";
 export interface GuestSpec extends Omit<RunSpec, "id" | "module" | "moduleBytes" | "files" | "leaseMs"> {
   /** For whoever tells people or other programs of it; runs that differ in nothing else are alike. */
   readonly id?: AttemptId | undefined;
-  /** The module's bytes: a file whose content has been checked against `digest`. Undefined, both: it has none. */
+  /** The module's bytes: a file whose content was checked against `digest` when it was fetched. Undefined, both: it has none. */
   readonly modulePath?: string | undefined;
   readonly digest?: Digest | undefined;
   /** What the guest finds in its `/`. */
@@ -30,8 +30,9 @@ export interface GuestFile {
   /** Below the guest's `/`. */
   readonly path: string;
   readonly bytes: number;
-  /** The content: a file of this machine, whose digest has been checked. */
+  /** The content: a file of this machine, whose digest was checked when it was fetched. */
   readonly contentPath: string;
+  readonly digest: Digest;
 }
 
 export interface GuestIo {
@@ -45,6 +46,8 @@ export interface GuestIo {
    * resolves. Absent: nothing is kept.
    */
   keep?(file: FileToKeep): Promise<void>;
+  /** Called when the guest begins: from then on nobody has to fetch anything for it again. */
+  onBegun?(): void;
 }
 
 export interface FileToKeep {
@@ -59,7 +62,7 @@ export interface Executor extends AsyncDisposable {
   /**
    * Runs one guest to its end. Resolves, once all output has been passed on, with how it ended; a guest never makes it
    * reject. It rejects, with `overloaded`, when this machine cannot run guests now: others are to try, and the run is not to
-   * blame. Aborting the signal kills the guest within 100 ms: the outcome is `cancelled`, with the signal's reason.
+   * blame; before the guest has begun also as `damagedFile`, after which it may be asked again with files that are whole. Aborting the signal kills the guest within 100 ms: the outcome is `cancelled`, with the signal's reason.
    * Callers keep to the number of slots; calls beyond it wait.
    */
   run(spec: GuestSpec, io: GuestIo, options: { signal: AbortSignal }): Promise<AttemptEnd>;

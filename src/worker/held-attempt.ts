@@ -22,6 +22,7 @@ import type { RunSources } from "../caps/worker.ts";
 import { type AttemptEnd, NO_USAGE, type Outcome, hasSucceeded } from "../model/outcome.ts";
 import type { AttemptId } from "../model/run.ts";
 import type { RunSpec } from "../model/run-spec.ts";
+import { isDamagedFile } from "./checked-content.ts";
 import type { Files } from "./files.ts";
 import { fetchFiles } from "./fetch-files.ts";
 import { FileSpool, handedBack, withRefusal } from "./file-spool.ts";
@@ -268,9 +269,20 @@ export class HeldAttempt implements WorkerAttempt {
     const { signal } = this.#kill;
     try {
       using owned = new DisposableStack();
-      const guest = await within(startSpan("fetch"), () => this.#fetch(taken, owned, signal));
+      const sources = owned.use(taken);
+      const fetch = () => within(startSpan("fetch"), () => this.#fetch(sources, owned, signal));
+      const run = (guest: GuestSpec) => within(startSpan("guest"), () => executors.run(guest, io, { signal }));
+      // What was fetched may have to be fetched again until the guest has begun.
+      const io = { ...this.#guestIo(), onBegun: () => sources[Symbol.dispose]() };
+      let guest = await fetch();
       if (this.#endedAs !== undefined) return this.#ended(this.#endedAs);
-      const end = await within(startSpan("guest"), () => executors.run(guest, this.#guestIo(), { signal }));
+      const end = await run(guest).catch(async (thrown: unknown) => {
+        if (!isDamagedFile(thrown) || this.#endedAs !== undefined) throw thrown;
+        log.warn("a file of the cache was damaged, and is fetched again", { ...this.id, error: thrown });
+        this.#distrustFetched();
+        guest = await fetch();
+        return run(guest);
+      });
       const outcome = end.outcome.kind === "cancelled" ? (this.#endedAs ?? end.outcome) : end.outcome;
       const outputTruncated = end.outputTruncated || this.#spool.isRefused;
       return { ...end, outcome, outputBytes: this.#spool.outputBytes, outputTruncated };
@@ -285,9 +297,8 @@ export class HeldAttempt implements WorkerAttempt {
     }
   }
 
-  /** What the guest needs, on this disk for as long as `owned` is. The sources are held no longer than that takes. */
-  async #fetch(taken: RunSources, owned: DisposableStack, signal: AbortSignal): Promise<GuestSpec> {
-    using sources = taken;
+  /** What the guest needs, on this disk for as long as `owned` is. The sources are borrowed. */
+  async #fetch(sources: RunSources, owned: DisposableStack, signal: AbortSignal): Promise<GuestSpec> {
     const { spec, modules } = this.#init;
     const { module: digest, moduleBytes } = spec;
     let modulePath: string | undefined;
@@ -297,6 +308,12 @@ export class HeldAttempt implements WorkerAttempt {
     }
     const { files } = owned.use(await fetchFiles(modules, spec.files, sources.files, signal));
     return { ...spec, modulePath, digest, files };
+  }
+
+  #distrustFetched(): void {
+    const { spec, modules } = this.#init;
+    if (spec.module !== undefined) modules.distrust(spec.module);
+    for (const { digest } of spec.files) modules.distrust(digest);
   }
 
   #guestIo(): GuestIo {

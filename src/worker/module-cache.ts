@@ -1,11 +1,11 @@
 /**
  * Modules and input files on this worker's disk, by digest. One is fetched once however many attempts want it, and is
- * trusted only after its digest was checked, by this process. Only modules are advertised.
+ * trusted only after its digest was checked, by this process, and until a reader finds it damaged. Only modules are advertised.
  *
  * The least recently used ones go when the cache is over its limit; those in use stay. When a file was used last is kept
  * for the next process, as the file's time of change, to a tenth of a second.
  *
- *     absent ──fetch──▶ checked ◀──digest right── unchecked (left by an earlier process)
+ *     absent ──fetch──▶ checked ◀──digest right── unchecked (left by an earlier process, or distrusted by a reader)
  *        ▲                 │                          │
  *        └────evicted──────┴──────digest wrong────────┘
  */
@@ -153,6 +153,12 @@ export class ModuleCache {
         signal,
       );
     }
+  }
+
+  /** What is here under this digest was found to be gone or damaged: whoever wants it next looks, and fetches it if so. */
+  distrust(digest: Digest): void {
+    const entry = this.#entries.get(digest);
+    if (entry !== undefined) entry.isChecked = false;
   }
 
   #use(digest: Digest, entry: Entry, isModule: boolean): ModuleLease {

@@ -47,6 +47,7 @@ export class SimExecutor implements Executor {
     });
     this.#guests.add(guest);
     guest.begin();
+    io.onBegun?.();
     const onAbort = (): void => guest.kill(signal.reason);
     if (signal.aborted) onAbort();
     else signal.addEventListener("abort", onAbort, { once: true });

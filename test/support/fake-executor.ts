@@ -67,6 +67,7 @@ export class FakeExecutor implements Executor {
     if (this.#keepsRuns) this.runs.push(run);
     this.active++;
     this.#onRun?.(run);
+    io.onBegun?.();
     try {
       return await run.ended;
     } finally {

@@ -103,6 +103,21 @@ describe("a module cache", () => {
     expect(source.reads).toBe(6);
   });
 
+  test.each([
+    ["is gone", (path: string) => rm(path), 2],
+    ["has changed", (path: string) => writeFile(path, bytesOf(5_000, 2)), 2],
+    ["is as it should be after all", () => Promise.resolve(), 1],
+  ])("looks again at what a reader distrusts: it %s", async (_how, damage, reads) => {
+    await using harness = await CacheHarness.open();
+    const source = new ModuleSource(bytesOf(5_000));
+    using lease = await harness.acquire(source);
+    await damage(lease.path);
+    harness.cache.distrust(source.digest);
+    await Promise.all([harness.use(source), harness.use(source)]);
+    expect(source.reads).toBe(reads);
+    expect(harness.cache.digests()).toEqual([source.digest]);
+  });
+
   test("refuses bytes that do not have the digest, and keeps nothing of them", async () => {
     await using harness = await CacheHarness.open();
     const source = new ModuleSource(bytesOf(5_000));

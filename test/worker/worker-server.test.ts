@@ -1,12 +1,35 @@
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { failed, overloaded } from "../../src/base/errors.ts";
 import { LEASE_MS, LEASE_RENEW_EVERY_MS, OUTPUT_IN_MEMORY_BYTES_MAX } from "../../src/base/limits.ts";
 import { serveOfferSender } from "../../src/caps/channel-facets.ts";
+import type { AttemptEnd } from "../../src/model/outcome.ts";
 import { attemptKey } from "../../src/model/run.ts";
+import { readChecked } from "../../src/worker/checked-content.ts";
+import type { GuestIo, GuestSpec } from "../../src/worker/guest.ts";
 import { settle } from "../rpc/vats.ts";
+import { FakeExecutor } from "../support/fake-executor.ts";
 import { attemptId, bytesOf, digestOf, FileSource, ModuleSource } from "./gateway-parts.ts";
 import { until, WorkerHarness } from "./worker-harness.ts";
+
+/** Reads its module, which is damaged before the first so many of its runs. */
+class CheckingExecutor extends FakeExecutor {
+  readonly #damaged: number;
+  attempts = 0;
+
+  constructor(damaged: number) {
+    super((run) => run.end());
+    this.#damaged = damaged;
+  }
+
+  override async run(spec: GuestSpec, io: GuestIo, options: { signal: AbortSignal }): Promise<AttemptEnd> {
+    const { modulePath, digest } = spec;
+    if (modulePath === undefined || digest === undefined) throw failed("a run without a module");
+    if (this.attempts++ < this.#damaged) await writeFile(modulePath, "other bytes");
+    await readChecked(modulePath, digest);
+    return super.run(spec, io, options);
+  }
+}
 
 describe("a worker's offers", () => {
   test("are as many as it has free slots", async () => {
@@ -241,6 +264,27 @@ describe("an attempt on a worker", () => {
     await expect(broken.run.outcome()).rejects.toMatchObject({ type: "overloaded", code: "handed-back" });
     await broken.run.acknowledge();
     await harness.offersWaiting(2);
+  });
+
+  test("has its module fetched again, and notices nothing, when the file of the cache turns out to be damaged", async () => {
+    await using executor = new CheckingExecutor(1);
+    await using harness = await WorkerHarness.open({ executor });
+    harness.connect();
+    using attempt = await harness.begin();
+    expect(await attempt.run.outcome()).toMatchObject({ outcome: { kind: "exited", code: 0 } });
+    expect([executor.attempts, harness.module.reads]).toEqual([2, 2]);
+    await attempt.run.acknowledge();
+    await until(() => harness.module.releases === 1);
+  });
+
+  test("is handed back, blaming nobody, when its module is damaged again at once", async () => {
+    await using executor = new CheckingExecutor(Infinity);
+    await using harness = await WorkerHarness.open({ executor });
+    harness.connect();
+    using attempt = await harness.begin();
+    await expect(attempt.run.outcome()).rejects.toMatchObject({ type: "overloaded", code: "handed-back" });
+    expect(executor.attempts).toBe(2);
+    await attempt.run.acknowledge();
   });
 
   test("is handed back, blaming nobody, when the source of its module has too much to do", async () => {

@@ -2,14 +2,13 @@
  * What the pool knows of a module: whether it may run, and the bytes to send for a cap. Making
  * a plan reads the module once; running it again needs only the plan.
  */
-import { Buffer } from "node:buffer";
-import { open } from "node:fs/promises";
-import { failed, overloaded } from "../../base/errors.ts";
+import { failed } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
 import { CORE_MEMORIES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { checkImports } from "../../model/wasi-imports.ts";
 import { checkEntry, checkLimits } from "../../model/wasm-inspect.ts";
+import { readChecked } from "../checked-content.ts";
 import type { WasmGuestSpec } from "../guest.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { ComponentParts } from "./component-parts.ts";
@@ -78,7 +77,7 @@ export async function planGuest(
   transpiler: ComponentTranspiler,
   verdicts: Pick<VerdictCache, "verdictOn">,
 ): Promise<GuestPlan> {
-  const bytes = await readWhole(spec.modulePath);
+  const bytes = await readChecked(spec.modulePath, spec.digest);
   const inspected = await verdicts.verdictOn(bytes, spec.digest);
   if (!inspected.ok) return inspected;
   const { inspection } = inspected;
@@ -104,19 +103,6 @@ export async function planGuest(
     cores.push(core);
   }
   return { ok: true, digest: spec.digest, inspection, cores, layout: undefined, memo: { last: undefined, bytes } };
-}
-
-/** In one piece, which `readFile` does not do: twice as fast where a module is large. */
-async function readWhole(path: string): Promise<Uint8Array> {
-  await using file = await open(path);
-  const { size } = await file.stat();
-  const bytes = Buffer.allocUnsafeSlow(size);
-  for (let at = 0; at < size;) {
-    const { bytesRead } = await file.read(bytes, at, size - at, at);
-    if (bytesRead === 0) throw overloaded(`${path} ends before its size`);
-    at += bytesRead;
-  }
-  return bytes;
 }
 
 /** Holds a plan against a task's entry and limits: what to order from a runner, or the outcome without one. */
@@ -162,7 +148,7 @@ export async function loadParts(
   spec: WasmGuestSpec,
   transpiler: ComponentTranspiler,
 ): Promise<ModuleParts> {
-  const bytes = plan.memo.bytes ?? (await readWhole(spec.modulePath));
+  const bytes = plan.memo.bytes ?? (await readChecked(spec.modulePath, spec.digest));
   if (plan.inspection.kind === "core") {
     return { cores: [operateOnModule(bytes, admission.pagesMax[0] ?? 0).chunks], glue: undefined };
   }

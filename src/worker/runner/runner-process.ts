@@ -214,6 +214,7 @@ export class RunnerProcess {
     if (request.files.length > 0) await this.#sendFiles(request.files);
     if (request.stdin.length > 0) this.#send(REQUEST.stdin, request.stdin);
     if (this.#orders.writable) this.#orders.write(encodeRunOrder({ ...request.order, key }));
+    request.io.onBegun?.();
     return promise;
   }
 

@@ -2,7 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { INPUT_FILES_MAX, KEPT_FILES_BYTES_MAX, KEPT_FILES_MAX } from "../../../src/base/limits.ts";
-import { PoolHarness, type RunOptions } from "./pool-harness.ts";
+import { isDamagedFile } from "../../../src/worker/checked-content.ts";
+import { digestOf, PoolHarness, type RunOptions } from "./pool-harness.ts";
 
 const MIB = 1_048_576;
 
@@ -125,9 +126,16 @@ describe("files that are given", () => {
     expect((await run("rm d0/f0 put d0/new x", { given, outputs: ["**"] })).kept.size).toBe(KEPT_FILES_MAX);
   });
 
+  test("that have changed on the worker's disk never reach a guest", async () => {
+    const { files } = await harness.spec(core, { given: { a: "as it was" } });
+    const changed = files.map((file) => ({ ...file, digest: digestOf(Buffer.from("as it is!")) }));
+    await expect(harness.run(core, { args: ["cat", "a"], files: changed })).rejects.toSatisfy(isDamagedFile);
+    expect((await harness.run(core, { args: ["cat", "a"], files })).stdout).toBe("as it was");
+  });
+
   test("that are gone from the worker's disk are not the run's fault, and harm no other", async () => {
     const contentPath = "/nowhere/file";
-    const spec = { path: "a", bytes: 1, contentPath };
+    const spec = { path: "a", bytes: 1, digest: digestOf(Buffer.from("x")), contentPath };
     await expect(harness.run(core, { args: ["cat", "a"], files: [spec] })).rejects.toMatchObject({
       type: "overloaded",
       message: expect.stringContaining("ENOENT"),

@@ -124,7 +124,8 @@ export class PoolHarness implements AsyncDisposable {
     return Promise.all(
       Object.entries(given).map(async ([path, content]) => {
         const bytes = Buffer.from(content);
-        return { path, bytes: bytes.length, contentPath: await this.#write(digestOf(bytes), bytes) };
+        const digest = digestOf(bytes);
+        return { path, bytes: bytes.length, digest, contentPath: await this.#write(digest, bytes) };
       }),
     );
   }

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { getEventListeners, once } from "node:events";
 import { readFileSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -14,6 +14,7 @@ import { SMALL_CODE_BYTES_MAX, TRANSPILE_MS_MAX } from "../../../src/base/limits
 import { silentLog } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/system-clock.ts";
 import { inspectModule } from "../../../src/model/wasm-inspect.ts";
+import { isDamagedFile } from "../../../src/worker/checked-content.ts";
 import type { GuestSpec } from "../../../src/worker/guest.ts";
 import { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { ComponentTranspiler } from "../../../src/worker/runner/component-transpiler.ts";
@@ -364,6 +365,39 @@ describe("the scratch folder", () => {
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
+  });
+});
+
+describe("a module's file that is damaged", () => {
+  const component = { entry: { kind: "component" } } as const;
+
+  test.each([
+    ["gone", (path: string) => rm(path)],
+    ["cut short", (path: string) => truncate(path, 10)],
+    ["changed", (path: string) => writeFile(path, printing("other"))],
+  ])("is not run, whether it is planned or loaded: it is %s", async (_how, damage) => {
+    await using harness = await PoolHarness.open();
+    const module = printing("right");
+    const spec = await harness.spec(module);
+    const path = spec.modulePath ?? "";
+    await damage(path);
+    await expect(harness.run(module)).rejects.toSatisfy(isDamagedFile);
+    await writeFile(path, module);
+    expect((await harness.run(module)).stdout).toBe("right");
+    await damage(path);
+    // What is compiled is not read again; with another cap it is.
+    expect((await harness.run(module)).stdout).toBe("right");
+    await expect(harness.run(module, { memoryBytes: 1_048_576 })).rejects.toSatisfy(isDamagedFile);
+    await writeFile(path, module);
+    expect((await harness.run(module, { memoryBytes: 1_048_576 })).stdout).toBe("right");
+  });
+
+  test("is no component that runs", async () => {
+    await using harness = await PoolHarness.open();
+    const module = guestBytes("component");
+    const { modulePath } = await harness.spec(module, component);
+    await truncate(modulePath ?? "", 100);
+    await expect(harness.run(module, component)).rejects.toSatisfy(isDamagedFile);
   });
 });
 
