@@ -1,6 +1,7 @@
 /**
  * When the runs of a task with `cron` are due: they take its slots one after the other. A run's slot is later than that of
- * the run before it, so that no slot is ever taken twice, over restarts and clocks that jump either way.
+ * the run before it, so that no slot is ever taken twice, over restarts and clocks that jump either way. The price: what
+ * was taken by a clock that was far ahead leaves nothing for the time up to there; `explain` says so.
  *
  * Slots that nobody served when they came are missed, and the task's `catchup` says what becomes of them:
  *

@@ -7,6 +7,7 @@ import { formatTime } from "../../api/time.ts";
 import { assertNever } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { EXPLAINED_ITEMS_MAX, LOST_ATTEMPTS_MAX } from "../../base/limits.ts";
+import { parseCron } from "../../model/cron.ts";
 import { type Task, isFinished } from "../../model/task.ts";
 import { type Entry, KINDS_DEFAULT, isWasmEntry } from "../../model/entry.ts";
 import { type WorkerView, hasLabels, meetsRequirements } from "../../model/worker.ts";
@@ -126,13 +127,26 @@ function nextRunReasons({ inspection, now }: ExplainInput): readonly ReasonJson[
   const scheduled = openRuns.find(({ state }) => state === "scheduled");
   if (scheduled !== undefined) {
     const slot = spec.cron === undefined ? "" : ` (${spec.cron}, ${spec.timezone})`;
-    const data = { run: scheduled.index, dueAt, cron: spec.cron ?? null };
+    const facts = { run: scheduled.index, dueAt, cron: spec.cron ?? null };
     const left = nextRunAt > now ? `, in ${duration(nextRunAt - now)}` : ", that is now";
-    return [reasonOf("time", `Run ${scheduled.index} is due at ${dueAt}${slot}${left}.`, data)];
+    const due = `Run ${scheduled.index} is due at ${dueAt}${slot}${left}.`;
+    const passedOver = firstSlotPassedOver(task, now);
+    if (passedOver === undefined) return [reasonOf("time", due, facts)];
+    const from = formatTime(passedOver);
+    const why = `Slots from ${from} on are passed over: the task got further while the gateway's clock was ahead. If they are wanted, delete the task and submit it again.`;
+    return [reasonOf("time", `${due} ${why}`, { ...facts, passedOverFrom: from })];
   }
   const last = openRuns.at(-1)?.index ?? 0;
   const message = `Run ${last + 1} is due at ${dueAt}, but not before run ${last} has ended: overlap is forbidden.`;
   return [reasonOf("overlap", message, { run: last + 1, dueAt, after: last })];
+}
+
+/** A slot between now and the next run's, which counts as taken: the task got further by a clock that was ahead. */
+function firstSlotPassedOver({ spec, nextRunAt }: Task, now: number): number | undefined {
+  if (spec.cron === undefined || nextRunAt === undefined) return undefined;
+  const cron = parseCron(spec.cron, spec.timezone);
+  const slot = cron.ok ? cron.schedule.next(now) : undefined;
+  return slot !== undefined && slot < nextRunAt ? slot : undefined;
 }
 
 /** Why runs that could start have not. */
@@ -155,17 +169,17 @@ function workerReason(
   { inspection, workers }: ExplainInput,
   run: OpenRun,
   subject: string,
-  data: Readonly<Record<string, unknown>>,
+  facts: Readonly<Record<string, unknown>>,
 ): ReasonJson {
   const { require, entry } = inspection.task.spec;
   const connected = workers.filter(({ status }) => status !== "pending" && status !== "away");
-  if (connected.length === 0) return noWorker(workers, subject, data);
+  if (connected.length === 0) return noWorker(workers, subject, facts);
   const fitting = connected.filter(({ state }) => meetsRequirements(state, { require: {}, entry }));
-  if (fitting.length === 0) return noKind(connected, entry, subject, data);
+  if (fitting.length === 0) return noKind(connected, entry, subject, facts);
   const capable = fitting.filter(({ state }) => hasLabels(state.labels, require));
-  if (capable.length === 0) return noLabel(fitting, require, subject, data);
+  if (capable.length === 0) return noLabel(fitting, require, subject, facts);
   const usable = capable.filter((worker) => heldBack(worker) === undefined);
-  if (usable.length === 0) return allHeldBack(capable, subject, data);
+  if (usable.length === 0) return allHeldBack(capable, subject, facts);
   const free = usable.filter(({ offers }) => offers > 0);
   if (free.length > 0 && free.every(({ id }) => run.lostOn.includes(id)) && free.length < usable.length) {
     const names = list(free.map((worker) => nameOf(worker.id, worker)));
@@ -173,7 +187,7 @@ function workerReason(
       "untried",
       `${subject}; it was lost on ${names}, and waits a while for a worker that has not been tried.`,
       {
-        ...data,
+        ...facts,
         lostOn: [...run.lostOn],
       },
     );
@@ -182,29 +196,29 @@ function workerReason(
     const names = list(free.map((worker) => nameOf(worker.id, worker)));
     const { lastOutcome } = run;
     const before = lastOutcome?.kind === "lost" ? ` Its latest attempt was lost: ${lastOutcome.reason}.` : "";
-    return reasonOf("starting", `${subject}, and ${names} has a free slot: it is about to be started.${before}`, data);
+    return reasonOf("starting", `${subject}, and ${names} has a free slot: it is about to be started.${before}`, facts);
   }
-  return noSlot(inspection, usable, subject, data);
+  return noSlot(inspection, usable, subject, facts);
 }
 
 function noWorker(
   workers: readonly WorkerView[],
   subject: string,
-  data: Readonly<Record<string, unknown>>,
+  facts: Readonly<Record<string, unknown>>,
 ): ReasonJson {
   const pending = workers.filter(({ status }) => status === "pending").map(({ id }) => id);
   const hint =
     pending.length === 0
       ? "start one with `capmesh --dial <gateway>`"
       : `${pending.length} ${pending.length === 1 ? "waits" : "wait"} to be admitted: \`capmesh worker admit ${pending[0] ?? ""}\``;
-  return reasonOf("no-worker", `${subject}, and no worker is connected: ${hint}.`, { ...data, pending });
+  return reasonOf("no-worker", `${subject}, and no worker is connected: ${hint}.`, { ...facts, pending });
 }
 
 function noKind(
   workers: readonly WorkerView[],
   entry: Entry,
   subject: string,
-  data: Readonly<Record<string, unknown>>,
+  facts: Readonly<Record<string, unknown>>,
 ): ReasonJson {
   const kinds = Array.from(new Set(workers.flatMap(({ state }) => state.kinds ?? KINDS_DEFAULT))).toSorted();
   const hint = isWasmEntry(entry)
@@ -213,7 +227,7 @@ function noKind(
   return reasonOf(
     "entry",
     `${subject}, and no connected worker runs entry=${entry}; there are workers for ${list(kinds)}: ${hint}.`,
-    { ...data, entry, kinds },
+    { ...facts, entry, kinds },
   );
 }
 
@@ -227,7 +241,7 @@ function noLabel(
   workers: readonly WorkerView[],
   require: Readonly<Record<string, string>>,
   subject: string,
-  data: Readonly<Record<string, unknown>>,
+  facts: Readonly<Record<string, unknown>>,
 ): ReasonJson {
   const [closest] = workers
     .map((worker) => ({ worker, missing: missingLabels(worker, require) }))
@@ -238,7 +252,7 @@ function noLabel(
       ? ""
       : `; the closest is ${nameOf(closest.worker.id, closest.worker)}, where ${list(closest.missing.map(missingText))}`;
   return reasonOf("label", `${subject}, and no connected worker has ${list(wanted)}${near}.`, {
-    ...data,
+    ...facts,
     require: { ...require },
     closest: closest === undefined ? null : { worker: closest.worker.id, missing: closest.missing },
   });
@@ -275,7 +289,7 @@ function heldBack({ status, isResting = false }: WorkerView): string | undefined
 function allHeldBack(
   capable: readonly WorkerView[],
   subject: string,
-  data: Readonly<Record<string, unknown>>,
+  facts: Readonly<Record<string, unknown>>,
 ): ReasonJson {
   const shown = capable.slice(0, EXPLAINED_ITEMS_MAX);
   const each = shown.map((worker) => {
@@ -283,7 +297,7 @@ function allHeldBack(
     return `${nameOf(worker.id, worker)} ${heldBack(worker) ?? ""}${note}`;
   });
   return reasonOf("worker", `${subject}, and those who could take it are given no runs now: ${list(each)}.`, {
-    ...data,
+    ...facts,
     workers: shown.map((worker) => ({ id: worker.id, status: worker.status, resting: worker.isResting ?? false })),
   });
 }
@@ -292,7 +306,7 @@ function noSlot(
   { readyAhead, isMoreAhead }: TaskInspection,
   usable: readonly WorkerView[],
   subject: string,
-  data: Readonly<Record<string, unknown>>,
+  facts: Readonly<Record<string, unknown>>,
 ): ReasonJson {
   const slots = usable.reduce((sum, { state }) => sum + state.slots, 0);
   const who = usable.length === 1 ? "the one worker" : `all ${usable.length} workers`;
@@ -302,7 +316,7 @@ function noSlot(
     "slot",
     `${subject}; ${who} that can take it ${usable.length === 1 ? "has" : "have"} no free slot of ${slots}, and ${ahead}.`,
     {
-      ...data,
+      ...facts,
       workers: usable.length,
       slots,
       ahead: readyAhead,
@@ -310,8 +324,8 @@ function noSlot(
   );
 }
 
-function reasonOf(code: ReasonCode, message: string, data: Readonly<Record<string, unknown>> = {}): ReasonJson {
-  return { code, message, ...data };
+function reasonOf(code: ReasonCode, message: string, facts: Readonly<Record<string, unknown>> = {}): ReasonJson {
+  return { code, message, ...facts };
 }
 
 const NAME_LENGTH = 12;

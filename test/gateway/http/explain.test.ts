@@ -168,6 +168,26 @@ describe("a task that is ready", () => {
 });
 
 describe("a task that waits", () => {
+  test("for a slot behind those that a clock which was ahead has taken", () => {
+    const nextRunAt = Date.parse("2027-06-15T09:00:00Z");
+    const waiting = (now: string) => {
+      const spec = taskSpec("t", { cron: "0 9 * * *", repeats: 0 });
+      const openRuns = [run({ index: 2, state: "scheduled", dueAt: nextRunAt })];
+      const slots = inspection({ task: task({ state: "scheduled", nextRunAt, spec }), openRuns });
+      return explained({ inspection: slots, now: Date.parse(now) }).reasons;
+    };
+    expect(waiting("2027-06-14T10:00:00Z")).toMatchObject([
+      { message: "Run 2 is due at 2027-06-15T09:00:00.000Z (0 9 * * *, UTC), in 23 h 0 min." },
+    ]);
+    expect(waiting("2027-01-15T08:00:00Z")).toMatchObject([
+      {
+        code: "time",
+        message: expect.stringMatching(/Slots from 2027-01-15T09:00:00.000Z on are passed over.*submit it again\.$/),
+        passedOverFrom: "2027-01-15T09:00:00.000Z",
+      },
+    ]);
+  });
+
   test("for its time", () => {
     const waiting = task({ state: "scheduled", nextRunAt: T0 + 90_000 });
     const openRuns = [run({ state: "scheduled", dueAt: T0 + 90_000 })];
