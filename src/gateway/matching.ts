@@ -56,8 +56,6 @@ export interface MatchInput<Offer extends OfferView, Run extends RunView> {
   readonly turns: TurnsView;
   /** Whether a run may go to a worker again that has lost it. Asked only where no other offer is left. Default: it may. */
   readonly mayRepeat?: ((run: Run) => boolean) | undefined;
-  /** Pairings at most. Default: as many as there are. */
-  readonly limit?: number | undefined;
 }
 
 export interface Pairing<Offer, Run> {
@@ -71,9 +69,8 @@ export function match<Offer extends OfferView, Run extends RunView>(
 ): Pairing<Offer, Run>[] {
   const round = new Round(input);
   const pairings: Pairing<Offer, Run>[] = [];
-  const pairingsMax = Math.min(input.limit ?? Infinity, input.offers.length);
   for (const run of input.runs) {
-    if (pairings.length >= pairingsMax) break;
+    if (pairings.length >= input.offers.length) break;
     const offer = round.takeOffer(run, () => input.mayRepeat?.(run) ?? true);
     if (offer !== undefined) pairings.push({ run, offer });
   }

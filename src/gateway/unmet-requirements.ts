@@ -12,7 +12,7 @@ import type { ReadyRun } from "../store/store.ts";
 import type { OfferView } from "./matching.ts";
 
 export class UnmetRequirements {
-  /** The one that was met or seen longest ago comes first. */
+  /** The one that was noted longest ago comes first. */
   readonly #unmet = new Map<number, Requirements>();
 
   /** Remembers what these runs require, of those that none of the offers can take. */

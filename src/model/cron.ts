@@ -64,7 +64,11 @@ export class CronSchedules {
   get(expression: string, timezone: string): CronSchedule {
     const key = `${timezone} ${expression}`;
     const known = this.#schedules.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#schedules.delete(key);
+      this.#schedules.set(key, known);
+      return known;
+    }
     const result = parseCron(expression, timezone);
     assert(result.ok, "a cron expression that was accepted can be read");
     this.#schedules.set(key, result.schedule);

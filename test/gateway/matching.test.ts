@@ -205,13 +205,6 @@ describe("match, whatever the policy", () => {
     }
   });
 
-  test("keeps to its limit", () => {
-    const offers = offersOf([{ free: 5 }]);
-    const input = { offers, runs: runs(5), policy: "random", random: new SeededRandom(1), turns: new Turns() } as const;
-    expect(match({ ...input, limit: 2 }).length).toBe(2);
-    expect(match({ ...input, limit: 0 })).toEqual([]);
-  });
-
   test("takes label names that every object has for labels like others", () => {
     expect(round("random", [{}], [run({ require: { constructor: "x" } })])).toEqual([]);
     expect(round("random", [{ labels: { constructor: "x" } }], [run({ require: { constructor: "x" } })])).toEqual([0]);

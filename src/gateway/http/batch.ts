@@ -269,18 +269,18 @@ function checked<T>(
   make: (submission: LineSubmission) => T,
 ): readonly T[] {
   const errors: FieldError[] = [];
-  let common: ProblemCode | undefined = code;
+  let sharedCode: ProblemCode | undefined = code;
   const made: T[] = [];
   for (const each of submissions) {
     try {
       made.push(make(each));
     } catch (thrown) {
       if (!(thrown instanceof Refusal) || thrown.errors === undefined) throw thrown;
-      if (thrown.problem !== code) common = undefined;
+      if (thrown.problem !== code) sharedCode = undefined;
       errors.push(...thrown.errors.map((error) => ({ ...error, line: each.line })));
     }
   }
-  if (errors.length > 0) throw refusedLines(common ?? "invalid-field", errors, submissions.length);
+  if (errors.length > 0) throw refusedLines(sharedCode ?? "invalid-field", errors, submissions.length);
   return made;
 }
 

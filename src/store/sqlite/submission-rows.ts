@@ -9,11 +9,11 @@ import type { Database } from "./database.ts";
 import type { TaskWire } from "./messages.ts";
 import { readSpec } from "./task-rows.ts";
 
-/** `mismatch`: the key was used for something else. */
-export type FoundSubmission =
+/** `key-mismatch`: the key was used for something else. */
+export type KeptSubmission =
   { readonly kind: "repeated"; readonly tasks: readonly TaskWire[] } | { readonly kind: "key-mismatch" };
 
-export function findSubmission(db: Database, key: SubmissionKey, now: number): FoundSubmission | undefined {
+export function findSubmission(db: Database, key: SubmissionKey, now: number): KeptSubmission | undefined {
   const row = db.get(
     "SELECT number, fingerprint FROM submissions WHERE submitter = ? AND key = ? AND created_at > ?",
     key.submitter,

@@ -129,8 +129,8 @@ function openFile(init: ThreadInit): Database | ErrorWire {
   }
 }
 
-function decodeThreadInit(data: unknown): ThreadInit {
-  return data as ThreadInit;
+function decodeThreadInit(sent: unknown): ThreadInit {
+  return sent as ThreadInit;
 }
 
 function main(): void {

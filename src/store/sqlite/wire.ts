@@ -161,7 +161,11 @@ export class SpecCache {
   /** The spec of a wire form, decoded unless it is known. */
   decode(serial: number, wire: SpecWire): TaskSpec {
     const found = this.#specs.get(serial);
-    if (found !== undefined) return found.spec;
+    if (found !== undefined) {
+      this.#specs.delete(serial);
+      this.#specs.set(serial, found);
+      return found.spec;
+    }
     const spec = decodeSpec(wire);
     const bytes = wire.text.length + wire.stdin.length;
     this.#specs.set(serial, { spec, bytes });
