@@ -14,6 +14,7 @@ import type { ChildProcess } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { assert, failed, messageOf } from "../../base/errors.ts";
 import {
+  COLLECT_ABOVE_BYTES,
   IDLE_MEMORY_READ_EVERY_MS,
   MODULES_PER_RUNNER_MAX,
   RUNNER_END_FRAME_BYTES_MAX,
@@ -108,6 +109,8 @@ export class RunnerProcess {
   #guestPid: number | undefined;
   #idleDataBytes: number | undefined;
   #idleSeenMs = -Infinity;
+  /** What its last guest had may still be on its way back to the machine. */
+  #hasLargeGarbage = false;
 
   /** Starts it. Throws where that fails at once: without a descriptor left, or a process. */
   constructor(cell: Cell, tier: RunnerTier) {
@@ -156,7 +159,10 @@ export class RunnerProcess {
   /** What it has of writable memory between guests, looked at now and then: it grows by what it keeps. */
   idleDataBytes(nowMs: number): number | undefined {
     if (nowMs - this.#idleSeenMs >= IDLE_MEMORY_READ_EVERY_MS && this.guestPid !== undefined) {
-      this.#idleDataBytes = readMemoryUse(this.guestPid)?.dataBytes;
+      const seenBytes = readMemoryUse(this.guestPid)?.dataBytes;
+      const knownBytes = this.#hasLargeGarbage ? this.#idleDataBytes : undefined;
+      this.#idleDataBytes =
+        seenBytes === undefined || knownBytes === undefined ? seenBytes : Math.min(seenBytes, knownBytes);
       this.#idleSeenMs = nowMs;
     }
     return this.#idleDataBytes;
@@ -341,7 +347,10 @@ export class RunnerProcess {
     } else if (kind === REPLY.end && run !== undefined && run.report === undefined) {
       run.report = parseRunReport(decoder.decode(payload));
       if (run.report === undefined) this.#distrust("a report that is none");
-      else this.#cpuMs += run.report.cpuMs;
+      else {
+        this.#cpuMs += run.report.cpuMs;
+        this.#hasLargeGarbage = run.report.memoryBytes >= COLLECT_ABOVE_BYTES;
+      }
     } else {
       this.#distrust(`a frame of kind ${kind} that nobody waits for`);
     }
