@@ -409,7 +409,8 @@ export const RUNNER_DESCRIPTORS_MAX = 64;
 /** The same of the process that transpiles, and the processor time of all its threads. */
 export const TRANSPILER_DATA_BYTES_MAX = 4_096 * MIB;
 export const TRANSPILER_DESCRIPTORS_MAX = 256;
-export const TRANSPILER_CPU_SECONDS_MAX = 240;
+/** Past it the component is refused. One of 12 MB takes one or two. */
+export const TRANSPILER_CPU_SECONDS_MAX = 20;
 
 // Retention.
 export const RETAIN_MS_DEFAULT = 30 * 24 * 3_600_000;
@@ -526,8 +527,13 @@ export const OWNER_WATCH_RESTART_FIRST_MS = 50;
 export const OWNER_WATCH_RESTART_MAX_MS = 10_000;
 /** Transpiling one component. One of 12 MB takes a few seconds on a slow machine. */
 export const TRANSPILE_MS_MAX = 60_000;
-/** What one component may be transpiled to. */
-export const TRANSPILED_BYTES_MAX = 4 * MODULE_BYTES_MAX;
+/**
+ * JavaScript that one component may be transpiled to. It grows with the functions and types of the component's outside, not with its
+ * code: some 300 KiB for a command in C, whatever its size.
+ */
+export const TRANSPILED_GLUE_BYTES_MAX = 16 * MIB;
+/** That and the core modules together, which are pieces of the component. */
+export const TRANSPILED_BYTES_MAX = 2 * MODULE_BYTES_MAX + TRANSPILED_GLUE_BYTES_MAX;
 /** JavaScript heap of the process that transpiles, in MiB. */
 export const TRANSPILER_HEAP_MIB_MAX = 1_024;
 /** Length of what is kept of what it says on stderr, its beginning. */

@@ -3,6 +3,8 @@
  * in that order. It goes from the transpiling process to the pool, and into the pool's cache. What decodes it trusts
  * nothing in it.
  */
+import { TRANSPILED_GLUE_BYTES_MAX } from "../../base/limits.ts";
+import { mib } from "../../base/wording.ts";
 
 export interface ComponentParts {
   /** JavaScript that derives from a stranger's component. */
@@ -45,6 +47,14 @@ export function decodeComponentParts(encoded: Uint8Array): ComponentParts | unde
     else if (name.endsWith(".js") && glue === undefined) glue = bytes;
   }
   return glue === undefined || at !== encoded.length ? undefined : { glue, cores };
+}
+
+/** Why glue of more than `TRANSPILED_GLUE_BYTES_MAX` is not taken. */
+export function tooMuchGlue(glueBytes: number): string {
+  return (
+    `it becomes ${mib(glueBytes)} MiB of JavaScript when transpiled, and ${mib(TRANSPILED_GLUE_BYTES_MAX)} is the cap: ` +
+    "give it fewer functions with simpler types"
+  );
 }
 
 function parseList(text: string): [string, number][] | undefined {

@@ -70,12 +70,13 @@ interface LastAdmission {
 
 /**
  * Reads and judges a module, whatever its gateway has found. Rejects when its file cannot be read, and when the machine
- * keeps it from being judged.
+ * keeps it from being judged; and with the signal's reason, if it was being transpiled.
  */
 export async function planGuest(
   spec: WasmGuestSpec,
   transpiler: ComponentTranspiler,
   verdicts: Pick<VerdictCache, "verdictOn">,
+  options: { readonly signal: AbortSignal },
 ): Promise<GuestPlan> {
   const bytes = await readChecked(spec.modulePath, spec.digest);
   const inspected = await verdicts.verdictOn(bytes, spec.digest);
@@ -90,7 +91,7 @@ export async function planGuest(
     const layout = { memoryExport, startExport };
     return { ok: true, digest: spec.digest, inspection, cores: [core], layout, memo: { last: undefined, bytes } };
   }
-  const transpiled = await transpiler.transpile(spec.digest, bytes);
+  const transpiled = await transpiler.transpile(spec.digest, bytes, options);
   if (!transpiled.ok) return transpiled;
   const cores: CorePlan[] = [];
   for (const part of transpiled.parts.cores) {
@@ -147,12 +148,13 @@ export async function loadParts(
   admission: GuestAdmission,
   spec: WasmGuestSpec,
   transpiler: ComponentTranspiler,
+  options: { readonly signal: AbortSignal },
 ): Promise<ModuleParts> {
   const bytes = plan.memo.bytes ?? (await readChecked(spec.modulePath, spec.digest));
   if (plan.inspection.kind === "core") {
     return { cores: [operateOnModule(bytes, admission.pagesMax[0] ?? 0).chunks], glue: undefined };
   }
-  const transpiled = await transpiler.transpile(spec.digest, bytes);
+  const transpiled = await transpiler.transpile(spec.digest, bytes, options);
   if (!transpiled.ok) throw failed(transpiled.reason);
   return { cores: capCores(transpiled.parts, admission), glue: transpiled.parts.glue };
 }

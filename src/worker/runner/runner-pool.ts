@@ -12,9 +12,9 @@ import { join } from "node:path";
 import { followAborts, unlessAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, overloaded } from "../../base/errors.ts";
-import type { Digest } from "../../base/ids.ts";
-import { COLLECT_MS_MAX, MODULE_PLANS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
+import { COLLECT_MS_MAX, RUNS_PER_RUNNER_MAX } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
+import { SharedWork } from "../../base/shared-work.ts";
 import { INSPECTOR_CELL } from "../../inspect/inspection-process.ts";
 import { Inspector } from "../../inspect/inspector.ts";
 import type { AttemptEnd, Outcome } from "../../model/outcome.ts";
@@ -25,11 +25,12 @@ import { ComponentTranspiler } from "./component-transpiler.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { CollectVerdict } from "./file-collection.ts";
 import { endOfFailed, endWithoutRun, judgeCollection, judgeEnd } from "./guest-outcome.ts";
-import { admitGuest, loadParts, planGuest } from "./guest-plan.ts";
-import type { GoodPlan, GuestAdmission, GuestPlan } from "./guest-plan.ts";
+import { admitGuest, loadParts } from "./guest-plan.ts";
+import type { GoodPlan, GuestAdmission } from "./guest-plan.ts";
 import { cancelledBy, GuestWatch } from "./guest-watch.ts";
+import { ModulePlans } from "./module-plans.ts";
 import { RUNNER_CELL } from "./runner-cell.ts";
-import type { RunnerProcess } from "./runner-process.ts";
+import type { ModuleParts, RunnerProcess } from "./runner-process.ts";
 import { RunnerShelf } from "./runner-shelf.ts";
 import type { RunnerWish } from "./runner-shelf.ts";
 import { SlotQueue } from "./slot-queue.ts";
@@ -90,10 +91,8 @@ export class RunnerPool implements Executor {
   readonly #watch: OwnerWatch;
   readonly #transpiler: ComponentTranspiler;
   readonly #slots: SlotQueue;
-  /** Also those that are being made, so that many runs of one module read it once. Oldest first. */
-  readonly #plans = new Map<Digest, GuestPlan | Promise<GuestPlan>>();
+  readonly #plans: ModulePlans;
   readonly #tiers: TierMemory;
-  readonly #verdicts: VerdictCache;
   readonly #ownInspector: Inspector | undefined;
   readonly #deadlines: Deadlines;
   readonly #closing = new AbortController();
@@ -106,7 +105,7 @@ export class RunnerPool implements Executor {
     this.#shelf = shelf;
     this.#watch = watch;
     this.#tiers = tiers;
-    this.#verdicts = verdicts;
+    this.#plans = new ModulePlans({ transpiler, verdicts, log: init.log });
     this.#ownInspector = ownInspector;
     this.#slots = new SlotQueue(init.slots);
     this.#deadlines = new Deadlines(init.clock);
@@ -117,7 +116,7 @@ export class RunnerPool implements Executor {
   static async open(init: RunnerPoolInit): Promise<RunnerPool> {
     const { clock, log, slots, scratchFolder } = init;
     const sandbox = init.sandbox ?? (await Sandbox.open({ scratchFolder, log }));
-    const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock });
+    const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock, slots });
     const cell = await sandbox.openCell(RUNNER_CELL);
     await sandbox.removeOldCells([RUNNER_CELL, INSPECTOR_CELL, transpiler.cell]).catch((error: unknown) => {
       log.warn("the code of older versions could not be removed", { error });
@@ -197,7 +196,7 @@ export class RunnerPool implements Executor {
     this.#transpiler.close();
     this.#slots.close();
     // What is being planned writes into the scratch folder.
-    await Promise.all([Promise.allSettled([...this.#running, ...this.#plans.values()]), this.#ownInspector?.close()]);
+    await Promise.all([Promise.allSettled([...this.#running, this.#plans.settled()]), this.#ownInspector?.close()]);
     this.#deadlines[Symbol.dispose]();
     await this.#shelf.close();
     await this.#watch.close();
@@ -206,9 +205,13 @@ export class RunnerPool implements Executor {
 
   async #run(spec: WasmGuestSpec, io: GuestIo, signal: AbortSignal): Promise<AttemptEnd> {
     if (signal.aborted) return endWithoutRun(cancelledBy(signal));
-    const known = this.#plans.get(spec.digest) ?? this.#plan(spec);
+    let known = this.#plans.find(spec.digest);
+    if (known === undefined) {
+      void this.#prepareRunner(spec);
+      known = this.#plans.make(spec);
+    }
     try {
-      const plan = known instanceof Promise ? await unlessAborted(known, signal) : known;
+      const plan = known instanceof SharedWork ? await known.join(signal) : known;
       if (!plan.ok) return endWithoutRun({ kind: "rejected", reason: plan.reason });
       const admission = admitGuest(plan, spec);
       if ("kind" in admission) return endWithoutRun(admission);
@@ -217,9 +220,7 @@ export class RunnerPool implements Executor {
       if (signal.aborted) return endWithoutRun(cancelledBy(signal));
       return endOfFailed(error);
     } finally {
-      // Those of a plan that is still being made go when it is there: whoever else waits for it reads them again.
-      if (known instanceof Promise) known.then(dropBytes, () => {});
-      else dropBytes(known);
+      this.#plans.dropBytes(known);
     }
   }
 
@@ -237,25 +238,6 @@ export class RunnerPool implements Executor {
     } finally {
       if (isGranted) this.#slots.release();
     }
-  }
-
-  #plan(spec: WasmGuestSpec): Promise<GuestPlan> {
-    const oldest = this.#plans.keys().next().value;
-    if (this.#plans.size >= MODULE_PLANS_MAX && oldest !== undefined) this.#plans.delete(oldest);
-    void this.#prepareRunner(spec);
-    const planning = planGuest(spec, this.#transpiler, this.#verdicts).then(
-      (plan) => {
-        this.#plans.set(spec.digest, plan);
-        return plan;
-      },
-      (error: unknown) => {
-        this.#plans.delete(spec.digest);
-        this.#init.log.error("a module could not be prepared", { digest: spec.digest, error });
-        throw error;
-      },
-    );
-    this.#plans.set(spec.digest, planning);
-    return planning;
   }
 
   /** What is large wants a runner of the kind of which few are kept warm: one starts while the module is read. */
@@ -357,7 +339,7 @@ export class RunnerPool implements Executor {
     using watch = new GuestWatch({ runner, spec, signal, clock: this.#deadlines, memory });
     const verdict = await runner.run({
       moduleKey: admission.moduleKey,
-      loadParts: () => loadParts(plan, admission, spec, this.#transpiler),
+      loadParts: () => this.#load(runner, spec, plan, admission, signal),
       order: {
         entry: admission.entry,
         args: spec.args,
@@ -382,10 +364,21 @@ export class RunnerPool implements Executor {
     });
     return { end, stopped };
   }
-}
 
-function dropBytes(plan: GuestPlan): void {
-  if (plan.ok) plan.memo.bytes = undefined;
+  /** What the runner is to load. Of a guest that was stopped nobody wants it any more. */
+  async #load(
+    runner: RunnerProcess,
+    spec: WasmGuestSpec,
+    plan: GoodPlan,
+    admission: GuestAdmission,
+    signal: AbortSignal,
+  ): Promise<ModuleParts> {
+    using wanted = followAborts([signal]);
+    if (plan.inspection.kind === "component") {
+      void runner.ended.then(() => wanted.abort(overloaded("the runner has ended", { code: "ended" })));
+    }
+    return await loadParts(plan, admission, spec, this.#transpiler, { signal: wanted.signal });
+  }
 }
 
 function keepsFiles(spec: GuestSpec, io: GuestIo): io is Required<GuestIo> {

@@ -208,6 +208,8 @@ export class RunnerProcess {
       try {
         parts = await request.loadParts();
       } catch (error) {
+        // It has ended meanwhile, which says more.
+        if (this.state === "ended") return promise;
         this.#run = undefined;
         if (this.#state === "busy") this.#state = "idle";
         throw error;

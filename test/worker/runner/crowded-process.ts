@@ -17,8 +17,9 @@ const component = guestBytes("component");
 const digest = digestOf(component);
 const sandbox = await Sandbox.open({ scratchFolder, log: silentLog });
 const cell = await sandbox.openCell(RUNNER_CELL);
-const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock: systemClock });
-await transpiler.transpile(digest, component);
+const transpiler = new ComponentTranspiler({ sandbox, scratchFolder, clock: systemClock, slots: 1 });
+const { signal } = new AbortController();
+await transpiler.transpile(digest, component, { signal });
 await rm(join(scratchFolder, "components"), { recursive: true });
 
 const watch = new OwnerWatch({ clock: systemClock, log: silentLog });
@@ -44,7 +45,7 @@ const started = await shelf.open().then(
   () => "started",
   () => "not started",
 );
-const transpiled = await transpiler.transpile(digest, component).then(
+const transpiled = await transpiler.transpile(digest, component, { signal }).then(
   () => "transpiled",
   () => "not transpiled",
 );

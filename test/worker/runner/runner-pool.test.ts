@@ -273,6 +273,20 @@ describe("a pool of runners", () => {
     expect(again.outcome).toEqual({ kind: "exited", code: 0 });
   });
 
+  test("stops transpiling a component whose only run is cancelled, and plans it anew for the next", async () => {
+    const clock = new ManualClock();
+    await using harness = await PoolHarness.open({ slots: 1, clock });
+    const component = { entry: { kind: "component" } } as const;
+    const cancelling = new AbortController();
+    const cancelled = harness.run(guestBytes("component"), { ...component, signal: cancelling.signal });
+    await vi.waitUntil(() => clock.pendingTimers === 1, { timeout: 30_000, interval: 1 });
+    cancelling.abort();
+    expect((await cancelled).outcome.kind).toBe("cancelled");
+    await vi.waitUntil(() => clock.pendingTimers === 0, { timeout: 30_000, interval: 1 });
+    const again = await harness.run(guestBytes("component"), component);
+    expect(again.outcome).toEqual({ kind: "exited", code: 0 });
+  });
+
   test("leaves nothing on a signal that many runs share", async () => {
     await using harness = await PoolHarness.open({ slots: 2 });
     const { signal } = new AbortController();
@@ -344,7 +358,9 @@ describe("the scratch folder", () => {
         await writeFile(join(folder, name, "file"), "");
       }
       const sandbox = await Sandbox.open({ scratchFolder: folder, log: silentLog, walls: [] });
-      await sandbox.openCell(new ComponentTranspiler({ sandbox, scratchFolder: folder, clock: systemClock }).cell);
+      await sandbox.openCell(
+        new ComponentTranspiler({ sandbox, scratchFolder: folder, clock: systemClock, slots: 1 }).cell,
+      );
       await openAndClose(folder);
       const names = await readdir(folder);
       expect(names).toContain("components");

@@ -7,7 +7,8 @@
 import { writeSync } from "node:fs";
 import { registerHooks } from "node:module";
 import process from "node:process";
-import { encodeComponentParts } from "../component-parts.ts";
+import { TRANSPILED_GLUE_BYTES_MAX } from "../../../base/limits.ts";
+import { encodeComponentParts, tooMuchGlue } from "../component-parts.ts";
 
 const PARTS_FD = 3;
 /** Exit code for a component that jco refuses; the reason is on stderr. Whatever else goes wrong has another. */
@@ -45,6 +46,11 @@ function isOfMachine(thrown: unknown): boolean {
   return thrown instanceof RangeError || (thrown instanceof Error && "syscall" in thrown);
 }
 
+function refuse(reason: string): void {
+  process.exitCode = REFUSED;
+  process.stderr.write(reason);
+}
+
 // jco's own modules stand on WASI too, and take a host that starts threads and opens files where they see Node. Here they
 // get the one for browsers, which does neither.
 registerHooks({
@@ -65,7 +71,10 @@ const made = await jco
   })
   .catch((thrown: unknown) => {
     if (isOfMachine(thrown)) throw thrown;
-    process.exitCode = REFUSED;
-    process.stderr.write(thrown instanceof Error ? thrown.message : String(thrown));
+    refuse(thrown instanceof Error ? thrown.message : String(thrown));
   });
-if (made !== undefined) writeAll(PARTS_FD, encodeComponentParts(made.files));
+if (made !== undefined) {
+  const glueBytes = made.files.reduce((sum, [name, { length }]) => (name.endsWith(".js") ? sum + length : sum), 0);
+  if (glueBytes > TRANSPILED_GLUE_BYTES_MAX) refuse(tooMuchGlue(glueBytes));
+  else writeAll(PARTS_FD, encodeComponentParts(made.files));
+}
