@@ -8,7 +8,7 @@
 import type { Clock } from "../base/clock.ts";
 import { powerWords } from "../api/endpoints.ts";
 import type { FieldError } from "../api/problem.ts";
-import { ClusterError, disconnected, failed, overloaded, toClusterError } from "../base/errors.ts";
+import { ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
 import { type Digest, type PeerId, parseTaskId } from "../base/ids.ts";
 import { INPUT_FILES_BYTES_MAX, MODULE_BYTES_MAX, UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
 import type { Tracer } from "../base/tracing.ts";
@@ -21,12 +21,12 @@ import type { FileContent } from "../model/task-file.ts";
 import { POWERS, type Power } from "../model/token.ts";
 import { type Task, completions, progress, totalRuns } from "../model/task.ts";
 import type { Capability } from "../rpc/capability.ts";
-import { revocable } from "../rpc/revoke.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import type { AuditLog } from "./audit.ts";
 import type { EventHub } from "./events.ts";
 import type { Grant } from "./grant.ts";
+import { lend } from "./lend.ts";
 import { retriedTask } from "./http/retried-task.ts";
 import { parseSubmissionKey } from "./http/submission-key.ts";
 import type { ReceivedForm } from "./http/form-upload.ts";
@@ -38,6 +38,7 @@ import { storeTrouble, troubled } from "./store-trouble.ts";
 import type { Visit } from "./strangers.ts";
 import { Upload, type UploadedContent } from "./upload.ts";
 import { TaskEnds } from "./task-ends.ts";
+import type { Tokens } from "./tokens.ts";
 
 export interface ClientSessionsInit {
   readonly store: Store;
@@ -49,6 +50,7 @@ export interface ClientSessionsInit {
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly audit: AuditLog;
+  readonly tokens: Pick<Tokens, "limitOf">;
   readonly storeHealth: StoreReadiness;
   readonly inspector: ModuleInspector;
   readonly clock: Clock;
@@ -134,7 +136,7 @@ export class ClientSessions implements AsyncDisposable {
       this.#requirePower(grant, "submit", "submit");
       this.#requireReady();
       grant.beginSubmit();
-      grant.spendBytes(form.moduleBytes?.length ?? 0);
+      grant.spendBytes(formBytes(form));
       await using module = form.moduleBytes && (await this.#init.blobs.create());
       if (form.moduleBytes !== undefined) await module?.write(form.moduleBytes);
       const { texts, stdin } = form;
@@ -142,9 +144,8 @@ export class ClientSessions implements AsyncDisposable {
       const received = { texts, stdinFile: stdin, module, files, errors };
       const key = form.idempotencyKey === undefined ? undefined : parseSubmissionKey(form.idempotencyKey);
       const context = this.#submitContext(grant);
-      const { task, isRepeated } = await acceptForm(context, received, { key });
+      const { task } = await acceptForm(context, received, { key });
       const { id } = task.spec;
-      if (!isRepeated) this.#init.audit.record({ actor: grant.actor, action: "task.submitted", subject: id });
       // Whoever submits a task holds it, whatever else he may do.
       return { task: this.#serveTask(task, grant, visit, { canCancel: true }), id };
     });
@@ -210,6 +211,8 @@ export class ClientSessions implements AsyncDisposable {
       this.#requirePower(grant, "submit", "upload");
       this.#requireReady();
       const count = this.#uploads.get(visit) ?? 0;
+      // Input files are a part of the submission that is to name them.
+      grant.beginSubmit(kind === "module" ? 1 : 0);
       if (count >= UPLOADS_PER_CLIENT_MAX) {
         throw overloaded(`${UPLOADS_PER_CLIENT_MAX} uploads are held: drop one`, { code: "too-many-uploads" });
       }
@@ -225,6 +228,10 @@ export class ClientSessions implements AsyncDisposable {
       });
       const upload = new Upload({
         pins: this.#init.pins,
+        spendBytes: (bytes) => {
+          grant.requireBytes();
+          grant.spendBytes(bytes);
+        },
         bytesMax: kind === "module" ? MODULE_BYTES_MAX : INPUT_FILES_BYTES_MAX,
         writer,
         accept: (content) => (kind === "module" ? this.#acceptModule(content) : this.#acceptFile(content, visit)),
@@ -238,10 +245,7 @@ export class ClientSessions implements AsyncDisposable {
       return lend(grant, (onDropped) => {
         const membership = visit.join();
         return serveUpload({
-          write: (bytes) => {
-            grant.spendBytes(bytes.length);
-            return this.#answer(() => upload.write(bytes));
-          },
+          write: (bytes) => this.#answer(() => upload.write(bytes)),
           finish: () => this.#answer(finish),
           [Symbol.dispose]: () => {
             onDropped();
@@ -289,8 +293,9 @@ export class ClientSessions implements AsyncDisposable {
       retry: () =>
         this.#answer(async () => {
           if (!canCancel) this.#requirePower(grant, "submit", id);
-          await current();
-          const result = await this.#init.tasks.retry(id, grant.submitterLimit);
+          grant.beginSubmit();
+          const { spec } = await current();
+          const result = await this.#init.tasks.retry(id, this.#init.tokens.limitOf(spec.submitter));
           const retried = retriedTask(id, result);
           this.#init.audit.record({ actor: grant.actor, action: "task.retried", subject: id });
           return this.#statusOf(retried);
@@ -376,18 +381,11 @@ export class ClientSessions implements AsyncDisposable {
   }
 }
 
-/**
- * A capability that is taken back as soon as the grant ends. `make` gets what to call when nobody holds the capability
- * any more.
- */
-function lend(grant: Grant, make: (onDropped: () => void) => Capability): Capability {
-  if (grant.token === undefined) return make(() => {});
-  grant.ended.throwIfAborted();
-  const onEnded = (): void => lent.revoke(toClusterError(grant.ended.reason));
-  using own = make(() => grant.ended.removeEventListener("abort", onEnded));
-  const lent = revocable(own);
-  grant.ended.addEventListener("abort", onEnded, { once: true });
-  return lent.capability;
+/** About what the form brings, as it would be sent over HTTP. */
+function formBytes({ texts, stdin, moduleBytes }: SubmittedForm): number {
+  let bytes = stdin.length + (moduleBytes?.length ?? 0);
+  for (const [name, values] of texts) for (const value of values) bytes += name.length + Buffer.byteLength(value);
+  return bytes;
 }
 
 const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed"]);

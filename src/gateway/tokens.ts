@@ -19,8 +19,9 @@ import {
   parseTokenText,
   tokenState,
 } from "../model/token.ts";
-import { ADMIN_TOKEN_SUBMITTER, LOCAL_SUBMITTER, tokenSubmitter } from "../model/submitter.ts";
+import { ADMIN_TOKEN_SUBMITTER, LOCAL_SUBMITTER, parseTokenSubmitter, tokenSubmitter } from "../model/submitter.ts";
 import type { CredentialStore, StoredToken } from "../store/credential-store.ts";
+import type { SubmitterLimit } from "../store/store.ts";
 import type { AuditLog } from "./audit.ts";
 import { Grant } from "./grant.ts";
 
@@ -106,6 +107,12 @@ export class Tokens implements Disposable {
     const root = this.#root;
     if (root !== undefined && timingSafeEqual(sha256(text), root.hash)) return { kind: "known", grant: root.grant };
     return { kind: "unknown" };
+  }
+
+  /** What holds for the tasks of this submitter, whoever lets them run again. Undefined: no limit does. */
+  limitOf(submitter: string): SubmitterLimit | undefined {
+    const id = parseTokenId(parseTokenSubmitter(submitter) ?? "");
+    return id && this.#held.get(id)?.grant.submitterLimit;
   }
 
   /** Oldest first; ended ones for a while too. */

@@ -16,6 +16,8 @@ export interface UploadInit {
   readonly writer: BlobWriter;
   readonly pins: BlobPins;
   readonly bytesMax: number;
+  /** Counts what comes. Throws where it is too much for now, which fails the upload. */
+  readonly spendBytes: (bytes: number) => void;
   /**
    * Looks at all of it before it is made durable; rejects where it is not to be. What it returns is called then: it lets
    * submissions name the content until what that returns is disposed.
@@ -48,6 +50,7 @@ export class Upload implements AsyncDisposable {
     if (this.#finished !== undefined) throw failed("the upload is finished", { code: "upload-finished" });
     this.#bytes += bytes.length;
     try {
+      this.#init.spendBytes(bytes.length);
       if (this.#bytes > this.#init.bytesMax) {
         throw failed(`it has at most ${this.#init.bytesMax} bytes`, { code: "too-large" });
       }

@@ -16,3 +16,8 @@ export const ADMIN_TOKEN_SUBMITTER = tokenSubmitter("admin");
 export function tokenSubmitter(name: string): string {
   return `token:${name}`;
 }
+
+/** The token's name; undefined: the submitter is none. */
+export function parseTokenSubmitter(submitter: string): string | undefined {
+  return submitter.startsWith("token:") ? submitter.slice("token:".length) : undefined;
+}

@@ -14,11 +14,11 @@ export type TokenId = string & { readonly __brand: "TokenId" };
 
 /** What a token may take of the gateway. A limit that is not there is not set. */
 export interface TokenLimits {
-  /** Submissions a second, over time; ten times as many at once. */
+  /** Submissions a second, over time; ten times as many at once. Each line of a batch is one, and each retry. */
   readonly submitsPerSecond?: number | undefined;
   /** Tasks of this token that are unfinished at one time. */
   readonly queuedTasks?: number | undefined;
-  /** Bytes of requests that submit or upload, an hour, over time. */
+  /** Bytes that submissions and uploads bring, an hour, over time. */
   readonly bytesPerHour?: number | undefined;
 }
 

@@ -119,3 +119,24 @@ test("a session has no more unfinished tasks than its token may have, however ma
   expect(await accepted).toBeTruthy();
   expect(await plain.store.countUnfinishedTasks()).toBe(2);
 });
+
+test("what a session brings counts: texts and stdin as well as modules, and each piece of an upload", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  const limited = { code: "rate-limited", type: "overloaded" };
+  const spoken = await mint(plain, { limits: { bytesPerHour: 100_000 } });
+  using session = await login(plain, spoken.text);
+  const { task, accepted } = session.submit({ ...SUBMISSION, stdin: new Uint8Array(110_000) });
+  using _task = task;
+  await accepted;
+  const refused = session.submit(SUBMISSION);
+  using _nothing = refused.task;
+  await expect(refused.accepted).rejects.toMatchObject(limited);
+  await expect(session.upload()).rejects.toMatchObject(limited);
+  const uploading = await mint(plain, { limits: { bytesPerHour: 100_000, submitsPerSecond: 0.1 } });
+  using other = await login(plain, uploading.text);
+  using upload = await other.upload();
+  await expect(other.upload()).rejects.toMatchObject(limited);
+  await upload.write(new Uint8Array(110_000));
+  await expect(upload.write(new Uint8Array(1))).rejects.toMatchObject(limited);
+  await expect(upload.finish()).rejects.toMatchObject(limited);
+});

@@ -41,20 +41,20 @@ export function submitBatch(context: HttpContext): RequestHandler {
     assert(grant !== undefined, "only requests that passed come here");
     const key = submissionKeyOf(request);
     checkHead(request, context);
-    const before = request.socket.bytesRead;
-    grant.beginSubmit();
-    try {
-      if (context.heldBack.delete(request)) response.writeContinue();
-      using share = context.uploadMemory.openShare();
-      const body = await readBody(request, (bytes) => share.take(bytes));
-      const span = context.tracer.start("task submit", { parent: context.spans.get(request)?.traceparent });
-      const tasks = await within(span, () =>
-        acceptBatch({ ...context, traceparent: span.traceparent }, grant, body, key),
-      );
-      await answer(context, response, tasks);
-    } finally {
-      grant.spendBytes(request.socket.bytesRead - before);
-    }
+    // How many submissions it is, its lines will tell.
+    grant.beginSubmit(0);
+    if (context.heldBack.delete(request)) response.writeContinue();
+    using share = context.uploadMemory.openShare();
+    const body = await readBody(request, (bytes) => {
+      grant.spendBytes(bytes);
+      // Its text, and what is read out of it, are there beside the bytes for a while.
+      return share.take(3 * bytes);
+    });
+    const span = context.tracer.start("task submit", { parent: context.spans.get(request)?.traceparent });
+    const tasks = await within(span, () =>
+      acceptBatch({ ...context, traceparent: span.traceparent }, grant, body, key),
+    );
+    await answer(context, response, tasks);
   };
 }
 
@@ -76,16 +76,16 @@ function tooLarge(): Refusal {
   return new Refusal("too-large", `The batch is larger than ${mib} MiB: send it in parts.`);
 }
 
-/** The whole body. What it takes of memory is the caller's to give back. */
+/** The whole body. `take` counts its bytes as they come, and says whether there is room for more. */
 async function readBody(request: Request, take: (bytes: number) => boolean): Promise<Uint8Array> {
   const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
   const pieces: Uint8Array[] = [];
   let bytes = 0;
   const onData = (piece: Uint8Array): void => {
     bytes += piece.length;
-    // Its text, and what is read out of it, are there beside the bytes for a while.
+    const isTaken = take(piece.length);
     if (bytes > BATCH_BYTES_MAX) reject(tooLarge());
-    else if (!take(3 * piece.length)) reject(tooManyUploads());
+    else if (!isTaken) reject(tooManyUploads());
     else pieces.push(piece);
   };
   const onEnd = (): void => resolve(Buffer.concat(pieces));
@@ -118,7 +118,10 @@ async function acceptBatch(
   const key = keyText === undefined ? undefined : keyOf(grant, keyText, body);
   const found = key && (await context.store.findSubmission(key, context.clock.now()));
   if (found?.kind === "key-mismatch") throw keyMismatch();
-  if (found !== undefined) return found.tasks;
+  if (found !== undefined) {
+    grant.beginSubmit();
+    return found.tasks;
+  }
   const lines = batchLines(decodeText(body));
   if (lines.length > BATCH_LINES_MAX) {
     throw new Refusal(
@@ -126,6 +129,7 @@ async function acceptBatch(
       `The batch has ${lines.length} lines, and ${BATCH_LINES_MAX} are the most: send it in parts.`,
     );
   }
+  spendLines(grant, lines.length);
   const parsedLines = parseLines(lines, context.clock.now());
   await context.tasks.requireRoom();
   const submissions = await withFiles(context, parsedLines);
@@ -142,6 +146,10 @@ async function acceptBatch(
   const result = await context.tasks.submitAll(tasks, now, { key, limit: grant.submitterLimit });
   switch (result.kind) {
     case "created":
+      for (const { spec } of result.tasks) {
+        context.audit.record({ actor: grant.actor, action: "task.submitted", subject: spec.id });
+      }
+      return result.tasks;
     case "repeated":
       return result.tasks;
     case "key-mismatch":
@@ -153,6 +161,17 @@ async function acceptBatch(
         lines.length,
       );
   }
+}
+
+/** Each line is a submission. */
+function spendLines(grant: Grant, lines: number): void {
+  if (lines > grant.submitsMax) {
+    throw new Refusal(
+      "too-large",
+      `The batch has ${lines} lines, and the token may submit ${Math.floor(grant.submitsMax)} tasks at once: send it in parts.`,
+    );
+  }
+  grant.beginSubmit(Math.max(1, lines));
 }
 
 function keyOf(grant: Grant, key: string, body: Uint8Array): SubmissionKey {

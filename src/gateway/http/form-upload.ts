@@ -33,6 +33,8 @@ export interface FormUploadOptions {
   readonly requestBytesMax: number;
   /** What all forms together may hold in memory. One that would pass it is refused, to be sent again. */
   readonly memory: ByteBudget;
+  /** Told of the body's bytes as they come. Default: nobody counts them. */
+  readonly onBytes?: ((count: number) => void) | undefined;
 }
 
 /** An input file, under the name that it came with. */
@@ -145,6 +147,7 @@ class FormUpload implements ReceivedForm {
 
   #take(chunk: Buffer): void {
     this.#bytes += chunk.length;
+    this.#options.onBytes?.(chunk.length);
     if (this.#bytes > this.#options.requestBytesMax) {
       this.#fail(requestTooLarge(this.#options));
       return;

@@ -2,7 +2,6 @@
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from "express";
 import { messageOf } from "../../base/errors.ts";
 import { access, type AccessInit, notFound } from "./access.ts";
-import { audited } from "./audited.ts";
 import { compressed } from "./compressed.ts";
 import type { EventHistory } from "./event-history.ts";
 import { eventsRouter } from "./event-stream.ts";
@@ -51,7 +50,6 @@ export function httpApp(init: HttpAppInit): Express {
   app.use(requestHead(context));
   app.use(traced(context));
   app.use(access(init.access));
-  app.use(audited(context, context.audit));
   app.use(compressed());
   app.use(init.page);
   app.use(healthRouter(context));

@@ -18,6 +18,7 @@ import type { BlobWriter } from "../../store/blobs.ts";
 import type { HoldModuleResult } from "../../store/module-store.ts";
 import { tooLarge, tooManyUploads } from "./form-upload.ts";
 import type { Grant } from "../grant.ts";
+import { recordDone } from "./audited.ts";
 import type { HttpContext } from "./http-context.ts";
 import { ClientGone, Refusal } from "./problem.ts";
 import { Query, nextPageLink } from "./query.ts";
@@ -56,7 +57,6 @@ function putModule(context: HttpContext): RequestHandler {
     const grant = context.grants.get(request);
     assert(grant !== undefined, "only requests that passed come here");
     checkHead(request, context);
-    const before = request.socket.bytesRead;
     grant.beginSubmit();
     if (uploads >= UPLOADS_MAX) throw tooManyUploads();
     uploads++;
@@ -65,15 +65,15 @@ function putModule(context: HttpContext): RequestHandler {
     try {
       if (context.heldBack.delete(request)) response.writeContinue();
       await using writer = await context.blobs.create();
-      await receive(request, writer, context);
+      await receive(request, writer, { ...context, grant });
       const { module, isNew } = await hold(context, grant, writer, gone.signal);
+      recordDone(context, request, "module.stored", module.digest);
       response
         .status(isNew ? 201 : 200)
         .location(ROUTES.module(module.digest))
         .json(moduleJson(module));
     } finally {
       uploads--;
-      grant.spendBytes(request.socket.bytesRead - before);
     }
   };
 }
@@ -92,7 +92,11 @@ function checkHead(request: Request, context: HttpContext): void {
 }
 
 /** Writes the body as it comes, one piece at a time. The request is left as it is, so that it can be answered. */
-async function receive(request: Request, writer: BlobWriter, { moduleBytesMax }: HttpContext): Promise<void> {
+async function receive(
+  request: Request,
+  writer: BlobWriter,
+  { moduleBytesMax, grant }: Pick<HttpContext, "moduleBytesMax"> & { readonly grant: Grant },
+): Promise<void> {
   const onIdle = (): void => void request.destroy();
   request.setTimeout(UPLOAD_IDLE_MS_MAX, onIdle);
   let bytes = 0;
@@ -100,6 +104,7 @@ async function receive(request: Request, writer: BlobWriter, { moduleBytesMax }:
     const pieces: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
     for await (const piece of pieces) {
       bytes += piece.length;
+      grant.spendBytes(piece.length);
       if (bytes > moduleBytesMax) throw tooLarge({ moduleBytesMax });
       await writer.write(piece);
     }

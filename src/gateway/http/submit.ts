@@ -39,7 +39,6 @@ export function submitTask(context: HttpContext): RequestHandler {
     assert(grant !== undefined, "only requests that passed come here");
     const key = submissionKeyOf(request);
     checkHead(request, context);
-    const before = request.socket.bytesRead;
     grant.beginSubmit();
     if (uploads >= UPLOADS_MAX) {
       throw tooManyUploads();
@@ -56,7 +55,6 @@ export function submitTask(context: HttpContext): RequestHandler {
       response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
     } finally {
       uploads--;
-      grant.spendBytes(request.socket.bytesRead - before);
     }
   };
 }
@@ -66,7 +64,10 @@ async function acceptRequest(
   request: Request,
   options: AcceptOptions,
 ): Promise<Accepted> {
-  await using form = await receiveForm(request, uploadOptions(context));
+  await using form = await receiveForm(request, {
+    ...uploadOptions(context),
+    onBytes: (count) => context.grant.spendBytes(count),
+  });
   return await acceptForm(context, form, options);
 }
 
@@ -93,7 +94,7 @@ function uploadOptions({ blobs, moduleBytesMax, uploadMemory }: HttpContext): Pa
 /** What accepting a submission takes, however it came. */
 export interface SubmitContext extends Pick<
   HttpContext,
-  "store" | "blobs" | "pins" | "tasks" | "inspector" | "clock" | "log" | "newId"
+  "store" | "blobs" | "pins" | "tasks" | "inspector" | "audit" | "clock" | "log" | "newId"
 > {
   /** What the submission is made by, and whose it is. */
   readonly grant: Grant;
@@ -282,6 +283,7 @@ async function createTask(
   const result = await within(span, () => context.tasks.submit(spec, inspection, now, options));
   switch (result.kind) {
     case "created":
+      context.audit.record({ actor: submitter, action: "task.submitted", subject: id });
       return { task: result.task, isRepeated: false };
     case "repeated":
       return { task: result.task, isRepeated: true };

@@ -4,6 +4,7 @@ import { taskJson } from "../../api/task-json.ts";
 import { type TaskId, parseTaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TASK_WAIT_MS_MAX } from "../../base/limits.ts";
 import { TASK_STATES, type Task, isFinished } from "../../model/task.ts";
+import { recordDone } from "./audited.ts";
 import { submitBatch } from "./batch.ts";
 import { explain } from "./explain.ts";
 import { sendTagged } from "./etag.ts";
@@ -54,6 +55,7 @@ export function tasksRouter(context: HttpContext): Router {
         `The task ${id} has finished (${result.task.state}): nothing is left to cancel.`,
       );
     }
+    recordDone(context, request, "task.cancelled", id);
     response.json(taskJson(result.task, clock.now()));
   });
   router.get("/tasks/:id/explain", async (request, response) => {
@@ -68,13 +70,17 @@ export function tasksRouter(context: HttpContext): Router {
   router.post("/tasks/:id/retry", async (request, response) => {
     const id = taskIdOf(request);
     requireTakingWork(context);
-    response.json(
-      taskJson(retriedTask(id, await tasks.retry(id, context.grants.get(request)?.submitterLimit)), clock.now()),
-    );
+    context.grants.get(request)?.beginSubmit();
+    const submitter = (await store.getTask(id))?.spec.submitter;
+    const limit = submitter === undefined ? undefined : context.tokens.limitOf(submitter);
+    const retried = retriedTask(id, await tasks.retry(id, limit));
+    recordDone(context, request, "task.retried", id);
+    response.json(taskJson(retried, clock.now()));
   });
   router.delete("/tasks/:id", async (request, response) => {
     const id = taskIdOf(request);
     if (!(await tasks.delete(id))) throw noSuchTask(id);
+    recordDone(context, request, "task.deleted", id);
     response.status(204).end();
   });
   return router;

@@ -65,9 +65,7 @@ function parseRequest(request: Request): MintInit {
   const body = parseJson(request);
   const parsed = tokenRequestSchema.safeParse(body);
   if (!parsed.success) {
-    throw invalidFields(
-      parsed.error.issues.map(({ path, message }) => ({ field: path.join(".") || "body", message })),
-    );
+    throw invalidFields(parsed.error.issues.map(({ path, message }) => ({ field: path.join(".") || "body", message })));
   }
   const { can, label, limits, for: time } = parsed.data;
   const lifetimeMs = time === undefined ? undefined : parseDuration(String(time));

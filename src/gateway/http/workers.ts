@@ -2,11 +2,13 @@
 import { type Request, Router } from "express";
 import { memberJson, workerJson } from "../../api/worker-json.ts";
 import { type PeerId, parseWorkerId } from "../../base/ids.ts";
+import { recordDone } from "./audited.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal } from "./problem.ts";
 import { Query } from "./query.ts";
 
-export function workersRouter({ workers, members }: HttpContext): Router {
+export function workersRouter(context: HttpContext): Router {
+  const { workers, members } = context;
   const router = Router();
   router.get("/workers", (_request, response) => {
     response.json(workers.list().map(workerJson));
@@ -18,17 +20,22 @@ export function workersRouter({ workers, members }: HttpContext): Router {
     response.json(workerJson(view));
   });
   router.post("/workers/:id/admit", async (request, response) => {
-    await workers.admit(peerIdOf(request));
+    const id = peerIdOf(request);
+    await workers.admit(id);
+    recordDone(context, request, "worker.admitted", id);
     response.status(204).end();
   });
   router.post("/workers/:id/drain", async (request, response) => {
     const id = peerIdOf(request);
     const graceMs = new Query(request).durationMs("grace");
     if (!(await workers.drain(id, { graceMs }))) throw noSuchWorker(id);
+    recordDone(context, request, "worker.drained", id);
     response.status(204).end();
   });
   router.delete("/workers/:id", async (request, response) => {
-    await workers.forget(peerIdOf(request));
+    const id = peerIdOf(request);
+    await workers.forget(id);
+    recordDone(context, request, "worker.barred", id);
     response.status(204).end();
   });
   router.get("/cluster", (_request, response) => {

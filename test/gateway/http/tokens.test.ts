@@ -189,6 +189,71 @@ test("a token has no more unfinished tasks than its limit, over every way to sub
   expect((await ask(gateway, `/tasks/${id}/retry`, { method: "POST", token: one.token })).status).toBe(200);
 });
 
+test("tokens that are made with a token have no tasks of their own beside its limit", async () => {
+  await using gateway = await ApiGateway.open();
+  const admin = await make(gateway, { can: ["admin"], limits: { queuedTasks: 2 } });
+  const limits = { queuedTasks: 2 };
+  const [one, other] = [
+    await make(gateway, { can: ["submit"], limits }, admin.token),
+    await make(gateway, { can: ["submit"], limits }, admin.token),
+  ];
+  expect((await submit(gateway, one.token)).status).toBe(201);
+  expect((await submit(gateway, other.token)).status).toBe(201);
+  for (const { token } of [one, other, admin]) {
+    expect(await problemOf(submit(gateway, token))).toMatchObject({ status: 429, code: "rate-limited" });
+  }
+});
+
+test("every line of a batch is a submission, and so is a retry, whosever task it is", async () => {
+  const clock = new ManualClock({ now: Date.now() });
+  await using gateway = await ApiGateway.open({ clock });
+  const others = await make(gateway, { can: ["submit"], limits: { queuedTasks: 1 } });
+  const made = await submit(gateway, others.token);
+  const { id, module } = z.object({ id: z.string(), module: z.string() }).parse(await made.json());
+  const token = (await make(gateway, { can: ["submit"], limits: { submitsPerSecond: 0.5 } })).token;
+  const batch = async (lines: number) => {
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/x-ndjson" };
+    const body = `${JSON.stringify({ module })}\n`.repeat(lines);
+    return (await fetch(`${gateway.url}/tasks/batch`, { method: "POST", headers, body })).status;
+  };
+  expect(await batch(6)).toBe(413);
+  expect([await batch(3), await batch(3)]).toEqual([200, 429]);
+  clock.advance(2_000);
+  expect([await batch(3), await batch(1)]).toEqual([200, 429]);
+  const retry = () => ask(gateway, `/tasks/${id}/retry`, { method: "POST", token });
+  await ask(gateway, `/tasks/${id}/cancel`, { method: "POST" });
+  expect(await problemOf(retry())).toMatchObject({ code: "rate-limited" });
+  clock.advance(4_000);
+  // Its submitter has as many as it may have.
+  await submit(gateway, others.token);
+  expect(await problemOf(retry())).toMatchObject({ code: "rate-limited", detail: expect.stringContaining("Too many") });
+});
+
+test("all bytes of a body count, those that come with the head too", async () => {
+  const clock = new ManualClock({ now: Date.now() });
+  await using gateway = await ApiGateway.open({ clock });
+  const module = guestBytes("hash");
+  const limits = { bytesPerHour: 100 };
+  const requests: readonly ((token: string) => Promise<Response>)[] = [
+    (token) => submit(gateway, token),
+    (token) => fetch(`${gateway.url}/modules`, { method: "PUT", body: module, headers: bearer(token) }),
+    (token) =>
+      fetch(`${gateway.url}/tasks/batch`, { method: "POST", body: "x".repeat(module.length), headers: bearer(token) }),
+  ];
+  for (const request of requests) {
+    const { token } = await make(gateway, { can: ["submit"], limits });
+    await (await request(token)).text();
+    const limited = await request(token);
+    expect([limited.status, Number(limited.headers.get("retry-after"))]).toEqual([429, expect.any(Number)]);
+    const waitMs = ((module.length - 100) / 100) * 3_600_000;
+    expect(Number(limited.headers.get("retry-after")) * 1_000).toBeGreaterThanOrEqual(waitMs);
+  }
+});
+
+function bearer(token: string): Record<string, string> {
+  return { authorization: `Bearer ${token}`, "content-type": "application/x-ndjson" };
+}
+
 test("the audit log is read page by page", async () => {
   await using gateway = await ApiGateway.open();
   for (let count = 0; count < 5; count++) await make(gateway, { can: ["read"] });
