@@ -58,8 +58,7 @@ export interface Store extends ModuleStore, AsyncDisposable {
   listTasks(
     options: ListTasksOptions,
   ): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }>;
-  /** Unfinished tasks, for the queue's limit. Cheap. */
-  countUnfinishedTasks(): Promise<number>;
+  /** How much is unfinished, for the queue's limits. Cheap. */
   measureQueue(): Promise<QueueSize>;
   /** Runs that have rows and are not settled, of all tasks. Cheap. */
   countOpenRuns(): Promise<OpenRunCounts>;

@@ -117,7 +117,7 @@ test("a session has no more unfinished tasks than its token may have, however ma
   const { task, accepted } = session.submit(SUBMISSION);
   using _ = task;
   expect(await accepted).toBeTruthy();
-  expect(await plain.store.countUnfinishedTasks()).toBe(2);
+  expect((await plain.store.measureQueue()).tasks).toBe(2);
 });
 
 test("what a session brings counts: texts and stdin as well as modules, and each piece of an upload", async () => {

@@ -78,7 +78,7 @@ test("a submission with a key is accepted once", async () => {
   const keyed = { ...LATER, idempotencyKey: "k1" };
   const id = await submit(keyed);
   expect(await submit(keyed)).toBe(id);
-  expect(await plain.store.countUnfinishedTasks()).toBe(1);
+  expect((await plain.store.measureQueue()).tasks).toBe(1);
   await expect(submit({ ...keyed, repeats: 2 })).rejects.toMatchObject({ code: "idempotency-mismatch" });
   await expect(submit({ ...keyed, idempotencyKey: "a b" })).rejects.toMatchObject({ code: "invalid-field" });
 });

@@ -80,7 +80,7 @@ describe("MemoryStore", () => {
       await clock.run(100);
       expect([tasksOn(disk), answered, clock.pendingTimers]).toEqual([kept, [], 0]);
       await using next = new MemoryStore({ disk });
-      expect(await next.countUnfinishedTasks()).toBe(kept.length);
+      expect((await next.measureQueue()).tasks).toBe(kept.length);
     },
   );
 
@@ -109,7 +109,7 @@ describe("MemoryStore", () => {
     const refused = Promise.allSettled(waiting);
     await clock.run(5);
     store.breakDown(0);
-    const results = [...(await refused), ...(await Promise.allSettled([store.countUnfinishedTasks()]))];
+    const results = [...(await refused), ...(await Promise.allSettled([store.measureQueue()]))];
     expect(results).toMatchObject(
       Array.from({ length: 3 }, () => ({ status: "rejected", reason: { code: "store-unavailable" } })),
     );
@@ -129,6 +129,6 @@ describe("MemoryStore", () => {
   test("tells everybody to come back when it is busy", async () => {
     await using store = new MemoryStore();
     store.trouble = "busy";
-    await expect(store.countUnfinishedTasks()).rejects.toMatchObject({ type: "overloaded", code: "store-busy" });
+    await expect(store.measureQueue()).rejects.toMatchObject({ type: "overloaded", code: "store-busy" });
   });
 });

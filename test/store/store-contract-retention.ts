@@ -32,7 +32,7 @@ export function describeRetention(open: OpenStore): void {
     });
     const left = await store.listTasks({ limit: 10 });
     expect(left.tasks.map(({ spec }) => spec.id)).toEqual(["running", "scheduled", "young"]);
-    expect(await store.countUnfinishedTasks()).toBe(2);
+    expect((await store.measureQueue()).tasks).toBe(2);
   });
 
   test("frees the id, and the blobs that nothing else refers to", async () => {

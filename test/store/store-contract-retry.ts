@@ -26,7 +26,7 @@ export function describeRetry(open: OpenStore): void {
         { index: 3, attempt: 1 },
       ],
     });
-    expect(await store.countUnfinishedTasks()).toBe(1);
+    expect((await store.measureQueue()).tasks).toBe(1);
     expect(await store.getRun(task.spec.id, 1)).toMatchObject({
       state: "ready",
       dueAt: T0,
@@ -44,7 +44,7 @@ export function describeRetry(open: OpenStore): void {
     await settle(store, 3, 2, attemptEnd());
     expect(await get(store)).toMatchObject({ state: "succeeded", counts: { succeeded: 3 }, reason: undefined });
     expect((await store.getRun(task.spec.id, 1))?.attempts.map(({ state }) => state)).toEqual(["failed", "succeeded"]);
-    expect(await store.countUnfinishedTasks()).toBe(0);
+    expect((await store.measureQueue()).tasks).toBe(0);
   });
 
   test("gives a run its retries back, and its patience with lost workers", async () => {

@@ -305,7 +305,7 @@ export function describeSchedule(open: OpenStore): void {
         ),
         { numRuns: 40 },
       );
-      expect(await store.countUnfinishedTasks()).toBe(0);
+      expect((await store.measureQueue()).tasks).toBe(0);
     },
   );
 }

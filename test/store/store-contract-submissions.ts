@@ -46,7 +46,7 @@ export function describeSubmissions(open: OpenStore): void {
           { index: 4, refusal: { kind: "id-taken" } },
         ],
       });
-      expect(await store.countUnfinishedTasks()).toBe(1);
+      expect((await store.measureQueue()).tasks).toBe(1);
       expect((await store.listTasks({ limit: 10 })).tasks).toHaveLength(1);
       expect(await store.listReady(T0, 10)).toHaveLength(1);
       expect(await store.getModule(digest("b"))).toBeUndefined();
@@ -84,7 +84,7 @@ export function describeSubmissions(open: OpenStore): void {
       const again = await harness.store.createTask(taskSpec("other"), INSPECTION, T0 + 5, KEY);
       expect(again).toEqual({ kind: "repeated", task: first.task });
       expect(await harness.store.findSubmission(KEY, T0 + 5)).toEqual({ kind: "repeated", tasks: [first.task] });
-      expect(await harness.store.countUnfinishedTasks()).toBe(1);
+      expect((await harness.store.measureQueue()).tasks).toBe(1);
     });
 
     test("is one task, however many come at once", async () => {
@@ -94,7 +94,7 @@ export function describeSubmissions(open: OpenStore): void {
         Array.from({ length: 10 }, (_, each) => store.createTask(taskSpec(`t${each}`), INSPECTION, T0, KEY)),
       );
       expect(results.map(({ kind }) => kind)).toEqual(["created", ...Array<string>(9).fill("repeated")]);
-      expect(await store.countUnfinishedTasks()).toBe(1);
+      expect((await store.measureQueue()).tasks).toBe(1);
     });
 
     test("is refused for something else, by whatever way it comes", async () => {
@@ -232,7 +232,7 @@ function describeSubmitterLimits(open: OpenStore): void {
       const batch = (...ids: string[]) => ids.map((id) => fresh(id, { submitter }));
       const refused = await store.createTasks(batch("a", "b", "c"), T0, KEY, limit);
       expect(refused).toEqual({ kind: "submitter-full", unfinished: 0 });
-      expect(await store.countUnfinishedTasks()).toBe(0);
+      expect((await store.measureQueue()).tasks).toBe(0);
       expect((await store.createTasks(batch("a", "b"), T0, KEY, limit)).kind).toBe("created");
       // The same submission again is no further one.
       expect((await store.createTasks(batch("a", "b"), T0, KEY, limit)).kind).toBe("repeated");

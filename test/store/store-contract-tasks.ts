@@ -52,7 +52,7 @@ export function describeTasks(open: OpenStore): void {
     expect(second).toEqual({ kind: "id-taken" });
     expect((await store.getTask(taskId("one")))?.spec.description).toBe("first");
     expect(await store.getModule(digest("b"))).toBeUndefined();
-    expect(await store.countUnfinishedTasks()).toBe(1);
+    expect((await store.measureQueue()).tasks).toBe(1);
   });
 
   test("gives one of many tasks with the same id its place", async () => {
@@ -163,14 +163,14 @@ export function describeTasks(open: OpenStore): void {
     await create(store, taskSpec("b"));
     await create(store, taskSpec("c"));
     await create(store, taskSpec("d", { repeats: 2 }));
-    const counts = [await store.countUnfinishedTasks()];
+    const counts = [(await store.measureQueue()).tasks];
     await store.settle(attempt, attemptEnd(), { now: T0, backoffJitter: 0 });
-    counts.push(await store.countUnfinishedTasks());
+    counts.push((await store.measureQueue()).tasks);
     await store.cancelTask(taskId("b"), "enough", T0);
-    counts.push(await store.countUnfinishedTasks());
-    await store.deleteTask(taskId("b"));
-    await store.deleteTask(taskId("c"));
-    counts.push(await store.countUnfinishedTasks());
+    counts.push((await store.measureQueue()).tasks);
+    expect(await store.deleteTask(taskId("b"))).toMatchObject({ wasUnfinished: false });
+    expect(await store.deleteTask(taskId("c"))).toMatchObject({ wasUnfinished: true });
+    counts.push((await store.measureQueue()).tasks);
     expect(counts).toEqual([4, 3, 2, 1]);
   });
 
@@ -215,6 +215,7 @@ export function describeTasks(open: OpenStore): void {
     await store.appendOutput(attempt, 0, "stdout", bytesOf("old"));
     expect(await store.deleteTask(task.spec.id)).toEqual({
       kind: "deleted",
+      wasUnfinished: true,
       running: [attempt],
       hasDependents: false,
       freed: { digests: [digest()], hasMore: false },

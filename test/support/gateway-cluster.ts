@@ -180,7 +180,7 @@ export class GatewayCluster implements AsyncDisposable {
   /** Resolves when what was begun has run its course, as far as it needs no time: messages and the store have settled. */
   async quiet(): Promise<void> {
     for (let round = 0; round < 6; round++) {
-      await this.#store.countUnfinishedTasks();
+      await this.#store.measureQueue();
       for (let turn = 0; turn < 6; turn++) await settlePromises();
     }
   }

@@ -95,10 +95,6 @@ function sizeOf(task: TaskRow): number {
   return specBytes(task) + JSON.stringify(taskView(task).result ?? {}).length;
 }
 
-export function countUnfinishedTasks(tx: Transaction): number {
-  return [...tx.state.tasks.values()].filter((task) => task.finishedAt === undefined).length;
-}
-
 export function measureQueue(tx: Transaction): QueueSize {
   const unfinished = [...tx.state.tasks.values()].filter((task) => task.finishedAt === undefined);
   return { tasks: unfinished.length, bytes: unfinished.reduce((sum, task) => sum + specBytes(task), 0) };

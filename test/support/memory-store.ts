@@ -139,10 +139,6 @@ export class MemoryStore implements Store {
     return this.#read((tx) => tasks.listTasks(tx, options));
   }
 
-  countUnfinishedTasks() {
-    return this.#read(tasks.countUnfinishedTasks);
-  }
-
   measureQueue() {
     return this.#read(tasks.measureQueue);
   }

@@ -246,7 +246,6 @@ export interface OperationTypes {
   >;
   getTask: Operation<{ readonly id: TaskId }, TaskWire | undefined>;
   listTasks: Operation<ListTasksArgs, { readonly tasks: readonly TaskWire[]; readonly hasMore: boolean }>;
-  countUnfinishedTasks: Operation<{}, number>;
   measureQueue: Operation<{}, QueueSize>;
   countOpenRuns: Operation<{}, OpenRunCounts>;
   listRuns: Operation<
@@ -390,7 +389,6 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "look",
   "getTask",
   "listTasks",
-  "countUnfinishedTasks",
   "measureQueue",
   "countOpenRuns",
   "findSubmission",

@@ -29,7 +29,6 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     findSubmission: ({ key, now }) => findSubmission(db, key, now),
     getTask: (args) => tasks.getTask(db, args),
     listTasks: (args) => tasks.listTasks(db, args),
-    countUnfinishedTasks: () => queue.countUnfinishedTasks(db),
     measureQueue: () => queue.measureQueue(db),
     countOpenRuns: () => queue.countOpenRuns(db),
     listRuns: (args) => tasks.listRuns(db, args),

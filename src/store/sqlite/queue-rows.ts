@@ -15,10 +15,6 @@ interface QueuedTask {
   savedOpen: OpenRunCounts;
 }
 
-export function countUnfinishedTasks(db: Database): number {
-  return readCounter(db, "unfinished");
-}
-
 export function measureQueue(db: Database): QueueSize {
   return { tasks: readCounter(db, "unfinished"), bytes: readCounter(db, "unfinished_bytes") };
 }

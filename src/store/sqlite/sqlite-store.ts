@@ -145,10 +145,6 @@ export class SqliteStore implements Store, CredentialStore {
     return { tasks, cursor: page.hasMore && last !== undefined ? encodeCursor(last.serial) : undefined };
   }
 
-  countUnfinishedTasks(): Promise<number> {
-    return this.#thread.call("countUnfinishedTasks", {});
-  }
-
   measureQueue(): Promise<QueueSize> {
     return this.#thread.call("measureQueue", {});
   }

@@ -85,5 +85,5 @@ async function expectUsable(store: Store): Promise<void> {
     expect(await store.lease(id, WORKER_A, T0, T0 + 1_000)).toBe(true);
     expect(await store.settle(id, attemptEnd(), { now: T0, backoffJitter: 0 })).toMatchObject({ kind: "settled" });
   }
-  expect(await store.countUnfinishedTasks()).toBe(0);
+  expect((await store.measureQueue()).tasks).toBe(0);
 }

@@ -166,7 +166,7 @@ describe("the SQLite file", () => {
     );
     const kinds = (await Promise.all(created)).map((result) => result.kind);
     expect(new Set(kinds)).toEqual(new Set(["created"]));
-    expect(await second.countUnfinishedTasks()).toBe(200);
+    expect((await second.measureQueue()).tasks).toBe(200);
     expect((await harness.store.listTasks({ limit: 1_000 })).tasks).toHaveLength(200);
     const same = await Promise.all(stores.map((store) => store.createTask(taskSpec("same"), INSPECTION, T0)));
     expect(same.map((result) => result.kind).toSorted()).toEqual(["created", "id-taken"]);

@@ -34,7 +34,7 @@ describe("group commit", () => {
   test("counts no transaction that only reads, or changes nothing", async () => {
     await using harness = await SqliteHarness.open();
     const { store } = harness;
-    await store.countUnfinishedTasks();
+    await store.measureQueue();
     await store.promoteDue(T0, 10);
     expect(store.stats.commits).toBe(0);
   });
@@ -58,11 +58,11 @@ describe("group commit", () => {
   test("refuses more than may wait, and takes more once that is done", async () => {
     await using harness = await SqliteHarness.open();
     const { store } = harness;
-    const waiting = Array.from({ length: STORE_PENDING_OPERATIONS_MAX }, () => store.countUnfinishedTasks());
-    await expect(store.countUnfinishedTasks()).rejects.toMatchObject({ type: "overloaded", code: "store-busy" });
+    const waiting = Array.from({ length: STORE_PENDING_OPERATIONS_MAX }, () => store.measureQueue());
+    await expect(store.measureQueue()).rejects.toMatchObject({ type: "overloaded", code: "store-busy" });
     await Promise.all(waiting);
     expect(store.stats.pending).toBe(0);
-    expect(await store.countUnfinishedTasks()).toBe(0);
+    expect((await store.measureQueue()).tasks).toBe(0);
   });
 
   test("undoes an operation that fails and keeps its neighbours", () => {
@@ -89,17 +89,17 @@ describe("group commit", () => {
   test("answers reads at the head without a commit, and the rest in its order", () => {
     using file = new GroupFile();
     const group = new GroupCommit(file.db, operationsOn(file.db));
-    const read = (id: number): Request => ({ id, name: "countUnfinishedTasks", args: {} });
+    const read = (id: number): Request => ({ id, name: "measureQueue", args: {} });
     const queue = queueOf([read(0), read(1), createRequest(2, "a"), read(3), createRequest(4, "b"), read(5)]);
-    expect(group.next(queue)).toEqual([
-      { id: 0, answer: 0 },
-      { id: 1, answer: 0 },
+    expect(group.next(queue)).toMatchObject([
+      { id: 0, answer: { tasks: 0 } },
+      { id: 1, answer: { tasks: 0 } },
     ]);
     const replies = group.next(queue);
     expect(replies.map((reply) => reply.id)).toEqual([2, 3, 4, 5]);
-    expect([replies[1], replies[3]]).toEqual([
-      { id: 3, answer: 1 },
-      { id: 5, answer: 2 },
+    expect([replies[1], replies[3]]).toMatchObject([
+      { id: 3, answer: { tasks: 1 } },
+      { id: 5, answer: { tasks: 2 } },
     ]);
   });
 
@@ -153,7 +153,7 @@ describe("group commit", () => {
     expect(leftovers.tasks).toBe(0);
     await harness.reopen();
     await harness.store.setAdmission(WORKER_A, "admitted", T0);
-    while (countRows(harness.path).graves > 0) await harness.store.countUnfinishedTasks();
+    while (countRows(harness.path).graves > 0) await harness.store.measureQueue();
     expect(countRows(harness.path)).toEqual({ tasks: 0, specs: 0, runs: 0, attempts: 0, output: 0, graves: 0 });
   });
 });

@@ -98,7 +98,6 @@ function useEverything(store: Operations): void {
   store.getTask({ id: id.task });
   store.listRuns({ id: id.task, fromIndex: 1, limit: 10 });
   store.getLatestStartedRun({ id: id.task });
-  store.countUnfinishedTasks({});
   store.getModule({ digest: digest() });
   const held = { digest: digest(), inspection: JSON.stringify(INSPECTION) };
   for (const at of [T0, T0 + 1]) store.holdModule({ ...held, now: at });
