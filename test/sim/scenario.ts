@@ -287,15 +287,15 @@ function scheduleOf(dice: Dice, known: readonly TaskId[], id: TaskId): Partial<T
   const overlap = dice.chance(0.25) ? "forbid" : "allow";
   const others = [...new Set(known)].filter((other) => other !== id);
   const after = dice.chance(0.2) ? new Set([others.at(-1 - dice.below(2)), others.at(-1 - dice.below(4))]) : new Set();
-  const common = { overlap, after: others.filter((other) => after.has(other)) } as const;
+  const when = { overlap, after: others.filter((other) => after.has(other)) } as const;
   if (dice.chance(0.12)) {
     const cron = `*/${1 + dice.below(4)} * * * * *`;
-    return { ...common, firstDueAt: 0, cron, repeats: 1 + dice.below(6), catchup: dice.pick(CATCHUPS) };
+    return { ...when, firstDueAt: 0, cron, repeats: 1 + dice.below(6), catchup: dice.pick(CATCHUPS) };
   }
   // Durations of requests are whole milliseconds.
   const startMs = dice.chance(0.5) ? 0 : Math.round(dice.between(10, 6_000));
   return {
-    ...common,
+    ...when,
     start: startMs / 1_000,
     firstDueAt: startMs,
     repeats: dice.chance(0.4) ? 1 : 1 + dice.below(7),
