@@ -18,6 +18,7 @@
 
 using EnvVar = import "worker.capnp".EnvVar;
 using OutputLimit = import "worker.capnp".OutputLimit;
+using Stream = import "worker.capnp".Stream;
 
 interface ClientSession {
   submit @0 (submission :Submission) -> (task :Task, id :Text);
@@ -70,6 +71,27 @@ interface Task {
   # Its failed and cancelled runs run again, and their attempts go on counting. Durable when it returns. Fails with
   # `not-finished`, with `nothing-to-retry` where all have succeeded, and with `dependency-failed` where a task that it
   # runs after has not.
+
+  log @4 (run :UInt32, offset :UInt64, follow :Bool) -> (page :LogPage);
+  # What a run has written to stdout and stderr, in the order in which it came over all its attempts, from byte `offset` of
+  # it on: a page of 64 KiB at most. `run` 0 is the run that started last. With `follow` the call returns when there is
+  # something to tell: more output, or the run's end; without, at once. To read on, ask for the answer's run and
+  # `nextOffset`: one page at a time, at the reader's own pace. A run that there is not fails with `no-such-run`.
+}
+
+struct LogPage {
+  run @0 :UInt32;                   # from 1; 0: none has started
+  pieces @1 :List(LogPiece);
+  nextOffset @2 :UInt64;
+  isEnd @3 :Bool;                   # nothing follows: the run is over or, without `follow`, has written no more yet
+  isTruncated @4 :Bool;             # the guest wrote more than was kept; said with `isEnd`
+}
+
+struct LogPiece {
+  stream @0 :Stream;
+  attempt @1 :UInt32;               # from 1
+  offset @2 :UInt64;                # in the run's log
+  bytes @3 :Data;
 }
 
 struct Submission {

@@ -55,13 +55,11 @@ const LOG_EVENT = z.union([logTextSchema, logTruncatedSchema, logEndSchema]).met
 
 const KEPT_FILE = keptFileSchema.meta({ id: "KeptFile" });
 const EXPLANATION = explanationSchema.meta({ id: "Explanation" });
-const BATCH_LINE = z
-  .looseObject({ module: z.string().optional() })
-  .meta({
-    id: "BatchLine",
-    description:
-      "The fields of a submission; numbers and lists may be JSON's own. `module` may be left out with an entry of a worker's own.",
-  });
+const BATCH_LINE = z.looseObject({ module: z.string().optional() }).meta({
+  id: "BatchLine",
+  description:
+    "The fields of a submission; numbers and lists may be JSON's own. `module` may be left out with an entry of a worker's own.",
+});
 
 const json = (schema: z.ZodType, example?: unknown): Content => ({
   "application/json": { schema, ...(example !== undefined && { example }) },

@@ -560,6 +560,8 @@ export const SSE_CONNECTIONS_MAX = 4_096;
 export const SSE_STALL_MS_MAX = 60_000;
 /** Bytes of output in one live event. Escaped as JSON they may grow sixfold, and still fit the buffer. */
 export const LOG_EVENT_BYTES_MAX = 64 * KIB;
+/** Pieces of one page of a log over RPC. */
+export const LOG_PIECES_MAX = 4_096;
 /** Shorter answers are sent as they are: compressing them costs more than it saves. */
 export const COMPRESS_BYTES_MIN = 4 * KIB;
 /** Pages of one log that its readers share until its next event. */

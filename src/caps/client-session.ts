@@ -15,6 +15,14 @@ import {
   encodeTaskStatus,
 } from "./client-codec.ts";
 import {
+  type LogPage,
+  type LogPlace,
+  decodeLogPage,
+  decodeLogPlace,
+  encodeLogPage,
+  encodeLogPlace,
+} from "./log-codec.ts";
+import {
   DIGEST_BYTES,
   decodeData,
   decodeDigest,
@@ -28,7 +36,7 @@ import {
 
 const [SUBMIT, FIND, UPLOAD, NARROW, UPLOAD_FILE] = ClientSession$Client.methods;
 const [WRITE, FINISH] = Upload$Client.methods;
-const [OUTCOME, STATUS, CANCEL, RETRY] = Task$Client.methods;
+const [OUTCOME, STATUS, CANCEL, RETRY, LOG] = Task$Client.methods;
 /** Pointer indexes of interface fields, as `schema/client.capnp` lays them out. */
 const SUBMIT_RESULTS_TASK = 0;
 const FIND_RESULTS_TASK = 0;
@@ -60,6 +68,8 @@ export interface TaskTarget extends Partial<Disposable> {
   status(): Promise<TaskStatus>;
   cancel(): Promise<TaskStatus>;
   retry(): Promise<TaskStatus>;
+  /** Resolves when there is something to tell, if it is to follow. The signal ends the waiting. */
+  log(from: LogPlace, options: { readonly signal: AbortSignal }): Promise<LogPage>;
 }
 
 /** Owns its capability. */
@@ -175,6 +185,12 @@ export class TaskClient implements Disposable {
     return decodeTaskStatus((await answer.result()).status);
   }
 
+  /** The next page of a run's log. */
+  async log(from: LogPlace, options: CallOptions = {}): Promise<LogPage> {
+    using answer = this.capability.call(LOG, (params) => encodeLogPlace(params, from), options);
+    return decodeLogPage((await answer.result()).page);
+  }
+
   /** Its failed and cancelled runs run again. */
   async retry(options: CallOptions = {}): Promise<TaskStatus> {
     using answer = this.capability.call(RETRY, undefined, options);
@@ -239,6 +255,9 @@ export function serveTask(target: TaskTarget): Capability {
     status: async (_params, results) => encodeTaskStatus(results._initStatus(), await target.status()),
     cancel: async (_params, results) => encodeTaskStatus(results._initStatus(), await target.cancel()),
     retry: async (_params, results) => encodeTaskStatus(results._initStatus(), await target.retry()),
+    log: async (params, results, { signal }) => {
+      encodeLogPage(results._initPage(), await target.log(decodeLogPlace(params), { signal }));
+    },
     [Symbol.dispose]: () => target[Symbol.dispose]?.(),
   });
 }

@@ -41,7 +41,7 @@ export class OutputClient implements Disposable {
       WRITE,
       (params) => {
         params.offset = BigInt(offset);
-        params.stream = stream === "stderr" ? Stream.STDERR : Stream.STDOUT;
+        params.stream = encodeStream(stream);
         encodeData(params._initBytes(bytes.length), bytes);
       },
       options,
@@ -93,7 +93,11 @@ export function serveOutput(target: OutputTarget): Capability {
   });
 }
 
-function decodeStream(stream: Stream): OutputStream {
+export function encodeStream(stream: OutputStream): Stream {
+  return stream === "stderr" ? Stream.STDERR : Stream.STDOUT;
+}
+
+export function decodeStream(stream: Stream): OutputStream {
   if (stream === Stream.STDERR) return "stderr";
   if (stream === Stream.STDOUT) return "stdout";
   throw invalidMessage("a stream that this version does not know");

@@ -19,7 +19,7 @@ import type { ModuleInspector } from "../inspect/inspector.ts";
 import type { ModuleInspection } from "../model/module.ts";
 import type { FileContent } from "../model/task-file.ts";
 import { POWERS, type Power } from "../model/token.ts";
-import { type Task, completions, progress, totalRuns } from "../model/task.ts";
+import { type Task, totalRuns } from "../model/task.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
@@ -28,10 +28,12 @@ import type { EventHub } from "./events.ts";
 import type { Grant } from "./grant.ts";
 import { lend } from "./lend.ts";
 import { retriedTask } from "./http/retried-task.ts";
+import { SharedLogs } from "./http/shared-log.ts";
 import { parseSubmissionKey } from "./http/submission-key.ts";
 import type { ReceivedForm } from "./http/form-upload.ts";
 import { type SubmitContext, acceptForm, inspectUpload } from "./http/submit.ts";
 import type { BlobPins } from "./blob-pins.ts";
+import { readLogPage } from "./log-pages.ts";
 import { HeldFiles } from "./held-files.ts";
 import type { Readiness, StoreReadiness, TaskService } from "./services.ts";
 import { storeTrouble, troubled } from "./store-trouble.ts";
@@ -39,6 +41,7 @@ import type { Visit } from "./strangers.ts";
 import { Upload, type UploadedContent } from "./upload.ts";
 import { TaskEnds } from "./task-ends.ts";
 import type { Tokens } from "./tokens.ts";
+import { taskStatus } from "./task-status.ts";
 
 export interface ClientSessionsInit {
   readonly store: Store;
@@ -77,6 +80,7 @@ interface HeldModule {
 export class ClientSessions implements AsyncDisposable {
   readonly #init: ClientSessionsInit;
   readonly #ends: TaskEnds;
+  readonly #logs: SharedLogs;
   readonly #modules = new Map<Digest, HeldModule>();
   /** Uploads under way, by connection. */
   readonly #uploads = new WeakMap<Visit, number>();
@@ -89,6 +93,7 @@ export class ClientSessions implements AsyncDisposable {
   constructor(init: ClientSessionsInit) {
     this.#init = init;
     this.#ends = new TaskEnds(init);
+    this.#logs = new SharedLogs(init);
   }
 
   /** A session of a client that was admitted, with what its grant allows. The capability becomes the caller's. */
@@ -300,6 +305,17 @@ export class ClientSessions implements AsyncDisposable {
           this.#init.audit.record({ actor: grant.actor, action: "task.retried", subject: id });
           return this.#statusOf(retried);
         }),
+      log: (place, { signal }) =>
+        this.#answer(async () => {
+          const task = await current();
+          if (place.run > totalRuns(task.spec)) {
+            throw failed(`the task ${id} has no run ${place.run}`, { code: "no-such-run" });
+          }
+          const over = AbortSignal.any([signal, this.#closing.signal]);
+          const page = await readLogPage({ ...this.#init, logs: this.#logs }, task, place, over);
+          await current();
+          return page;
+        }),
     };
     return lend(grant, (onDropped) => {
       const membership = visit.join();
@@ -314,22 +330,7 @@ export class ClientSessions implements AsyncDisposable {
   }
 
   #statusOf(task: Task): TaskStatus {
-    const { spec, counts, state, reason, createdAt, nextRunAt, finishedAt, result } = task;
-    return {
-      id: spec.id,
-      state,
-      reason,
-      completions: completions(task),
-      runs: totalRuns(spec) === Infinity ? 0 : totalRuns(spec),
-      succeeded: counts.succeeded,
-      failed: counts.failed,
-      cancelled: counts.cancelled,
-      progress: progress(task, this.#init.clock.now()),
-      createdAt,
-      nextRunAt,
-      finishedAt,
-      result,
-    };
+    return taskStatus(task, this.#init.clock.now());
   }
 
   #submitContext(grant: Grant): SubmitContext {

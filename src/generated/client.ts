@@ -741,6 +741,67 @@ export class Task_Retry$Results$Promise {
         return await this.pipeline.struct();
     }
 }
+export class Task_Log$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "log$Params",
+        id: "ba5af35b652052e4",
+        size: new $.ObjectSize(16, 0),
+    };
+    get run(): number {
+        return $.utils.getUint32(0, this);
+    }
+    set run(value: number) {
+        $.utils.setUint32(0, value, this);
+    }
+    get offset(): bigint {
+        return $.utils.getUint64(8, this);
+    }
+    set offset(value: bigint) {
+        $.utils.setUint64(8, value, this);
+    }
+    get follow(): boolean {
+        return $.utils.getBit(32, this);
+    }
+    set follow(value: boolean) {
+        $.utils.setBit(32, value, this);
+    }
+    toString(): string { return "Task_Log$Params_" + super.toString(); }
+}
+export class Task_Log$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "log$Results",
+        id: "d8bc9e210490011e",
+        size: new $.ObjectSize(0, 1),
+    };
+    _adoptPage(value: $.Orphan<LogPage>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownPage(): $.Orphan<LogPage> {
+        return $.utils.disown(this.page);
+    }
+    get page(): LogPage {
+        return $.utils.getStruct(0, LogPage, this);
+    }
+    _hasPage(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initPage(): LogPage {
+        return $.utils.initStructAt(0, LogPage, this);
+    }
+    set page(value: LogPage) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    toString(): string { return "Task_Log$Results_" + super.toString(); }
+}
+export class Task_Log$Results$Promise {
+    pipeline: $.Pipeline<any, any, Task_Log$Results>;
+    constructor(pipeline: $.Pipeline<any, any, Task_Log$Results>) {
+        this.pipeline = pipeline;
+    }
+    async promise(): Promise<Task_Log$Results> {
+        return await this.pipeline.struct();
+    }
+}
 export class Task$Client {
     client: $.Client;
     static readonly interfaceId: bigint = 0x87720194679d3d5en;
@@ -751,7 +812,8 @@ export class Task$Client {
         $.Method<Task_Outcome$Params, Task_Outcome$Results>,
         $.Method<Task_Status$Params, Task_Status$Results>,
         $.Method<Task_Cancel$Params, Task_Cancel$Results>,
-        $.Method<Task_Retry$Params, Task_Retry$Results>
+        $.Method<Task_Retry$Params, Task_Retry$Results>,
+        $.Method<Task_Log$Params, Task_Log$Results>
     ] = [
         {
             ParamsClass: Task_Outcome$Params,
@@ -784,6 +846,14 @@ export class Task$Client {
             methodId: 3,
             interfaceName: "client.capnp:Task",
             methodName: "retry"
+        },
+        {
+            ParamsClass: Task_Log$Params,
+            ResultsClass: Task_Log$Results,
+            interfaceId: Task$Client.interfaceId,
+            methodId: 4,
+            interfaceName: "client.capnp:Task",
+            methodName: "log"
         }
     ];
     /**
@@ -838,6 +908,21 @@ export class Task$Client {
         const pipeline = new $.Pipeline(Task_Retry$Results, answer);
         return new Task_Retry$Results$Promise(pipeline);
     }
+    /**
+* What a run has written to stdout and stderr, in the order in which it came over all its attempts, from byte `offset` of
+* it on: a page of 64 KiB at most. `run` 0 is the run that started last. With `follow` the call returns when there is
+* something to tell: more output, or the run's end; without, at once. To read on, ask for the answer's run and
+* `nextOffset`: one page at a time, at the reader's own pace. A run that there is not fails with `no-such-run`.
+*
+*/
+    log(paramsFunc?: (params: Task_Log$Params) => void): Task_Log$Results$Promise {
+        const answer = this.client.call({
+            method: Task$Client.methods[4],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(Task_Log$Results, answer);
+        return new Task_Log$Results$Promise(pipeline);
+    }
 }
 $.Registry.register(Task$Client.interfaceId, Task$Client);
 export interface Task$Server$Target {
@@ -845,6 +930,7 @@ export interface Task$Server$Target {
     status(params: Task_Status$Params, results: Task_Status$Results): Promise<void>;
     cancel(params: Task_Cancel$Params, results: Task_Cancel$Results): Promise<void>;
     retry(params: Task_Retry$Params, results: Task_Retry$Results): Promise<void>;
+    log(params: Task_Log$Params, results: Task_Log$Results): Promise<void>;
 }
 export class Task$Server extends $.Server {
     readonly target: Task$Server$Target;
@@ -865,6 +951,10 @@ export class Task$Server extends $.Server {
             {
                 ...Task$Client.methods[3],
                 impl: target.retry
+            },
+            {
+                ...Task$Client.methods[4],
+                impl: target.log
             }
         ]);
         this.target = target;
@@ -882,6 +972,121 @@ export class Task extends $.Interface {
         size: new $.ObjectSize(0, 0),
     };
     toString(): string { return "Task_" + super.toString(); }
+}
+export class LogPage extends $.Struct {
+    static readonly _capnp = {
+        displayName: "LogPage",
+        id: "ab666b52a51a5512",
+        size: new $.ObjectSize(16, 1),
+    };
+    static _Pieces: $.ListCtor<LogPiece>;
+    /**
+* from 1; 0: none has started
+*
+*/
+    get run(): number {
+        return $.utils.getUint32(0, this);
+    }
+    set run(value: number) {
+        $.utils.setUint32(0, value, this);
+    }
+    _adoptPieces(value: $.Orphan<$.List<LogPiece>>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownPieces(): $.Orphan<$.List<LogPiece>> {
+        return $.utils.disown(this.pieces);
+    }
+    get pieces(): $.List<LogPiece> {
+        return $.utils.getList(0, LogPage._Pieces, this);
+    }
+    _hasPieces(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initPieces(length: number): $.List<LogPiece> {
+        return $.utils.initList(0, LogPage._Pieces, length, this);
+    }
+    set pieces(value: $.List<LogPiece>) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    get nextOffset(): bigint {
+        return $.utils.getUint64(8, this);
+    }
+    set nextOffset(value: bigint) {
+        $.utils.setUint64(8, value, this);
+    }
+    /**
+* nothing follows: the run is over or, without `follow`, has written no more yet
+*
+*/
+    get isEnd(): boolean {
+        return $.utils.getBit(32, this);
+    }
+    set isEnd(value: boolean) {
+        $.utils.setBit(32, value, this);
+    }
+    /**
+* the guest wrote more than was kept; said with `isEnd`
+*
+*/
+    get isTruncated(): boolean {
+        return $.utils.getBit(33, this);
+    }
+    set isTruncated(value: boolean) {
+        $.utils.setBit(33, value, this);
+    }
+    toString(): string { return "LogPage_" + super.toString(); }
+}
+export class LogPiece extends $.Struct {
+    static readonly _capnp = {
+        displayName: "LogPiece",
+        id: "908d5cd3caf34cd2",
+        size: new $.ObjectSize(16, 1),
+    };
+    get stream(): Stream {
+        return $.utils.getUint16(0, this) as Stream;
+    }
+    set stream(value: Stream) {
+        $.utils.setUint16(0, value, this);
+    }
+    /**
+* from 1
+*
+*/
+    get attempt(): number {
+        return $.utils.getUint32(4, this);
+    }
+    set attempt(value: number) {
+        $.utils.setUint32(4, value, this);
+    }
+    /**
+* in the run's log
+*
+*/
+    get offset(): bigint {
+        return $.utils.getUint64(8, this);
+    }
+    set offset(value: bigint) {
+        $.utils.setUint64(8, value, this);
+    }
+    _adoptBytes(value: $.Orphan<$.Data>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownBytes(): $.Orphan<$.Data> {
+        return $.utils.disown(this.bytes);
+    }
+    get bytes(): $.Data {
+        return $.utils.getData(0, this);
+    }
+    _hasBytes(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initBytes(length: number): $.Data {
+        return $.utils.initData(0, length, this);
+    }
+    set bytes(value: $.Data) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    toString(): string { return "LogPiece_" + super.toString(); }
 }
 export const Submission_Module_Which = {
     /**
@@ -1894,6 +2099,7 @@ export class TaskStatus extends $.Struct {
     }
     toString(): string { return "TaskStatus_" + super.toString(); }
 }
+LogPage._Pieces = $.CompositeList(LogPiece);
 Submission._Env = $.CompositeList(EnvVar);
 Submission._Require = $.CompositeList(EnvVar);
 Submission._Files = $.CompositeList(InputFile);

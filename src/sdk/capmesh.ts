@@ -19,7 +19,15 @@ import { type ConnectInit, connect as connectHttp } from "./browser.ts";
 import type { Cluster } from "./cluster.ts";
 import { type RpcCluster, type RpcConnectInit, connectRpc } from "./rpc-cluster.ts";
 
-export { RpcCluster, type RpcConnectInit, type RpcSubmission, RpcTask, connectRpc } from "./rpc-cluster.ts";
+export {
+  RpcCluster,
+  type RpcConnectInit,
+  type RpcLogOptions,
+  type RpcSubmission,
+  RpcTask,
+  connectRpc,
+} from "./rpc-cluster.ts";
+export type { LogPiece } from "../caps/log-codec.ts";
 export type { TaskStatus } from "../caps/client-codec.ts";
 
 /**

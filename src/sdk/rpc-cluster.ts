@@ -8,8 +8,9 @@ import { CHUNK_BYTES_MAX } from "../base/limits.ts";
 import { silentLog } from "../base/log.ts";
 import { systemClock } from "../base/system-clock.ts";
 import { BootstrapClient, type Credential } from "../caps/bootstrap.ts";
-import type { Submission, TaskStatus } from "../caps/client-codec.ts";
-import type { ClientSessionClient, TaskClient } from "../caps/client-session.ts";
+import type { Submission, SubmittedFile, TaskStatus } from "../caps/client-codec.ts";
+import type { ClientSessionClient, TaskClient, UploadClient } from "../caps/client-session.ts";
+import type { LogPiece } from "../caps/log-codec.ts";
 import { isJoinProof, joinProof, makeNonce } from "../net/join-proof.ts";
 import { connectSocket, parseSocketAddress } from "../net/socket-endpoint.ts";
 import { parseRpcName } from "../base/ids.ts";
@@ -28,8 +29,22 @@ export interface RpcConnectInit {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A submission whose module may be of any size the gateway takes. */
-export type RpcSubmission = Omit<Submission, "module"> & { readonly module: Uint8Array | string };
+/** A submission whose module and files may be of any size the gateway takes. */
+export type RpcSubmission = Omit<Submission, "module" | "files"> & {
+  /** Its bytes, or the digest of one that the gateway has; left out with an entry of a worker's own that needs none. */
+  readonly module?: Uint8Array | string | undefined;
+  /** What the guest finds below its `/`, by path. */
+  readonly files?: Readonly<Record<string, Uint8Array>> | undefined;
+};
+
+export interface RpcLogOptions extends SubmitOptions {
+  /** From 1; default: the run that started last. */
+  readonly run?: number | undefined;
+  /** The byte of the run's log to begin with; default 0. */
+  readonly offset?: number | undefined;
+  /** Go on until the run is over; default true. */
+  readonly follow?: boolean | undefined;
+}
 
 export interface SubmitOptions {
   readonly signal?: AbortSignal | undefined;
@@ -52,16 +67,21 @@ export class RpcCluster implements AsyncDisposable {
   }
 
   /** Resolves once the task is on disk: from then on it is not lost. The task is the caller's. */
-  async submit({ module, ...fields }: RpcSubmission, { signal }: SubmitOptions = {}): Promise<RpcTask> {
-    if (module instanceof Uint8Array && module.length > CHUNK_BYTES_MAX) {
-      using upload = await this.#session.upload({ signal });
-      for (let at = 0; at < module.length; at += CHUNK_BYTES_MAX) {
-        await upload.write(module.subarray(at, at + CHUNK_BYTES_MAX), { signal });
-      }
-      // Held until the task holds it.
-      return await this.#submit({ ...fields, module: await upload.finish({ signal }) }, signal);
+  async submit({ module, files = {}, ...fields }: RpcSubmission, { signal }: SubmitOptions = {}): Promise<RpcTask> {
+    // What is uploaded is held until the task holds it.
+    using uploads = new DisposableStack();
+    const uploaded: SubmittedFile[] = [];
+    for (const [path, bytes] of Object.entries(files)) {
+      const upload = uploads.use(await this.#session.uploadFile({ signal }));
+      uploaded.push({ path, digest: await send(upload, bytes, signal) });
     }
-    return this.#submit({ ...fields, module: typeof module === "string" ? parseModuleDigest(module) : module }, signal);
+    const submission = { ...fields, files: uploaded };
+    if (module instanceof Uint8Array && module.length > CHUNK_BYTES_MAX) {
+      const upload = uploads.use(await this.#session.upload({ signal }));
+      return await this.#submit({ ...submission, module: await send(upload, module, signal) }, signal);
+    }
+    const named = typeof module === "string" ? parseModuleDigest(module) : module;
+    return await this.#submit({ ...submission, module: named }, signal);
   }
 
   /** The task that has this id now. The caller's. Rejects with `failed`, code `no-such-task`. */
@@ -118,9 +138,35 @@ export class RpcTask implements Disposable {
     return this.#task.cancel({ signal });
   }
 
+  /** Its failed and cancelled runs run again. */
+  retry({ signal }: SubmitOptions = {}): Promise<TaskStatus> {
+    return this.#task.retry({ signal });
+  }
+
+  /**
+   * What a run writes, as it comes, in the order in which it came over both streams; read at the reader's own pace. The
+   * offset to resume at is a piece's `offset` and its length.
+   */
+  async *logs({ run = 0, offset = 0, follow = true, signal }: RpcLogOptions = {}): AsyncGenerator<LogPiece, void> {
+    for (let place = { run, offset, follow }; ;) {
+      const page = await this.#task.log(place, { signal });
+      yield* page.pieces;
+      if (page.isEnd) return;
+      place = { run: page.run, offset: page.nextOffset, follow };
+    }
+  }
+
   [Symbol.dispose](): void {
     this.#task[Symbol.dispose]();
   }
+}
+
+/** Resolves with the digest under which it is held. */
+async function send(upload: UploadClient, bytes: Uint8Array, signal: AbortSignal | undefined): Promise<Digest> {
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES_MAX) {
+    await upload.write(bytes.subarray(at, at + CHUNK_BYTES_MAX), { signal });
+  }
+  return await upload.finish({ signal });
 }
 
 /** Connects to `tcp:host:port` or `unix:path` and logs in. Rejects with `failed`, code `refused`, or `disconnected`. */

@@ -46,6 +46,36 @@ test("an outcome can be waited for by many, before and after the end", async () 
   expect(ends.map(({ state, completions }) => [state, completions])).toEqual(Array(3).fill(["succeeded", 3]));
 });
 
+test("a log is waited for, page by page, until its run is over", async () => {
+  await using plain = await PlainGateway.open();
+  using client = await plain.client();
+  const { task } = client.submit({ id: "t", module: hash, run: { input: 1, difficulty: 2 } });
+  using _ = task;
+  expect(await task.log({ run: 0, offset: 0, follow: false })).toEqual({
+    run: 0,
+    pieces: [],
+    nextOffset: 0,
+    isEnd: true,
+    isTruncated: false,
+  });
+  const followed = task.log({ run: 0, offset: 0, follow: true });
+  await (await plain.connect()).addAs("adder");
+  expect(await followed).toMatchObject({ run: 1, isEnd: true });
+  await expect(task.log({ run: 2, offset: 0, follow: true })).rejects.toMatchObject({ code: "no-such-run" });
+});
+
+test("who waits for a log is told when the task is deleted", async () => {
+  await using plain = await PlainGateway.open();
+  using client = await plain.client();
+  const { task, accepted } = client.submit({ ...LATER, id: "t" });
+  using _ = task;
+  await accepted;
+  const followed = task.log({ run: 1, offset: 0, follow: true });
+  followed.catch(() => {});
+  await plain.gateway.tasks.delete(taskId("t"));
+  await expect(followed).rejects.toMatchObject({ code: "no-such-task" });
+});
+
 test("a task is cancelled, once", async () => {
   await using plain = await PlainGateway.open();
   using client = await plain.client();

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { connect, connectRpc } from "../../src/sdk/capmesh.ts";
 import { guestBytes } from "../support/guests.ts";
@@ -31,6 +33,31 @@ test("over Cap'n Proto a task is a capability, and a session can be narrowed", a
   await expect(reader.submit({ module: guestBytes("hash") })).rejects.toMatchObject({ code: "forbidden" });
   expect(await task.cancel()).toMatchObject({ state: "cancelled" });
   expect(await found.wait()).toMatchObject({ state: "cancelled" });
+});
+
+test("over Cap'n Proto files go along, and the log is read as it is written, at the reader's pace", async () => {
+  await using processes = await Cluster.create();
+  const address = `unix:${join(processes.folder, "rpc.sock")}` as const;
+  const up = processes.start({
+    args: ["up", "--slots", "1", "--no-mdns", "--http", "127.0.0.1:0", "--rpc", address],
+  });
+  await up.ready;
+  await using cluster = await connect(address);
+  const copy = readFileSync(join(import.meta.dirname, "../worker/runner/guests/copy.wasm"));
+  const files = { "data/in.txt": Buffer.from("content") };
+  using copied = await cluster.submit({ module: copy, files, args: ["data/in.txt", "out.txt"] });
+  expect(await copied.wait()).toMatchObject({ state: "succeeded" });
+  using task = await cluster.submit({ module: guestBytes("hello"), args: ["--name", "somebody"], repeats: 2 });
+  const pieces = await Array.fromAsync(task.logs({ run: 2 }));
+  const text = Buffer.concat(pieces.map(({ bytes }) => bytes)).toString();
+  expect(text).toContain("hello");
+  const [first] = pieces;
+  expect(first).toMatchObject({ attempt: 1, offset: 0 });
+  await task.wait();
+  const rest = await Array.fromAsync(task.logs({ offset: 3, follow: false }));
+  expect(Buffer.concat(rest.map(({ bytes }) => bytes)).toString()).toBe(text.slice(3));
+  await expect(Array.fromAsync(task.logs({ run: 3 }))).rejects.toMatchObject({ code: "no-such-run" });
+  await expect(task.retry()).rejects.toMatchObject({ code: "nothing-to-retry" });
 });
 
 test("a module of any size goes over Cap'n Proto, in pieces", async () => {
