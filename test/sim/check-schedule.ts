@@ -51,6 +51,7 @@ export function checkSchedule(history: History): readonly string[] {
 class TaskCourse {
   readonly id: string;
   isDeleted = false;
+  readonly #made: TaskMade;
   readonly #spec: TaskSpec;
   readonly #after: readonly number[];
   readonly #cron: CronSchedule | undefined;
@@ -58,7 +59,9 @@ class TaskCourse {
   #isCancelled = false;
   #retriedAtMs = -Infinity;
 
-  constructor({ task, spec, after }: TaskMade) {
+  constructor(made: TaskMade) {
+    const { task, spec, after } = made;
+    this.#made = made;
     this.id = task;
     this.#spec = spec;
     this.#after = after;
@@ -147,7 +150,7 @@ class TaskCourse {
   #checkSlot(event: RunMoved, cron: CronSchedule, weather: Weather, where: string): readonly string[] {
     if (cron.next(event.dueAt - 1) !== event.dueAt) return [`G5: ${where} is due at ${event.dueAt}, which is no slot`];
     const before = this.#runs.get(event.run - 1);
-    if (before === undefined) return [];
+    if (before === undefined) return this.#checkFirstSlot(event, cron, weather, where);
     if (before.dueAt >= event.dueAt) return [`G5: ${where} has the slot ${event.dueAt}, which was taken`];
     const next = cron.next(before.dueAt);
     // Where runs may overlap and the gateway was there all the time, none is left out.
@@ -155,5 +158,13 @@ class TaskCourse {
     const isGoingOn = this.#spec.overlap === "allow" && this.#retriedAtMs < sinceMs;
     const wasServed = isGoingOn && weather.wasFair(sinceMs, event.atMs);
     return wasServed && next !== event.dueAt ? [`G5: ${where} leaves out the slot ${next}`] : [];
+  }
+
+  /** The first one after the task was made, or after what it waited for had ended. */
+  #checkFirstSlot(event: RunMoved, cron: CronSchedule, weather: Weather, where: string): readonly string[] {
+    const { createdAt, atMs } = this.#made;
+    if (this.#retriedAtMs > -Infinity || this.#after.length > 0 || !weather.wasFair(atMs, event.atMs)) return [];
+    const first = cron.next(createdAt);
+    return event.dueAt === first ? [] : [`G5: ${where} has the slot ${event.dueAt}, not its first, ${first}`];
   }
 }

@@ -7,8 +7,8 @@ const SEEDS_MAX = 60;
 
 test.each(PLANTED_BUGS)("finds it when $name ($breaks)", { timeout: 120_000 }, async ({ breaks, plant, ...given }) => {
   const found: string[] = [];
-  for (let seed = 1; seed <= SEEDS_MAX && !found.some((each) => each.startsWith(breaks)); seed += 1) {
+  for (let seed = 1; seed <= SEEDS_MAX && !found.some((each) => breaks.test(each)); seed += 1) {
     found.push(...(await simulate(seed, { sabotage: plant, ...given })).breaches);
   }
-  expect(found.find((each) => each.startsWith(breaks))).toBeDefined();
+  expect(found.find((each) => breaks.test(each))).toBeDefined();
 });

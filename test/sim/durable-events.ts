@@ -25,10 +25,10 @@ export function durableEvents(before: StoreState, after: StoreState, moment: Mom
     if (found === task) continue;
     const old = found?.serial === task.serial ? found : undefined;
     if (old === undefined) {
-      const { spec, serial, dependencies } = task;
+      const { spec, serial, createdAt, dependencies } = task;
       const afterSerials = dependencies.map((dependency) => dependency.serial);
       const { transaction } = moment;
-      events.push({ kind: "task-made", task: id, serial, spec, after: afterSerials, transaction });
+      events.push({ kind: "task-made", task: id, serial, spec, createdAt, after: afterSerials, transaction });
     }
     if (task.isCancelled && old?.isCancelled !== true) {
       events.push({ kind: "task-cancelled", task: id, serial: task.serial });

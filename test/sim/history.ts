@@ -22,9 +22,14 @@ export type HistoryEvent = { readonly atMs: number } & (
   | { readonly kind: "paused" | "resumed"; readonly worker: PeerId }
   /** Nothing goes wrong any more. */
   | { readonly kind: "calm" }
-  /** An internal error that no peer and no fault may cause. */
-  | { readonly kind: "complaint"; readonly message: string }
+  | Complaint
 );
+
+/** An internal error that no peer and no fault may cause. */
+export interface Complaint {
+  readonly kind: "complaint";
+  readonly message: string;
+}
 
 export type EventWithoutTime<Event = HistoryEvent> = Event extends HistoryEvent ? Omit<Event, "atMs"> : never;
 
@@ -57,6 +62,7 @@ export type DurableEvent =
       readonly task: TaskId;
       readonly serial: number;
       readonly spec: TaskSpec;
+      readonly createdAt: number;
       /** Tasks that it runs after, by their serials. */
       readonly after: readonly number[];
       /** All of one transaction have the same. */

@@ -1,18 +1,19 @@
 /**
  * Bugs of the kinds that the guarantees are about, planted between a simulated gateway and its store: the checker has to
- * find each of them.
+ * find each of them. One list, however long.
  */
 import { type AttemptId, attemptKey } from "../../src/model/run.ts";
 import type { ReadyRun, RunningAttempt, Store } from "../../src/store/store.ts";
+import { emptyLog } from "../support/memory-store-log.ts";
 import type { MemoryStore } from "../support/memory-store.ts";
 import type { FaultKind } from "./scenario.ts";
-import { type TaskRow, withRun } from "../support/memory-store-state.ts";
+import { NOTHING_FREED, changed, every, leaveSlotOut, put, reopen } from "./sabotage.ts";
 
 export interface PlantedBug {
   readonly name: string;
-  /** What the breach begins with. */
-  readonly breaks: string;
-  /** By which it shows. Default: any, and none. */
+  /** The breach that it is planted for: no other will do, so that none stands in for a check that is gone. */
+  readonly breaks: RegExp;
+  /** By which it shows; empty: none go wrong. Default: any, and none. */
   readonly faults?: readonly FaultKind[];
   /** Finished tasks are kept for so long. Default: the seed decides. */
   readonly retainMs?: number;
@@ -20,25 +21,14 @@ export interface PlantedBug {
   readonly plant: (store: MemoryStore) => Store;
 }
 
-/** A store in which these operations are others. */
-function changed(store: MemoryStore, operations: Partial<Store>): Store {
-  return new Proxy<Store>(store, {
-    get: (target, name) => {
-      const own: unknown = Reflect.get(operations, name);
-      const value: unknown = own ?? Reflect.get(target, name);
-      return typeof value === "function" ? (...args: unknown[]): unknown => Reflect.apply(value, target, args) : value;
-    },
-  });
-}
-
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "a task that was accepted is dropped",
-    breaks: "G1",
+    breaks: /^G1: \S+ is gone and nobody asked for it$/,
     plant: (store) =>
       changed(store, {
-        createTask: async (spec, inspection, now) => {
-          const result = await store.createTask(spec, inspection, now);
+        createTask: async (spec, ...rest) => {
+          const result = await store.createTask(spec, ...rest);
           if (spec.priority === 0) await store.deleteTask(spec.id);
           return result;
         },
@@ -46,44 +36,60 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a task is stored otherwise than it was submitted",
-    breaks: "G1",
+    breaks: /^G1: \S+ is not what was submitted$/,
     plant: (store) =>
       changed(store, {
-        createTask: (spec, inspection, now) => store.createTask({ ...spec, retries: 0 }, inspection, now),
+        createTask: (spec, ...rest) => store.createTask({ ...spec, retries: 0 }, ...rest),
       }),
   },
   {
     name: "a cancellation is forgotten",
-    breaks: "G1",
+    breaks: /^G1: \S+ was over, and is not, and nobody asked for it$/,
     plant: (store) =>
       changed(store, {
         cancelTask: async (id, reason, now) => {
-          const before = store.disk.state;
+          const before = store.disk.state.tasks.get(id);
           const result = await store.cancelTask(id, reason, now);
-          if (result.kind === "cancelled") store.disk.commit([before]);
+          const after = store.disk.state.tasks.get(id);
+          if (result.kind !== "cancelled" || before === undefined || after?.serial !== before.serial) return result;
+          const runs = after.runs.map((run, at) => (run.cursor.state === "cancelled" ? (before.runs[at] ?? run) : run));
+          put(store, { ...after, isCancelled: false, finishedAt: undefined, runs });
           return result;
         },
       }),
   },
   {
-    name: "a submission is not known again by its key",
-    breaks: "G1: key-",
+    name: "a cancellation is not carried out",
+    breaks: /^G1: \S+ was said to be cancelled and was not$/,
     plant: (store) =>
       changed(store, {
-        createTask: (spec, inspection, now) => store.createTask(spec, inspection, now),
+        cancelTask: async (id, reason, now) => {
+          const task = store.disk.state.tasks.get(id);
+          const view = task?.finishedAt === undefined ? await store.getTask(id) : undefined;
+          if (view === undefined) return store.cancelTask(id, reason, now);
+          return { kind: "cancelled", task: view, running: [], runs: [], freed: NOTHING_FREED, hasDependents: false };
+        },
+      }),
+  },
+  {
+    name: "a submission is not known again by its key",
+    breaks: /^G1: key-\d+ has made \d+ tasks$/,
+    plant: (store) =>
+      changed(store, {
+        createTask: (spec, inspection, now, _key, limit) => store.createTask(spec, inspection, now, undefined, limit),
       }),
   },
   {
     name: "a batch is made in part",
-    breaks: "G1: batch",
+    breaks: /^G1: batch \d+ has made \d+ of \d+ tasks$/,
     plant: (store) =>
       changed(store, {
-        createTasks: (batch, now, options) => store.createTasks(batch.slice(1), now, options),
+        createTasks: (batch, ...rest) => store.createTasks(batch.slice(1), ...rest),
       }),
   },
   {
     name: "a task that was to run again does not",
-    breaks: "G1",
+    breaks: /^G1: \S+ was said to run again and does not$/,
     plant: (store) =>
       changed(store, {
         retryTask: async (id, now, limit) => {
@@ -96,7 +102,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a ready run is never seen",
-    breaks: "G2",
+    breaks: /^G2: \S+ is still ready at the end$/,
     plant: (store) =>
       changed(store, {
         listReady: async (now, limit, options) =>
@@ -105,12 +111,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "leases are given up that have not lapsed",
-    breaks: "G2",
+    breaks: /^G2: .* was lost though nothing went wrong$/,
     plant: (store) => changed(store, { listExpired: () => store.listRunning() }),
   },
   {
     name: "a worker that comes back too late is heard, and its result taken for another attempt's",
-    breaks: "G3",
+    breaks: /^G3: .* has a result that its guest had not given$/,
     faults: ["cut", "pause-worker"],
     plant: (store) => {
       const given: RunningAttempt[] = [];
@@ -137,7 +143,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a run that has its result is run again",
-    breaks: "G3",
+    breaks: /^G3: .* went from succeeded to ready$/,
     plant: (store) =>
       changed(store, {
         settle: async (id, end, options) => {
@@ -149,7 +155,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a run that has failed is run again by nobody's word",
-    breaks: "G3",
+    breaks: /^G3: .* was failed and is run again, and nobody asked for that$/,
     plant: (store) =>
       changed(store, {
         settle: async (id, end, options) => {
@@ -161,7 +167,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a run is leased twice",
-    breaks: "G4",
+    breaks: /^G4: attempt \S+ was carried out twice$/,
     plant: (store) => {
       let seen: readonly ReadyRun[] = [];
       return changed(store, {
@@ -181,7 +187,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "the next run of a task that forbids overlap is made beside the one under way",
-    breaks: "G4",
+    breaks: /^G4: .* was made while another was under way$/,
     plant: (store) =>
       changed(store, {
         lease: async (id, worker, now, leaseUntil) => {
@@ -202,7 +208,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a task does not wait for those it runs after",
-    breaks: "G5",
+    breaks: /^G5: .* was made before \S+ has succeeded$/,
     plant: (store) =>
       changed(store, {
         promoteDue: (now, limit, missedBefore) => {
@@ -219,12 +225,40 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a slot of a schedule is left out",
-    breaks: "G5",
-    plant: (store) => changed(store, { promoteDue: (now, limit) => store.promoteDue(now, limit, now + 2_500) }),
+    breaks: /^G5: .* leaves out the slot \d+$/,
+    faults: [],
+    plant: (store) => {
+      const seen = new Set<number>();
+      return changed(store, {
+        promoteDue: async (...given) => {
+          const result = await store.promoteDue(...given);
+          for (const task of store.disk.state.tasks.values()) {
+            if (task.runs.length !== 2 || seen.has(task.serial)) continue;
+            seen.add(task.serial);
+            leaveSlotOut(store, task);
+          }
+          return result;
+        },
+      });
+    },
+  },
+  {
+    name: "the first slot of a schedule is left out",
+    breaks: /^G5: \S+ run 1 has the slot \d+, not its first, \d+$/,
+    faults: [],
+    plant: (store) =>
+      changed(store, {
+        createTask: async (spec, ...rest) => {
+          const result = await store.createTask(spec, ...rest);
+          const task = store.disk.state.tasks.get(spec.id);
+          if (result.kind === "created" && task !== undefined) leaveSlotOut(store, task);
+          return result;
+        },
+      }),
   },
   {
     name: "a slot of a schedule fires twice",
-    breaks: "G5",
+    breaks: /^G5: .* is one run too many$/,
     plant: (store) =>
       changed(store, {
         promoteDue: async (now, limit) => {
@@ -233,7 +267,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
             const task = store.disk.state.tasks.get(id);
             const last = task?.runs.at(-1);
             if (task === undefined || last === undefined) continue;
-            put(store, { ...task, runs: [...task.runs, { ...last, index: last.index + 1 }] });
+            put(store, { ...task, runs: [...task.runs, { ...last, index: last.index + 1, log: emptyLog() }] });
           }
           return result;
         },
@@ -241,12 +275,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "runs are made ready before their time",
-    breaks: "G5",
+    breaks: /^G5: .* was made ready before its time$/,
     plant: (store) => changed(store, { promoteDue: (now, limit) => store.promoteDue(now + 50, limit) }),
   },
   {
     name: "a cancellation does not reach the guest",
-    breaks: "G6",
+    breaks: /^G6: the guest of attempt \S+ went on for \d+ ms after it was cancelled$/,
     plant: (store) =>
       changed(store, {
         cancelTask: async (id, reason, now) => {
@@ -261,7 +295,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a drained worker is given runs",
-    breaks: "G10",
+    breaks: /^G10: .* was given to worker \w, which is drained$/,
     plant: (store) =>
       changed(store, {
         setDrained: (peer, isDrained, now) => (isDrained ? store.setDrained(peer, isDrained, now) : Promise.resolve()),
@@ -269,7 +303,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "what is told is not on the disk",
-    breaks: "told",
+    breaks: /^told: run \d+ of \S+ is failed before it was$/,
     plant: (store) =>
       changed(store, {
         settle: async (id, end, options) => {
@@ -280,8 +314,34 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       }),
   },
   {
+    name: "code that reads ready runs throws what no store does",
+    breaks: /^complaint: ready runs could not be read; trying again: /,
+    plant: (store) => {
+      const isWrong = every(20);
+      return changed(store, {
+        listReady: (...given) =>
+          isWrong() ? Promise.reject(new TypeError("undefined is not a run")) : store.listReady(...given),
+      });
+    },
+  },
+  {
+    name: "code that begins attempts throws what no store does",
+    breaks: /^complaint: a run could not be leased; trying again: /,
+    plant: (store) => {
+      const isWrong = every(20);
+      return changed(store, {
+        lease: (...given) => (isWrong() ? Promise.reject(new Error("no lease at all")) : store.lease(...given)),
+      });
+    },
+  },
+  {
+    name: "a request is answered with what no client may get",
+    breaks: /^complaint: a request was answered with: /,
+    plant: (store) => changed(store, { retryTask: () => Promise.reject(new Error("undefined is not a task")) }),
+  },
+  {
     name: "a file that was to be kept is dropped",
-    breaks: "G8: of",
+    breaks: /^G8: of \S+ run \d+ the files .* are kept, not /,
     plant: (store) =>
       changed(store, {
         keepFile: (id, file, options) =>
@@ -290,12 +350,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "content that is still referred to is deleted",
-    breaks: "G8: the content",
+    breaks: /^G8: the content of \S+, kept of \S+ run \d+, is gone$/,
     plant: (store) => changed(store, { isBlobUsed: () => Promise.resolve(false) }),
   },
   {
     name: "a guest is given another task's file",
-    breaks: "G8: attempt",
+    breaks: /^G8: attempt /,
     plant: (store) =>
       changed(store, {
         findKeptFile: (_id, path) => {
@@ -307,12 +367,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "content that nothing refers to stays",
-    breaks: "leak: the blob",
+    breaks: /^leak: the blob \S+ to which nothing refers$/,
     plant: (store) => changed(store, { isBlobUsed: () => Promise.resolve(true) }),
   },
   {
     name: "finished tasks are forgotten before their time",
-    breaks: "G1",
+    breaks: /^G1: \S+ is gone and nobody asked for it$/,
     retainMs: 30_000,
     plant: (store) =>
       changed(store, {
@@ -321,7 +381,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a piece of output is dropped",
-    breaks: "G8",
+    breaks: /^G8: the log of \S+ run \d+ lacks \d+ bytes of attempt \d+$/,
     plant: (store) => {
       const dropped = new Map<string, number>();
       return changed(store, {
@@ -339,16 +399,3 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     },
   },
 ];
-
-function put(store: MemoryStore, task: TaskRow): void {
-  const { state } = store.disk;
-  store.disk.commit([{ ...state, tasks: new Map(state.tasks).set(task.spec.id, task) }]);
-}
-
-function reopen(store: MemoryStore, id: AttemptId): void {
-  const task = store.disk.state.tasks.get(id.task);
-  const run = task?.runs[id.run - 1];
-  if (task === undefined || run === undefined) return;
-  const again = { ...run, cursor: { ...run.cursor, state: "ready" as const }, outcome: undefined };
-  put(store, { ...withRun(task, again), finishedAt: undefined });
-}

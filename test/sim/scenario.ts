@@ -112,7 +112,7 @@ const TASK_IDS_MAX = 12;
 
 /** What a scenario is to be like. Default: the seed decides. */
 export interface GivenTraits {
-  /** The only kinds of faults that happen, and often. */
+  /** The only kinds of faults that happen, and often; empty: none happen. */
   readonly faults?: readonly FaultKind[] | undefined;
   readonly retainMs?: number | undefined;
 }
@@ -122,7 +122,7 @@ export function scenarioOf(seed: number, { faults, retainMs }: GivenTraits = {})
   const dice = new Dice(random);
   const workers = Array.from({ length: 1 + dice.below(WORKERS_MAX) }, (_, index) => workerPlan(dice, index));
   const drawn = moodOf(dice);
-  const mood = faults === undefined ? drawn : { ...drawn, faults, faultShare: 0.6 };
+  const mood = faults === undefined ? drawn : { ...drawn, faults, faultShare: faults.length === 0 ? 0 : 0.6 };
   const steps: Step[] = [];
   const known: TaskId[] = [];
   const count = STEPS_MIN + dice.below(STEPS_MAX - STEPS_MIN + 1);

@@ -3,7 +3,7 @@
  * gateway that dies meanwhile they hear nothing; some ask again then, with the key by which they are known again.
  */
 import type { SubmissionKey } from "../../src/store/store.ts";
-import { toClusterError } from "../../src/base/errors.ts";
+import { ClusterError, messageOf } from "../../src/base/errors.ts";
 import { type Digest, type PeerId, type TaskId, parseTaskId } from "../../src/base/ids.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { ModuleInspection } from "../../src/model/module.ts";
@@ -11,7 +11,7 @@ import type { TaskSpec } from "../../src/model/task.ts";
 import type { BlobStore } from "../../src/store/blobs.ts";
 import { INSPECTION } from "../store/store-samples.ts";
 import type { EventLoop } from "./event-loop.ts";
-import type { ClientEvent } from "./history.ts";
+import type { ClientEvent, Complaint } from "./history.ts";
 import type { SimGateway } from "./sim-gateway.ts";
 
 /** A task to submit, and the module it needs. `spec.firstDueAt` counts from the moment of the submission. */
@@ -31,7 +31,7 @@ export interface SimClientInit {
   readonly loop: EventLoop;
   readonly gateway: SimGateway;
   readonly blobs: BlobStore;
-  readonly record: (event: ClientEvent) => void;
+  readonly record: (event: ClientEvent | Complaint) => void;
 }
 
 /** Clients that ask again: after so long without an answer, and so often. */
@@ -82,7 +82,7 @@ export class SimClient {
         });
         const result = await process.tasks.submitAll(tasks, now);
         return result.kind;
-      }).catch(codeOf);
+      }).catch(this.#codeOf);
       record({ kind: "batch-answered", batch, answer });
     });
   }
@@ -91,7 +91,9 @@ export class SimClient {
     const { gateway, record } = this.#init;
     gateway.request(async (process) => {
       record({ kind: "cancel-asked", task });
-      const answer = await process.tasks.cancel(task, "not wanted any more").then((result) => result.kind, codeOf);
+      const answer = await process.tasks
+        .cancel(task, "not wanted any more")
+        .then((result) => result.kind, this.#codeOf);
       record({ kind: "cancel-answered", task, answer });
     });
   }
@@ -100,7 +102,7 @@ export class SimClient {
     const { gateway, record } = this.#init;
     gateway.request(async (process) => {
       record({ kind: "retry-asked", task });
-      const answer = await process.tasks.retry(task).then((result) => result.kind, codeOf);
+      const answer = await process.tasks.retry(task).then((result) => result.kind, this.#codeOf);
       record({ kind: "retry-answered", task, answer });
     });
   }
@@ -111,7 +113,7 @@ export class SimClient {
       record({ kind: "delete-asked", task });
       const answer = await process.tasks
         .delete(task)
-        .then((isDeleted) => (isDeleted ? "deleted" : "no-such-task"), codeOf);
+        .then((isDeleted) => (isDeleted ? "deleted" : "no-such-task"), this.#codeOf);
       record({ kind: "delete-answered", task, answer });
     });
   }
@@ -120,7 +122,7 @@ export class SimClient {
     const { gateway, record } = this.#init;
     gateway.request(async (process) => {
       record({ kind: "operator-asked", what, worker });
-      await process.sessions[what](worker).catch(codeOf);
+      await process.sessions[what](worker).catch(this.#codeOf);
     });
   }
 
@@ -140,11 +142,18 @@ export class SimClient {
         const result = await process.tasks.submit(spec, inspection ?? INSPECTION, now, { key: submissionKey(key) });
         if (result.kind === "created" || result.kind === "repeated") serial = result.task.serial;
         return result.kind;
-      }).catch(codeOf);
+      }).catch(this.#codeOf);
       record({ kind: "submit-answered", task: spec.id, answer, serial, key });
       onAnswer(answer);
     });
   }
+
+  /** How a request was refused. What is thrown otherwise is nothing that a client may get. */
+  readonly #codeOf = (error: unknown): string => {
+    if (error instanceof ClusterError) return error.code;
+    this.#init.record({ kind: "complaint", message: `a request was answered with: ${messageOf(error)}` });
+    return "failed";
+  };
 
   /** As the API does: modules are pinned and uploaded before their tasks are made, and retired if none is. */
   async #withModules(
@@ -178,8 +187,4 @@ function dated(spec: TaskSpec, now: number): TaskSpec {
 
 function submissionKey(key: string | undefined): SubmissionKey | undefined {
   return key === undefined ? undefined : { submitter: "local", key, fingerprint: key };
-}
-
-function codeOf(error: unknown): string {
-  return toClusterError(error).code;
 }

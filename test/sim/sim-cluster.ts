@@ -1,5 +1,5 @@
 /** The simulated cluster: carries a scenario out, step by step, then lets everything recover, and writes the history. */
-import { assert } from "../../src/base/errors.ts";
+import { assert, messageOf } from "../../src/base/errors.ts";
 import { RETAIN_SWEEP_EVERY_MS } from "../../src/base/limits.ts";
 import type { Digest, PeerId } from "../../src/base/ids.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
@@ -24,6 +24,7 @@ import { Link } from "./sim-link.ts";
 import { Listener } from "./sim-network.ts";
 import { EPOCH_MS, type WallClock } from "./sim-process.ts";
 import { SimWorker } from "./sim-worker.ts";
+import { isProgrammersError, isStoreTrouble } from "./thrown-errors.ts";
 import { msLeft } from "./time-left.ts";
 
 export interface ClusterOptions {
@@ -301,7 +302,10 @@ export class SimCluster {
   #logOf(prefix: string): Log {
     const say = (level: string, message: string, fields: LogFields = {}): void => {
       this.#onLog?.(`${this.#loop.nowMs.toFixed(2)} ${prefix}${level}: ${message} ${describeFields(fields)}`);
-      if (level === "error" && !isExpected(message)) this.#record({ kind: "complaint", message });
+      const { error } = fields;
+      if (isProgrammersError(error) || (level === "error" && !isExpected(message, error))) {
+        this.#record({ kind: "complaint", message: error === undefined ? message : `${message}: ${messageOf(error)}` });
+      }
     };
     return {
       debug: (message, fields) => say("debug", message, fields),
@@ -313,9 +317,9 @@ export class SimCluster {
   }
 }
 
-/** Errors that a store in trouble may cause. All others are our own. */
-function isExpected(message: string): boolean {
-  return /trying again|could not be read|will end/.test(message);
+/** What the gateway says of a store in trouble that has refused it something. All other errors are our own. */
+function isExpected(message: string, error: unknown): boolean {
+  return /trying again|could not be read|will end/.test(message) && isStoreTrouble(error);
 }
 
 function isHere({ status }: WorkerView): boolean {

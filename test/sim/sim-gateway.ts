@@ -195,7 +195,7 @@ export class SimGateway {
 
   /** It did not come up, because of its store: somebody starts it again. */
   #failed(now: Incarnation, error: unknown): void {
-    this.#init.log.warn("the gateway did not start", { error });
+    this.#init.log.error("the gateway did not start; trying again", { error });
     if (this.#now !== now) return;
     this.kill(0);
     this.#init.loop.after(500, () => this.start());
