@@ -491,6 +491,8 @@ export const RUNNER_RESTART_MS = 500;
 export const MODULE_PLANS_MAX = 512;
 /** Modules that one runner keeps compiled. */
 export const MODULES_PER_RUNNER_MAX = 16;
+/** Bytes of those modules together; a larger one is kept alone. Compiled they take three times that, and up to thirteen times. */
+export const MODULE_BYTES_PER_RUNNER_MAX = 64 * MIB;
 /**
  * Bytes of code up to which a module is compiled by the optimizing compiler at once. Its first run then takes a few
  * milliseconds more, a few hundred at most, and its hot loops run at full speed from the start.
@@ -514,6 +516,12 @@ export const RUNNER_END_FRAME_BYTES_MAX = 64 * KIB;
 export const MEMORY_CHECK_EVERY_MS = 100;
 /** How often the memory of a runner without one is, at most. */
 export const IDLE_MEMORY_READ_EVERY_MS = 1_000;
+/** Memory of its own of a runner that had no guest yet, about: it has from 9 to 15 MiB. */
+export const RUNNER_FRESH_BYTES = 16 * MIB;
+/** How much more an idle runner may have than when it was last collected, before it is again. */
+export const IDLE_MEMORY_GROWTH_BYTES = 24 * MIB;
+/** The same, past which it lets go of its modules. With one interpreter of 16 to 26 MB compiled it has 90 to 130 MiB. */
+export const RUNNER_IDLE_BYTES_MAX = 144 * MIB;
 /** What a runner may have besides its guest's linear memory: the engine's heap and code, the guest's files. */
 export const RUNNER_OVERHEAD_BYTES_MAX = 1_024 * MIB;
 /** What the engine may take while a guest with several memories runs, beyond what those may have together. */

@@ -18,11 +18,11 @@ import { mib } from "../../base/wording.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { GuestSpec } from "../guest.ts";
 import { readCpuMs, readCpuMsNow } from "./cpu-time.ts";
-import { readMemoryUse } from "./memory-use.ts";
+import { type MemoryUse, readMemoryUse } from "./memory-use.ts";
 import type { RunnerProcess } from "./runner-process.ts";
 
 export interface GuestWatchInit {
-  readonly runner: RunnerProcess;
+  readonly runner: Pick<RunnerProcess, "cpuMs" | "guestPid" | "idleUse" | "kill">;
   readonly spec: Pick<GuestSpec, "timeoutMs" | "cpuMs">;
   readonly signal: AbortSignal;
   readonly clock: Clock;
@@ -45,7 +45,7 @@ export class GuestWatch implements Disposable {
   #cpuTimer: Disposable | undefined;
   #memoryTimer: Disposable | undefined;
   /** Of the process, before the guest. */
-  readonly #idleDataBytes: number | undefined;
+  readonly #idleUse: MemoryUse | undefined;
   #stopped: Outcome | undefined;
   #cpuMs = 0;
   #memoryBytes = 0;
@@ -61,7 +61,7 @@ export class GuestWatch implements Disposable {
     // One thread cannot use more CPU time than passes on the wall; only a smaller limit needs looking after.
     if (spec.cpuMs < spec.timeoutMs) this.#watchCpu(spec.cpuMs);
     if (memory !== undefined) {
-      this.#idleDataBytes = runner.idleDataBytes(clock.monotonicMs());
+      this.#idleUse = runner.idleUse(clock.monotonicMs());
       this.#watchMemory(memory);
     }
     signal.addEventListener("abort", this.#onAbort);
@@ -124,26 +124,29 @@ export class GuestWatch implements Disposable {
 
   #checkMemory(memory: WatchedMemory): void {
     const { guestPid } = this.#init.runner;
-    const residentBytes = guestPid === undefined ? undefined : this.#seeMemory(guestPid);
-    if (residentBytes === undefined) return;
+    if (guestPid === undefined) return;
+    this.#see(readCpuMsNow(guestPid));
+    const takenBytes = this.#seeMemory(guestPid);
+    if (takenBytes === undefined) return;
     const { capBytes, isSeveral } = memory;
     if (isSeveral && this.#memoryBytes > capBytes + SEVERAL_MEMORIES_SLACK_BYTES) {
       const reason = `its memories together passed their ${mib(capBytes)} MiB`;
       this.stop({ kind: "memory-exceeded", reason });
-    } else if (residentBytes > capBytes + RUNNER_OVERHEAD_BYTES_MAX) {
-      const reason = `its process took ${mib(residentBytes)} MiB, for a guest that may have ${mib(capBytes)}`;
+    } else if (takenBytes > capBytes + RUNNER_OVERHEAD_BYTES_MAX) {
+      const reason = `its process took ${mib(takenBytes)} MiB, for a guest that may have ${mib(capBytes)}`;
       this.stop({ kind: "memory-exceeded", reason });
     } else {
       this.#watchMemory(memory);
     }
   }
 
-  /** Answers what of the process lies in the machine's memory; undefined where that is not known. */
+  /** Answers what of the process's memory in the machine was not there before the guest; undefined where that is not known. */
   #seeMemory(pid: number): number | undefined {
     const use = readMemoryUse(pid);
-    if (use === undefined || this.#idleDataBytes === undefined) return undefined;
-    this.#memoryBytes = Math.max(this.#memoryBytes, use.dataBytes - this.#idleDataBytes);
-    return use.residentBytes;
+    const idle = this.#idleUse;
+    if (use === undefined || idle === undefined) return undefined;
+    this.#memoryBytes = Math.max(this.#memoryBytes, use.dataBytes - idle.dataBytes);
+    return use.residentBytes - idle.residentBytes;
   }
 
   #see(totalMs: number | undefined): void {

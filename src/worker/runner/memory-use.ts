@@ -6,6 +6,8 @@ export interface MemoryUse {
   readonly dataBytes: number;
   /** What of all its memory lies in the machine's. */
   readonly residentBytes: number;
+  /** What of that is its own: no code of files, which others may share. */
+  readonly privateBytes: number;
 }
 
 const KIB = 1_024;
@@ -23,6 +25,11 @@ export function readMemoryUse(pid: number): MemoryUse | undefined {
 export function parseProcStatus(text: string): MemoryUse | undefined {
   const data = /^VmData:\s*(\d+) kB$/m.exec(text)?.[1];
   const resident = /^VmRSS:\s*(\d+) kB$/m.exec(text)?.[1];
-  if (data === undefined || resident === undefined) return undefined;
-  return { dataBytes: Number(data) * KIB, residentBytes: Number(resident) * KIB };
+  const anonymous = /^RssAnon:\s*(\d+) kB$/m.exec(text)?.[1];
+  if (data === undefined || resident === undefined || anonymous === undefined) return undefined;
+  return {
+    dataBytes: Number(data) * KIB,
+    residentBytes: Number(resident) * KIB,
+    privateBytes: Number(anonymous) * KIB,
+  };
 }

@@ -16,6 +16,8 @@ import { assert, failed, messageOf } from "../../base/errors.ts";
 import {
   COLLECT_ABOVE_BYTES,
   IDLE_MEMORY_READ_EVERY_MS,
+  MEMORY_CHECK_EVERY_MS,
+  MODULE_BYTES_PER_RUNNER_MAX,
   MODULES_PER_RUNNER_MAX,
   RUNNER_END_FRAME_BYTES_MAX,
   RUNNER_OUTPUT_FRAME_BYTES_MAX,
@@ -26,7 +28,7 @@ import type { Cell } from "../../sandbox/cell.ts";
 import { parsePipe, watchEnd } from "../../sandbox/child-pipes.ts";
 import { encodeFrameHeader, FRAME_HEADER_BYTES } from "../../sandbox/frame.ts";
 import type { GuestFile, GuestIo } from "../guest.ts";
-import { readMemoryUse } from "./memory-use.ts";
+import { type MemoryUse, readMemoryUse } from "./memory-use.ts";
 import { spawnRunner } from "./runner-cell.ts";
 import type { RunnerTier } from "./runner-cell.ts";
 import { type CollectRequest, type CollectVerdict, FileCollection } from "./file-collection.ts";
@@ -53,6 +55,12 @@ export interface ModuleParts {
   /** The bytes of each core module, in chunks. */
   readonly cores: readonly (readonly Uint8Array[])[];
   readonly glue: Uint8Array | undefined;
+}
+
+/** A module that the process has. */
+interface LoadedModule {
+  readonly key: number;
+  readonly bytes: number;
 }
 
 /** What was written of a guest's output, however it ended. */
@@ -96,7 +104,7 @@ export class RunnerProcess {
   /** Aborted when it has ended. */
   readonly #gone = new AbortController();
   /** The modules that the process holds, by module key; least recently used first. */
-  readonly #modules = new Map<string, number>();
+  readonly #modules = new Map<string, LoadedModule>();
   #state: RunnerState = "starting";
   #run: RunUnderWay | undefined;
   #collection: FileCollection | undefined;
@@ -107,8 +115,9 @@ export class RunnerProcess {
   #stderr = "";
   #deathReason: string | undefined;
   #guestPid: number | undefined;
-  #idleDataBytes: number | undefined;
+  #idleUse: MemoryUse | undefined;
   #idleSeenMs = -Infinity;
+  #tidied: PromiseWithResolvers<MemoryUse | undefined> | undefined;
   /** What its last guest had may still be on its way back to the machine. */
   #hasLargeGarbage = false;
 
@@ -156,16 +165,32 @@ export class RunnerProcess {
     return this.#cpuMs;
   }
 
-  /** What it has of writable memory between guests, looked at now and then: it grows by what it keeps. */
-  idleDataBytes(nowMs: number): number | undefined {
+  /** What memory it has between guests, looked at now and then: it grows by what it keeps. */
+  idleUse(nowMs: number): MemoryUse | undefined {
     if (nowMs - this.#idleSeenMs >= IDLE_MEMORY_READ_EVERY_MS && this.guestPid !== undefined) {
-      const seenBytes = readMemoryUse(this.guestPid)?.dataBytes;
-      const knownBytes = this.#hasLargeGarbage ? this.#idleDataBytes : undefined;
-      this.#idleDataBytes =
-        seenBytes === undefined || knownBytes === undefined ? seenBytes : Math.min(seenBytes, knownBytes);
+      const seen = readMemoryUse(this.guestPid);
+      const known = this.#hasLargeGarbage ? this.#idleUse : undefined;
+      const isLess = seen !== undefined && known !== undefined && known.dataBytes < seen.dataBytes;
+      this.#idleUse = isLess ? { ...seen, dataBytes: known.dataBytes } : seen;
       this.#idleSeenMs = nowMs;
     }
-    return this.#idleDataBytes;
+    return this.#idleUse;
+  }
+
+  /**
+   * Has the engine give back what nobody uses. Only when idle; a guest that comes waits for it. Resolves with what it has
+   * then, or undefined when that cannot be known.
+   */
+  collectGarbage(): Promise<MemoryUse | undefined> {
+    assert(this.#state === "idle", "a runner that is not idle was to collect its garbage");
+    this.#tidied ??= Promise.withResolvers<MemoryUse | undefined>();
+    this.#send(REQUEST.tidy);
+    return this.#tidied.promise;
+  }
+
+  /** Lets go of all modules. */
+  forgetModules(): void {
+    for (const moduleKey of this.#modules.keys()) this.#forget(moduleKey);
   }
 
   /** Resolves when it can run guests; rejects if it ended before. */
@@ -202,8 +227,8 @@ export class RunnerProcess {
       isRefused: false,
       report: undefined,
     };
-    let key = this.#modules.get(request.moduleKey);
-    if (key === undefined) {
+    let loaded = this.#modules.get(request.moduleKey);
+    if (loaded === undefined) {
       let parts: ModuleParts;
       try {
         parts = await request.loadParts();
@@ -214,10 +239,13 @@ export class RunnerProcess {
         if (this.#state === "busy") this.#state = "idle";
         throw error;
       }
-      key = this.#load(parts);
+      loaded = this.#load(parts);
+      // What it takes is this guest's, and is not to be held against the next.
+      this.#idleSeenMs = -Infinity;
     }
+    const { key } = loaded;
     this.#modules.delete(request.moduleKey);
-    this.#modules.set(request.moduleKey, key);
+    this.#modules.set(request.moduleKey, loaded);
     this.#runs++;
     if (request.files.length > 0) await this.#sendFiles(request.files);
     if (request.stdin.length > 0) this.#send(REQUEST.stdin, request.stdin);
@@ -254,6 +282,19 @@ export class RunnerProcess {
     this.#child.kill("SIGKILL");
   }
 
+  #endTidying(use: MemoryUse | undefined): void {
+    this.#idleSeenMs = -Infinity;
+    this.#tidied?.resolve(use);
+    this.#tidied = undefined;
+  }
+
+  #told({ cpuMs, memoryBytes }: RunReport): void {
+    this.#cpuMs += cpuMs;
+    this.#hasLargeGarbage = memoryBytes >= COLLECT_ABOVE_BYTES;
+    // What it has left is looked at before the next, where that is worth it.
+    if (cpuMs >= MEMORY_CHECK_EVERY_MS) this.#idleSeenMs = -Infinity;
+  }
+
   #markEnding(): void {
     if (this.#state !== "ended") this.#state = "ending";
   }
@@ -268,16 +309,29 @@ export class RunnerProcess {
     }
   }
 
-  #load(parts: ModuleParts): number {
-    const oldest = this.#modules.entries().next().value;
-    if (this.#modules.size >= MODULES_PER_RUNNER_MAX && oldest !== undefined) {
-      this.#modules.delete(oldest[0]);
-      this.#send(REQUEST.forget, encodeU32s(oldest[1]));
-    }
+  #load(parts: ModuleParts): LoadedModule {
+    const bytes = parts.cores.flat().reduce((sum, chunk) => sum + chunk.length, parts.glue?.length ?? 0);
+    this.#makeRoom(bytes);
     const key = this.#nextKey++;
     parts.cores.forEach((chunks, part) => this.#send(REQUEST.core, encodeU32s(key, part), ...chunks));
     if (parts.glue !== undefined) this.#send(REQUEST.glue, encodeU32s(key), parts.glue);
-    return key;
+    return { key, bytes };
+  }
+
+  #makeRoom(bytes: number): void {
+    let total = bytes;
+    for (const module of this.#modules.values()) total += module.bytes;
+    for (const [moduleKey, module] of this.#modules) {
+      if (this.#modules.size < MODULES_PER_RUNNER_MAX && total <= MODULE_BYTES_PER_RUNNER_MAX) return;
+      total -= module.bytes;
+      this.#forget(moduleKey);
+    }
+  }
+
+  #forget(moduleKey: string): void {
+    const module = this.#modules.get(moduleKey);
+    this.#modules.delete(moduleKey);
+    if (module !== undefined) this.#send(REQUEST.forget, encodeU32s(module.key));
   }
 
   #send(kind: number, ...chunks: readonly Uint8Array[]): void {
@@ -344,15 +398,14 @@ export class RunnerProcess {
       run.queuedBytes += kept.length;
       if (kept.length < payload.length) run.hasTruncated = true;
       if (kept.length > 0) run.segments.push({ stream: kind === REPLY.stdout ? "stdout" : "stderr", bytes: kept });
+    } else if (kind === REPLY.tidied && this.#tidied !== undefined) {
+      this.#endTidying(this.guestPid === undefined ? undefined : readMemoryUse(this.guestPid));
     } else if (kind === REPLY.truncated && run !== undefined && run.report === undefined) {
       run.hasTruncated = true;
     } else if (kind === REPLY.end && run !== undefined && run.report === undefined) {
       run.report = parseRunReport(decoder.decode(payload));
       if (run.report === undefined) this.#distrust("a report that is none");
-      else {
-        this.#cpuMs += run.report.cpuMs;
-        this.#hasLargeGarbage = run.report.memoryBytes >= COLLECT_ABOVE_BYTES;
-      }
+      else this.#told(run.report);
     } else {
       this.#distrust(`a frame of kind ${kind} that nobody waits for`);
     }
@@ -402,6 +455,7 @@ export class RunnerProcess {
     this.#ready.reject(failed(`a runner did not start: ${this.#deathReason}`, { code: "runner-start" }));
     this.#ended.resolve();
     this.#gone.abort();
+    this.#endTidying(undefined);
     this.#collection?.end(this.#deathReason);
     const run = this.#run;
     if (run !== undefined && !run.isPumping) void this.#pump(run);

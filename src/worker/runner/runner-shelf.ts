@@ -16,6 +16,7 @@ import { RUNNER_REPLENISH_MS, RUNNER_RESTART_MS, RUNNER_START_MS_MAX } from "../
 import type { Log } from "../../base/log.ts";
 import type { Cell } from "../../sandbox/cell.ts";
 import type { OwnerWatch } from "../../sandbox/owner-watch.ts";
+import { IdleMemory } from "./idle-memory.ts";
 import { RunnerProcess } from "./runner-process.ts";
 import type { RunnerTier } from "./runner-cell.ts";
 
@@ -60,6 +61,7 @@ export class RunnerShelf {
   readonly #shelved = new Map<RunnerProcess, Shelved>();
   /** Discarded, and not yet gone. */
   readonly #dying = new Set<RunnerProcess>();
+  readonly #idleMemory: IdleMemory<RunnerProcess>;
   #isOpen = false;
   #isClosed = false;
   #failedStarts = 0;
@@ -68,6 +70,8 @@ export class RunnerShelf {
 
   constructor(init: RunnerShelfInit) {
     this.#init = init;
+    const { clock } = init;
+    this.#idleMemory = new IdleMemory({ clock, replace: (runner) => this.#replace(runner) });
   }
 
   /** Processes started since the beginning. */
@@ -113,6 +117,7 @@ export class RunnerShelf {
     const shelved = this.#shelved.get(runner);
     if (shelved !== undefined) shelved.isTaken = false;
     if (isSpent || runner.runs >= this.#init.runsPerRunner) this.#discard(runner);
+    else this.#idleMemory.givenBack(runner);
     this.#replenishLater();
   }
 
@@ -120,6 +125,7 @@ export class RunnerShelf {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#replenishing?.[Symbol.dispose]();
+    this.#idleMemory[Symbol.dispose]();
     const runners = [...this.runners(), ...this.#dying];
     for (const runner of runners) runner.kill();
     await Promise.all(runners.map((runner) => runner.ended));
@@ -240,6 +246,11 @@ export class RunnerShelf {
       if (!isTaken && runner.state === "idle" && (submitter !== undefined) === isSomebodys) return runner;
     }
     return undefined;
+  }
+
+  #replace(runner: RunnerProcess): void {
+    if (this.#shelved.get(runner)?.isTaken === false) this.#discard(runner);
+    this.#replenishLater();
   }
 
   #discard(runner: RunnerProcess): void {

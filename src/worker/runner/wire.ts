@@ -31,6 +31,8 @@ export const REQUEST = {
   file: 6,
   /** A `CollectOrder` as JSON. */
   collect: 7,
+  /** Nothing: the engine is to give back what nobody uses, and says `tidied` when it has. */
+  tidy: 8,
 } as const;
 
 /** Runner to pool. */
@@ -45,6 +47,7 @@ export const REPLY = {
   fileBytes: 7,
   /** A `CollectReport` as JSON. */
   filesEnd: 8,
+  tidied: 9,
 } as const;
 
 /**

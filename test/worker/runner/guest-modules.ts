@@ -23,6 +23,31 @@ export const spinning = buildWasm({ functions: [{ export: "_start", body: [...SP
 
 export const trapping = buildWasm({ functions: [{ export: "_start", name: "fall_over", body: [0x00] }] });
 
+/** `_start` and so many others like it, none of which does anything; `seed`, below 64, makes it another module. */
+export function manyFunctions(count: number, seed: number): Uint8Array {
+  const body = [0x05, 0x00, 0x41, seed, 0x1a, 0x0b];
+  const bodies = Buffer.alloc(count * body.length, Buffer.from(body));
+  const start = [...Buffer.from("_start"), 0x00, 0x00];
+  return Buffer.concat([
+    Buffer.from([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]),
+    wholeSection(1, Buffer.from([0x01, 0x60, 0x00, 0x00])),
+    wholeSection(3, Buffer.concat([leb128(count), Buffer.alloc(count)])),
+    wholeSection(7, Buffer.from([0x01, 0x06, ...start])),
+    wholeSection(10, Buffer.concat([leb128(count), bodies])),
+  ]);
+}
+
+function wholeSection(id: number, content: Uint8Array): Uint8Array {
+  return Buffer.concat([Buffer.from([id]), leb128(content.length), content]);
+}
+
+function leb128(value: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest > 0x7f; rest >>>= 7) bytes.push((rest & 0x7f) | 0x80);
+  return Buffer.from([...bytes, rest]);
+}
+
 export function exiting(code: number): Uint8Array {
   return buildWasm({ imports: [PROC_EXIT], functions: [{ export: "_start", body: call(0, i32(code)) }] });
 }

@@ -30,7 +30,7 @@ const ORDERS_FD = 3;
 const REPLIES_FD = 4;
 /** Longest single sleep: Atomics.wait takes any, but Infinity says nothing about being bounded. */
 const SLEEP_MS_MAX = 2 ** 31;
-const NO_STDIN = new Uint8Array(0);
+const NO_BYTES = new Uint8Array(0);
 const decoder = new TextDecoder();
 
 /** What the pool has sent of a module. It is compiled when it is first run, so that a refusal is that run's outcome. */
@@ -51,7 +51,7 @@ class Runner {
   readonly #cpuMicros: () => number;
   readonly #outerPid = Number(process.argv[2]);
   readonly #files = new GuestFiles();
-  #stdin = NO_STDIN;
+  #stdin = NO_BYTES;
   /** CPU time that reports have told of. */
   #cpuToldMicros = 0;
 
@@ -111,6 +111,9 @@ class Runner {
         this.#stdin = isOwn ? payload : payload.slice();
       } else if (kind === REQUEST.file) {
         this.#files.give(isOwn ? payload : payload.slice());
+      } else if (kind === REQUEST.tidy) {
+        collectGarbage?.();
+        this.#writer.send(REPLY.tidied, NO_BYTES);
       } else if (kind === REQUEST.collect) {
         this.#serveCollect(parseCollectOrder(payload));
       }
@@ -129,7 +132,7 @@ class Runner {
       cpuMs: this.#cpuMsToTell(),
       memoryBytes: result.memoryBytes,
     };
-    this.#stdin = NO_STDIN;
+    this.#stdin = NO_BYTES;
     this.#writer.sendText(REPLY.end, encodeRunReport(report));
     // Left to itself the engine may keep it for as long as nothing runs.
     if (result.memoryBytes >= COLLECT_ABOVE_BYTES) collectGarbage?.();
@@ -160,7 +163,7 @@ class Runner {
         module.component ??= await ComponentGuest.load(module.glue ?? "", entry.coreNames, module.cores);
         return module.component.run({ args, env, stdin: this.#stdin, tree }, this.#powers, this.#exit);
       }
-      module.compiledCore ??= compileCore(module.cores.get(0) ?? NO_STDIN);
+      module.compiledCore ??= compileCore(module.cores.get(0) ?? NO_BYTES);
     } catch (thrown) {
       return { end: { kind: "rejected", reason: compileReason(thrown) }, memoryBytes: 0 };
     } finally {
