@@ -73,10 +73,13 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
     }),
   );
   const verifier = joinVerifier(identity.peerId, config.namespace, secret);
+  const audit = new AuditLog({ store, clock, log });
+  stack.defer(() => audit.close());
   const gateway = await Gateway.start({
     store,
     blobs,
     verifier,
+    audit,
     isOpen: config.open,
     policy: config.pick,
     leaseMs: config.leaseMs,
@@ -93,8 +96,6 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   stack.defer(() => gateway.close());
   const accepted = stack.use(await acceptWorkers({ host, gateway, clock, log }));
   const rootToken = await loadAdminToken(config, data.path, log);
-  const audit = new AuditLog({ store, clock, log });
-  stack.defer(() => audit.close());
   const tokens = stack.use(await Tokens.open({ store, audit, rootToken, randomBytes: secretBytes, clock }));
   const gatewayPeerId = identity.peerId;
   const inspection = stack.use(openInspection(data.path, powers, log));

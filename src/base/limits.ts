@@ -79,6 +79,8 @@ export const SUBMITTER_LENGTH_MAX = 128;
 export const TRACEPARENT_LENGTH_MAX = 256;
 /** Length of an API token on the wire. */
 export const TOKEN_LENGTH_MAX = 1_024;
+/** Sessions that the clients of one plain RPC connection hold: by logging in, and by narrowing. */
+export const SESSIONS_PER_CONNECTION_MAX = 64;
 /** Modules that the clients of one plain RPC connection hold that are being uploaded, or wait to be used. */
 export const UPLOADS_PER_CLIENT_MAX = 8;
 /** Bytes of input files that they hold, finished, to be named by submissions. */
@@ -634,9 +636,13 @@ export const AUDIT_ENTRIES_MAX = 1_000_000;
 export const AUDIT_PENDING_MAX = 50_000;
 /** Entries that go to the store at once. */
 export const AUDIT_BATCH_MAX = 1_000;
-/** Refusals that are written down, a second, over time; and how many at once. */
+/** How long a reader of the audit log waits for what was recorded before. */
+export const AUDIT_READ_WAIT_MS_MAX = 5_000;
+/** Refusals that are written down, a second, over time; and how many at once. Of sessions' beginnings and ends as many. */
 export const AUDIT_REFUSALS_PER_SECOND = 5;
 export const AUDIT_REFUSALS_BURST = 100;
+/** Characters of what an entry is about: an address may be long. */
+export const AUDIT_SUBJECT_LENGTH_MAX = 256;
 /** Characters of an entry's detail. */
 export const AUDIT_DETAIL_LENGTH_MAX = 512;
 /** A limit per second allows this many seconds' worth at once. */

@@ -10,9 +10,11 @@ import { disconnected } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { type BootstrapTarget, type Credential, type Verdict, serveBootstrap } from "../caps/bootstrap.ts";
+import type { AuditAction } from "../model/audit.ts";
 import type { WorkerState } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { Store } from "../store/store.ts";
+import type { AuditLog } from "./audit.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { storeTrouble } from "./store-trouble.ts";
 import { type Newcomer, Strangers, type Visit } from "./strangers.ts";
@@ -41,6 +43,8 @@ export interface AdmissionInit {
   readonly verifier: JoinVerifier;
   /** Admit without a proof. */
   readonly isOpen: boolean;
+  /** Who was let in and who was not; undefined: nobody keeps it. */
+  readonly audit?: AuditLog | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -97,10 +101,12 @@ export class Admission {
     state: WorkerState,
     { challenge, visit }: { readonly challenge: Uint8Array | undefined; readonly visit: Visit },
   ): Promise<Verdict<Capability>> {
-    const { sessions, store, isOpen } = this.#init;
+    const { sessions, store, isOpen, audit } = this.#init;
     const { peer } = stranger;
     const refuse = (reason: string): Verdict<Capability> => {
-      this.#refusals.refused(peer.id, "a worker was refused", { worker: peer.id, address: peer.address, reason });
+      const fields = { worker: peer.id, address: peer.address, reason };
+      const isNews = this.#refusals.refused(peer.id, "a worker was refused", fields);
+      if (isNews) audit?.recordRefusal(peer.id, `worker ${peer.id}`, `login: ${reason}`);
       return { kind: "refused", reason };
     };
     const admission = await store.getAdmission(peer.id).catch((error: unknown) => {
@@ -122,7 +128,11 @@ export class Admission {
       return { kind: "pending", reason: note };
     }
     this.#refusals.admitted(peer.id);
-    return { kind: "admitted", session: openSession(sessions, { peer, state, ended: stranger.ended, visit }), proof };
+    const how =
+      credential.kind === "join" ? "by join secret" : admission === "admitted" ? "by an operator's word" : "by --open";
+    const trail = audit && { log: audit, actor: peer.id, detail: `worker, ${how}` };
+    const session = openSession(sessions, { peer, state, ended: stranger.ended, visit, audit: trail });
+    return { kind: "admitted", session, proof };
   }
 
   #verify(
@@ -145,13 +155,27 @@ export interface OpenSessionInit {
   readonly state: WorkerState;
   readonly ended: AbortSignal;
   readonly visit: Visit;
+  /** Where its beginning and its end are told. */
+  readonly audit?: { readonly log: AuditLog; readonly actor: string; readonly detail: string } | undefined;
 }
 
 /** The session of a worker that was admitted, on a connection that is no stranger's for as long as it lasts. */
-export function openSession(sessions: WorkerSessions, { peer, state, ended, visit }: OpenSessionInit): Capability {
+export function openSession(
+  sessions: WorkerSessions,
+  { peer, state, ended, visit, audit }: OpenSessionInit,
+): Capability {
   const membership = visit.join();
+  const tell = (action: AuditAction): void =>
+    audit?.log.recordSession({ actor: audit.actor, action, subject: peer.id, detail: audit.detail });
   try {
-    return sessions.open(peer, state, ended, { onEnded: () => membership[Symbol.dispose]() });
+    const session = sessions.open(peer, state, ended, {
+      onEnded: () => {
+        membership[Symbol.dispose]();
+        tell("session.ended");
+      },
+    });
+    tell("session.opened");
+    return session;
   } catch (thrown) {
     membership[Symbol.dispose]();
     throw thrown;

@@ -8,9 +8,14 @@
 import type { Clock } from "../base/clock.ts";
 import { powerWords } from "../api/endpoints.ts";
 import type { FieldError } from "../api/problem.ts";
-import { ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
+import { ClusterError, disconnected, failed, overloaded, toClusterError } from "../base/errors.ts";
 import { type Digest, type PeerId, parseTaskId } from "../base/ids.ts";
-import { INPUT_FILES_BYTES_MAX, MODULE_BYTES_MAX, UPLOADS_PER_CLIENT_MAX } from "../base/limits.ts";
+import {
+  INPUT_FILES_BYTES_MAX,
+  MODULE_BYTES_MAX,
+  SESSIONS_PER_CONNECTION_MAX,
+  UPLOADS_PER_CLIENT_MAX,
+} from "../base/limits.ts";
 import type { Tracer } from "../base/tracing.ts";
 import type { Log } from "../base/log.ts";
 import type { SubmittedForm, TaskStatus } from "../caps/client-codec.ts";
@@ -26,6 +31,7 @@ import type { Store } from "../store/store.ts";
 import type { AuditLog } from "./audit.ts";
 import type { EventHub } from "./events.ts";
 import type { Grant } from "./grant.ts";
+import { HeldCount } from "./held-count.ts";
 import { lend } from "./lend.ts";
 import { retriedTask } from "./http/retried-task.ts";
 import { SharedLogs } from "./http/shared-log.ts";
@@ -39,6 +45,7 @@ import type { Readiness, StoreReadiness, TaskService } from "./services.ts";
 import { storeTrouble, troubled } from "./store-trouble.ts";
 import type { Visit } from "./strangers.ts";
 import { Upload, type UploadedContent } from "./upload.ts";
+import { formBytes } from "./form-bytes.ts";
 import { TaskEnds } from "./task-ends.ts";
 import type { Tokens } from "./tokens.ts";
 import { taskStatus } from "./task-status.ts";
@@ -82,8 +89,8 @@ export class ClientSessions implements AsyncDisposable {
   readonly #ends: TaskEnds;
   readonly #logs: SharedLogs;
   readonly #modules = new Map<Digest, HeldModule>();
-  /** Uploads under way, by connection. */
-  readonly #uploads = new WeakMap<Visit, number>();
+  readonly #sessions = new HeldCount({ what: "sessions", max: SESSIONS_PER_CONNECTION_MAX, code: "too-many-sessions" });
+  readonly #uploads = new HeldCount({ what: "uploads", max: UPLOADS_PER_CLIENT_MAX, code: "too-many-uploads" });
   /** Input files that are held, by connection. */
   readonly #files = new WeakMap<Visit, HeldFiles>();
   readonly #closing = new AbortController();
@@ -96,13 +103,17 @@ export class ClientSessions implements AsyncDisposable {
     this.#logs = new SharedLogs(init);
   }
 
-  /** A session of a client that was admitted, with what its grant allows. The capability becomes the caller's. */
+  /**
+   * A session of a client that was admitted, with what its grant allows. The capability becomes the caller's. Throws
+   * `overloaded`: code `too-many-sessions` where its connection holds as many as it may.
+   */
   open({ client, grant, address, visit }: ClientInit): Capability {
     if (this.#closing.signal.aborted) throw overloaded("the gateway is closing", { code: "not-ready" });
+    const session = this.#serveSession(client, grant, visit);
     this.#init.log.info("a client has logged in", { client, address });
-    const can = powerWords(grant.authority.can);
-    this.#init.audit.record({ actor: grant.actor, action: "session.opened", subject: client, detail: `can ${can}` });
-    return this.#serveSession(client, grant, visit);
+    const detail = `can ${powerWords(grant.authority.can)}`;
+    this.#init.audit.recordSession({ actor: grant.actor, action: "session.opened", subject: client, detail });
+    return session;
   }
 
   /** Everybody who waits for an outcome is told so; resolves when ended uploads have left nothing behind. Idempotent. */
@@ -117,6 +128,7 @@ export class ClientSessions implements AsyncDisposable {
 
   #serveSession(client: PeerId, grant: Grant, visit: Visit): Capability {
     return lend(grant, (onDropped) => {
+      const release = this.#sessions.hold(visit);
       const membership = visit.join();
       return serveClientSession({
         submit: (form) => this.#submit(form, grant, visit),
@@ -126,6 +138,8 @@ export class ClientSessions implements AsyncDisposable {
         narrow: (names) => this.#narrow(names, client, grant, visit),
         [Symbol.dispose]: () => {
           onDropped();
+          release();
+          this.#init.audit.recordSession({ actor: grant.actor, action: "session.ended", subject: client });
           membership[Symbol.dispose]();
         },
       });
@@ -175,14 +189,10 @@ export class ClientSessions implements AsyncDisposable {
         throw failed(`${shown} is no power; there are ${POWERS.join(", ")}`, { code: "invalid-field" });
       }
       const narrower = grant.narrow(POWERS.filter((power) => names.includes(power)));
-      const can = powerWords(narrower.authority.can);
-      this.#init.audit.record({
-        actor: grant.actor,
-        action: "session.narrowed",
-        subject: client,
-        detail: `can ${can}`,
-      });
-      return this.#serveSession(client, narrower, visit);
+      const session = this.#serveSession(client, narrower, visit);
+      const detail = `can ${powerWords(narrower.authority.can)}`;
+      this.#init.audit.recordSession({ actor: grant.actor, action: "session.narrowed", subject: client, detail });
+      return session;
     });
   }
 
@@ -215,18 +225,9 @@ export class ClientSessions implements AsyncDisposable {
     return this.#answer(async () => {
       this.#requirePower(grant, "submit", "upload");
       this.#requireReady();
-      const count = this.#uploads.get(visit) ?? 0;
       // Input files are a part of the submission that is to name them.
       grant.beginSubmit(kind === "module" ? 1 : 0);
-      if (count >= UPLOADS_PER_CLIENT_MAX) {
-        throw overloaded(`${UPLOADS_PER_CLIENT_MAX} uploads are held: drop one`, { code: "too-many-uploads" });
-      }
-      this.#uploads.set(visit, count + 1);
-      let isCounted = true;
-      const release = (): void => {
-        if (isCounted) this.#uploads.set(visit, (this.#uploads.get(visit) ?? 1) - 1);
-        isCounted = false;
-      };
+      const release = this.#uploads.hold(visit);
       const writer = await this.#init.blobs.create().catch((error: unknown) => {
         release();
         throw error;
@@ -241,12 +242,21 @@ export class ClientSessions implements AsyncDisposable {
         writer,
         accept: (content) => (kind === "module" ? this.#acceptModule(content) : this.#acceptFile(content, visit)),
       });
+      const leave = (): void => this.#leave(upload[Symbol.asyncDispose]().finally(release));
+      let isTold = kind === "file";
       const finish = async (): Promise<Digest> => {
         const digest = await upload.finish();
+        if (!isTold) this.#init.audit.record({ actor: grant.actor, action: "module.stored", subject: digest });
+        isTold = true;
         // Finished files count by themselves: a task may have many.
         if (kind === "file") release();
         return digest;
       };
+      // It may have ended while the place was made.
+      if (grant.ended.aborted) {
+        leave();
+        throw toClusterError(grant.ended.reason);
+      }
       return lend(grant, (onDropped) => {
         const membership = visit.join();
         return serveUpload({
@@ -255,7 +265,7 @@ export class ClientSessions implements AsyncDisposable {
           [Symbol.dispose]: () => {
             onDropped();
             membership[Symbol.dispose]();
-            this.#leave(upload[Symbol.asyncDispose]().finally(release));
+            leave();
           },
         });
       });
@@ -380,13 +390,6 @@ export class ClientSessions implements AsyncDisposable {
       throw failed("something went wrong in the gateway; its log says what", { code: "internal" });
     }
   }
-}
-
-/** About what the form brings, as it would be sent over HTTP. */
-function formBytes({ texts, stdin, moduleBytes }: SubmittedForm): number {
-  let bytes = stdin.length + (moduleBytes?.length ?? 0);
-  for (const [name, values] of texts) for (const value of values) bytes += name.length + Buffer.byteLength(value);
-  return bytes;
 }
 
 const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed"]);

@@ -16,6 +16,7 @@ import type { PickPolicy } from "../model/worker.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { QueueSize, Store } from "../store/store.ts";
 import { Admission, type JoinVerifier } from "./admission.ts";
+import type { AuditLog } from "./audit.ts";
 import { Attempts } from "./attempts.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventHub } from "./events.ts";
@@ -38,6 +39,8 @@ export interface GatewayInit {
   readonly blobs: BlobStore;
   readonly verifier: JoinVerifier;
   readonly isOpen: boolean;
+  /** Of who was let in. Borrowed. Default: nobody keeps it. */
+  readonly audit?: AuditLog | undefined;
   readonly policy: PickPolicy;
   /** How long an attempt is held to be alive after its worker was heard of. Default: LEASE_MS. */
   readonly leaseMs?: number | undefined;

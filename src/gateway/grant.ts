@@ -21,18 +21,20 @@ export class Grant {
   readonly authority: Authority;
   /** Undefined: nobody can take it back. */
   readonly token: TokenId | undefined;
-  readonly #end = new AbortController();
+  readonly #end: AbortController;
   readonly #clock: Clock;
   readonly #usage: Usage;
 
-  /** `usage`: shared with whom; default: its own. */
-  constructor({ actor, token, parent, ...authority }: GrantInit, clock: Clock, usage?: Usage) {
+  /** `wider`: what it was narrowed from, whose use and end it shares. */
+  constructor({ actor, token, parent, ...authority }: GrantInit, clock: Clock, wider?: Grant) {
     this.actor = actor;
     this.token = token;
     this.authority = authority;
     this.#clock = clock;
     const shared = parent === undefined ? undefined : parent.#usage;
-    this.#usage = usage ?? new Usage({ actor, limits: authority.limits, parent: shared, clock });
+    this.#usage =
+      wider === undefined ? new Usage({ actor, limits: authority.limits, parent: shared, clock }) : wider.#usage;
+    this.#end = wider === undefined ? new AbortController() : wider.#end;
   }
 
   /** Aborted when it was revoked or has expired, with `failed`, code `revoked` or `expired`. */
@@ -86,11 +88,7 @@ export class Grant {
   narrow(can: readonly Power[]): Grant {
     const { limits, expiresAt } = this.authority;
     const kept = can.filter((power) => this.can(power));
-    const init = { actor: this.actor, token: this.token, can: kept, limits, expiresAt };
-    const narrower = new Grant(init, this.#clock, this.#usage);
-    if (this.ended.aborted) narrower.#end.abort(this.ended.reason);
-    this.ended.addEventListener("abort", () => narrower.#end.abort(this.ended.reason), { once: true });
-    return narrower;
+    return new Grant({ actor: this.actor, token: this.token, can: kept, limits, expiresAt }, this.#clock, this);
   }
 
   end(reason: ClusterError): void {

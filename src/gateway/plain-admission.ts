@@ -21,6 +21,7 @@ import type { WorkerState } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
 import type { Store } from "../store/store.ts";
 import { type JoinVerifier, barredMessage, openSession } from "./admission.ts";
+import type { AuditLog } from "./audit.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 import { Grant } from "./grant.ts";
 import { RefusalLog } from "./refusal-log.ts";
@@ -37,6 +38,7 @@ export interface PlainAdmissionInit {
   /** This gateway, as its proofs name it. */
   readonly gateway: PeerId;
   readonly tokens: Tokens;
+  readonly audit: AuditLog;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -52,7 +54,14 @@ export interface PlainStranger extends Newcomer {
 type Role = "worker" | "client";
 
 type Check =
-  | { readonly isAdmitted: true; readonly id: PeerId; readonly proof: Uint8Array; readonly grant: Grant }
+  | {
+      readonly isAdmitted: true;
+      readonly id: PeerId;
+      readonly proof: Uint8Array;
+      readonly grant: Grant;
+      /** By what it was admitted, in words. */
+      readonly how: string;
+    }
   | { readonly isAdmitted: false; readonly reason: string };
 
 const NO_PROOF = new Uint8Array(0);
@@ -88,6 +97,8 @@ class Lobby implements BootstrapTarget {
   readonly #refusals: RefusalLog;
   #nonce: Uint8Array | undefined;
   #refusal: string | undefined;
+  /** Whose end ends the connection. */
+  readonly #endings = new Set<Grant>();
 
   constructor(init: PlainAdmissionInit, stranger: PlainStranger, visit: Visit, refusals: RefusalLog) {
     this.gateway = init.gateway;
@@ -113,11 +124,14 @@ class Lobby implements BootstrapTarget {
     });
     // A session for a connection that is gone would only end a newer one of the same worker.
     if (ended.aborted) throw disconnected("the connection has ended");
+    // Its end would not be heard of any more.
+    if (check.grant.ended.aborted) throw toClusterError(check.grant.ended.reason);
     if (admission === "barred") {
       return { kind: "refused", reason: this.#refuse("worker", credential, barredMessage(id)) };
     }
     this.#refusals.admitted(`worker ${credential.name ?? ""}`);
-    const session = openSession(sessions, { peer: { id, address }, state, ended, visit: this.#visit });
+    const audit = { log: this.#init.audit, actor: check.grant.actor, detail: `worker, ${check.how}` };
+    const session = openSession(sessions, { peer: { id, address }, state, ended, visit: this.#visit, audit });
     this.#endWith(check.grant);
     this.#stranger.onAdmitted();
     return { kind: "admitted", session, proof };
@@ -141,13 +155,16 @@ class Lobby implements BootstrapTarget {
     this.#refusal = reason;
     this.#visit.isExplained();
     const { address } = this.#stranger;
-    this.#refusals.refused(`${role} ${name ?? ""}`, `a ${role} was refused over plain RPC`, { name, address, reason });
+    const fields = { name, address, reason };
+    const isNews = this.#refusals.refused(`${role} ${name ?? ""}`, `a ${role} was refused over plain RPC`, fields);
+    if (isNews) this.#init.audit.recordRefusal("nobody", `${role} ${name ?? ""}`, `login over plain RPC: ${reason}`);
     return reason;
   }
 
   /** A worker's session is its connection's: it has no capabilities that could be taken back one by one. */
   #endWith(grant: Grant): void {
-    if (grant.token === undefined) return;
+    if (grant.token === undefined || this.#endings.has(grant)) return;
+    this.#endings.add(grant);
     const onEnded = (): void => this.#stranger.abort(toClusterError(grant.ended.reason));
     grant.ended.addEventListener("abort", onEnded, { once: true });
     const { ended } = this.#stranger;
@@ -165,7 +182,8 @@ class Lobby implements BootstrapTarget {
     }
     switch (credential.kind) {
       case "none":
-        if (this.#stranger.isOwnUser) return { isAdmitted: true, id, proof: NO_PROOF, grant: this.#ownGrant(id) };
+        if (this.#stranger.isOwnUser)
+          return { isAdmitted: true, id, proof: NO_PROOF, grant: this.#ownGrant(id), how: "of this user" };
         return refused("over TCP a peer proves the join secret or sends a token; over a unix socket it needs neither");
       case "token":
         return this.#checkToken(role, id, credential.token);
@@ -190,7 +208,7 @@ class Lobby implements BootstrapTarget {
     if (role === "worker" && !grant.can("admin")) {
       return refused("a worker needs a token that can admin, or proves the join secret");
     }
-    return { isAdmitted: true, id, proof: NO_PROOF, grant };
+    return { isAdmitted: true, id, proof: NO_PROOF, grant, how: "by token" };
   }
 
   #checkProof(
@@ -201,7 +219,8 @@ class Lobby implements BootstrapTarget {
   ): Check {
     if (gatewayNonce === undefined) return refused("a proof is for a nonce: call challenge before each login");
     const own = this.#init.verifier.verify({ role, worker: id, gatewayNonce, workerNonce, proof });
-    if (own !== undefined) return { isAdmitted: true, id, proof: own, grant: this.#ownGrant(id) };
+    if (own !== undefined)
+      return { isAdmitted: true, id, proof: own, grant: this.#ownGrant(id), how: "by join secret" };
     return refused("wrong join secret, or a proof not made as schema/bootstrap.capnp says");
   }
 }

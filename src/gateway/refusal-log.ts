@@ -14,7 +14,8 @@ export class RefusalLog {
     this.#log = log;
   }
 
-  refused(who: string, message: string, fields: LogFields & { readonly reason: string }): void {
+  /** True: it is news. */
+  refused(who: string, message: string, fields: LogFields & { readonly reason: string }): boolean {
     const isNews = this.#reasons.get(who) !== fields.reason;
     this.#reasons.delete(who);
     this.#reasons.set(who, fields.reason);
@@ -24,6 +25,7 @@ export class RefusalLog {
     }
     if (isNews) this.#log.warn(message, fields);
     else this.#log.debug(message, fields);
+    return isNews;
   }
 
   /** It was let in: the next refusal is news. */

@@ -1,5 +1,7 @@
 /** Tokens over RPC: a session holds what its token can, and all that came of it ends with the token. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { SESSIONS_PER_CONNECTION_MAX } from "../../src/base/limits.ts";
+import { FileBlobStore } from "../../src/store/file-blobs.ts";
 import type { TokenId } from "../../src/model/token.ts";
 import type { MintInit } from "../../src/gateway/tokens.ts";
 import type { ClientSessionClient } from "../../src/caps/client-session.ts";
@@ -139,4 +141,87 @@ test("what a session brings counts: texts and stdin as well as modules, and each
   await upload.write(new Uint8Array(110_000));
   await expect(upload.write(new Uint8Array(1))).rejects.toMatchObject(limited);
   await expect(upload.finish()).rejects.toMatchObject(limited);
+});
+
+test("a worker whose token ends while it is looked up gets no session", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  const token = await mint(plain, { can: ["admin"] });
+  const peer = await plain.connect();
+  const look = plain.store.getAdmission.bind(plain.store);
+  using _ = vi.spyOn(plain.store, "getAdmission").mockImplementation(async (id) => {
+    await plain.access.tokens.revoke(plain.access.tokens.local, token.id);
+    return look(id);
+  });
+  const state = { slots: 1, busy: 0, weight: 1, labels: {}, version: "0", cachedModules: [] };
+  const login = peer.bootstrap.login({ kind: "token", token: token.text, name: "worker" }, state);
+  await expect(login).rejects.toMatchObject({ message: expect.stringContaining("revoked") });
+  expect(plain.gateway.sessions.list()).toEqual([]);
+});
+
+test("an upload whose token ends while its place is made leaves nothing behind", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  const token = await mint(plain);
+  using session = await login(plain, token.text);
+  using create = vi.spyOn(FileBlobStore.prototype, "create").mockImplementation(async function (this: FileBlobStore) {
+    create.mockRestore();
+    const writer = await this.create();
+    await plain.access.tokens.revoke(plain.access.tokens.local, token.id);
+    return writer;
+  });
+  await expect(session.upload()).rejects.toMatchObject(REVOKED);
+  await plain.until("the upload is gone", async () => (await plain.blobs()).length === 0);
+});
+
+test("a connection has only so many sessions, and has room again when it drops one", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  const token = await mint(plain);
+  const peer = await plain.connect();
+  const credential = { kind: "token", token: token.text, name: "client" } as const;
+  const { session } = await peer.bootstrap.loginClient(credential);
+  using held = new DisposableStack();
+  held.use(session);
+  for (let count = 1; count < SESSIONS_PER_CONNECTION_MAX; count++) held.use(await session.narrow(["read"]));
+  const full = { type: "overloaded", code: "too-many-sessions" };
+  await expect(session.narrow(["read"])).rejects.toMatchObject(full);
+  await expect(peer.bootstrap.loginClient(credential)).rejects.toMatchObject(full);
+  held.dispose();
+  await plain.until("the sessions have ended", async () => {
+    const again = await peer.bootstrap.loginClient(credential).catch(() => undefined);
+    again?.session[Symbol.dispose]();
+    return again !== undefined;
+  });
+});
+
+test("the audit log tells who was let in, what they brought, when they left, and who was refused", async () => {
+  await using plain = await PlainGateway.open({ kind: "tcp" });
+  const token = await mint(plain, { can: ["admin"] });
+  const client = await login(plain, token.text);
+  const upload = await client.upload();
+  await upload.write(SUBMISSION.module);
+  await upload.finish();
+  upload[Symbol.dispose]();
+  client[Symbol.dispose]();
+  const state = { slots: 1, busy: 0, weight: 1, labels: {}, version: "0", cachedModules: [] };
+  const peer = await plain.connect();
+  const { credential } = await peer.proof("mill");
+  expect((await peer.bootstrap.login(credential, state)).kind).toBe("admitted");
+  await peer.connection.close();
+  await expect(login(plain, `${token.text}x`)).rejects.toThrow("not valid");
+  const told = async (): Promise<readonly string[]> => {
+    const entries = await plain.access.audit.list({ limit: 100 });
+    return entries.map(({ actor, action, subject, detail }) => `${actor} ${action} ${subject} ${detail}`.trim());
+  };
+  const own = `token:${token.id}`;
+  await expect
+    .poll(told)
+    .toEqual(
+      expect.arrayContaining([
+        `${own} session.opened rpc:client can admin`,
+        expect.stringMatching(new RegExp(`^${own} module.stored [0-9a-f]{64}$`)),
+        `${own} session.ended rpc:client`,
+        "rpc:mill session.opened rpc:mill worker, by join secret",
+        "rpc:mill session.ended rpc:mill worker, by join secret",
+        "nobody refused client client login over plain RPC: the token is not valid here",
+      ]),
+    );
 });

@@ -10,6 +10,8 @@ import type { NextFunction, Request, RequestHandler, Response } from "express";
 import type { IncomingMessage } from "node:http";
 import { findEndpoint, powerWords } from "../../api/endpoints.ts";
 import { bareHost } from "../../base/loopback.ts";
+import { tokenSubmitter } from "../../model/submitter.ts";
+import { parseTokenText } from "../../model/token.ts";
 import type { AuditLog } from "../audit.ts";
 import type { Grant } from "../grant.ts";
 import type { Tokens } from "../tokens.ts";
@@ -39,7 +41,7 @@ export function access(init: AccessInit): RequestHandler {
     // Pages of other sites have no token; whoever sends one need not come from here.
     if (text === undefined && !tokens.hasRoot && !OPEN_TO_ALL.has(request.path)) checkSource(request);
     if (!isOpen) {
-      const grant = text === undefined ? localGrant(tokens) : recognise(tokens, text);
+      const grant = text === undefined ? localGrant(tokens) : recognise(init, request, text);
       if (match.kind === "found" && match.endpoint.power !== "none" && !grant.can(match.endpoint.power)) {
         const { power } = match.endpoint;
         audit.recordRefusal(grant.actor, request.path, `${request.method} needs ${power}`);
@@ -49,7 +51,8 @@ export function access(init: AccessInit): RequestHandler {
         );
       }
       grants.set(request, grant);
-      endWith(grant, response);
+      // Who takes back the own token is told so.
+      if (match.kind !== "found" || match.endpoint.path !== "/tokens/{id}") endWith(grant, response);
     }
     if (match.kind === "found") next();
     else throw refusalOf(request, match);
@@ -74,8 +77,13 @@ function localGrant(tokens: Tokens): Grant {
   );
 }
 
-function recognise(tokens: Tokens, text: string): Grant {
+function recognise({ tokens, audit }: AccessInit, request: Request, text: string): Grant {
   const recognition = tokens.recognise(text);
+  if (recognition.kind !== "known") {
+    const id = recognition.kind === "ended" ? parseTokenText(text)?.id : undefined;
+    const what = recognition.kind === "ended" ? `its token is ${recognition.state}` : "its token is not valid here";
+    audit.recordRefusal(id === undefined ? "nobody" : tokenSubmitter(id), request.path, `${request.method}: ${what}`);
+  }
   switch (recognition.kind) {
     case "known":
       return recognition.grant;

@@ -151,6 +151,21 @@ test("revoking a token refuses it, and cuts off what it asked for and is under w
   }
 });
 
+test("a token that takes itself back is told so, and whoever uses it then is in the audit log", async () => {
+  await using gateway = await ApiGateway.open();
+  const parent = await make(gateway, { can: ["admin"] });
+  const admin = await make(gateway, { can: ["admin"] }, parent.token);
+  expect((await ask(gateway, `/tokens/${parent.id}`, { method: "DELETE", token: admin.token })).status).toBe(204);
+  expect((await ask(gateway, "/tasks", admin)).status).toBe(401);
+  expect((await ask(gateway, "/workers", { token: "cm_wrong" })).status).toBe(401);
+  const audit = z.array(auditEntrySchema).parse(await (await ask(gateway, "/audit")).json());
+  const refused = audit.filter(({ action }) => action === "refused");
+  expect(refused.map(({ actor, subject, detail }) => `${actor} ${subject} ${detail}`)).toEqual([
+    "nobody /workers GET: its token is not valid here",
+    `token:${admin.id} /tasks GET: its token is revoked`,
+  ]);
+});
+
 test("an expired token is refused, and so is one beyond its rate, with when to come back", async () => {
   const clock = new ManualClock({ now: Date.now() });
   await using gateway = await ApiGateway.open({ clock });
