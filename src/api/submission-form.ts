@@ -3,7 +3,18 @@
  * alone; `submission.ts` reads the values, and says of each that it cannot use what would be right.
  */
 import { z } from "zod";
-import { MEMORY_MIB_DEFAULT, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX, PRIORITY_MAX } from "../base/limits.ts";
+import {
+  FIELD_BYTES_MAX,
+  FILE_PATH_BYTES_MAX,
+  KEPT_FILES_BYTES_MAX,
+  KEPT_FILES_MAX,
+  MEMORY_MIB_DEFAULT,
+  OUTPUT_BYTES_DEFAULT,
+  OUTPUT_BYTES_MAX,
+  PRIORITY_MAX,
+  STDIN_BYTES_MAX,
+} from "../base/limits.ts";
+import { mib } from "../base/wording.ts";
 import { TASK_ID_PATTERN } from "../base/ids.ts";
 import { CATCHUPS, OVERLAPS } from "../model/schedule.ts";
 import { RETRYABLE_KINDS, type TaskSpec } from "../model/task.ts";
@@ -73,12 +84,16 @@ export const submissionFormSchema = z.object({
   ),
   args: texts("argv[1..]. Repeatable, or one JSON array of strings.", ["--fast", "in.txt"]),
   env: texts("`KEY=VALUE`. Repeatable, or one JSON object.", ["LANG=C"]),
-  stdin: text("As text, or as a file.", "hello"),
+  stdin: text(`As text of up to ${mib(FIELD_BYTES_MAX)} MiB, or as a file of up to ${mib(STDIN_BYTES_MAX)}.`, "hello"),
   files: texts(
     "Files that the guest finds in its `/`, under the names of the parts; or `@<task>/<path>`, a kept file of another task. Repeatable.",
     ["@build/out/app.bin"],
   ),
-  outputs: texts("Globs: which of its files are kept after a run. Repeatable.", ["out/**"]),
+  outputs: texts(
+    "Globs: which of its files, symbolic links not, are kept after a run. Repeatable. " +
+      `At most ${KEPT_FILES_MAX} files of ${mib(KEPT_FILES_BYTES_MAX)} MiB together, each path at most ${FILE_PATH_BYTES_MAX} bytes.`,
+    ["out/**"],
+  ),
   timeout: seconds("Wall time of one attempt. Default 300.", "5m"),
   cpu: seconds("CPU time of one attempt. Default: as `timeout`. Not with an entry of a worker's own.", "60"),
   memory: text(

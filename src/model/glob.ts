@@ -17,8 +17,16 @@ import { OUTPUT_GLOB_LENGTH_MAX } from "../base/limits.ts";
 
 export type GlobMatcher = (path: string) => boolean;
 
+/** Where several globs stand after the beginning of a path. Immutable. */
+export interface GlobWalk {
+  /** After so much more of the path, however it is cut between characters; undefined: nothing that begins so matches. */
+  advance(text: string): GlobWalk | undefined;
+  /** What there is of the path is matched by one of them. */
+  readonly matches: boolean;
+}
+
 export type CompiledGlob =
-  | { readonly ok: true; readonly matches: GlobMatcher }
+  | { readonly ok: true; readonly matches: GlobMatcher; readonly walk: GlobWalk }
   /** Ends the sentence that the glob begins. */
   | { readonly ok: false; readonly reason: string };
 
@@ -56,17 +64,27 @@ export function compileGlob(glob: string): CompiledGlob {
     if (problem !== undefined) return refused(problem);
     if (!isLast) steps.push({ kind: "literal", char: SLASH });
   }
-  return { ok: true, matches: (path) => run(steps, path) };
+  const states = new Set<number>();
+  reach(steps, 0, states);
+  const walk = new StepWalk(steps, states);
+  return { ok: true, matches: (path) => walk.advance(path)?.matches === true, walk };
 }
 
 /** Whether one of them matches; nothing matches none. Throws for a glob that does not compile: those were refused before. */
 export function matcherOf(globs: readonly string[]): GlobMatcher {
-  const matchers = globs.map((glob) => {
-    const compiled = compileGlob(glob);
-    if (!compiled.ok) throw new Error(`the glob ${JSON.stringify(glob)} ${compiled.reason}`);
-    return compiled.matches;
-  });
-  return (path) => matchers.some((matches) => matches(path));
+  const walk = walkOf(globs);
+  return (path) => walk.advance(path)?.matches === true;
+}
+
+/** The same, for who comes upon paths piece by piece. */
+export function walkOf(globs: readonly string[]): GlobWalk {
+  return new SeveralWalks(
+    globs.map((glob) => {
+      const compiled = compileGlob(glob);
+      if (!compiled.ok) throw new Error(`the glob ${JSON.stringify(glob)} ${compiled.reason}`);
+      return compiled.walk;
+    }),
+  );
 }
 
 /** Appends the steps of one part. Returns what is wrong with it. */
@@ -133,17 +151,47 @@ function codeOf(char: string): number {
   return char.codePointAt(0) ?? 0;
 }
 
-/** Walks all ways through the steps at once. A state is the step that is next; the last one is past all of them. */
-function run(steps: readonly Step[], path: string): boolean {
-  let states = new Set<number>();
-  reach(steps, 0, states);
-  for (const char of path) {
-    const next = new Set<number>();
-    for (const state of states) advance(steps, state, char, next);
-    if (next.size === 0) return false;
-    states = next;
+class SeveralWalks implements GlobWalk {
+  readonly #walks: readonly GlobWalk[];
+
+  constructor(walks: readonly GlobWalk[]) {
+    this.#walks = walks;
   }
-  return states.has(steps.length);
+
+  get matches(): boolean {
+    return this.#walks.some((walk) => walk.matches);
+  }
+
+  advance(text: string): GlobWalk | undefined {
+    const walks = this.#walks.flatMap((walk) => walk.advance(text) ?? []);
+    return walks.length === 0 ? undefined : new SeveralWalks(walks);
+  }
+}
+
+/** Walks all ways through the steps at once. A state is the step that is next; the last one is past all of them. */
+class StepWalk implements GlobWalk {
+  readonly #steps: readonly Step[];
+  readonly #states: ReadonlySet<number>;
+
+  constructor(steps: readonly Step[], states: ReadonlySet<number>) {
+    this.#steps = steps;
+    this.#states = states;
+  }
+
+  get matches(): boolean {
+    return this.#states.has(this.#steps.length);
+  }
+
+  advance(text: string): GlobWalk | undefined {
+    let states = this.#states;
+    for (const char of text) {
+      const next = new Set<number>();
+      for (const state of states) advance(this.#steps, state, char, next);
+      if (next.size === 0) return undefined;
+      states = next;
+    }
+    return new StepWalk(this.#steps, states);
+  }
 }
 
 /** Adds a state, and those that it leads to without a character. */

@@ -73,17 +73,26 @@ export function endOfFailed(error: unknown): AttemptEnd {
   throw overloaded(`this machine could not run it: ${messageOf(error)}`, { code: "executor", cause: error });
 }
 
+/** What it did itself is in the reason, whatever it is taken for. */
 function judgeGuestEnd(end: GuestEnd, memoryBytes: number, capBytes: number): Outcome {
-  if (memoryBytes > capBytes) {
-    // Several memories, each within the cap, and none of them seen in time.
-    return { kind: "memory-exceeded", reason: `its memories together had ${mib(memoryBytes)} MiB of ${mib(capBytes)}` };
+  const hasFailed = end.kind === "trapped" || (end.kind === "exited" && end.code !== 0);
+  if (memoryBytes < capBytes * MEMORY_SHARE_FULL || (memoryBytes <= capBytes && !hasFailed)) return end;
+  // Several memories, each within the cap, may have passed it together, and none of them been seen in time.
+  const whose = memoryBytes > capBytes ? "its memories together have" : "it has";
+  const reason = `${whose} ${mib(memoryBytes)} of ${mib(capBytes)} MiB in use: ${wordsOf(end)}`;
+  return { kind: "memory-exceeded", reason };
+}
+
+function wordsOf(end: GuestEnd): string {
+  switch (end.kind) {
+    case "exited":
+      return `exit code ${end.code}`;
+    case "output-exceeded":
+      return "it wrote too much";
+    case "trapped":
+    case "rejected":
+      return end.reason;
   }
-  const isFull = memoryBytes >= capBytes * MEMORY_SHARE_FULL;
-  if (isFull && (end.kind === "trapped" || (end.kind === "exited" && end.code !== 0))) {
-    const how = end.kind === "trapped" ? end.reason : `exit code ${end.code}`;
-    return { kind: "memory-exceeded", reason: `with ${mib(memoryBytes)} of its ${mib(capBytes)} MiB in use: ${how}` };
-  }
-  return end;
 }
 
 function judgeDeath(reason: string, stderr: string): Outcome {

@@ -92,6 +92,22 @@ describe("files to keep", () => {
     expect([end.outcome, end.kept.size]).toEqual([{ kind: "output-exceeded", reason }, 0]);
   });
 
+  test("are not kept when the path of one is too long, and the outcome says so", async () => {
+    const name = "p".repeat(200);
+    const deep = Array.from({ length: 5 }, (_, depth) =>
+      Array<string>(depth + 1)
+        .fill(name)
+        .join("/"),
+    );
+    const commands = [...deep.map((folder) => `mkdir ${folder}`), `put ${deep.at(-1)}/${name} x`, "put ok x"].join(" ");
+    for (const glob of ["**", "**/p*"]) {
+      const end = await run(commands, { outputs: [glob] });
+      const reason: unknown = expect.stringMatching(/path is longer than 1024 bytes: "p{200}…"$/);
+      expect([end.outcome, end.kept.size]).toEqual([{ kind: "output-exceeded", reason }, 0]);
+    }
+    expect(textsOf((await run(commands, { outputs: ["*"] })).kept)).toEqual({ ok: "x" });
+  });
+
   test("whose keeper fails end the run and its process without blaming it, and the next run is as usual", async () => {
     const onKeep = () => Promise.reject(new Error("the disk is full"));
     await expect(run("fill f 2000000 put g x", { outputs: ["**"], onKeep })).rejects.toMatchObject({

@@ -36,6 +36,14 @@ describe("the end of an attempt", () => {
     expect(judged(end, memoryBytes).outcome.kind).toBe(kind);
   });
 
+  test.each<[GuestEnd, number, string]>([
+    [{ kind: "trapped", reason: "unreachable" }, 95, "it has 95 of 100 MiB in use: unreachable"],
+    [{ kind: "exited", code: 7 }, 95, "it has 95 of 100 MiB in use: exit code 7"],
+    [{ kind: "exited", code: 0 }, 120, "its memories together have 120 of 100 MiB in use: exit code 0"],
+  ])("by %o, taken for want of memory, still says what it did", (end, mebibytes, reason) => {
+    expect(judged(end, mebibytes * MIB).outcome).toEqual({ kind: "memory-exceeded", reason });
+  });
+
   test("that came before it could be stopped stands", () => {
     const stopped = { kind: "cancelled", reason: "no longer wanted" } as const;
     expect(judged({ kind: "exited", code: 3 }, MIB, { stopped }).outcome).toEqual({ kind: "exited", code: 3 });

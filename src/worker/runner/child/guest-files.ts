@@ -4,22 +4,20 @@
  *
  * An idle runner holds no files: their bytes are given back at once, not when the engine gets round to it.
  */
-import {
-  FILE_PATH_BYTES_MAX,
-  KEPT_FILES_BYTES_MAX,
-  KEPT_FILES_MAX,
-  RUNNER_OUTPUT_FRAME_BYTES_MAX,
-} from "../../../base/limits.ts";
-import { isFilePath } from "../../../model/file-path.ts";
-import { matcherOf } from "../../../model/glob.ts";
+import { KEPT_FILES_BYTES_MAX, KEPT_FILES_MAX, RUNNER_OUTPUT_FRAME_BYTES_MAX } from "../../../base/limits.ts";
+import { shortened } from "../../../base/wording.ts";
+import { parseFilePath } from "../../../model/file-path.ts";
+import { walkOf } from "../../../model/glob.ts";
 import { type CollectOrder, encodeFileHead, parseFilePayload, REPLY } from "../wire.ts";
 import type { ControlWriter } from "../../../sandbox/child/control-pipe.ts";
 import { FileTree } from "./files/file-tree.ts";
 import { type GivenFile, preloadFile } from "./files/preload.ts";
-import { type FileInTree, filesBelow } from "./files/walk.ts";
+import { type FileInTree, filesBelow, matchingFiles } from "./files/walk.ts";
 
 /** How many files are named when there are too many. */
 const NAMED_MAX = 5;
+/** Of a path that is too long. */
+const SHOWN_PATH_LENGTH = 200;
 
 export class GuestFiles {
   #given: GivenFile[] = [];
@@ -46,26 +44,32 @@ export class GuestFiles {
     const tree = this.#tree;
     this.#tree = undefined;
     if (tree === undefined) return;
-    for (const { file } of filesBelow(tree.root, Infinity)) {
+    for (const file of filesBelow(tree.root)) {
       const { buffer } = file.bytes;
       if (buffer instanceof ArrayBuffer && buffer.byteLength > 0) buffer.transfer(0);
     }
   }
 
-  /** Sends the last run's files that match, and gives all back. Returns why they are too many, and then sends none. */
-  collect(order: CollectOrder, writer: ControlWriter): string | undefined {
-    const isWanted = matcherOf(order.outputs);
-    const wanted: FileInTree[] = [];
-    if (this.#tree !== undefined && order.outputs.length > 0) {
-      for (const found of filesBelow(this.#tree.root, FILE_PATH_BYTES_MAX)) {
-        if (isWanted(found.path) && isFilePath(found.path)) wanted.push(found);
-      }
-    }
-    const excess = excessOf(wanted);
-    if (excess === undefined) for (const each of wanted) sendFile(each, writer);
+  /** Sends the last run's files that match, and gives all back. Returns why they cannot be kept, and then sends none. */
+  collect({ outputs }: CollectOrder, writer: ControlWriter): string | undefined {
+    const excess = this.#tree === undefined ? undefined : sendMatching(this.#tree, outputs, writer);
     this.release();
     return excess;
   }
+}
+
+function sendMatching(tree: FileTree, outputs: readonly string[], writer: ControlWriter): string | undefined {
+  const wanted: FileInTree[] = [];
+  for (const found of matchingFiles(tree.root, walkOf(outputs))) {
+    const parsed = parseFilePath(found.path);
+    if (!parsed.ok) {
+      return `left a file to keep whose path ${parsed.reason}: ${JSON.stringify(shortened(SHOWN_PATH_LENGTH, found.path))}`;
+    }
+    wanted.push(found);
+  }
+  const excess = excessOf(wanted);
+  if (excess === undefined) for (const each of wanted) sendFile(each, writer);
+  return excess;
 }
 
 function sendFile({ path, file }: FileInTree, writer: ControlWriter): void {
