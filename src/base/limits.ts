@@ -226,6 +226,13 @@ export const WASM_SIGNATURE_LENGTH_MAX = 100;
 export const COMPONENT_MODULES_MAX = 256;
 /** Components inside components. */
 export const COMPONENT_DEPTH_MAX = 8;
+/** Types, functions, instances and components that one component defines, those of everything inside it included. */
+export const COMPONENT_ITEMS_MAX = 200_000;
+/** Text of one of its types, and of all of them; what is longer is told from everything else, and from nothing like it. */
+export const COMPONENT_TEXT_LENGTH_MAX = 1_024;
+export const COMPONENT_TEXTS_LENGTH_MAX = 4 * MIB;
+/** Functions and types of the interfaces that it imports, and of those it exports, that are listed. */
+export const COMPONENT_FUNCTIONS_MAX = 10_000;
 /** Sections of a module, those of everything inside it included. */
 export const WASM_SECTIONS_MAX = 20_000;
 /** Bytes that are read one by one, of all sections together; code and segments are stepped over. */

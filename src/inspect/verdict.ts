@@ -5,6 +5,7 @@
  */
 import { isAmount, isRecord } from "../base/json-shapes.ts";
 import {
+  COMPONENT_FUNCTIONS_MAX,
   REASON_LENGTH_MAX,
   WASM_EXPORTS_MAX,
   WASM_IMPORTS_MAX,
@@ -36,6 +37,7 @@ const EXTERN_KINDS: readonly unknown[] = [
   "type",
   "module",
 ];
+const ITEM_KINDS: readonly unknown[] = ["function", "type", "other"];
 /** Several core modules' each, in a component. */
 const LISTED_MAX = { memories: WASM_MEMORIES_MAX, tables: WASM_TABLES_MAX } as const;
 
@@ -72,12 +74,21 @@ function parseInspection(raw: unknown): ModuleInspection | undefined {
 }
 
 function isImport(raw: Record<string, unknown>): boolean {
-  return isText(raw["module"]) && isText(raw["name"]) && EXTERN_KINDS.includes(raw["kind"]);
+  return isText(raw["module"]) && isText(raw["name"]) && EXTERN_KINDS.includes(raw["kind"]) && areItems(raw["items"]);
+}
+
+/** Of an instance, which may be one that could not be followed. */
+function areItems(raw: unknown): boolean {
+  if (raw === undefined || raw === null) return true;
+  return isListOf(raw, COMPONENT_FUNCTIONS_MAX, ({ name, kind, signature }) => {
+    return isText(name) && ITEM_KINDS.includes(kind) && (signature === undefined || isText(signature));
+  });
 }
 
 function isExport(raw: Record<string, unknown>): boolean {
-  const { name, kind, signature } = raw;
-  return isText(name) && EXTERN_KINDS.includes(kind) && (signature === undefined || isText(signature));
+  const { name, kind, signature, items } = raw;
+  const isNamed = isText(name) && EXTERN_KINDS.includes(kind);
+  return isNamed && (signature === undefined || isText(signature)) && areItems(items);
 }
 
 function isMemory(raw: Record<string, unknown>): boolean {

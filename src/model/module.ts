@@ -6,6 +6,14 @@ export type ModuleKind = "core" | "component";
 export type ExternKind =
   "function" | "table" | "memory" | "global" | "tag" | "component" | "instance" | "type" | "module";
 
+/** What an instance has that a component imports or exports. */
+export interface InterfaceItem {
+  readonly name: string;
+  readonly kind: "function" | "type" | "other";
+  /** The type of a function, `(u32)->list<string>` say, or what a type is. Undefined: it could not be followed. */
+  readonly signature?: string | undefined;
+}
+
 export interface ModuleImport {
   /** The namespace of a core import, `wasi_snapshot_preview1` say. Empty for a component's import. */
   readonly module: string;
@@ -14,6 +22,8 @@ export interface ModuleImport {
   readonly kind: ExternKind;
   /** Of an imported function of a core module: its type, as `(i32,i32)->(i32)`. */
   readonly signature?: string | undefined;
+  /** Of an instance. Null: its type could not be followed. Undefined: a version that did not try has read it. */
+  readonly items?: readonly InterfaceItem[] | null | undefined;
 }
 
 export interface ModuleExport {
@@ -21,6 +31,8 @@ export interface ModuleExport {
   readonly kind: ExternKind;
   /** Of an exported function of a core module: its type, as `(i32,i32)->(i32)`. */
   readonly signature?: string | undefined;
+  /** Of an instance that a component exports; see `ModuleImport`. */
+  readonly items?: readonly InterfaceItem[] | null | undefined;
 }
 
 export interface MemoryType {

@@ -1,10 +1,12 @@
 /**
- * What a guest may import: the calls of WASI preview 1 by name and type, and the interfaces of WASI 0.2. Sockets and
+ * What a guest may import: the calls of WASI preview 1 by name and type, and of the interfaces of WASI 0.2 the functions and
+ * types by the same (`wasi-interfaces.ts`). Sockets and
  * HTTP are not among them: nobody grants them. An import that is never called is judged like any other, since nobody
  * can tell. Pure.
  */
 import { shortened } from "../base/wording.ts";
-import type { ExternKind, ModuleInspection } from "./module.ts";
+import type { ExternKind, ModuleImport, ModuleInspection } from "./module.ts";
+import { GRANTED_INTERFACES } from "./wasi-interfaces.ts";
 
 /** How many imports are named where several are wrong, and how much of each name is shown. */
 const SHOWN_IMPORTS = 8;
@@ -23,7 +25,10 @@ export function checkImports(inspection: ModuleInspection): ImportsResult {
       reason: `it imports ${names.join(", ")}${more}, which nothing here provides: ${adviceOn(unknown)}`,
     };
   }
-  if (inspection.kind === "component") return { ok: true };
+  if (inspection.kind === "component") {
+    const wrong = inspection.imports.map(mistyped).find((reason) => reason !== undefined);
+    return wrong === undefined ? { ok: true } : { ok: false, reason: wrong };
+  }
   for (const { module, name, signature } of inspection.imports) {
     const expected = PREVIEW1_CALLS.get(name);
     if (signature === expected) continue;
@@ -40,9 +45,10 @@ export function checkImports(inspection: ModuleInspection): ImportsResult {
 /** The imports that no host of ours grants, by their names, each once. */
 export function unknownImports(inspection: ModuleInspection): string[] {
   const unknown = new Set<string>();
-  for (const { module, name, kind } of inspection.imports) {
+  for (const imported of inspection.imports) {
+    const { module, name, kind } = imported;
     if (inspection.kind === "component") {
-      if (!isGrantedInterface(name, kind)) unknown.add(kind === "instance" ? name : `${name} (${kind})`);
+      for (const text of unknownOfInterface(imported)) unknown.add(text);
     } else if (kind !== "function") {
       unknown.add(`${module}.${name} (${kind})`);
     } else if (!PREVIEW1_MODULES.has(module) || !PREVIEW1_CALLS.has(name)) {
@@ -58,36 +64,38 @@ function adviceOn(unknown: readonly string[]): string {
   return "build it for plain WASI";
 }
 
-function isGrantedInterface(name: string, kind: ExternKind): boolean {
-  if (kind !== "instance") return false;
-  const match = INTERFACE.exec(name);
-  return match?.[1] !== undefined && GRANTED_INTERFACES.has(match[1]);
+/** The interface itself, or what in it nobody provides. */
+function unknownOfInterface({ name, kind, items }: ModuleImport): string[] {
+  const granted = grantedInterface(name, kind);
+  if (granted === undefined) return [kind === "instance" ? name : `${name} (${kind})`];
+  return (items ?? []).flatMap((item) => {
+    const known = item.kind === "function" ? granted.functions : item.kind === "type" ? granted.types : undefined;
+    return known?.has(item.name) === true ? [] : [`${name}#${item.name}`];
+  });
+}
+
+/** Why an interface that is granted is not taken under the types that it is imported with. */
+function mistyped({ name, kind, items }: ModuleImport): string | undefined {
+  const granted = grantedInterface(name, kind);
+  if (items === null)
+    return `what it imports of \`${shortened(SHOWN_LENGTH, name)}\` cannot be followed: build it with a current toolchain`;
+  for (const item of items ?? []) {
+    const expected = (item.kind === "function" ? granted?.functions : granted?.types)?.get(item.name);
+    if (item.signature === expected) continue;
+    const found =
+      item.signature === undefined ? "cannot be followed" : `is \`${shortened(SHOWN_LENGTH, item.signature)}\``;
+    const whole = shortened(SHOWN_LENGTH, `${name}#${item.name}`);
+    return `the type of its import \`${whole}\` ${found}, and \`${shortened(SHOWN_LENGTH, expected ?? "none")}\` is what it has here`;
+  }
+  return undefined;
+}
+
+function grantedInterface(name: string, kind: ExternKind): ReturnType<typeof GRANTED_INTERFACES.get> {
+  const match = kind === "instance" ? INTERFACE.exec(name) : null;
+  return GRANTED_INTERFACES.get(match?.[1] ?? "");
 }
 
 const INTERFACE = /^(wasi:[a-z]+\/[a-z0-9-]+)@0\.2\.\d+$/;
-
-const GRANTED_INTERFACES: ReadonlySet<string> = new Set([
-  "wasi:cli/environment",
-  "wasi:cli/exit",
-  "wasi:cli/stdin",
-  "wasi:cli/stdout",
-  "wasi:cli/stderr",
-  "wasi:cli/terminal-input",
-  "wasi:cli/terminal-output",
-  "wasi:cli/terminal-stdin",
-  "wasi:cli/terminal-stdout",
-  "wasi:cli/terminal-stderr",
-  "wasi:clocks/monotonic-clock",
-  "wasi:clocks/wall-clock",
-  "wasi:filesystem/preopens",
-  "wasi:filesystem/types",
-  "wasi:io/error",
-  "wasi:io/poll",
-  "wasi:io/streams",
-  "wasi:random/insecure",
-  "wasi:random/insecure-seed",
-  "wasi:random/random",
-]);
 
 /** The older name has the same calls under the same types, and is how WASI's first compilers called it. */
 const PREVIEW1_MODULES: ReadonlySet<string> = new Set(["wasi_snapshot_preview1", "wasi_unstable"]);

@@ -1,12 +1,14 @@
 /**
  * Reads the outside of a component: the names and kinds it imports and exports at its top, and what the core modules
- * inside it allocate, at any depth up to a limit. How the parts are wired is stepped over.
+ * inside it allocate, at any depth up to a limit; and of instances what is in them, which takes following all types and
+ * aliases (`component-types.ts`). How the core modules are wired is stepped over.
  *
  * A component's sections come in any order and number. Imports and exports of components inside are met inside, so they
  * are no one else's business.
  */
 import {
   COMPONENT_DEPTH_MAX,
+  COMPONENT_FUNCTIONS_MAX,
   COMPONENT_MODULES_MAX,
   WASM_EXPORTS_MAX,
   WASM_IMPORTS_MAX,
@@ -14,7 +16,10 @@ import {
   WASM_NAMES_BYTES_MAX,
   WASM_TABLES_MAX,
 } from "../base/limits.ts";
-import type { ExternKind, MemoryType, ModuleExport, ModuleImport, TableType } from "./module.ts";
+import { Scope, ScopeBudget } from "./component-scope.ts";
+import type { Exports, Item, TypeEntry } from "./component-scope.ts";
+import { ComponentTypes, UnknownForm } from "./component-types.ts";
+import type { ExternKind, InterfaceItem, MemoryType, ModuleExport, ModuleImport, TableType } from "./module.ts";
 import { readCoreModule, readSection } from "./wasm-core.ts";
 import type { CoreOutside } from "./wasm-core.ts";
 import { MalformedModule, NameBudget } from "./wasm-reader.ts";
@@ -38,6 +43,10 @@ const SECTION_NAMES = [
 
 const CORE_MODULE_SECTION = 1;
 const COMPONENT_SECTION = 4;
+const INSTANCE_SECTION = 5;
+const ALIAS_SECTION = 6;
+const TYPE_SECTION = 7;
+const CANONICAL_SECTION = 8;
 const IMPORT_SECTION = 10;
 const EXPORT_SECTION = 11;
 
@@ -49,7 +58,7 @@ export const COMPONENT_HEADER = [0x00, 0x61, 0x73, 0x6d, 0x0d, 0x00, 0x01, 0x00]
 /** Reads a component's sections; `reader` stands behind the header. Throws `MalformedModule`. */
 export function readComponent(reader: WasmReader, budget: WorkBudget): CoreOutside {
   const component = new Component(budget);
-  component.read(reader, 0);
+  component.readAll(reader);
   return component.outside();
 }
 
@@ -64,6 +73,10 @@ class Component {
   #hasStartFunction = false;
   #usesGc = false;
   #modules = 0;
+  #listed = 0;
+  readonly #scopes = new ScopeBudget();
+  /** Names of what is inside, which are not those of its outside. */
+  readonly #types = new ComponentTypes(this.#scopes, new NameBudget(WASM_NAMES_BYTES_MAX));
 
   constructor(budget: WorkBudget) {
     this.#budget = budget;
@@ -81,7 +94,11 @@ class Component {
     };
   }
 
-  read(reader: WasmReader, depth: number): void {
+  readAll(reader: WasmReader): void {
+    this.#read(reader, new Scope(this.#scopes), 0);
+  }
+
+  #read(reader: WasmReader, scope: Scope, depth: number): void {
     if (depth > COMPONENT_DEPTH_MAX) {
       throw new MalformedModule(`it has components inside components more than ${COMPONENT_DEPTH_MAX} deep`);
     }
@@ -90,15 +107,42 @@ class Component {
       const { id, section } = readSection(reader, (number) => SECTION_NAMES[number] ?? "custom section");
       if (SECTION_NAMES[id] === undefined) throw new MalformedModule(`it has a section of an unknown kind (${id})`);
       if (id === CORE_MODULE_SECTION) this.#readCoreModule(section);
-      else if (id === COMPONENT_SECTION) this.#readInner(section, depth + 1);
-      else if (id === IMPORT_SECTION && depth === 0) this.#readImports(section);
-      else if (id === EXPORT_SECTION && depth === 0) this.#readExports(section);
+      else if (id === COMPONENT_SECTION) this.#readInner(section, scope, depth + 1);
+      else if (id === IMPORT_SECTION && depth === 0) this.#readImports(section, scope);
+      else if (id === EXPORT_SECTION && depth === 0) this.#readExports(section, scope);
+      else this.#follow(id, section, scope);
     }
   }
 
-  #readInner(section: WasmReader, depth: number): void {
+  /** Reads what makes up a scope. After a form that is not known, nothing of it is any more. */
+  #follow(id: number, section: WasmReader, scope: Scope): void {
+    const read = this.#followers[id];
+    if (read === undefined || scope.isLost) return;
+    this.#budget.spendBytes(section);
+    try {
+      read(section, scope);
+    } catch (thrown) {
+      if (!(thrown instanceof UnknownForm)) throw thrown;
+      scope.isLost = true;
+      return;
+    }
+    section.expectEnd();
+  }
+
+  readonly #followers: Readonly<Record<number, (section: WasmReader, scope: Scope) => void>> = {
+    [INSTANCE_SECTION]: (section, scope) => this.#types.readInstances(section, scope),
+    [ALIAS_SECTION]: (section, scope) => this.#types.readAliases(section, scope),
+    [TYPE_SECTION]: (section, scope) => this.#types.readTypes(section, scope),
+    [CANONICAL_SECTION]: (section, scope) => this.#types.readCanonicals(section, scope),
+    [IMPORT_SECTION]: (section, scope) => this.#types.readInnerImports(section, scope),
+    [EXPORT_SECTION]: (section, scope) => this.#types.readInnerExports(section, scope),
+  };
+
+  #readInner(section: WasmReader, outer: Scope, depth: number): void {
     expectHeader(section, COMPONENT_HEADER);
-    this.read(section, depth);
+    const scope = new Scope(this.#scopes, outer);
+    this.#read(section, scope, depth);
+    outer.add({ kind: "component", exports: scope.isLost ? undefined : scope.exports });
   }
 
   #readCoreModule(section: WasmReader): void {
@@ -129,30 +173,64 @@ class Component {
     }
   }
 
-  #readImports(section: WasmReader): void {
+  #readImports(section: WasmReader, scope: Scope): void {
     this.#budget.spendBytes(section);
     const length = section.count("imports", WASM_IMPORTS_MAX - this.#imports.length);
     for (let index = 0; index < length; index += 1) {
       const name = readExternName(section, this.#names);
+      const start = section.position;
       const kind = readExternType(section);
-      if (kind !== undefined) this.#imports.push({ module: "", name, kind });
+      const item = this.#types.readExternType(section.at(start), scope);
+      scope.add(item, name);
+      if (kind !== undefined) this.#imports.push({ module: "", name, kind, ...this.#itemsOf(item) });
     }
     section.expectEnd();
   }
 
-  #readExports(section: WasmReader): void {
+  #readExports(section: WasmReader, scope: Scope): void {
     this.#budget.spendBytes(section);
     const length = section.count("exports", WASM_EXPORTS_MAX - this.#exports.length);
     for (let index = 0; index < length; index += 1) {
       const name = readExternName(section, this.#names);
       const kind = readSort(section);
-      section.u32();
+      const item = scope.item(ITEM_KINDS[kind] ?? "other", section.u32());
       if (section.byte() !== 0) readExternType(section);
-      this.#exports.push({ name, kind });
+      scope.export(name, item);
+      this.#exports.push({ name, kind, ...this.#itemsOf(item) });
     }
     section.expectEnd();
   }
+
+  #itemsOf(item: Item): { readonly items?: readonly InterfaceItem[] | null } {
+    if (item.kind !== "instance") return {};
+    if (item.exports === undefined) return { items: null };
+    this.#listed += item.exports.size;
+    if (this.#listed > COMPONENT_FUNCTIONS_MAX) {
+      throw new MalformedModule(`its interfaces have more than ${COMPONENT_FUNCTIONS_MAX} functions and types`);
+    }
+    return { items: listItems(item.exports) };
+  }
 }
+
+function listItems(exports: Exports): InterfaceItem[] {
+  return Array.from(exports, ([name, item]): InterfaceItem => {
+    if (item.kind === "function") return { name, kind: "function", signature: item.signature };
+    if (item.kind === "type") return { name, kind: "type", signature: item.type && definitionOf(item.type) };
+    return { name, kind: "other" };
+  });
+}
+
+/** One that another interface has named goes by that name. */
+function definitionOf({ text, definition }: TypeEntry): string {
+  return text.includes("/") ? text : (definition ?? text);
+}
+
+const ITEM_KINDS: Readonly<Partial<Record<ExternKind, Item["kind"]>>> = {
+  function: "function",
+  type: "type",
+  instance: "instance",
+  component: "component",
+};
 
 function expectHeader(section: WasmReader, header: readonly number[]): void {
   for (const expected of header) {

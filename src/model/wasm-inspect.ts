@@ -187,13 +187,40 @@ function checkComponentEntry(inspection: ModuleInspection, wanted: WasmEntry | u
   if (wanted !== undefined && wanted !== "component") {
     return { ok: false, reason: `entry=${wanted} is asked for, and this is a component: leave \`entry\` out` };
   }
-  if (inspection.exports.some(({ name, kind }) => kind === "instance" && COMPONENT_RUN.test(name))) {
-    return { ok: true, entry: "component" };
+  const run = inspection.exports.find(({ name, kind }) => kind === "instance" && COMPONENT_RUN.test(name));
+  if (run !== undefined) {
+    const wrong = mistypedRun(run) ?? unnameable(inspection);
+    return wrong === undefined ? { ok: true, entry: "component" } : { ok: false, reason: wrong };
   }
   return {
     ok: false,
     reason: `the component does not export \`wasi:cli/run\` of 0.2, but ${shownExports(inspection)}`,
   };
+}
+
+/** Why the `run` of a component cannot be called as it should be. */
+function mistypedRun({ name, items }: ModuleExport): string | undefined {
+  if (items === undefined) return undefined;
+  const run = items?.find((item) => item.name === "run");
+  if (items === null) return `what it exports as \`${name}\` cannot be followed: build it with a current toolchain`;
+  if (run?.kind !== "function") return `the component exports \`${name}\` without a function \`run\` in it`;
+  if (run.signature === RUN_TYPE) return undefined;
+  const found =
+    run.signature === undefined ? "that cannot be followed" : `\`${shortened(SHOWN_LENGTH, run.signature)}\``;
+  return `the \`run\` of \`${name}\` has the type ${found}, and \`${RUN_TYPE}\` is expected`;
+}
+
+/** Why a component's exports cannot be given names in JavaScript, which it is turned into. */
+function unnameable({ exports }: ModuleInspection): string | undefined {
+  const names = exports.flatMap(({ name, items }) => [
+    ...name.replace(/@.*$/, "").split(/[:/]/),
+    ...(items ?? []).map((item) => item.name),
+  ]);
+  const taken = names.find((name) => TAKEN_NAME.test(name));
+  return (
+    taken &&
+    `the component exports something as \`${taken}\`, a name that is taken in what it is turned into: rename it`
+  );
 }
 
 function shownExports(inspection: ModuleInspection): string {
@@ -203,4 +230,7 @@ function shownExports(inspection: ModuleInspection): string {
   return more > 0 ? `${names.join(", ")} and ${more} more` : names.join(", ");
 }
 
+const RUN_TYPE = "()->result";
+/** What JavaScript lets nobody define, and what the transpiled component calls its own modules. */
+const TAKEN_NAME = /^(?:arguments|module[0-9]+)$/;
 const COMPONENT_RUN = /^wasi:cli\/run@0\.2\.\d+$/;

@@ -167,11 +167,42 @@ describe("inspecting a component", () => {
   test("reads one that tools have built: outside, memory and code of the modules inside", () => {
     const inspection = inspected(greeter);
     expect(inspection.kind).toBe("component");
-    expect(inspection.imports).toContainEqual({ module: "", name: "wasi:cli/environment@0.2.12", kind: "instance" });
-    expect(inspection.exports).toEqual([{ name: "wasi:cli/run@0.2.12", kind: "instance" }]);
+    const environment = { module: "", name: "wasi:cli/environment@0.2.12", kind: "instance" };
+    expect(inspection.imports).toContainEqual(expect.objectContaining(environment));
+    const run = { name: "run", kind: "function", signature: "()->result" };
+    expect(inspection.exports).toEqual([{ name: "wasi:cli/run@0.2.12", kind: "instance", items: [run] }]);
     expect(inspection.memories).toHaveLength(1);
     expect(inspection.codeBytes).toBeGreaterThan(10_000);
     expect(inspection.codeBytes).toBeLessThan(greeter.length);
+  });
+
+  test("refuses types that are nested too deep", () => {
+    // Each is the type of an instance that declares one type.
+    const nested = [...Array.from({ length: 100_000 }, () => [0x42, 0x01, 0x01]).flat(), 0x73];
+    expect(reasonOf(component(section(7, [0x01, ...nested])))).toContain("types in types");
+  });
+
+  test("takes long types for none that is known, and lists no more of them than it may", () => {
+    const parameters = list(Array.from({ length: 3_000 }, () => [...name("p"), 0x73]));
+    const face = [
+      0x42,
+      ...list([
+        [0x01, 0x40, ...parameters, 0x01, 0x00],
+        [0x04, 0x00, ...name("f"), 0x01, 0x00],
+      ]),
+    ];
+    const { imports } = inspected(
+      component(section(7, list([face])), section(10, list([[0x00, ...name("a:b/c"), 0x05, 0x00]]))),
+    );
+    expect(imports[0]?.items).toEqual([{ name: "f", kind: "function", signature: "…" }]);
+  });
+
+  test("tells where it could not follow from where nothing is", () => {
+    const unknown = section(7, [0x01, 0x3a]);
+    const empty = section(7, [0x01, 0x42, 0x00]);
+    const imported = section(10, list([[0x00, ...name("a:b/c"), 0x05, 0x00]]));
+    expect(inspected(component(empty, imported)).imports[0]?.items).toEqual([]);
+    expect(inspected(component(unknown, empty, imported)).imports[0]?.items).toBeNull();
   });
 
   test("reads imports and exports of every kind", () => {
@@ -200,7 +231,7 @@ describe("inspecting a component", () => {
     expect(imports.map(({ kind }) => kind)).toEqual(["module", "function", "type", "component", "instance"]);
     expect(exports).toEqual([
       { name: "f", kind: "function" },
-      { name: "typed", kind: "instance" },
+      { name: "typed", kind: "instance", items: null },
     ]);
   });
 
