@@ -308,7 +308,9 @@ describe("refusing", () => {
     ["component", greeter],
   ])("refuses %s cut off anywhere but between sections", (_, bytes) => {
     const ends = new Set(sectionEnds(bytes));
-    for (let length = 0; length < bytes.length; length += 1) {
+    // A large one is cut at every seventh byte, which is in the middle of whatever is longer than that.
+    const step = bytes.length > 20_000 ? 7 : 1;
+    for (let length = 0; length < bytes.length; length += step) {
       const result = inspectModule(bytes.subarray(0, length));
       if (result.ok) expect(ends).toContain(length);
     }
