@@ -39,7 +39,26 @@ interface ClientSession {
   uploadFile @4 () -> (upload :Upload);
   # Begins an input file. Of these and of modules together at most 8 are unfinished at once; finished, at most 1,000 files
   # of 256 MiB together are held on one connection.
+
+  events @5 (after :Text) -> (events :List(Event), last :Text);
+  # What has changed since the event that `after` names, oldest first; empty: from now on. Returns when there is something
+  # to tell, at most 256 events. `last` names the latest of them, to ask with next. An `after` that is too old, or of
+  # another process of the gateway, is answered by a `reset`. Needs `read`.
 }
+
+struct Event {
+  # Something changed, and is stored. It may be told twice.
+  type @0 :EventType;
+  task @1 :Text;                    # of a task, run or attempt
+  run @2 :UInt32;                   # of a run or attempt, from 1
+  attempt @3 :UInt32;               # from 1; 0: the run has none yet
+  worker @4 :Text;                  # of a worker or attempt
+  state @5 :Text;                   # the new one, by its name over HTTP
+  reason @6 :Text;                  # of an attempt
+}
+
+enum EventType { reset @0; task @1; run @2; attempt @3; worker @4; }
+# `reset`: events were missed: read everything anew.
 
 interface Upload {
   # A module or an input file on its way. Dropped before `finish`, nothing stays of it; after, its bytes stay while a task

@@ -589,6 +589,8 @@ export const SSE_WRITE_BYTES_MAX = 128 * KIB;
 export const FILE_SEND_BYTES = 256 * KIB;
 /** Events kept for readers of the event stream that come back. */
 export const EVENT_HISTORY_MAX = 1_024;
+/** Events of one answer over RPC. */
+export const EVENTS_PER_PAGE_MAX = 256;
 /** How long a question for a task's end may stay open. */
 export const TASK_WAIT_MS_MAX = 60_000;
 /** An idle connection is kept for the next request; longer than the usual proxies keep theirs. */

@@ -14,6 +14,7 @@ import {
   encodeSubmission,
   encodeTaskStatus,
 } from "./client-codec.ts";
+import { type EventPage, decodeEvents, encodeEvents } from "./event-codec.ts";
 import {
   type LogPage,
   type LogPlace,
@@ -34,7 +35,7 @@ import {
   invalidMessage,
 } from "./scalars.ts";
 
-const [SUBMIT, FIND, UPLOAD, NARROW, UPLOAD_FILE] = ClientSession$Client.methods;
+const [SUBMIT, FIND, UPLOAD, NARROW, UPLOAD_FILE, EVENTS] = ClientSession$Client.methods;
 const [WRITE, FINISH] = Upload$Client.methods;
 const [OUTCOME, STATUS, CANCEL, RETRY, LOG] = Task$Client.methods;
 /** Pointer indexes of interface fields, as `schema/client.capnp` lays them out. */
@@ -54,6 +55,8 @@ export interface ClientSessionTarget extends Partial<Disposable> {
   uploadFile(): Promise<Capability>;
   /** A session with no more than the powers of these names. The capability becomes the caller's. */
   narrow(powers: readonly string[]): Promise<Capability>;
+  /** Events after the one of this name; empty: from now on. Resolves when there are some. The signal ends the waiting. */
+  events(after: string, options: { readonly signal: AbortSignal }): Promise<EventPage>;
 }
 
 export interface UploadTarget extends Partial<Disposable> {
@@ -118,6 +121,12 @@ export class ClientSessionClient implements Disposable {
   async uploadFile(options: CallOptions = {}): Promise<UploadClient> {
     using answer = this.capability.call(UPLOAD_FILE, undefined, options);
     return uploadOf(await answer.result());
+  }
+
+  /** Events after the one of this name, `last` of the page before; empty: from now on. */
+  async events(after: string, options: CallOptions = {}): Promise<EventPage> {
+    using answer = this.capability.call(EVENTS, (params) => (params.after = after), options);
+    return decodeEvents(await answer.result());
   }
 
   /** A session that can do no more than this: `read`, `submit`, `admin`. It is the caller's. */
@@ -232,6 +241,10 @@ export function serveClientSession(target: ClientSessionTarget): Capability {
     narrow: async (params, results) => {
       using session = await target.narrow(decodeTexts(params.can, POWERS_NAMED_MAX, LABEL_LENGTH_MAX, "powers"));
       setCapability(results, NARROW_RESULTS_SESSION, session);
+    },
+    events: async (params, results, { signal }) => {
+      const after = decodeText(params.after, LABEL_LENGTH_MAX, "an event's name");
+      encodeEvents(results, await target.events(after, { signal }));
     },
     [Symbol.dispose]: () => target[Symbol.dispose]?.(),
   });

@@ -8,7 +8,7 @@
 import type { Clock } from "../base/clock.ts";
 import { powerWords } from "../api/endpoints.ts";
 import type { FieldError } from "../api/problem.ts";
-import { ClusterError, disconnected, failed, overloaded, toClusterError } from "../base/errors.ts";
+import { type ClusterError, disconnected, failed, overloaded, toClusterError } from "../base/errors.ts";
 import { type Digest, type PeerId, parseTaskId } from "../base/ids.ts";
 import {
   INPUT_FILES_BYTES_MAX,
@@ -34,15 +34,15 @@ import type { Grant } from "./grant.ts";
 import { HeldCount } from "./held-count.ts";
 import { lend } from "./lend.ts";
 import { retriedTask } from "./http/retried-task.ts";
-import { SharedLogs } from "./http/shared-log.ts";
 import { parseSubmissionKey } from "./http/submission-key.ts";
 import type { ReceivedForm } from "./http/form-upload.ts";
 import { type SubmitContext, acceptForm, inspectUpload } from "./http/submit.ts";
 import type { BlobPins } from "./blob-pins.ts";
-import { readLogPage } from "./log-pages.ts";
+import { answerPeer } from "./answer-peer.ts";
+import { ClientFeeds } from "./client-feeds.ts";
 import { HeldFiles } from "./held-files.ts";
 import type { Readiness, StoreReadiness, TaskService } from "./services.ts";
-import { storeTrouble, troubled } from "./store-trouble.ts";
+import { troubled } from "./store-trouble.ts";
 import type { Visit } from "./strangers.ts";
 import { Upload, type UploadedContent } from "./upload.ts";
 import { formBytes } from "./form-bytes.ts";
@@ -87,7 +87,7 @@ interface HeldModule {
 export class ClientSessions implements AsyncDisposable {
   readonly #init: ClientSessionsInit;
   readonly #ends: TaskEnds;
-  readonly #logs: SharedLogs;
+  readonly #feeds: ClientFeeds;
   readonly #modules = new Map<Digest, HeldModule>();
   readonly #sessions = new HeldCount({ what: "sessions", max: SESSIONS_PER_CONNECTION_MAX, code: "too-many-sessions" });
   readonly #uploads = new HeldCount({ what: "uploads", max: UPLOADS_PER_CLIENT_MAX, code: "too-many-uploads" });
@@ -100,7 +100,7 @@ export class ClientSessions implements AsyncDisposable {
   constructor(init: ClientSessionsInit) {
     this.#init = init;
     this.#ends = new TaskEnds(init);
-    this.#logs = new SharedLogs(init);
+    this.#feeds = new ClientFeeds({ ...init, epoch: init.newId() });
   }
 
   /**
@@ -119,6 +119,7 @@ export class ClientSessions implements AsyncDisposable {
   /** Everybody who waits for an outcome is told so; resolves when ended uploads have left nothing behind. Idempotent. */
   async close(): Promise<void> {
     this.#closing.abort(disconnected("the gateway is closing"));
+    this.#feeds[Symbol.dispose]();
     while (this.#leftOvers.size > 0) await Promise.all(this.#leftOvers);
   }
 
@@ -135,6 +136,11 @@ export class ClientSessions implements AsyncDisposable {
         find: (id) => this.#find(id, grant, visit),
         upload: () => this.#upload(grant, visit, "module"),
         uploadFile: () => this.#upload(grant, visit, "file"),
+        events: (after, { signal }) =>
+          this.#answer(() => {
+            this.#requirePower(grant, "read", "events");
+            return this.#feeds.events(after, AbortSignal.any([signal, this.#closing.signal]));
+          }),
         narrow: (names) => this.#narrow(names, client, grant, visit),
         [Symbol.dispose]: () => {
           onDropped();
@@ -322,7 +328,7 @@ export class ClientSessions implements AsyncDisposable {
             throw failed(`the task ${id} has no run ${place.run}`, { code: "no-such-run" });
           }
           const over = AbortSignal.any([signal, this.#closing.signal]);
-          const page = await readLogPage({ ...this.#init, logs: this.#logs }, task, place, over);
+          const page = await this.#feeds.log(task, place, over);
           await current();
           return page;
         }),
@@ -372,27 +378,17 @@ export class ClientSessions implements AsyncDisposable {
     grant.require(power);
   }
 
+  #answer<T>(work: () => Promise<T>): Promise<T> {
+    return answerPeer(this.#init.log, work);
+  }
+
   #requireReady(): void {
     const reason = this.#init.readiness.notReadyBecause();
     if (reason !== undefined) throw overloaded(`the gateway takes no work now: ${reason}`, { code: "not-ready" });
     const trouble = this.#init.storeHealth.refusesBecause();
     if (trouble !== undefined) throw troubled(trouble);
   }
-
-  /** What a peer may be told of what went wrong: no paths, nothing of the inside. */
-  async #answer<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (thrown) {
-      if (thrown instanceof ClusterError && !STORE_CODES.has(thrown.code)) throw thrown;
-      this.#init.log.error("a client's call failed", { error: thrown });
-      if (thrown instanceof ClusterError) throw storeTrouble(thrown);
-      throw failed("something went wrong in the gateway; its log says what", { code: "internal" });
-    }
-  }
 }
-
-const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed"]);
 
 function noSuchTask(id: string): ClusterError {
   return failed(`there is no task ${JSON.stringify(id.slice(0, 128))}`, { code: "no-such-task" });

@@ -221,6 +221,62 @@ export class ClientSession_UploadFile$Results$Promise {
         return await this.pipeline.struct();
     }
 }
+export class ClientSession_Events$Params extends $.Struct {
+    static readonly _capnp = {
+        displayName: "events$Params",
+        id: "f7e380fccc4c4027",
+        size: new $.ObjectSize(0, 1),
+    };
+    get after(): string {
+        return $.utils.getText(0, this);
+    }
+    set after(value: string) {
+        $.utils.setText(0, value, this);
+    }
+    toString(): string { return "ClientSession_Events$Params_" + super.toString(); }
+}
+export class ClientSession_Events$Results extends $.Struct {
+    static readonly _capnp = {
+        displayName: "events$Results",
+        id: "9506d6bb6e6a1173",
+        size: new $.ObjectSize(0, 2),
+    };
+    static _Events: $.ListCtor<Event>;
+    _adoptEvents(value: $.Orphan<$.List<Event>>): void {
+        $.utils.adopt(value, $.utils.getPointer(0, this));
+    }
+    _disownEvents(): $.Orphan<$.List<Event>> {
+        return $.utils.disown(this.events);
+    }
+    get events(): $.List<Event> {
+        return $.utils.getList(0, ClientSession_Events$Results._Events, this);
+    }
+    _hasEvents(): boolean {
+        return !$.utils.isNull($.utils.getPointer(0, this));
+    }
+    _initEvents(length: number): $.List<Event> {
+        return $.utils.initList(0, ClientSession_Events$Results._Events, length, this);
+    }
+    set events(value: $.List<Event>) {
+        $.utils.copyFrom(value, $.utils.getPointer(0, this));
+    }
+    get last(): string {
+        return $.utils.getText(1, this);
+    }
+    set last(value: string) {
+        $.utils.setText(1, value, this);
+    }
+    toString(): string { return "ClientSession_Events$Results_" + super.toString(); }
+}
+export class ClientSession_Events$Results$Promise {
+    pipeline: $.Pipeline<any, any, ClientSession_Events$Results>;
+    constructor(pipeline: $.Pipeline<any, any, ClientSession_Events$Results>) {
+        this.pipeline = pipeline;
+    }
+    async promise(): Promise<ClientSession_Events$Results> {
+        return await this.pipeline.struct();
+    }
+}
 export class ClientSession$Client {
     client: $.Client;
     static readonly interfaceId: bigint = 0xa14ee9fffb24ac99n;
@@ -232,7 +288,8 @@ export class ClientSession$Client {
         $.Method<ClientSession_Find$Params, ClientSession_Find$Results>,
         $.Method<ClientSession_Upload$Params, ClientSession_Upload$Results>,
         $.Method<ClientSession_Narrow$Params, ClientSession_Narrow$Results>,
-        $.Method<ClientSession_UploadFile$Params, ClientSession_UploadFile$Results>
+        $.Method<ClientSession_UploadFile$Params, ClientSession_UploadFile$Results>,
+        $.Method<ClientSession_Events$Params, ClientSession_Events$Results>
     ] = [
         {
             ParamsClass: ClientSession_Submit$Params,
@@ -273,6 +330,14 @@ export class ClientSession$Client {
             methodId: 4,
             interfaceName: "client.capnp:ClientSession",
             methodName: "uploadFile"
+        },
+        {
+            ParamsClass: ClientSession_Events$Params,
+            ResultsClass: ClientSession_Events$Results,
+            interfaceId: ClientSession$Client.interfaceId,
+            methodId: 5,
+            interfaceName: "client.capnp:ClientSession",
+            methodName: "events"
         }
     ];
     /**
@@ -339,6 +404,20 @@ export class ClientSession$Client {
         const pipeline = new $.Pipeline(ClientSession_UploadFile$Results, answer);
         return new ClientSession_UploadFile$Results$Promise(pipeline);
     }
+    /**
+* What has changed since the event that `after` names, oldest first; empty: from now on. Returns when there is something
+* to tell, at most 256 events. `last` names the latest of them, to ask with next. An `after` that is too old, or of
+* another process of the gateway, is answered by a `reset`. Needs `read`.
+*
+*/
+    events(paramsFunc?: (params: ClientSession_Events$Params) => void): ClientSession_Events$Results$Promise {
+        const answer = this.client.call({
+            method: ClientSession$Client.methods[5],
+            paramsFunc: paramsFunc
+        });
+        const pipeline = new $.Pipeline(ClientSession_Events$Results, answer);
+        return new ClientSession_Events$Results$Promise(pipeline);
+    }
 }
 $.Registry.register(ClientSession$Client.interfaceId, ClientSession$Client);
 export interface ClientSession$Server$Target {
@@ -347,6 +426,7 @@ export interface ClientSession$Server$Target {
     upload(params: ClientSession_Upload$Params, results: ClientSession_Upload$Results): Promise<void>;
     narrow(params: ClientSession_Narrow$Params, results: ClientSession_Narrow$Results): Promise<void>;
     uploadFile(params: ClientSession_UploadFile$Params, results: ClientSession_UploadFile$Results): Promise<void>;
+    events(params: ClientSession_Events$Params, results: ClientSession_Events$Results): Promise<void>;
 }
 export class ClientSession$Server extends $.Server {
     readonly target: ClientSession$Server$Target;
@@ -371,6 +451,10 @@ export class ClientSession$Server extends $.Server {
             {
                 ...ClientSession$Client.methods[4],
                 impl: target.uploadFile
+            },
+            {
+                ...ClientSession$Client.methods[5],
+                impl: target.events
             }
         ]);
         this.target = target;
@@ -389,6 +473,96 @@ export class ClientSession extends $.Interface {
     };
     toString(): string { return "ClientSession_" + super.toString(); }
 }
+/**
+* Something changed, and is stored. It may be told twice.
+*
+*/
+export class Event extends $.Struct {
+    static readonly _capnp = {
+        displayName: "Event",
+        id: "ecbd853f30f3581c",
+        size: new $.ObjectSize(16, 4),
+    };
+    get type(): EventType {
+        return $.utils.getUint16(0, this) as EventType;
+    }
+    set type(value: EventType) {
+        $.utils.setUint16(0, value, this);
+    }
+    /**
+* of a task, run or attempt
+*
+*/
+    get task(): string {
+        return $.utils.getText(0, this);
+    }
+    set task(value: string) {
+        $.utils.setText(0, value, this);
+    }
+    /**
+* of a run or attempt, from 1
+*
+*/
+    get run(): number {
+        return $.utils.getUint32(4, this);
+    }
+    set run(value: number) {
+        $.utils.setUint32(4, value, this);
+    }
+    /**
+* from 1; 0: the run has none yet
+*
+*/
+    get attempt(): number {
+        return $.utils.getUint32(8, this);
+    }
+    set attempt(value: number) {
+        $.utils.setUint32(8, value, this);
+    }
+    /**
+* of a worker or attempt
+*
+*/
+    get worker(): string {
+        return $.utils.getText(1, this);
+    }
+    set worker(value: string) {
+        $.utils.setText(1, value, this);
+    }
+    /**
+* the new one, by its name over HTTP
+*
+*/
+    get state(): string {
+        return $.utils.getText(2, this);
+    }
+    set state(value: string) {
+        $.utils.setText(2, value, this);
+    }
+    /**
+* of an attempt
+*
+*/
+    get reason(): string {
+        return $.utils.getText(3, this);
+    }
+    set reason(value: string) {
+        $.utils.setText(3, value, this);
+    }
+    toString(): string { return "Event_" + super.toString(); }
+}
+/**
+* `reset`: events were missed: read everything anew.
+*
+*/
+export const EventType = {
+    RESET: 0,
+    TASK: 1,
+    RUN: 2,
+    ATTEMPT: 3,
+    WORKER: 4
+} as const;
+export type EventType = (typeof EventType)[keyof typeof EventType];
 export class Upload_Write$Params extends $.Struct {
     static readonly _capnp = {
         displayName: "write$Params",
@@ -2099,6 +2273,7 @@ export class TaskStatus extends $.Struct {
     }
     toString(): string { return "TaskStatus_" + super.toString(); }
 }
+ClientSession_Events$Results._Events = $.CompositeList(Event);
 LogPage._Pieces = $.CompositeList(LogPiece);
 Submission._Env = $.CompositeList(EnvVar);
 Submission._Require = $.CompositeList(EnvVar);

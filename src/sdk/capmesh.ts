@@ -27,6 +27,7 @@ export {
   RpcTask,
   connectRpc,
 } from "./rpc-cluster.ts";
+export type { ClientEvent } from "../caps/event-codec.ts";
 export type { LogPiece } from "../caps/log-codec.ts";
 export type { TaskStatus } from "../caps/client-codec.ts";
 

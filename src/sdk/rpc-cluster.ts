@@ -10,6 +10,7 @@ import { systemClock } from "../base/system-clock.ts";
 import { BootstrapClient, type Credential } from "../caps/bootstrap.ts";
 import type { Submission, SubmittedFile, TaskStatus } from "../caps/client-codec.ts";
 import type { ClientSessionClient, TaskClient, UploadClient } from "../caps/client-session.ts";
+import type { ClientEvent } from "../caps/event-codec.ts";
 import type { LogPiece } from "../caps/log-codec.ts";
 import { isJoinProof, joinProof, makeNonce } from "../net/join-proof.ts";
 import { connectSocket, parseSocketAddress } from "../net/socket-endpoint.ts";
@@ -87,6 +88,15 @@ export class RpcCluster implements AsyncDisposable {
   /** The task that has this id now. The caller's. Rejects with `failed`, code `no-such-task`. */
   async find(id: string, { signal }: SubmitOptions = {}): Promise<RpcTask> {
     return new RpcTask(await this.#session.find(id, { signal }), id);
+  }
+
+  /** Every change of tasks, runs, attempts and workers from now on; `reset`: some were missed, read everything anew. */
+  async *events({ signal }: SubmitOptions = {}): AsyncGenerator<ClientEvent, void> {
+    for (let after = ""; ;) {
+      const page = await this.#session.events(after, { signal });
+      yield* page.events;
+      after = page.last;
+    }
   }
 
   /** A cluster that can do no more than `powers` of what this one can: `read`, `submit`, `admin`. The caller's. */

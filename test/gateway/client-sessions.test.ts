@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { CHUNK_BYTES_MAX, MODULE_BYTES_MAX, UPLOADS_PER_CLIENT_MAX } from "../../src/base/limits.ts";
 import type { Submission } from "../../src/caps/client-codec.ts";
-import { taskId } from "../store/store-samples.ts";
+import { peerId, taskId } from "../store/store-samples.ts";
 import { PlainGateway } from "../support/plain-gateway.ts";
 import { guestPath } from "../support/processes.ts";
 
@@ -62,6 +62,25 @@ test("a log is waited for, page by page, until its run is over", async () => {
   await (await plain.connect()).addAs("adder");
   expect(await followed).toMatchObject({ run: 1, isEnd: true });
   await expect(task.log({ run: 2, offset: 0, follow: true })).rejects.toMatchObject({ code: "no-such-run" });
+});
+
+test("events are told to who may read, from where they were told before", async () => {
+  await using plain = await PlainGateway.open();
+  using client = await plain.client();
+  let isTold = false;
+  const told = client.events("").finally(() => (isTold = true));
+  // It counts from when the gateway has the call.
+  const event = { type: "worker", worker: peerId("W"), status: "ready" } as const;
+  await expect.poll(() => (plain.gateway.events.publish(event), isTold)).toBe(true);
+  const { events, last } = await told;
+  expect(events).toEqual([event]);
+  const { task, accepted } = client.submit({ ...LATER, id: "t" });
+  using _ = task;
+  await accepted;
+  expect((await client.events(last)).events).toContainEqual({ type: "task", task: "t", state: "scheduled" });
+  expect(await client.events("another:1")).toMatchObject({ events: [{ type: "reset" }] });
+  using submitter = await client.narrow(["submit"]);
+  await expect(submitter.events("")).rejects.toMatchObject({ code: "forbidden" });
 });
 
 test("who waits for a log is told when the task is deleted", async () => {

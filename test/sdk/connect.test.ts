@@ -44,9 +44,13 @@ test("over Cap'n Proto files go along, and the log is read as it is written, at 
   await up.ready;
   await using cluster = await connect(address);
   const copy = readFileSync(join(import.meta.dirname, "../worker/runner/guests/copy.wasm"));
+  const changes = cluster.events();
+  const change = changes.next();
   const files = { "data/in.txt": Buffer.from("content") };
   using copied = await cluster.submit({ module: copy, files, args: ["data/in.txt", "out.txt"] });
   expect(await copied.wait()).toMatchObject({ state: "succeeded" });
+  expect((await change).value).toMatchObject({ task: copied.id });
+  await changes.return();
   using task = await cluster.submit({ module: guestBytes("hello"), args: ["--name", "somebody"], repeats: 2 });
   const pieces = await Array.fromAsync(task.logs({ run: 2 }));
   const text = Buffer.concat(pieces.map(({ bytes }) => bytes)).toString();

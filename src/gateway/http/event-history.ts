@@ -3,6 +3,7 @@
  * are of this process: an id of another one, or one that is too old, is answered by a `reset`.
  */
 import type { EventJson } from "../../api/event-json.ts";
+import { unlessAborted } from "../../base/abort.ts";
 import { EVENT_HISTORY_MAX } from "../../base/limits.ts";
 import type { ClusterEvent, EventHub } from "../events.ts";
 
@@ -38,6 +39,19 @@ export class EventHistory implements Disposable {
     if (lastId !== undefined) for (const event of this.#since(lastId)) listener(event);
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  /** The events after `lastId`, or from now on: at least one, which is waited for. Rejects with the signal's reason. */
+  async next(
+    lastId: string | undefined,
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<readonly NumberedEvent[]> {
+    signal.throwIfAborted();
+    const known = lastId === undefined ? [] : this.#since(lastId);
+    if (known.length > 0) return known;
+    const first = Promise.withResolvers<NumberedEvent>();
+    using _subscription = this.subscribe(undefined, first.resolve);
+    return [await unlessAborted(first.promise, signal)];
   }
 
   [Symbol.dispose](): void {
