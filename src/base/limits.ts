@@ -419,7 +419,7 @@ export const RUNNER_DESCRIPTORS_MAX = 64;
 export const TRANSPILER_DATA_BYTES_MAX = 4_096 * MIB;
 export const TRANSPILER_DESCRIPTORS_MAX = 256;
 /** Past it the component is refused. One of 12 MB takes one or two. */
-export const TRANSPILER_CPU_SECONDS_MAX = 20;
+export const TRANSPILER_CPU_SECONDS_MAX = 10;
 
 // Retention.
 export const RETAIN_MS_DEFAULT = 30 * 24 * 3_600_000;
