@@ -316,7 +316,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
       content: json(tokenRequestSchema.meta({ id: "TokenRequest" }), { can: ["read"], for: "30d", label: "anna" }),
     },
     answer: { status: 201, description: "The token, with its text, this once.", content: json(MADE_TOKEN) },
-    refusals: ["invalid-field", "invalid-request", "unsupported-media-type"],
+    refusals: ["invalid-field", "invalid-request", "too-large", "unsupported-media-type", "too-many-tokens"],
   },
   "DELETE /tokens/{id}": {
     summary: "Revoke a token, and those that were made with it",

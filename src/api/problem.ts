@@ -34,6 +34,7 @@ export const PROBLEMS = {
   "module-rejected": { status: 422, title: "The module cannot run here" },
   "queue-full": { status: 429, title: "The queue is full" },
   "rate-limited": { status: 429, title: "The token's limit is reached" },
+  "too-many-tokens": { status: 429, title: "As many tokens are kept as there may be" },
   internal: { status: 500, title: "The gateway failed" },
   "store-unavailable": { status: 503, title: "The store is not available" },
   "not-ready": { status: 503, title: "The gateway takes no work now" },

@@ -573,6 +573,8 @@ export const SSE_PING_EVERY_MS = 15_000;
 /** Bytes waiting for a slow reader of a live stream, above which it is cut off and may resume. */
 export const SSE_BUFFER_BYTES_MAX = 1 * MIB;
 export const SSE_CONNECTIONS_MAX = 4_096;
+/** Of these, on one token. */
+export const SSE_CONNECTIONS_PER_TOKEN_MAX = 512;
 /** A reader of a log, live or not, that takes nothing for this long is cut off and may resume. */
 export const SSE_STALL_MS_MAX = 60_000;
 /** Bytes of output in one live event. Escaped as JSON they may grow sixfold, and still fit the buffer. */

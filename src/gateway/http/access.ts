@@ -130,6 +130,10 @@ function sourceCheck({ allowHosts, host }: AccessInit): (request: Request) => vo
         `This gateway does not answer to the name ${JSON.stringify(named.slice(0, 128))}: start it with --allow-host <name>, or use localhost.`,
       );
     }
+    // Some requests of pages elsewhere name no origin, an image's for one; a person may follow a link to the dashboard.
+    if (request.headers["sec-fetch-site"] === "cross-site" && !isVisit(request)) {
+      throw new Refusal("forbidden", "Pages of other sites may not use this gateway: open its own page.");
+    }
     const { origin } = request.headers;
     if (origin === undefined) return;
     const from = URL.parse(origin);
@@ -141,6 +145,15 @@ function sourceCheck({ allowHosts, host }: AccessInit): (request: Request) => vo
       );
     }
   };
+}
+
+function isVisit({ method, path, headers }: Request): boolean {
+  return (
+    method === "GET" &&
+    path === "/" &&
+    headers["sec-fetch-mode"] === "navigate" &&
+    headers["sec-fetch-dest"] === "document"
+  );
 }
 
 function splitHost(host: string): { readonly name: string; readonly port: string } | undefined {

@@ -10,15 +10,15 @@ import { taskJson } from "../../api/task-json.ts";
 import { within } from "../../base/tracing.ts";
 import { assert } from "../../base/errors.ts";
 import { type Digest, parseDigest, parseTaskId } from "../../base/ids.ts";
-import { BATCH_BYTES_MAX, BATCH_ERRORS_MAX, BATCH_LINES_MAX, UPLOAD_IDLE_MS_MAX } from "../../base/limits.ts";
+import { BATCH_BYTES_MAX, BATCH_ERRORS_MAX, BATCH_LINES_MAX } from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
 import type { CreateTaskRefusal, NewTask, SubmissionKey } from "../../store/store.ts";
 import type { Grant } from "../grant.ts";
+import { readBody } from "./body.ts";
 import { drained } from "./drained.ts";
-import { tooManyUploads } from "./form-upload.ts";
 import type { HttpContext } from "./http-context.ts";
-import { ClientGone, Refusal } from "./problem.ts";
+import { Refusal } from "./problem.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { batchFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
 import { digestsOf, findFiles, findMissing } from "./submitted-files.ts";
@@ -45,11 +45,12 @@ export function submitBatch(context: HttpContext): RequestHandler {
     grant.beginSubmit(0);
     if (context.heldBack.delete(request)) response.writeContinue();
     using share = context.uploadMemory.openShare();
-    const body = await readBody(request, (bytes) => {
+    const take = (bytes: number): boolean => {
       grant.spendBytes(bytes);
       // Its text, and what is read out of it, are there beside the bytes for a while.
       return share.take(3 * bytes);
-    });
+    };
+    const body = await readBody(request, { bytesMax: BATCH_BYTES_MAX, tooLarge, take });
     const span = context.tracer.start("task submit", { parent: context.spans.get(request)?.traceparent });
     const tasks = await within(span, () =>
       acceptBatch({ ...context, traceparent: span.traceparent }, grant, body, key),
@@ -74,34 +75,6 @@ function checkHead(request: Request, context: HttpContext): void {
 function tooLarge(): Refusal {
   const mib = BATCH_BYTES_MAX / (1024 * 1024);
   return new Refusal("too-large", `The batch is larger than ${mib} MiB: send it in parts.`);
-}
-
-/** The whole body. `take` counts its bytes as they come, and says whether there is room for more. */
-async function readBody(request: Request, take: (bytes: number) => boolean): Promise<Uint8Array> {
-  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
-  const pieces: Uint8Array[] = [];
-  let bytes = 0;
-  const onData = (piece: Uint8Array): void => {
-    bytes += piece.length;
-    const isTaken = take(piece.length);
-    if (bytes > BATCH_BYTES_MAX) reject(tooLarge());
-    else if (!isTaken) reject(tooManyUploads());
-    else pieces.push(piece);
-  };
-  const onEnd = (): void => resolve(Buffer.concat(pieces));
-  const onGone = (): void => {
-    if (!request.complete) reject(new ClientGone());
-  };
-  const onIdle = (): void => void request.destroy();
-  request.on("data", onData).on("end", onEnd).on("close", onGone).on("error", onGone);
-  request.setTimeout(UPLOAD_IDLE_MS_MAX, onIdle);
-  try {
-    return await promise;
-  } finally {
-    request.off("data", onData).off("end", onEnd).off("close", onGone).off("timeout", onIdle);
-    request.setTimeout(0);
-    request.pause();
-  }
 }
 
 interface BatchContext extends HttpContext {
@@ -132,7 +105,7 @@ async function acceptBatch(
   spendLines(grant, lines.length);
   const parsedLines = parseLines(lines, context.clock.now());
   await context.tasks.requireRoom();
-  const submissions = await withFiles(context, parsedLines);
+  const submissions = await withFiles(context, grant, parsedLines);
   const digests = new Set(submissions.flatMap(({ submission }) => submission.module ?? []));
   const fileDigests = submissions.flatMap(({ submission }) => digestsOf(submission.files));
   // As long as no task refers to them, nothing else keeps these modules and files from being removed.
@@ -201,11 +174,16 @@ function parseLines(lines: readonly BatchLine[], now: number): readonly LineSubm
 }
 
 /** With the kept files that the lines name. */
-async function withFiles({ store }: HttpContext, lines: readonly LineSubmission[]): Promise<readonly LineSubmission[]> {
+async function withFiles(
+  { store }: HttpContext,
+  grant: Grant,
+  lines: readonly LineSubmission[],
+): Promise<readonly LineSubmission[]> {
+  const batch = new Set(lines.flatMap(({ submission }) => submission.id ?? []));
   const located: LineSubmission[] = [];
   const errors: FieldError[] = [];
   for (const { line, submission } of lines) {
-    const found = await findFiles(store, submission);
+    const found = await findFiles({ store, grant, batch }, submission);
     if (found.ok) located.push({ line, submission: { ...submission, files: found.files } });
     else errors.push(...found.errors.map((error) => ({ ...error, line })));
   }

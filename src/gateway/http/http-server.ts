@@ -103,8 +103,8 @@ export class HttpServer implements AsyncDisposable {
       });
     }
     const closing = new AbortController();
-    const streams = new SseStreams(init.clock);
-    const context = httpContext(init, streams, closing.signal);
+    const context = httpContext(init, closing.signal);
+    const { streams } = context;
     using owned = new DisposableStack();
     const history = owned.use(new EventHistory(init.events, context.newId()));
     const metrics = owned.use(new HttpMetrics(context, init.registry ?? new Registry()));
@@ -181,8 +181,9 @@ export class HttpServer implements AsyncDisposable {
   }
 }
 
-function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSignal): HttpContext {
+function httpContext(init: HttpServerInit, closing: AbortSignal): HttpContext {
   const ids = new V7Generator();
+  const grants = new WeakMap<IncomingMessage, Grant>();
   const { store, blobs, tasks, workers, members, events, readiness, storeHealth, inspector, clock, log, version } =
     init;
   return {
@@ -202,14 +203,14 @@ function httpContext(init: HttpServerInit, streams: SseStreams, closing: AbortSi
     version,
     moduleBytesMax: init.moduleBytesMax ?? MODULE_BYTES_MAX,
     uploadMemory: new ByteBudget(init.uploadsBytesHeldMax ?? UPLOADS_BYTES_HELD_MAX),
-    streams,
+    streams: new SseStreams(clock, grants),
     logs: new SharedLogs(init),
     logEvents: new LogEvents(),
     closing,
     newId: () => ids.generateOrResetWithTs(Math.trunc(clock.now())).toString(),
     tracer: init.tracer ?? NO_TRACER,
     spans: new WeakMap<IncomingMessage, Span>(),
-    grants: new WeakMap<IncomingMessage, Grant>(),
+    grants,
     tokens: init.tokens,
     audit: init.audit,
     heldBack: new WeakSet<IncomingMessage>(),

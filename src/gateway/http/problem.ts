@@ -17,7 +17,13 @@ import type { Clock } from "../../base/clock.ts";
 /** How long a client that was told to come back should wait, in seconds. */
 const RETRY_AFTER_SECONDS = 2;
 
-const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed"]);
+/** Tokens that have ended go once a day at the most. */
+const TOKENS_RETRY_AFTER_SECONDS = 86_400;
+
+const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed", "store-busy"]);
+
+/** The gateway itself cannot, for now, and says why. */
+const NOT_READY_CODES: ReadonlySet<string> = new Set(["inspections-full", "inspector", "not-ready"]);
 
 /** Of grants that have ended. */
 const ENDED_CODES: ReadonlySet<string> = new Set(["revoked", "expired"]);
@@ -81,6 +87,17 @@ export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonl
     if (thrown.code === "invalid-cursor") {
       const errors = [{ field: "cursor", message: "is not what a page before gave: begin without it" }];
       return { refusal: invalidFields(errors), isUnexpected: false };
+    }
+    if (thrown.code === "too-many-tokens") {
+      const later = { "retry-after": String(TOKENS_RETRY_AFTER_SECONDS) };
+      return {
+        refusal: new Refusal(thrown.code, `${capitalised(thrown.message)}.`, { headers: later }),
+        isUnexpected: false,
+      };
+    }
+    if (NOT_READY_CODES.has(thrown.code)) {
+      const detail = `${capitalised(thrown.message)}: send this again in a moment.`;
+      return { refusal: new Refusal("not-ready", detail, { headers }), isUnexpected: false };
     }
     if (STORE_CODES.has(thrown.code) || thrown.type === "overloaded" || thrown.type === "disconnected") {
       const detail = "The store cannot be reached or has too much to do: send this again in a moment.";

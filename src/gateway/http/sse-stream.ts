@@ -2,10 +2,16 @@
  * One live stream of server-sent events to one reader: pings keep it open, its buffer has a limit, and a reader that
  * takes nothing is cut off. It may come back and resume where it was.
  */
-import type { ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { SSE_PING, type SseEventInit, formatSse } from "../../api/sse.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
-import { SSE_BUFFER_BYTES_MAX, SSE_CONNECTIONS_MAX, SSE_PING_EVERY_MS } from "../../base/limits.ts";
+import {
+  SSE_BUFFER_BYTES_MAX,
+  SSE_CONNECTIONS_MAX,
+  SSE_CONNECTIONS_PER_TOKEN_MAX,
+  SSE_PING_EVERY_MS,
+} from "../../base/limits.ts";
+import type { Grant } from "../grant.ts";
 import { drained } from "./drained.ts";
 import { Refusal } from "./problem.ts";
 
@@ -15,29 +21,54 @@ const RETRY_MS = 1_000;
 /** All live streams of a server, to count and to end them. */
 export class SseStreams {
   readonly #clock: Clock;
+  readonly #grants: WeakMap<IncomingMessage, Grant>;
   readonly #open = new Set<SseStream>();
+  readonly #openOf = new WeakMap<Grant, number>();
   #isClosed = false;
 
-  constructor(clock: Clock) {
+  /** `grants` says on which each request is made. */
+  constructor(clock: Clock, grants: WeakMap<IncomingMessage, Grant>) {
     this.#clock = clock;
+    this.#grants = grants;
   }
 
   get size(): number {
     return this.#open.size;
   }
 
-  /** Throws a Refusal when too many are open, or the server is closing. The caller ends the stream. */
+  /** Throws a Refusal when too many are open, of all or on the token, or the server is closing. The caller ends the stream. */
   open(response: ServerResponse): SseStream {
     if (this.#isClosed || this.#open.size >= SSE_CONNECTIONS_MAX) {
       throw new Refusal("too-many-streams", "The gateway has no room for another live stream: try again in a moment.", {
         headers: { "retry-after": "2" },
       });
     }
-    const stream = new SseStream(response, this.#clock, () => void this.#open.delete(stream));
+    const release = this.#hold(this.#grants.get(response.req));
+    const stream = new SseStream(response, this.#clock, () => {
+      this.#open.delete(stream);
+      release();
+    });
     this.#open.add(stream);
     // Whoever asks only for the head has it now.
     if (response.req.method === "HEAD") stream.end();
     return stream;
+  }
+
+  /** Counts one more on the grant; what it returns is to be called once. */
+  #hold(grant: Grant | undefined): () => void {
+    if (grant?.token === undefined) return () => {};
+    const count = this.#openOf.get(grant) ?? 0;
+    if (count >= SSE_CONNECTIONS_PER_TOKEN_MAX) {
+      throw new Refusal(
+        "too-many-streams",
+        `${count} live streams are open on this token: end one, or try again later.`,
+        {
+          headers: { "retry-after": "2" },
+        },
+      );
+    }
+    this.#openOf.set(grant, count + 1);
+    return () => void this.#openOf.set(grant, (this.#openOf.get(grant) ?? 1) - 1);
   }
 
   /** Ends every stream without an `end` event, so that its reader comes back elsewhere or later. */

@@ -139,7 +139,7 @@ export async function acceptForm(
   if (form.errors.length > 0 || !parsed.ok) {
     throw invalidFields([...form.errors, ...(parsed.ok ? [] : parsed.errors)]);
   }
-  const located = await findFiles(context.store, parsed.submission);
+  const located = await findFiles(context, parsed.submission);
   if (!located.ok) throw invalidFields(located.errors);
   const submission = { ...parsed.submission, files: located.files };
   const writers = files.flatMap(({ writer }) => writer ?? []);

@@ -2,23 +2,41 @@
 import { tooMuch } from "../../api/submission-files.ts";
 import type { Submission } from "../../api/submission.ts";
 import type { FieldError } from "../../api/problem.ts";
-import type { Digest } from "../../base/ids.ts";
+import type { Digest, TaskId } from "../../base/ids.ts";
 import { FILES_COMMITTED_AT_ONCE } from "../../base/limits.ts";
 import { type InputFile, formatFileReference, isUnresolved } from "../../model/task-file.ts";
 import type { BlobStore, BlobWriter } from "../../store/blobs.ts";
 import type { Store } from "../../store/store.ts";
+import type { Grant } from "../grant.ts";
 
 export type FoundFiles =
   | { readonly ok: true; readonly files: readonly InputFile[] }
   | { readonly ok: false; readonly errors: readonly FieldError[] };
 
+export interface FindFilesInit {
+  readonly store: Pick<Store, "findKeptFile" | "getTask">;
+  /** Of whoever submits. */
+  readonly grant: Grant;
+  /** Ids of tasks that are submitted together with this one, by the same. */
+  readonly batch?: ReadonlySet<TaskId> | undefined;
+}
+
 /**
  * Looks up the kept files that a submission names. Those of a task that it comes `after` are left as they are: that task
- * has yet to succeed, and they are looked up whenever a run begins.
+ * has yet to succeed, and they are looked up whenever a run begins. Who may not read names files of the own tasks only.
  */
-export async function findFiles(store: Pick<Store, "findKeptFile">, { files, after }: Submission): Promise<FoundFiles> {
+export async function findFiles(init: FindFilesInit, { files, after }: Submission): Promise<FoundFiles> {
+  const { store } = init;
   const found: InputFile[] = [];
   const errors: FieldError[] = [];
+  const tasks = new Set(files.flatMap((file) => (isUnresolved(file) ? [file.from.task] : [])));
+  for (const task of tasks) {
+    if (!(await mayRead(init, task))) {
+      const message = `names a file of ${task}: it is no task of yours, and your token has no power to read`;
+      errors.push({ field: "files", message });
+    }
+  }
+  if (errors.length > 0) return { ok: false, errors };
   for (const file of files) {
     if (!isUnresolved(file) || after.includes(file.from.task)) {
       found.push(file);
@@ -31,6 +49,11 @@ export async function findFiles(store: Pick<Store, "findKeptFile">, { files, aft
   }
   if (errors.length === 0) errors.push(...tooMuch(found).map((message) => ({ field: "files", message })));
   return errors.length === 0 ? { ok: true, files: found } : { ok: false, errors };
+}
+
+async function mayRead({ store, grant, batch }: FindFilesInit, id: TaskId): Promise<boolean> {
+  if (grant.can("read") || batch?.has(id) === true) return true;
+  return (await store.getTask(id))?.spec.submitter === grant.actor;
 }
 
 /** What the task will refer to. */

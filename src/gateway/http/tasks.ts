@@ -13,6 +13,7 @@ import { Refusal, noSuchTask } from "./problem.ts";
 import { retriedTask } from "./retried-task.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { Query, nextPageLink } from "./query.ts";
+import { shownTask } from "./shown-task.ts";
 import { submitTask } from "./submit.ts";
 import { TaskWatch } from "./task-watch.ts";
 
@@ -56,7 +57,7 @@ export function tasksRouter(context: HttpContext): Router {
       );
     }
     recordDone(context, request, "task.cancelled", id);
-    response.json(taskJson(result.task, clock.now()));
+    response.json(shownTask(context, request, result.task));
   });
   router.get("/tasks/:id/explain", async (request, response) => {
     const id = taskIdOf(request);
@@ -75,7 +76,7 @@ export function tasksRouter(context: HttpContext): Router {
     const limit = submitter === undefined ? undefined : context.tokens.limitOf(submitter);
     const retried = retriedTask(id, await tasks.retry(id, limit));
     recordDone(context, request, "task.retried", id);
-    response.json(taskJson(retried, clock.now()));
+    response.json(shownTask(context, request, retried));
   });
   router.delete("/tasks/:id", async (request, response) => {
     const id = taskIdOf(request);

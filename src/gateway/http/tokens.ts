@@ -1,5 +1,5 @@
 /** `/tokens`: make, list, revoke; `/audit`: who did what by which authority. All of it is for `admin`. */
-import express, { type Request, Router } from "express";
+import { type Request, Router } from "express";
 import { parseDuration } from "../../api/duration.ts";
 import { ROUTES } from "../../api/routes.ts";
 import { auditEntryJson, tokenJson, tokenRequestSchema } from "../../api/token-json.ts";
@@ -8,6 +8,7 @@ import { DURATION_MS_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TOKEN_REQUEST_BYTE
 import { parseTokenId } from "../../model/token.ts";
 import type { Grant } from "../grant.ts";
 import type { MintInit } from "../tokens.ts";
+import { readBody } from "./body.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal, invalidFields } from "./problem.ts";
 import { Query, nextPageLink } from "./query.ts";
@@ -15,13 +16,14 @@ import { Query, nextPageLink } from "./query.ts";
 export function tokensRouter(context: HttpContext): Router {
   const { tokens, audit, clock } = context;
   const router = Router();
-  const readBody = express.text({ type: "application/json", limit: TOKEN_REQUEST_BYTES_MAX });
   router.get("/tokens", (_request, response) => {
     const now = clock.now();
     response.json(tokens.list().map((token) => tokenJson(token, now)));
   });
-  router.post("/tokens", readBody, async (request, response) => {
-    const wanted = parseRequest(request);
+  router.post("/tokens", async (request, response) => {
+    checkHead(request);
+    if (context.heldBack.delete(request)) response.writeContinue();
+    const wanted = parseRequest(await readBody(request, { bytesMax: TOKEN_REQUEST_BYTES_MAX, tooLarge }));
     const made = await tokens.mint(grantOf(context, request), wanted);
     if (made.kind === "too-wide") {
       const beyond = made.excess.map(({ field, message }) => `${field} ${message}`).join("; ");
@@ -61,8 +63,28 @@ function grantOf({ grants }: HttpContext, request: Request): Grant {
   return grant;
 }
 
-function parseRequest(request: Request): MintInit {
-  const body = parseJson(request);
+/** What can be said before the body is read. */
+function checkHead({ headers }: Request): void {
+  const type = headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
+  const encoding = headers["content-encoding"] ?? "identity";
+  if (type !== "application/json" || encoding !== "identity") {
+    throw new Refusal(
+      "unsupported-media-type",
+      'Send a JSON object, as in {"can": ["read"], "for": "30d"}, as it is.',
+      {
+        headers: { accept: "application/json", "accept-encoding": "identity" },
+      },
+    );
+  }
+  if (Number(headers["content-length"] ?? 0) > TOKEN_REQUEST_BYTES_MAX) throw tooLarge();
+}
+
+function tooLarge(): Refusal {
+  return new Refusal("too-large", `A request for a token has at most ${TOKEN_REQUEST_BYTES_MAX} bytes.`);
+}
+
+function parseRequest(bytes: Buffer): MintInit {
+  const body = parseJson(bytes);
   const parsed = tokenRequestSchema.safeParse(body);
   if (!parsed.success) {
     throw invalidFields(parsed.error.issues.map(({ path, message }) => ({ field: path.join(".") || "body", message })));
@@ -76,15 +98,9 @@ function parseRequest(request: Request): MintInit {
   return { can, label, limits, lifetimeMs };
 }
 
-function parseJson(request: Request): unknown {
-  const body: unknown = request.body;
-  if (typeof body !== "string") {
-    throw new Refusal("unsupported-media-type", 'Send a JSON object, as in {"can": ["read"], "for": "30d"}.', {
-      headers: { accept: "application/json" },
-    });
-  }
+function parseJson(bytes: Buffer): unknown {
   try {
-    return JSON.parse(body);
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
     throw new Refusal("invalid-request", 'The body is no JSON: send an object, as in {"can": ["read"], "for": "30d"}.');
   }

@@ -56,6 +56,19 @@ describe("without a token", () => {
     expect(answer.detail).toContain("--allow-host");
   });
 
+  test("a page of another site is refused though it names no origin, but for a visit of the dashboard", async () => {
+    await using gateway = await ApiGateway.open();
+    const elsewhere = { host: "localhost", "sec-fetch-site": "cross-site" };
+    const visit = { ...elsewhere, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" };
+    for (const path of ["/events", "/tasks", "/"]) {
+      expect(await ask(gateway, elsewhere, path)).toMatchObject({ status: 403, code: "forbidden" });
+    }
+    expect(await ask(gateway, visit, "/tasks")).toMatchObject({ status: 403 });
+    expect(await ask(gateway, { ...visit, "sec-fetch-dest": "iframe" }, "/")).toMatchObject({ status: 403 });
+    expect(await ask(gateway, visit, "/")).toMatchObject({ status: 200 });
+    expect(await ask(gateway, { ...elsewhere, "sec-fetch-site": "same-origin" })).toMatchObject({ status: 200 });
+  });
+
   test("a name that is allowed is answered to", async () => {
     await using gateway = await ApiGateway.open({ allowHosts: ["Gateway.lan"] });
     expect((await ask(gateway, { host: "gateway.lan:8080" })).status).toBe(200);

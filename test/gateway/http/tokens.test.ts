@@ -1,4 +1,7 @@
-import { expect, test } from "vitest";
+import { IncomingMessage, ServerResponse } from "node:http";
+import { Socket, connect } from "node:net";
+import { gzipSync } from "node:zlib";
+import { expect, test, vi } from "vitest";
 import { z } from "zod";
 import { type ProblemJson, problemSchema } from "../../../src/api/problem.ts";
 import {
@@ -8,6 +11,12 @@ import {
   madeTokenSchema,
   tokenSchema,
 } from "../../../src/api/token-json.ts";
+import { overloaded } from "../../../src/base/errors.ts";
+import { SSE_CONNECTIONS_PER_TOKEN_MAX, TOKEN_REQUEST_BYTES_MAX } from "../../../src/base/limits.ts";
+import { Grant } from "../../../src/gateway/grant.ts";
+import { SseStreams } from "../../../src/gateway/http/sse-stream.ts";
+import { Tokens } from "../../../src/gateway/tokens.ts";
+import { parseTokenId } from "../../../src/model/token.ts";
 import { ApiGateway } from "../../support/api-gateway.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
@@ -132,6 +141,116 @@ test.each([
   const refused = await problemOf(ask(gateway, "/tokens", { method: "POST", json }));
   expect(refused).toMatchObject({ status: 400, code: "invalid-field" });
   expect(refused.errors?.map((error) => error.field)).toContain(field);
+});
+
+test("a request for a token is plain JSON of a modest size, and says what it is not", async () => {
+  await using gateway = await ApiGateway.open();
+  const send = (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) =>
+    problemOf(
+      fetch(`${gateway.url}/tokens`, {
+        method: "POST",
+        body,
+        headers: { "content-type": "application/json; charset=utf-8", ...headers },
+      }),
+    );
+  const large = JSON.stringify({ can: ["read"], label: "x".repeat(TOKEN_REQUEST_BYTES_MAX) });
+  expect(await send(large)).toMatchObject({ status: 413, code: "too-large" });
+  expect(await send("{}", { "content-type": "text/plain" })).toMatchObject({ status: 415 });
+  expect(await send(gzipSync("{}"), { "content-encoding": "gzip" })).toMatchObject({
+    status: 415,
+    code: "unsupported-media-type",
+  });
+  for (const body of ["{", "", new Uint8Array([0x22, 0xff, 0x22])]) {
+    expect(await send(body)).toMatchObject({
+      status: 400,
+      code: "invalid-request",
+      detail: expect.stringContaining("no JSON"),
+    });
+  }
+});
+
+test("a client that waits for leave to send its request for a token is given it", async () => {
+  await using gateway = await ApiGateway.open();
+  const socket = connect(gateway.port, "127.0.0.1").setEncoding("utf8");
+  const body = JSON.stringify({ can: ["read"] });
+  const head = ["POST /tokens HTTP/1.1", "Host: localhost", "Content-Type: application/json", "Connection: close"];
+  socket.write([...head, `Content-Length: ${body.length}`, "Expect: 100-continue", "", ""].join("\r\n"));
+  let answer = "";
+  for await (const text of socket) {
+    answer += text;
+    if (answer === "HTTP/1.1 100 Continue\r\n\r\n") socket.write(body);
+  }
+  expect(answer).toContain("HTTP/1.1 201 Created");
+});
+
+test("who is told that there are too many tokens is not told of the store", async () => {
+  await using gateway = await ApiGateway.open();
+  const full = overloaded("10000 tokens are kept", { code: "too-many-tokens" });
+  using _ = vi.spyOn(Tokens.prototype, "mint").mockRejectedValue(full);
+  const refused = await ask(gateway, "/tokens", { method: "POST", json: { can: ["read"] } });
+  expect(refused.headers.get("retry-after")).not.toBeNull();
+  expect(problemSchema.parse(await refused.json())).toMatchObject({ status: 429, code: "too-many-tokens" });
+});
+
+test("who cannot read is shown nothing of others' tasks, and names files of the own only", async () => {
+  await using gateway = await ApiGateway.open();
+  const body = new FormData();
+  body.set("wasm", new Blob([guestBytes("hash")]));
+  body.set("id", "theirs");
+  body.set("stdin", "a secret");
+  body.set("env", JSON.stringify({ KEY: "a secret" }));
+  body.set("outputs", "*");
+  expect((await ask(gateway, "/tasks", { method: "POST", body })).status).toBe(201);
+  const writer = await make(gateway, { can: ["submit"] });
+  const reader = await make(gateway, { can: ["submit", "read"] });
+  for (const action of ["cancel", "retry", "cancel"]) {
+    const answer = await ask(gateway, `/tasks/theirs/${action}`, { method: "POST", token: writer.token });
+    expect(answer.status).toBe(200);
+    expect(await answer.text()).not.toContain("secret");
+  }
+  const seen = await ask(gateway, "/tasks/theirs/retry", { method: "POST", token: reader.token });
+  expect(await seen.text()).toContain("a secret");
+  const use = async (token: string, file: string, after: readonly string[] = []) => {
+    const form = new FormData();
+    form.set("wasm", new Blob([guestBytes("hash")]));
+    form.set("files", file);
+    for (const id of after) form.append("after", id);
+    return problemOf(ask(gateway, "/tasks", { method: "POST", body: form, token }));
+  };
+  const noPower = /no power to read/;
+  expect((await use(writer.token, "@theirs/a")).detail).toMatch(noPower);
+  expect((await use(writer.token, "@theirs/a", ["theirs"])).detail).toMatch(noPower);
+  expect((await use(writer.token, "@nobodys/a")).detail).toMatch(noPower);
+  expect((await use(reader.token, "@theirs/a")).detail).not.toMatch(noPower);
+  const own = await submit(gateway, writer.token);
+  const { id, module } = z.object({ id: z.string(), module: z.string() }).parse(await own.json());
+  expect((await use(writer.token, `@${id}/a`)).detail).not.toMatch(noPower);
+  const batch = await fetch(`${gateway.url}/tasks/batch`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${writer.token}`, "content-type": "application/x-ndjson" },
+    body: [
+      { id: "first", module, outputs: ["*"] },
+      { id: "second", module, after: ["first"], files: ["@first/a"] },
+    ]
+      .map((line) => JSON.stringify(line))
+      .join("\n"),
+  });
+  expect(batch.status).toBe(200);
+});
+
+test("a token has a share of the live streams, and gets it back", () => {
+  const token = parseTokenId("aaaaaaaaaaaa");
+  const grant = new Grant({ actor: "token:a", token, can: ["read"], limits: {} }, new ManualClock());
+  const request = new IncomingMessage(new Socket());
+  const streams = new SseStreams(new ManualClock(), new WeakMap([[request, grant]]));
+  const open = Array.from({ length: SSE_CONNECTIONS_PER_TOKEN_MAX }, () => streams.open(new ServerResponse(request)));
+  expect(() => streams.open(new ServerResponse(request))).toThrow(
+    expect.objectContaining({ code: "too-many-streams" }),
+  );
+  streams.open(new ServerResponse(new IncomingMessage(new Socket())));
+  open[0]?.end();
+  streams.open(new ServerResponse(request));
+  streams.close();
 });
 
 test("revoking a token refuses it, and cuts off what it asked for and is under way", async () => {
