@@ -3,8 +3,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { parseDigest } from "../../src/base/ids.ts";
 import { parseCustomKind } from "../../src/model/entry.ts";
 import { KEPT_FILES_BYTES_MAX } from "../../src/base/limits.ts";
+import { isDamagedFile } from "../../src/worker/checked-content.ts";
 import { CustomExecutor, type CustomEnd, type CustomRun } from "../../src/worker/custom-executor.ts";
 import { Executors, wasmExecutors } from "../../src/worker/executors.ts";
 import type { GuestIo, GuestSpec } from "../../src/worker/guest.ts";
@@ -67,6 +69,29 @@ class Setup implements AsyncDisposable {
     expect(this.clock.pendingTimers).toBe(0);
   }
 }
+
+test("a function is not called while a file that it is given is gone or of another length, so that it can be fetched again", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "capmesh-custom-"));
+  try {
+    let calls = 0;
+    await using setup = new Setup(() => {
+      calls++;
+      return Promise.resolve(EXITED);
+    });
+    const contentPath = join(folder, "file");
+    const digest = parseDigest("ab".repeat(32));
+    if (digest === undefined) throw new Error("it is a digest");
+    const files = [{ path: "a", bytes: 3, digest, contentPath }];
+    await expect(setup.run({ files })).rejects.toSatisfy(isDamagedFile);
+    await writeFile(contentPath, "ab");
+    await expect(setup.run({ files })).rejects.toSatisfy(isDamagedFile);
+    expect(calls).toBe(0);
+    await writeFile(contentPath, "abc");
+    expect((await setup.run({ files })).outcome).toEqual({ kind: "exited", code: 0 });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
 
 describe("an attempt ends", () => {
   test("as its function says, with what it wrote", async () => {
