@@ -90,6 +90,8 @@ const KEY_HEADER = z.object({
     }),
 });
 
+/** Of addresses that have something in them to be got wrong. */
+const BAD_REQUEST: readonly ProblemCode[] = ["invalid-request", "invalid-field"];
 const NOT_CHANGED: Answer = { status: 304, description: "It is what `If-None-Match` names." };
 
 const OPERATIONS: Readonly<Record<string, Operation>> = {
@@ -113,6 +115,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   "GET /openapi.json": {
     summary: "This document",
     answer: { status: 200, description: "OpenAPI 3.1.", content: json(z.looseObject({ openapi: z.string() })) },
+    otherAnswers: [NOT_CHANGED],
   },
   "GET /metrics": {
     summary: "Metrics for Prometheus",
@@ -122,6 +125,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     summary: "Tasks, newest first",
     query: z.object({ state: TASK.shape.state.optional(), limit, cursor }),
     answer: { status: 200, description: "A page; `Link` has the next.", content: json(z.array(TASK), [TASK_EXAMPLE]) },
+    otherAnswers: [NOT_CHANGED],
   },
   "POST /tasks": {
     summary: "Submit a task",
@@ -152,6 +156,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
         .meta({ description: "Answer once it has finished, or after this time.", examples: ["30s"] }),
     }),
     answer: { status: 200, description: "The task.", content: json(TASK, TASK_EXAMPLE) },
+    otherAnswers: [NOT_CHANGED],
     refusals: ["no-such-task"],
   },
   "DELETE /tasks/{id}": {
@@ -289,6 +294,12 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "POST /workers/{id}/drain": {
     summary: "Have a worker finish what it has and take nothing more",
+    query: z.object({
+      grace: z
+        .string()
+        .optional()
+        .meta({ description: "A duration; what is unfinished after it goes elsewhere.", examples: ["30s"] }),
+    }),
     answer: { status: 204, description: "It takes no more runs." },
     refusals: ["no-such-worker"],
   },
@@ -407,15 +418,18 @@ function operationObject(endpoint: Endpoint, operation: Operation): ZodOpenApiOp
           { description, ...(content && { content }) },
         ]),
       ),
-      ...refusalObjects(endpoint, refusals),
+      ...refusalObjects(endpoint, [...refusals, ...(names.length > 0 || query !== undefined ? BAD_REQUEST : [])]),
     },
   };
 }
 
 /** One entry a status: codes that share one are named in it. */
 function refusalObjects(endpoint: Endpoint, own: readonly ProblemCode[]): ZodOpenApiOperationObject["responses"] {
+  // Where no token is asked for, who may ask is looked at all the same.
   const common: readonly ProblemCode[] =
-    endpoint.power === "none" ? ["internal"] : ["unauthenticated", "forbidden", "internal", "store-unavailable"];
+    endpoint.power === "none"
+      ? ["forbidden", "internal"]
+      : ["unauthenticated", "forbidden", "internal", "store-unavailable"];
   const limits: readonly ProblemCode[] = endpoint.power === "submit" ? ["rate-limited"] : [];
   const byStatus = Map.groupBy(new Set([...own, ...limits, ...common]), (code) => PROBLEMS[code].status);
   return Object.fromEntries(

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { type ShownPacket, watchNetwork } from "../app/watch-discovery.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
+import { InterruptedError } from "./exit-code.ts";
 import { PEER_COLUMN, ageText, labelText } from "./words.ts";
 
 export function defineCluster(program: Command): void {
@@ -62,6 +63,7 @@ function defineWatch(cluster: Command): void {
       },
     });
     await interrupted.promise;
+    throw new InterruptedError("");
   });
 }
 

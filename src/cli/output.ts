@@ -10,7 +10,9 @@ import { type Column, type TableInk, type Tone, formatTable } from "./table.ts";
 function exitWhenReaderIsGone(stream: NodeJS.WriteStream): void {
   stream.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    // Where it cannot be said either, the exit code says it.
+    if (stream === process.stdout) process.stderr.write(`capmesh: the output cannot be written: ${error.message}\n`);
+    process.exit(1);
   });
 }
 

@@ -9,6 +9,7 @@ import { parseDuration } from "../api/duration.ts";
 import type { RunJson } from "../api/run-json.ts";
 import type { TaskJson } from "../api/task-json.ts";
 import { ClusterError } from "../base/errors.ts";
+import { ApiError } from "../client/api-error.ts";
 import { systemClock } from "../base/system-clock.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings } from "./command-context.ts";
 import { EXIT, InterruptedError, UsageError, WaitTimedOutError } from "./exit-code.ts";
@@ -110,6 +111,11 @@ async function follow(context: CommandContext, task: TaskJson, view: LiveView, g
       else await view.above(chunk.text, () => output.raw(chunk.stream, chunk.text));
     }
     return await client.waitForTask(task.id, { signal });
+  } catch (thrown) {
+    if (thrown instanceof ApiError && thrown.status === 403) {
+      output.say(`capmesh: task ${task.id} was submitted, and goes on; only following it is refused`);
+    }
+    throw thrown;
   } finally {
     stopProgress();
     view.clear();
