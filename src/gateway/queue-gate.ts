@@ -91,7 +91,7 @@ export class QueueGate implements Disposable {
   submitterFull({ unfinished }: SubmitterFull, wanted: number): Error {
     const more = wanted === 1 ? "another" : `${wanted} more`;
     return overloaded(
-      `${unfinished} tasks of this token are unfinished, and it may not have ${more}: wait until some are done, or cancel some`,
+      `${unfinished} tasks under this token's limit are unfinished, and there may not be ${more}: wait until some are done, or cancel some`,
       { code: "rate-limited", retryAfterMs: this.#waitMs(wanted) },
     );
   }

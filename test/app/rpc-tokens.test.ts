@@ -112,7 +112,7 @@ test("a session has no more unfinished tasks than its token may have, however ma
   expect(refusals).toHaveLength(2);
   for (const { reason } of refusals) {
     expect(reason).toMatchObject({ type: "overloaded", code: "rate-limited" });
-    expect(String(reason)).toContain("2 tasks of this token are unfinished");
+    expect(String(reason)).toContain("2 tasks under this token's limit are unfinished");
   }
   const [made] = submissions.filter((_, index) => answers[index]?.status === "fulfilled");
   await made?.task.cancel();

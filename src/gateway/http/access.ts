@@ -41,7 +41,7 @@ export function access(init: AccessInit): RequestHandler {
     // Pages of other sites have no token; whoever sends one need not come from here.
     if (text === undefined && !tokens.hasRoot && !OPEN_TO_ALL.has(request.path)) checkSource(request);
     if (!isOpen) {
-      const grant = text === undefined ? localGrant(tokens) : recognise(init, request, text);
+      const grant = text === undefined ? localGrant(init, request) : recognise(init, request, text);
       if (match.kind === "found" && match.endpoint.power !== "none" && !grant.can(match.endpoint.power)) {
         const { power } = match.endpoint;
         audit.recordRefusal(grant.actor, request.path, `${request.method} needs ${power}`);
@@ -70,8 +70,9 @@ export function notFound(): Refusal {
   return new Refusal("not-found", "There is nothing at this address: GET /openapi.json lists what there is.");
 }
 
-function localGrant(tokens: Tokens): Grant {
+function localGrant({ tokens, audit }: AccessInit, request: Request): Grant {
   if (!tokens.hasRoot) return tokens.local;
+  audit.recordRefusal("nobody", request.path, `${request.method}: without a token`);
   throw unauthenticated(
     "This gateway needs a token: send it as `Authorization: Bearer <token>` (CAPMESH_TOKEN, --token).",
   );

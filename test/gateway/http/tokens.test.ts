@@ -84,11 +84,13 @@ test("a token does what it can and is refused the rest, which the audit log tell
     const refusal = await problemOf(ask(gateway, path, { method, token: writer.token }));
     expect([path, refusal.status]).toEqual([path, 403]);
   }
+  expect((await ask(gateway, "/workers")).status).toBe(401);
   const audit = z.array(auditEntrySchema).parse(await (await ask(gateway, "/audit", admin)).json());
   const told = audit.map(({ actor, action, subject }) => `${actor} ${action} ${subject}`);
   expect(told).toContain(`token:admin token.created ${reader.id}`);
   expect(told).toContain(`token:${writer.id} task.submitted ${id}`);
   expect(told).toContain(`token:${reader.id} refused /tasks`);
+  expect(told).toContain("nobody refused /workers");
 });
 
 test("a token's text is shown once, and neither lists nor the audit log have it", async () => {
