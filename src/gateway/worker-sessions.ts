@@ -8,6 +8,9 @@
  *                                              ▼                           ▼
  *                                     away, while it has attempts ──grace over──▶ gone: its attempts are lost
  *
+ * The grace is short where the worker, or its machine, has closed the connection: it is gone. Where this gateway has given
+ * the connection up for its silence, nobody knows: the worker may go on, and has its lease, which ends by itself.
+ *
  * A peer has at most one session: a new login ends the one before, whose offers vanish and whose capabilities fail. Its
  * attempts stay its own, until the new session says which of them the worker still has.
  *
@@ -15,12 +18,13 @@
  * session: such a worker's offers wait, and are not taken.
  */
 import type { Timer } from "../base/clock.ts";
-import { type ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
+import { ClusterError, disconnected, failed, overloaded } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
 import { BARRED_REMEMBERED_MAX } from "../base/limits.ts";
 import { serveWorkerSession } from "../caps/worker-session.ts";
 import type { WorkerState, WorkerStatus, WorkerView } from "../model/worker.ts";
 import type { Capability } from "../rpc/capability.ts";
+import { PEER_SILENT } from "../rpc/byte-stream.ts";
 import { revocable } from "../rpc/revoke.ts";
 import type { AttemptSession } from "./attempts.ts";
 import { DrainedWorkers } from "./drained-workers.ts";
@@ -185,10 +189,13 @@ export class WorkerSessions implements WorkerDirectory {
       ended.removeEventListener("abort", onConnectionEnded);
       if (!session.end(reason)) return;
       revoke(reason);
-      this.#ended(entry);
+      this.#ended(entry, reason);
       if (!this.#isClosed) onEnded?.();
     };
-    const onConnectionEnded = () => end(disconnected("the connection to the worker has ended"));
+    const onConnectionEnded = () => {
+      const isSilent = ended.reason instanceof ClusterError && ended.reason.code === PEER_SILENT;
+      end(disconnected("the connection to the worker has ended", isSilent ? { code: PEER_SILENT } : {}));
+    };
     const now = clock.now();
     const entry: Entry = {
       peer,
@@ -254,14 +261,17 @@ export class WorkerSessions implements WorkerDirectory {
     this.#entries.clear();
   }
 
-  #ended(entry: Entry): void {
+  #ended(entry: Entry, { code }: ClusterError): void {
     const { clock, log, store, terms } = this.#init;
     const { id } = entry.peer;
     if (this.#entries.get(id) !== entry || this.#isClosed) return;
     entry.status = "away";
-    log.info("a worker is gone", { worker: id });
+    const isSilent = code === PEER_SILENT;
+    log.info(isSilent ? "a worker is silent" : "a worker is gone", { worker: id });
     this.#tell(id, "away");
-    entry.graceTimer = clock.setTimer(terms.awayGraceMs, () => void this.#giveUp(entry));
+    entry.graceTimer = isSilent
+      ? clock.setTimer(terms.silentGraceMs, () => this.#remove(entry))
+      : clock.setTimer(terms.awayGraceMs, () => void this.#giveUp(entry));
     store.listRunning(id).then(
       (running) => {
         if (running.length === 0) this.#remove(entry);

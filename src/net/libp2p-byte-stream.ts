@@ -6,12 +6,13 @@
  * writes by the length of the write buffer and the `drain` and `idle` events.
  *
  * A peer that is killed ends its streams without an error. Only a peer that closed its side first (`remoteCloseWrite`)
- * counts as a clean end here; everything else is `disconnected`.
+ * counts as a clean end here; everything else is `disconnected`, with code `peer-silent` where libp2p has given the
+ * connection up because a ping was not answered in time.
  */
 import type { Stream } from "@libp2p/interface";
 import { disconnected, messageOf, overloaded, type ClusterError } from "../base/errors.ts";
 import { TRANSPORT_WRITE_BYTES_MAX, TRANSPORT_WRITE_HIGH_BYTES } from "../base/limits.ts";
-import type { ByteStream, ByteStreamReceiver } from "../rpc/byte-stream.ts";
+import { type ByteStream, type ByteStreamReceiver, PEER_SILENT } from "../rpc/byte-stream.ts";
 import { atEndOfTick } from "./end-of-tick.ts";
 import { InboundDelivery } from "./inbound-delivery.ts";
 import { untilAborted } from "./until-aborted.ts";
@@ -56,11 +57,11 @@ export class Libp2pByteStream implements ByteStream {
     });
     stream.addEventListener("remoteCloseWrite", () => (this.#hasRemoteEnded = true));
     stream.addEventListener("end", () => this.#onReadableEnd());
-    stream.addEventListener("close", ({ error }) => this.#onStreamClose(error));
+    stream.addEventListener("close", ({ error, local }) => this.#onStreamClose(error, local === true));
     // libp2p sends what it holds one microtask after `drain`; looking two later sees the result.
     stream.addEventListener("drain", () => queueMicrotask(() => queueMicrotask(() => this.#wakeDrainWaiters())));
     stream.addEventListener("idle", () => this.#wakeDrainWaiters());
-    if (stream.status !== "open") this.#onStreamClose(undefined);
+    if (stream.status !== "open") this.#onStreamClose(undefined, false);
   }
 
   start(receiver: ByteStreamReceiver): void {
@@ -188,18 +189,26 @@ export class Libp2pByteStream implements ByteStream {
     if (this.#hasRemoteEnded || this.#stream.remoteWriteStatus !== "closed") this.#inbound.end();
   }
 
-  #onStreamClose(error: Error | undefined): void {
+  #onStreamClose(error: Error | undefined, isOurs: boolean): void {
     const isClean = error === undefined && this.#hasRemoteEnded;
     // After our own close nobody waits for the rest, so losing it is no error. A clean end may still have bytes to deliver while paused; `end` follows when they are read.
     if (!isClean) {
       this.#isClosed = true;
-      this.#inbound.end(this.#closed === undefined ? this.#lost(error) : undefined);
+      this.#inbound.end(this.#closed === undefined ? this.#lost(error, isOurs) : undefined);
     }
     this.#wakeDrainWaiters();
   }
 
-  #lost(error: Error | undefined): ClusterError {
+  #lost(error: Error | undefined, isOurs: boolean): ClusterError {
     const reason = error === undefined ? "the peer is gone" : messageOf(error);
-    return disconnected(`connection to ${this.label} lost: ${reason}`, { cause: error });
+    return disconnected(`connection to ${this.label} lost: ${reason}`, {
+      ...(isOurs && isTimeout(error) && { code: PEER_SILENT }),
+      cause: error,
+    });
   }
+}
+
+/** As the signals end that libp2p gives its pings, whatever it waited for. */
+function isTimeout(error: Error | undefined): boolean {
+  return error?.name === "TimeoutError" || error?.name === "AbortError";
 }

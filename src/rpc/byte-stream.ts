@@ -4,6 +4,12 @@
  */
 import type { ClusterError } from "../base/errors.ts";
 
+/**
+ * The code of an end that this process has brought about because nothing came from the other side for too long: nobody
+ * knows whether the other side is gone. Where it has ended the stream, or its machine has, the end has another code.
+ */
+export const PEER_SILENT = "peer-silent";
+
 export interface ByteStreamReceiver {
   /** The bytes belong to the receiver. Called only while not paused, never from inside `start` or `resume`. */
   onBytes(bytes: Uint8Array): void;

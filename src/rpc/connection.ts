@@ -38,7 +38,8 @@
  *     open --close()--> goodbye (Abort, type disconnected, code "goodbye"), flushed, stream closed
  *      |---peer's Abort--> over, with its reason
  *      |---illegal bytes, abort()--> Abort with the reason, flushed within CLOSE_FLUSH_MS_MAX, stream closed
- *      +---stream ends without a word--> over, `connection-lost`
+ *      |---stream ends without a word--> over, `connection-lost`
+ *      +---stream given up, since the peer keeps quiet--> over, `peer-silent`
  *
  * After each of these everything pending has been rejected with `disconnected`, and every later call is. Hostile bytes
  * cost their connection, nothing else. Deliberately not here: three-party handoff (provide, accept, join), which is
@@ -58,7 +59,7 @@ import {
 } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { Answers } from "./answers.ts";
-import type { ByteStream } from "./byte-stream.ts";
+import { type ByteStream, PEER_SILENT } from "./byte-stream.ts";
 import { type Capability, capabilityOf, hookOf } from "./capability.ts";
 import { closeStream } from "./close-stream.ts";
 import { Content } from "./content.ts";
@@ -165,8 +166,10 @@ export class Connection implements AsyncDisposable {
     this.#names = new PeerNames(this.#exports, this.#imports, this.#answers);
     stream.start({
       onBytes: (bytes) => this.#inbox.push(bytes),
-      onEnd: (error) =>
-        this.#end(disconnected("the connection was lost", { code: "connection-lost", ...(error && { cause: error }) })),
+      onEnd: (error) => {
+        const code = error?.code === PEER_SILENT ? PEER_SILENT : "connection-lost";
+        this.#end(disconnected("the connection was lost", { code, ...(error && { cause: error }) }));
+      },
     });
   }
 

@@ -20,6 +20,36 @@ test("a lost connection costs no attempt before the worker's grace is over", asy
   expect(cluster.gateway.sessions.list()).toEqual([]);
 });
 
+test("a worker that fell silent keeps its attempts until its lease has lapsed", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  await worker.take();
+  worker.fallSilent();
+  await cluster.pass(LEASE_MS - 500);
+  expect(await cluster.attempts("t")).toEqual(["running"]);
+  expect(cluster.gateway.sessions.list()).toMatchObject([{ status: "away" }]);
+  await cluster.pass(1_500);
+  expect(await cluster.attempts("t")).toEqual(["lost"]);
+  await cluster.pass(500);
+  expect(cluster.gateway.sessions.list()).toEqual([]);
+});
+
+test("a worker that fell silent and is back before its lease has lapsed keeps its attempt", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  worker.fallSilent();
+  await cluster.pass(LEASE_MS - 1_000);
+  const back = cluster.connect();
+  expect(await back.join([run])).toMatchObject([{ kind: "adopt" }]);
+  await cluster.pass(AWAY_GRACE_MS * 2);
+  run.end();
+  await run.acknowledged;
+  expect(await cluster.attempts("t")).toEqual(["succeeded"]);
+});
+
 test("a worker that is back in time keeps its attempt, and its output goes on", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = await cluster.join();

@@ -7,6 +7,7 @@
 import { ClusterError, disconnected } from "../../src/base/errors.ts";
 import type { PeerId } from "../../src/base/ids.ts";
 import { DIAL_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, PING_EVERY_MS, PING_TIMEOUT_MS } from "../../src/base/limits.ts";
+import { PEER_SILENT } from "../../src/rpc/byte-stream.ts";
 import type { OpenedStream, RemotePeer, StreamHandler } from "../../src/net/host.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { Direction, Link } from "./sim-link.ts";
@@ -149,7 +150,7 @@ function watch(end: SimStream, own: SimProcess, there: Direction, other: SimProc
   const ping = (): void => {
     let isAnswered = false;
     const timer = own.clock.setTimer(PING_TIMEOUT_MS, () => {
-      if (!isAnswered) end.abort(new ClusterError("disconnected", "ping timed out", { code: "connection-lost" }));
+      if (!isAnswered) end.abort(new ClusterError("disconnected", "ping timed out", { code: PEER_SILENT }));
     });
     send(there, other, () => {
       if (!end.knock()) return;

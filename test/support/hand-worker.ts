@@ -16,6 +16,7 @@ import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { RunSpec } from "../../src/model/run-spec.ts";
 import type { WorkerState } from "../../src/model/worker.ts";
+import { PEER_SILENT } from "../../src/rpc/byte-stream.ts";
 import { Connection, type ConnectionStats } from "../../src/rpc/connection.ts";
 import { digestOf } from "../worker/gateway-parts.ts";
 import { memoryStreamPair } from "./memory-byte-stream.ts";
@@ -236,6 +237,11 @@ export class HandWorker implements AsyncDisposable {
   drop(): void {
     this.#connection.abort(disconnected("the cable is cut"));
     this.#gatewayEnd.abort(disconnected("the cable is cut"));
+  }
+
+  /** The gateway has given the connection up, since nothing came for too long; the worker has not heard of it. */
+  fallSilent(): void {
+    this.#gatewayEnd.abort(disconnected("a ping was not answered", { code: PEER_SILENT }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
