@@ -3,16 +3,20 @@
  * of how the cluster works, only what it must never do.
  *
  * - G1: what was accepted is there at the end, as it was accepted, unless its deletion was asked for.
- * - G2: once nothing goes wrong any more, every task comes to its end, and every run that ended had a guest.
+ * - G2: once nothing goes wrong any more, every task comes to its end, and every run that ended had a guest. Where nothing
+ *   goes wrong, what is due is ready soon, and what is ready runs soon where a worker has room for it.
  * - G3: a run has one result, that of the attempt under way, which the guest of that attempt gave. It is never both
  *   settled and lost.
  * - G4: guests of one run overlap only when the earlier attempt was given up before, and a guest without a lease ends.
  * - G5: each slot of a schedule is one run, ready once, and not before its time.
  * - G6: a guest ends when it is cancelled.
+ * - G9: what takes its runner down is tried so often and not more; what is lost by nothing that it did is tried again.
  * - G10: a worker that an operator has drained is given no run.
  * - G8: a log has no gap, and all that a guest wrote which ended by itself; files are kept and found whole.
  */
 import { checkAccepted } from "./check-accepted.ts";
+import { checkBlame } from "./check-blame.ts";
+import { checkDelays } from "./check-delays.ts";
 import { checkDrained } from "./check-drained.ts";
 import { checkFiles } from "./check-files.ts";
 import { checkGuests } from "./check-guests.ts";
@@ -29,6 +33,8 @@ export function breaches(history: History): readonly string[] {
     ...checkRuns(history),
     ...checkSchedule(history),
     ...checkGuests(history),
+    ...checkBlame(history),
+    ...checkDelays(history),
     ...checkDrained(history),
     ...checkOutput(history),
     ...checkFiles(history),

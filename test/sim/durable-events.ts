@@ -61,6 +61,7 @@ function runEvents(old: TaskRow | undefined, task: TaskRow, wallMs: number): rea
       worker: run.attempts.at(-1)?.worker,
       attemptState: attempt?.state,
       attemptOutcome: attempt?.outcome,
+      blamed: run.cursor.lost,
     });
   }
   return events;

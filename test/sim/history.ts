@@ -98,6 +98,8 @@ export type DurableEvent =
       /** What became of the attempt that was under way. */
       readonly attemptState?: AttemptState | undefined;
       readonly attemptOutcome?: Outcome | undefined;
+      /** How many lost attempts are held against the run. */
+      readonly blamed: number;
     };
 
 export type GuestEvent =
@@ -116,8 +118,18 @@ export type GuestEvent =
       readonly outcome?: Outcome | undefined;
     };
 
+/** What a worker is, and stays. */
+export interface KnownWorker {
+  readonly peer: PeerId;
+  readonly slots: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Its link takes its time for what is large. */
+  readonly isSlow: boolean;
+}
+
 export interface History {
   readonly seed: number;
+  readonly workers: readonly KnownWorker[];
   /** How long finished tasks were to be kept, if they were to be forgotten. */
   readonly retainMs: number | undefined;
   readonly events: readonly HistoryEvent[];

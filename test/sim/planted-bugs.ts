@@ -340,6 +340,62 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     plant: (store) => changed(store, { retryTask: () => Promise.reject(new Error("undefined is not a task")) }),
   },
   {
+    name: "leases are not renewed",
+    breaks: /^G2: .* was lost though nothing went wrong$/,
+    plant: (store) => changed(store, { renew: () => Promise.resolve([]) }),
+  },
+  {
+    name: "it is said too late when the next run is due",
+    breaks: /^G2: .* was made ready \d+ ms late$/,
+    faults: [],
+    plant: (store) =>
+      changed(store, {
+        promoteDue: async (...given) => {
+          const { nextDueAt, ...result } = await store.promoteDue(...given);
+          return { ...result, nextDueAt: nextDueAt === undefined ? undefined : nextDueAt + 3_000 };
+        },
+      }),
+  },
+  {
+    name: "nobody is woken for a run that has become ready",
+    breaks: /^G2: .* waited \d+ ms while worker \w had room$/,
+    faults: [],
+    plant: (store) => {
+      const isWrong = every(4);
+      return changed(store, {
+        promoteDue: async (...given) => {
+          const result = await store.promoteDue(...given);
+          return isWrong() ? { ...result, promoted: [], hasEndedBackoffs: false } : result;
+        },
+      });
+    },
+  },
+  {
+    name: "what takes its runner down is not held against it",
+    breaks: /^G9: .* took its runner down, and that is not held against it$/,
+    plant: (store) =>
+      changed(store, { settle: (id, end, options) => store.settle(id, end, { ...options, isBlameless: true }) }),
+  },
+  {
+    name: "what takes its runner down is held against it once",
+    breaks: /^G9: .* was lost \d+ times and is tried again$/,
+    faults: [],
+    plant: (store) =>
+      changed(store, {
+        settle: (id, end, options) => {
+          const lost = store.disk.state.tasks.get(id.task)?.runs[id.run - 1]?.cursor.lost ?? 0;
+          return store.settle(id, end, lost === 0 ? options : { ...options, isBlameless: true });
+        },
+      }),
+  },
+  {
+    name: "what a drain or a gateway's end has lost is held against the run",
+    breaks: /^G9: .* was lost by nothing that it did, and that is held against it$/,
+    faults: ["drain-worker", "trouble-store", "kill-gateway"],
+    plant: (store) =>
+      changed(store, { settle: (id, end, options) => store.settle(id, end, { ...options, isBlameless: false }) }),
+  },
+  {
     name: "a file that was to be kept is dropped",
     breaks: /^G8: of \S+ run \d+ the files .* are kept, not /,
     plant: (store) =>

@@ -109,6 +109,8 @@ const WORKERS_MAX = 3;
 const SLOTS_MAX = 3;
 const NAMES = ["A", "B", "C"];
 const TASK_IDS_MAX = 12;
+/** How often guests of a task take their runner down, one as likely as the other. */
+const CRASHES = [...Array.from({ length: 27 }, () => 0), 0.3, 0.3, 1];
 
 /** What a scenario is to be like. Default: the seed decides. */
 export interface GivenTraits {
@@ -254,7 +256,7 @@ function orderOf(dice: Dice, id: TaskId, { workers, known, guestMsMax }: Request
     seed: dice.below(1_000_000),
     meanMs: dice.between(guestMsMax / 20, guestMsMax),
     failures: isFlaky ? 0.5 : 0,
-    crashes: dice.chance(0.1) ? 0.3 : 0,
+    crashes: dice.pick(CRASHES),
     outputBytes: dice.chance(0.05) ? 400_000 : dice.chance(0.6) ? dice.between(1, 3_000) : 0,
     files: dice.chance(0.3) ? 1 + dice.below(3) : 0,
     fileBytes: Math.ceil(dice.chance(0.05) ? 300_000 : dice.between(1, 3_000)),

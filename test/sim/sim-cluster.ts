@@ -137,6 +137,9 @@ export class SimCluster {
     await this.#stopAll();
     return {
       seed: this.#scenario.seed,
+      workers: this.#scenario.workers.map(({ peer, slots, labels, link }) => {
+        return { peer, slots, labels, isSlow: link.bytesPerMs !== Infinity };
+      }),
       retainMs: this.#scenario.retainMs,
       events: this.#events,
       tasks: [...this.#disk.state.tasks.values()],

@@ -92,6 +92,8 @@ class SimGuest {
   begin(): void {
     const { process, random, record, worker, id } = this.#init;
     this.#next = process.loop.after(0.2 + 5 * random.next(), () => {
+      // With its worker's power, what it was to find may be gone.
+      if (process.isDead) return this.#end({ kind: "cancelled", reason: "its worker is gone" }, { wasKilled: true });
       this.#state = "running";
       this.#beganAtMs = process.loop.nowMs;
       record({ kind: "guest-began", worker, id, files: this.#foundFiles() });

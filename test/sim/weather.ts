@@ -7,10 +7,12 @@ const AFTERMATH_MS = 25_000;
 export class Weather {
   readonly #faults: readonly { readonly fromMs: number; readonly toMs: number }[];
 
-  constructor({ events }: History) {
+  /** `matters`: the faults that count. Default: all. */
+  constructor({ events }: History, matters: (what: string) => boolean = () => true) {
     const faults: { what: string; fromMs: number; toMs: number }[] = [];
     for (const event of events) {
-      if (event.kind === "fault") faults.push({ what: event.what, fromMs: event.atMs, toMs: Infinity });
+      if (event.kind === "fault" && matters(event.what))
+        faults.push({ what: event.what, fromMs: event.atMs, toMs: Infinity });
       if (event.kind !== "mended") continue;
       const fault = faults.find((each) => each.what === event.what && each.toMs === Infinity);
       if (fault !== undefined) fault.toMs = event.atMs + AFTERMATH_MS;
