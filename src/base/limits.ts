@@ -631,9 +631,9 @@ export const GRACE_MS_DEFAULT = 30_000;
 
 // Tokens and the audit log.
 
-/** Tokens that are kept, ended ones included until they are forgotten. */
+/** Tokens that are kept, ended ones included, which go first. */
 export const TOKENS_MAX = 10_000;
-/** How long a token that has ended is still shown. */
+/** How long a token that has ended is still shown, if there is room. */
 export const TOKEN_KEPT_AFTER_END_MS = 30 * 86_400_000;
 /** Powers that a request to narrow may name. */
 export const POWERS_NAMED_MAX = 16;

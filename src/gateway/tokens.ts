@@ -131,11 +131,7 @@ export class Tokens implements Disposable {
     const expiresAt = lifetimeMs === undefined ? by.authority.expiresAt : createdAt + lifetimeMs;
     const excess = excessOf({ can, limits, expiresAt }, by.authority);
     if (excess.length > 0) return { kind: "too-wide", excess };
-    if (this.#held.size >= TOKENS_MAX) {
-      throw overloaded(`${TOKENS_MAX} tokens are kept: revoked ones are forgotten after a while`, {
-        code: "too-many-tokens",
-      });
-    }
+    this.#makeRoom();
     const { store, audit, clock, randomBytes } = this.#init;
     const id = this.#makeId();
     const secret = Buffer.from(randomBytes(SECRET_BYTES)).toString("base64url");
@@ -246,25 +242,36 @@ export class Tokens implements Disposable {
         grant.end(failed(ENDED.expired, { code: "expired" }));
         audit.record({ actor: "gateway", action: "token.expired", subject: token.id });
       }
-      next = Math.min(next, grant.ended.aborted ? forgottenAt(token) : (token.expiresAt ?? Infinity));
+      const end = endOf(token);
+      next = Math.min(next, grant.ended.aborted ? end + TOKEN_KEPT_AFTER_END_MS + 1 : end);
     }
     if (next <= now) {
-      this.#forget(now);
+      this.#forget(now - TOKEN_KEPT_AFTER_END_MS);
       next = now + CLOCK_CHECK_EVERY_MS;
     }
     if (next === Infinity) return;
     this.#timer = clock.setTimer(Math.max(1, Math.min(CLOCK_CHECK_EVERY_MS, next - now)), () => this.#expire());
   }
 
-  /** What ended long ago. What came of it ended no later, and goes no later. */
-  #forget(now: number): void {
+  /** Forgets what ended before. What came of it ended no later, and goes with it. */
+  #forget(endedBefore: number): void {
     for (const [id, { token, grant }] of this.#held) {
-      if (!grant.ended.aborted || forgottenAt(token) > now) continue;
+      if (!grant.ended.aborted || endOf(token) >= endedBefore) continue;
       grant.forget();
       this.#held.delete(id);
     }
     // What the store cannot forget now, it will when the gateway starts again.
-    this.#init.store.forgetTokens(now - TOKEN_KEPT_AFTER_END_MS).catch(() => {});
+    this.#init.store.forgetTokens(endedBefore).catch(() => {});
+  }
+
+  /** Tokens that have ended are shown for a while, unless others need their place. */
+  #makeRoom(): void {
+    if (this.#held.size < TOKENS_MAX) return;
+    const ends = Array.from(this.#held.values(), ({ token, grant }) => (grant.ended.aborted ? endOf(token) : Infinity));
+    const firstEnd = ends.reduce((first, end) => Math.min(first, end), Infinity);
+    if (firstEnd < Infinity) this.#forget(firstEnd + 1);
+    if (this.#held.size < TOKENS_MAX) return;
+    throw overloaded(`there are ${TOKENS_MAX} tokens: revoke some that nobody needs`, { code: "too-many-tokens" });
   }
 
   #makeId(): TokenId {
@@ -276,9 +283,9 @@ export class Tokens implements Disposable {
   }
 }
 
-/** The first moment at which an ended token is no longer kept. */
-function forgottenAt({ revokedAt = Infinity, expiresAt = Infinity }: StoredToken): number {
-  return Math.min(revokedAt, expiresAt) + TOKEN_KEPT_AFTER_END_MS + 1;
+/** When it ended or will; Infinity: it has neither been revoked nor does it expire. */
+function endOf({ revokedAt = Infinity, expiresAt = Infinity }: StoredToken): number {
+  return Math.min(revokedAt, expiresAt);
 }
 
 function withoutSecret({ secretHash: _hidden, ...token }: StoredToken): Token {

@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import { silentLog } from "../../src/base/log.ts";
-import { CLOCK_CHECK_EVERY_MS, TOKEN_KEPT_AFTER_END_MS } from "../../src/base/limits.ts";
+import { CLOCK_CHECK_EVERY_MS, TOKENS_MAX, TOKEN_KEPT_AFTER_END_MS } from "../../src/base/limits.ts";
 import { AuditLog } from "../../src/gateway/audit.ts";
 import type { Grant } from "../../src/gateway/grant.ts";
 import { type MintInit, Tokens } from "../../src/gateway/tokens.ts";
+import { parseTokenId } from "../../src/model/token.ts";
 import type { CredentialStore } from "../../src/store/credential-store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
@@ -228,6 +229,45 @@ test("forgets ended tokens while it runs, too", async () => {
   expect(tokens.recognise(revoked.text)).toEqual({ kind: "unknown" });
   const stored = await harness.store.listTokens();
   expect(stored.map(({ id }) => id)).toEqual([kept.token.id]);
+});
+
+test("there are only so many tokens, and ended ones give their place to new ones", async () => {
+  const clock = new ManualClock();
+  const now = clock.now();
+  const stored = Array.from({ length: TOKENS_MAX }, (_, index) => {
+    const id = parseTokenId(`t${String(index).padStart(11, "0")}`);
+    if (id === undefined) throw new Error("no id");
+    const common = {
+      id,
+      label: "",
+      can: ["read"],
+      limits: {},
+      createdBy: "local",
+      secretHash: new Uint8Array(32),
+    } as const;
+    return { ...common, createdAt: now, revokedAt: index < 2 ? now - index : undefined };
+  });
+  const forgotten: number[] = [];
+  const store: CredentialStore = {
+    listTokens: async () => stored,
+    createToken: async () => {},
+    revokeTokens: async () => {},
+    forgetTokens: async (endedBefore) => void forgotten.push(endedBefore),
+    appendAudit: async () => {},
+    listAudit: async () => [],
+  };
+  const audit = new AuditLog({ store, clock, log: silentLog });
+  let made = 0;
+  const randomBytes = (length: number) => new Uint8Array(length).fill(++made);
+  using tokens = await Tokens.open({ store, audit, randomBytes, clock });
+  await mint(tokens, tokens.local);
+  await mint(tokens, tokens.local);
+  expect(forgotten.slice(1)).toEqual([now, now + 1]);
+  await expect(tokens.mint(tokens.local, READER)).rejects.toMatchObject({
+    type: "overloaded",
+    code: "too-many-tokens",
+  });
+  await audit.close();
 });
 
 test("tokens that are made with a token share its limits", async () => {

@@ -17,8 +17,8 @@ import type { Clock } from "../../base/clock.ts";
 /** How long a client that was told to come back should wait, in seconds. */
 const RETRY_AFTER_SECONDS = 2;
 
-/** Tokens that have ended go once a day at the most. */
-const TOKENS_RETRY_AFTER_SECONDS = 86_400;
+/** Until somebody has revoked a token, or one has expired. */
+const TOKENS_RETRY_AFTER_SECONDS = 3_600;
 
 const STORE_CODES: ReadonlySet<string> = new Set(["store-unavailable", "store-closed", "store-busy"]);
 
