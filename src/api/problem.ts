@@ -21,6 +21,7 @@ export const PROBLEMS = {
   "no-such-worker": { status: 404, title: "There is no such worker" },
   "no-such-token": { status: 404, title: "There is no such token" },
   "method-not-allowed": { status: 405, title: "The method does not fit the address" },
+  "too-slow": { status: 408, title: "The request came in too slowly" },
   "id-taken": { status: 409, title: "The id is taken" },
   "idempotency-mismatch": { status: 409, title: "The key was used for another request" },
   "not-finished": { status: 409, title: "The task has not finished" },

@@ -607,8 +607,13 @@ export const HTTP_CONNECTIONS_MAX = 8_192;
 export const UPLOADS_MAX = 512;
 /** What they hold in memory together: texts, stdin, and what is on its way to the disk. */
 export const UPLOADS_BYTES_HELD_MAX = 128 * MIB;
+/** Of them, what one form may: all texts that a task may have, twice, its stdin, and the heads of its parts. */
+export const FORM_BYTES_HELD_MAX = 48 * MIB;
 /** A body of which nothing comes for this long is given up. */
 export const UPLOAD_IDLE_MS_MAX = 60_000;
+/** A body that has taken longer than this, and has come more slowly than that from its beginning on, is refused. */
+export const UPLOAD_SLOW_MS_MAX = 30_000;
+export const UPLOAD_BYTES_PER_SECOND_MIN = 1 * KIB;
 /** One request, from its first byte to its last. */
 export const REQUEST_MS_MAX = 3_600_000;
 

@@ -29,6 +29,11 @@ export class BudgetShare implements Disposable {
     this.#draw = draw;
   }
 
+  /** What is taken and was not given back. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** False: there is not as much left, and nothing was taken. */
   take(bytes: number): boolean {
     if (!this.#draw(bytes)) return false;

@@ -11,10 +11,12 @@ import type { Readable } from "node:stream";
 import type { FormTexts } from "../../api/form-fields.ts";
 import type { FieldError } from "../../api/problem.ts";
 import { unwantedFileMessage } from "../../api/submission.ts";
+import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import {
   FIELDS_MAX,
   FIELD_BYTES_MAX,
+  FORM_BYTES_HELD_MAX,
   INPUT_FILES_BYTES_MAX,
   INPUT_FILES_MAX,
   SPEC_BYTES_MAX,
@@ -23,6 +25,7 @@ import {
 } from "../../base/limits.ts";
 import type { FileContent } from "../../model/task-file.ts";
 import type { BlobStore, BlobWriter } from "../../store/blobs.ts";
+import { BodyPace } from "./body-pace.ts";
 import type { BudgetShare, ByteBudget } from "./byte-budget.ts";
 import { type FormParser, openFormParser } from "./form-parser.ts";
 import { ClientGone, Refusal } from "./problem.ts";
@@ -33,6 +36,7 @@ export interface FormUploadOptions {
   readonly requestBytesMax: number;
   /** What all forms together may hold in memory. One that would pass it is refused, to be sent again. */
   readonly memory: ByteBudget;
+  readonly clock: Clock;
   /** Told of the body's bytes as they come. Default: nobody counts them. */
   readonly onBytes?: ((count: number) => void) | undefined;
 }
@@ -81,6 +85,7 @@ class FormUpload implements ReceivedForm {
   readonly #form: FormParser;
   /** Every byte that was read and has not gone to the blob store. */
   readonly #share: BudgetShare;
+  readonly #pace: BodyPace;
   readonly #received = Promise.withResolvers<void>();
   /** Files being read. None rejects: a failure ends the whole. */
   readonly #reading: Promise<void>[] = [];
@@ -98,6 +103,7 @@ class FormUpload implements ReceivedForm {
     this.#options = options;
     this.#form = openForm(request);
     this.#share = options.memory.openShare();
+    this.#pace = new BodyPace(options.clock);
   }
 
   async receive(): Promise<void> {
@@ -152,15 +158,25 @@ class FormUpload implements ReceivedForm {
       this.#fail(requestTooLarge(this.#options));
       return;
     }
-    if (!this.#share.take(chunk.length)) {
-      this.#fail(tooManyUploads());
+    const tooSlow = this.#pace.refuse(chunk.length);
+    if (tooSlow !== undefined) {
+      this.#fail(tooSlow);
       return;
     }
+    if (!this.#hold(chunk.length)) return;
     if (this.#parse(chunk)) return;
     this.#request.pause();
     this.#form.once("drain", () => {
       if (!this.#hasFailed) this.#request.resume();
     });
+  }
+
+  /** False: there is no memory for so many bytes, and the form has failed. */
+  #hold(bytes: number): boolean {
+    const isTooMuch = this.#share.bytes + bytes > FORM_BYTES_HELD_MAX;
+    if (!isTooMuch && this.#share.take(bytes)) return true;
+    this.#fail(isTooMuch ? formTooLarge() : tooManyUploads());
+    return false;
   }
 
   /** False: no more is welcome now. The parser may throw where a part's head is strange enough. */
@@ -225,10 +241,7 @@ class FormUpload implements ReceivedForm {
       return;
     }
     // A text takes up to twice its bytes while it is text.
-    if (!this.#share.take(bytes)) {
-      this.#fail(tooManyUploads());
-      return;
-    }
+    if (!this.#hold(bytes)) return;
     const values = this.texts.get(name);
     if (values === undefined) this.texts.set(name, [value]);
     else values.push(value);
@@ -333,6 +346,15 @@ function unreadableForm(thrown: unknown): Refusal {
 
 function tooManyFields(): Refusal {
   return new Refusal("too-large", `The form has more than ${FIELDS_MAX} parts: send args and env as JSON.`);
+}
+
+/** For one that holds more beside its files than a task can have. */
+function formTooLarge(): Refusal {
+  const mib = FORM_BYTES_HELD_MAX / (1024 * 1024);
+  return new Refusal(
+    "too-large",
+    `The form has more than ${mib} MiB beside its files: send less, or send it as files.`,
+  );
 }
 
 /** As many forms are coming in as there is room for. */

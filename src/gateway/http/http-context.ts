@@ -22,6 +22,7 @@ import type { ByteBudget } from "./byte-budget.ts";
 import type { LogEvents } from "./log-events.ts";
 import type { SharedLogs } from "./shared-log.ts";
 import type { SseStreams } from "./sse-stream.ts";
+import type { UploadSlots } from "./upload-slots.ts";
 import type { IncomingMessage } from "node:http";
 
 export interface HttpContext {
@@ -42,6 +43,7 @@ export interface HttpContext {
   readonly moduleBytesMax: number;
   /** Shared by all forms that come in. */
   readonly uploadMemory: ByteBudget;
+  readonly uploadSlots: UploadSlots;
   readonly streams: SseStreams;
   readonly logs: SharedLogs;
   readonly logEvents: LogEvents;

@@ -48,6 +48,7 @@ import { LogEvents } from "./log-events.ts";
 import { pageRouter } from "./page.ts";
 import { SharedLogs } from "./shared-log.ts";
 import { SseStreams } from "./sse-stream.ts";
+import { UploadSlots } from "./upload-slots.ts";
 
 export interface HttpServerInit {
   /** Port 0 picks a free one. */
@@ -203,6 +204,7 @@ function httpContext(init: HttpServerInit, closing: AbortSignal): HttpContext {
     version,
     moduleBytesMax: init.moduleBytesMax ?? MODULE_BYTES_MAX,
     uploadMemory: new ByteBudget(init.uploadsBytesHeldMax ?? UPLOADS_BYTES_HELD_MAX),
+    uploadSlots: new UploadSlots(),
     streams: new SseStreams(clock, grants),
     logs: new SharedLogs(init),
     logEvents: new LogEvents(),

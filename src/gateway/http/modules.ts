@@ -7,18 +7,13 @@ import { moduleJson } from "../../api/module-json.ts";
 import { ROUTES } from "../../api/routes.ts";
 import { assert } from "../../base/errors.ts";
 import { parseDigest } from "../../base/ids.ts";
-import {
-  HELD_MODULES_MAX,
-  LIST_LIMIT_DEFAULT,
-  LIST_LIMIT_MAX,
-  UPLOADS_MAX,
-  UPLOAD_IDLE_MS_MAX,
-} from "../../base/limits.ts";
+import { HELD_MODULES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, UPLOAD_IDLE_MS_MAX } from "../../base/limits.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
 import type { HoldModuleResult } from "../../store/module-store.ts";
-import { tooLarge, tooManyUploads } from "./form-upload.ts";
+import { tooLarge } from "./form-upload.ts";
 import type { Grant } from "../grant.ts";
 import { recordDone } from "./audited.ts";
+import { BodyPace } from "./body-pace.ts";
 import type { HttpContext } from "./http-context.ts";
 import { ClientGone, Refusal } from "./problem.ts";
 import { Query, nextPageLink } from "./query.ts";
@@ -52,29 +47,23 @@ export function modulesRouter(context: HttpContext): Router {
 }
 
 function putModule(context: HttpContext): RequestHandler {
-  let uploads = 0;
   return async (request: Request, response: Response) => {
     const grant = context.grants.get(request);
     assert(grant !== undefined, "only requests that passed come here");
     checkHead(request, context);
     grant.beginSubmit();
-    if (uploads >= UPLOADS_MAX) throw tooManyUploads();
-    uploads++;
+    using _slot = context.uploadSlots.take(grant.actor);
     const gone = new AbortController();
     response.on("close", () => gone.abort(new ClientGone()));
-    try {
-      if (context.heldBack.delete(request)) response.writeContinue();
-      await using writer = await context.blobs.create();
-      await receive(request, writer, { ...context, grant });
-      const { module, isNew } = await hold(context, grant, writer, gone.signal);
-      recordDone(context, request, "module.stored", module.digest);
-      response
-        .status(isNew ? 201 : 200)
-        .location(ROUTES.module(module.digest))
-        .json(moduleJson(module));
-    } finally {
-      uploads--;
-    }
+    if (context.heldBack.delete(request)) response.writeContinue();
+    await using writer = await context.blobs.create();
+    await receive(request, writer, { ...context, grant });
+    const { module, isNew } = await hold(context, grant, writer, gone.signal);
+    recordDone(context, request, "module.stored", module.digest);
+    response
+      .status(isNew ? 201 : 200)
+      .location(ROUTES.module(module.digest))
+      .json(moduleJson(module));
   };
 }
 
@@ -95,15 +84,18 @@ function checkHead(request: Request, context: HttpContext): void {
 async function receive(
   request: Request,
   writer: BlobWriter,
-  { moduleBytesMax, grant }: Pick<HttpContext, "moduleBytesMax"> & { readonly grant: Grant },
+  { moduleBytesMax, clock, grant }: Pick<HttpContext, "moduleBytesMax" | "clock"> & { readonly grant: Grant },
 ): Promise<void> {
   const onIdle = (): void => void request.destroy();
   request.setTimeout(UPLOAD_IDLE_MS_MAX, onIdle);
   let bytes = 0;
+  const pace = new BodyPace(clock);
   try {
     const pieces: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
     for await (const piece of pieces) {
       bytes += piece.length;
+      const tooSlow = pace.refuse(piece.length);
+      if (tooSlow !== undefined) throw tooSlow;
       grant.spendBytes(piece.length);
       if (bytes > moduleBytesMax) throw tooLarge({ moduleBytesMax });
       await writer.write(piece);

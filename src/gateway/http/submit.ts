@@ -11,7 +11,7 @@ import { taskJson } from "../../api/task-json.ts";
 import { type Digest, type TaskId, parseTaskId } from "../../base/ids.ts";
 import { NO_TRACER, type Tracer, within } from "../../base/tracing.ts";
 import { assert } from "../../base/errors.ts";
-import { MODULE_BYTES_MAX, REQUEST_BYTES_MAX, UPLOADS_MAX } from "../../base/limits.ts";
+import { MODULE_BYTES_MAX, REQUEST_BYTES_MAX } from "../../base/limits.ts";
 import type { InspectOptions } from "../../inspect/inspector.ts";
 import { type Entry, isWasmEntry } from "../../model/entry.ts";
 import type { ModuleInspection } from "../../model/module.ts";
@@ -21,7 +21,7 @@ import { checkRunnable } from "../../model/wasm-admission.ts";
 import { checkEntry, checkLimits } from "../../model/wasm-inspect.ts";
 import type { CreateTaskRefusal, SubmissionKey } from "../../store/store.ts";
 import type { BlobWriter } from "../../store/blobs.ts";
-import { type ReceivedForm, receiveForm, requestTooLarge, tooManyUploads } from "./form-upload.ts";
+import { type ReceivedForm, receiveForm, requestTooLarge } from "./form-upload.ts";
 import type { Grant } from "../grant.ts";
 import type { HttpContext } from "./http-context.ts";
 import { requireTakingWork } from "./taking-work.ts";
@@ -33,29 +33,21 @@ import { formFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submiss
 const REQUEST_OVERHEAD_BYTES_MAX = REQUEST_BYTES_MAX - MODULE_BYTES_MAX;
 
 export function submitTask(context: HttpContext): RequestHandler {
-  let uploads = 0;
   return async (request: Request, response: Response) => {
     const grant = context.grants.get(request);
     assert(grant !== undefined, "only requests that passed come here");
     const key = submissionKeyOf(request);
     checkHead(request, context);
     grant.beginSubmit();
-    if (uploads >= UPLOADS_MAX) {
-      throw tooManyUploads();
-    }
-    uploads++;
+    using _slot = context.uploadSlots.take(grant.actor);
     const gone = new AbortController();
     response.on("close", () => gone.abort(new ClientGone()));
-    try {
-      if (context.heldBack.delete(request)) response.writeContinue();
-      // Nothing of the form is left when its sender is answered.
-      const submit = { ...context, grant, parent: context.spans.get(request)?.traceparent };
-      const { task, isRepeated } = await acceptRequest(submit, request, { signal: gone.signal, key });
-      if (isRepeated) response.setHeader("idempotency-replayed", "true");
-      response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
-    } finally {
-      uploads--;
-    }
+    if (context.heldBack.delete(request)) response.writeContinue();
+    // Nothing of the form is left when its sender is answered.
+    const submit = { ...context, grant, parent: context.spans.get(request)?.traceparent };
+    const { task, isRepeated } = await acceptRequest(submit, request, { signal: gone.signal, key });
+    if (isRepeated) response.setHeader("idempotency-replayed", "true");
+    response.status(201).location(ROUTES.task(task.spec.id)).json(taskJson(task, context.clock.now()));
   };
 }
 
@@ -87,8 +79,9 @@ function checkHead(request: Request, context: HttpContext): void {
   if (Number(request.headers["content-length"] ?? 0) > options.requestBytesMax) throw requestTooLarge(options);
 }
 
-function uploadOptions({ blobs, moduleBytesMax, uploadMemory }: HttpContext): Parameters<typeof receiveForm>[1] {
-  return { blobs, moduleBytesMax, requestBytesMax: moduleBytesMax + REQUEST_OVERHEAD_BYTES_MAX, memory: uploadMemory };
+function uploadOptions(context: HttpContext): Parameters<typeof receiveForm>[1] {
+  const { blobs, moduleBytesMax, uploadMemory: memory, clock } = context;
+  return { blobs, moduleBytesMax, requestBytesMax: moduleBytesMax + REQUEST_OVERHEAD_BYTES_MAX, memory, clock };
 }
 
 /** What accepting a submission takes, however it came. */
