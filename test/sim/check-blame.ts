@@ -23,8 +23,11 @@ interface RunCourse {
 
 /** What may be lost besides on workers that have lost the run before while others are busy, which does not count. */
 const SECOND_CHOICES_MAX = 3;
-/** What a run may have brought about, for all that the gateway can know. */
-const WORKER_FAULTS = /^(kill-worker|pause-worker|cut|fill-disk) /;
+/**
+ * What a run may have brought about, for all that the gateway can know. One that stood still cannot know, either, whether a
+ * worker that comes back without an attempt was never told of it or has died of it.
+ */
+const DOUBTFUL_FAULTS = /^(kill-worker|pause-worker|cut|fill-disk|pause-gateway) /;
 
 export function checkBlame(history: History): readonly string[] {
   const found: string[] = [];
@@ -32,7 +35,7 @@ export function checkBlame(history: History): readonly string[] {
   const specs = new Map<number, TaskSpec>();
   const ended = new Map<string, Outcome | undefined>();
   const weather = new Weather(history);
-  const ofWorkers = new Weather(history, (what) => WORKER_FAULTS.test(what));
+  const doubtful = new Weather(history, (what) => DOUBTFUL_FAULTS.test(what));
   for (const event of history.events) {
     if (event.kind === "task-made") specs.set(event.serial, event.spec);
     if (event.kind === "guest-ended") ended.set(attemptKey(event.id), event.outcome);
@@ -45,7 +48,7 @@ export function checkBlame(history: History): readonly string[] {
     if (event.to === "running") course.leasedAtMs = event.atMs;
     const spec = specs.get(event.serial);
     if (spec !== undefined && event.from === "running" && event.attemptState === "lost") {
-      found.push(...checkLoss(event, course, { spec, ended, weather, ofWorkers }));
+      found.push(...checkLoss(event, course, { spec, ended, weather, doubtful }));
     }
     course.blamed = event.blamed;
   }
@@ -56,10 +59,10 @@ interface Known {
   readonly spec: TaskSpec;
   readonly ended: ReadonlyMap<string, Outcome | undefined>;
   readonly weather: Weather;
-  readonly ofWorkers: Weather;
+  readonly doubtful: Weather;
 }
 
-function checkLoss(event: RunMoved, course: RunCourse, { spec, ended, weather, ofWorkers }: Known): readonly string[] {
+function checkLoss(event: RunMoved, course: RunCourse, { spec, ended, weather, doubtful }: Known): readonly string[] {
   const found: string[] = [];
   const { task, serial, run, attempt, atMs } = event;
   const where = `${task} run ${run}`;
@@ -73,7 +76,7 @@ function checkLoss(event: RunMoved, course: RunCourse, { spec, ended, weather, o
     found.push(`G9: ${where} attempt ${attempt} took its runner down, and that is not held against it`);
   }
   const isHarmless = guestPlan(spec.args, id).outcome.kind !== "lost";
-  if (isHarmless && isBlamed && ofWorkers.wasFair(course.leasedAtMs, atMs)) {
+  if (isHarmless && isBlamed && doubtful.wasFair(course.leasedAtMs, atMs)) {
     found.push(`G9: ${where} attempt ${attempt} was lost by nothing that it did, and that is held against it`);
   }
   const isOnceMore = course.lost === LOST_ATTEMPTS_MAX + SECOND_CHOICES_MAX + 1;
