@@ -13,8 +13,9 @@
 # session, upload or task of a client is held any more is a stranger's again, and has the time of one to log in.
 # Failure: a refusal is an exception of type `failed`; its code, that of the same refusal over HTTP, stands at the end of
 # the reason in square brackets: `invalid-field`, `module-rejected`, `id-taken`, `no-such-task`, `already-finished`,
-# `too-large`. `overloaded` means to come back later (`queue-full`, `not-ready`, `too-many-uploads`), `disconnected` to
-# connect and log in again. The gateway accepts a task when `submit` returns: from then on it is on disk, and not lost.
+# `too-large`. `overloaded` means to come back later (`queue-full`, `rate-limited`, `not-ready`, `too-many-uploads`,
+# `too-many-sessions`), `disconnected` to connect and log in again. The gateway accepts a task when `submit` returns: from
+# then on it is on disk, and not lost.
 
 using EnvVar = import "worker.capnp".EnvVar;
 using OutputLimit = import "worker.capnp".OutputLimit;
@@ -35,6 +36,7 @@ interface ClientSession {
   narrow @3 (can :List(Text)) -> (session :ClientSession);
   # A session that holds no more than `can`, of what this one holds: `read`, `submit`, `admin`. It ends when the token
   # does by which this one was opened, and lives on when this one is dropped: hand it to somebody who may do less.
+  # At most 64 are held on one connection at once, those that were opened by logging in included.
 
   uploadFile @4 () -> (upload :Upload);
   # Begins an input file. Of these and of modules together at most 8 are unfinished at once; finished, at most 1,000 files
