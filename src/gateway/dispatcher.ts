@@ -129,6 +129,13 @@ export class Dispatcher {
     queueMicrotask(() => void this.#work());
   }
 
+  /** The store takes something again: what waits for the next try is tried now. */
+  storeIsWell(): void {
+    if (!this.#isPaused()) return;
+    this.#pausedUntilMs = 0;
+    this.wake();
+  }
+
   /** Starts nothing more; resolves when the starts under way are done. */
   async close(): Promise<void> {
     this.#state = "closed";

@@ -83,7 +83,16 @@ export class Gateway implements Readiness {
     const { store, blobs, clock, random, log, meter = NO_RUN_METER } = init;
     const { events } = this;
     const wake = () => this.#dispatcher.wake();
-    this.storeHealth = new StoreHealth({ store, blobs, clock, log });
+    this.storeHealth = new StoreHealth({
+      store,
+      blobs,
+      clock,
+      log,
+      onRelieved: () => {
+        this.#scheduler.storeIsWell();
+        this.#dispatcher.storeIsWell();
+      },
+    });
     this.pins = new BlobPins({ store, blobs, log });
     this.#channel = new OfferChannel();
     const terms = leaseTerms(init.leaseMs);

@@ -5,7 +5,7 @@
  * due when it says so.
  *
  * It also knows since when somebody has been there to serve slots of cron tasks: not before it began, not where the wall
- * clock was jumped over, and not while this process stood still.
+ * clock was jumped over, not while this process or the store stood still, and not while the store refused.
  */
 import { Backoff } from "../base/backoff.ts";
 import type { Clock, Timer } from "../base/clock.ts";
@@ -42,11 +42,16 @@ export class Scheduler {
   #servingSince: number;
   /** The wall clock's lead over the monotonic one when it was looked at last. It changes when the wall clock is set. */
   #leadMs: number;
+  /** By the monotonic clock: when this was at work last. */
+  #seenAtMs: number;
+  /** The store has refused the last time: nobody serves slots before it takes them. */
+  #isRefused = false;
 
   constructor(init: SchedulerInit) {
     this.#init = init;
     this.#servingSince = init.clock.now();
     this.#leadMs = init.clock.now() - init.clock.monotonicMs();
+    this.#seenAtMs = init.clock.monotonicMs();
     this.#backoff = new Backoff({ firstMs: 100, maxMs: 5_000, random: init.random });
   }
 
@@ -55,6 +60,11 @@ export class Scheduler {
     if (this.#nextAt !== undefined && this.#nextAt <= at) return;
     this.#nextAt = at;
     this.#arm();
+  }
+
+  /** The store takes something again: what waits for the next try is tried now. */
+  storeIsWell(): void {
+    if (this.#isRefused) this.wake(this.#init.clock.now());
   }
 
   close(): void {
@@ -68,6 +78,7 @@ export class Scheduler {
     const { clock } = this.#init;
     // What was to be done at a time of the clock as it was before may be due, or was to be tried again soon.
     if (this.#noticeJump()) this.#nextAt = Math.min(this.#nextAt, clock.now());
+    this.#noticeStandstill();
     const waitMs = Math.min(CLOCK_CHECK_EVERY_MS, Math.max(0, this.#nextAt - clock.now()));
     this.#timer = clock.setTimer(waitMs, () => {
       if (this.#nextAt !== undefined && this.#nextAt <= clock.now()) void this.#promote();
@@ -85,6 +96,14 @@ export class Scheduler {
     return hasJumped;
   }
 
+  /** While nothing was done here for so long, whatever the reason, nobody was there for the slots that came. */
+  #noticeStandstill(): void {
+    const { clock } = this.#init;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#seenAtMs >= SLOT_STALL_MS_MAX) this.#servingSince = clock.now();
+    this.#seenAtMs = nowMs;
+  }
+
   /** Slots of cron tasks before this were missed. */
   #missedBefore(): number {
     return Math.max(this.#servingSince - SLOT_LATE_MS_MAX, this.#init.clock.now() - SLOT_STALL_MS_MAX);
@@ -94,6 +113,8 @@ export class Scheduler {
     const { store, events, clock, log, onReady } = this.#init;
     this.#isPromoting = true;
     this.#noticeJump();
+    this.#noticeStandstill();
+    if (this.#isRefused) this.#servingSince = clock.now();
     this.#nextAt = undefined;
     let nextAt: number | undefined;
     try {
@@ -103,6 +124,7 @@ export class Scheduler {
         this.#missedBefore(),
       );
       if (this.#isClosed) return;
+      this.#isRefused = false;
       this.#backoff.reset();
       nextAt = nextDueAt;
       for (const { task, index } of promoted) publishReady(events, task, [index]);
@@ -110,10 +132,12 @@ export class Scheduler {
       if (promoted.length > 0 || hasEndedBackoffs) onReady();
     } catch (error) {
       if (this.#isClosed) return;
+      this.#isRefused = true;
       nextAt = clock.now() + this.#backoff.nextMs();
       log.error("due runs could not be made ready; trying again", { error });
     }
     this.#isPromoting = false;
+    this.#noticeStandstill();
     // `wake` may have been called meanwhile, for something earlier.
     if (nextAt !== undefined) this.#nextAt = Math.min(nextAt, this.#nextAt ?? nextAt);
     this.#arm();

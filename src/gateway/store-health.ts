@@ -16,6 +16,8 @@ export interface StoreHealthInit {
   readonly blobs: Pick<BlobStore, "check">;
   readonly clock: Clock;
   readonly log: Log;
+  /** A trouble is over, or has become another: what waits for a next try may be worth one now. */
+  readonly onRelieved?: (() => void) | undefined;
 }
 
 export class StoreHealth implements StoreReadiness {
@@ -75,11 +77,12 @@ export class StoreHealth implements StoreReadiness {
   }
 
   async #find(options: CheckOptions): Promise<void> {
-    const { store, blobs, log } = this.#init;
+    const { store, blobs, log, onRelieved } = this.#init;
     const before = this.#trouble;
     this.#trouble = (await store.check(options)) ?? (await blobs.check(options));
     if (this.#isClosed || this.#trouble?.kind === before?.kind) return;
     if (this.#trouble === undefined) log.info("the store takes new work again");
     else log.error("the store is in trouble: no new work is taken, what there is can be read", { ...this.#trouble });
+    if (before !== undefined) onRelieved?.();
   }
 }

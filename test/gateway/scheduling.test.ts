@@ -1,6 +1,7 @@
 /** Slots of cron and dependencies at a gateway: on a real store, with a clock that a test moves, sets and breaks. */
 import { describe, expect, test } from "vitest";
 import type { ClusterEvent } from "../../src/gateway/events.ts";
+import type { StoreTrouble } from "../../src/store/trouble.ts";
 import { T0, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 
@@ -93,6 +94,41 @@ describe("a slot is served once", () => {
     await cluster.quiet();
     await cluster.pass(10);
     expect((await slots(cluster, "t", SECOND)).map(([slot]) => slot)).toEqual([1, 31, 32]);
+  });
+
+  test.each([
+    ["latest", [1, 13, 14]],
+    ["all", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]],
+    ["none", [1, 13, 14]],
+  ] as const)("after the process stood still for twelve seconds, with catchup=%s", async (catchup, expected) => {
+    await using cluster = await GatewayCluster.open();
+    await cluster.submit("t", { cron: "* * * * * *", repeats: 0, catchup });
+    await cluster.pass(1.5 * SECOND);
+    cluster.clock.stall(12 * SECOND);
+    await cluster.pass(10);
+    // The last one came less than a second before.
+    expect((await slots(cluster, "t", SECOND)).map(([slot]) => slot)).toEqual(expected);
+  });
+
+  test.each([
+    ["latest", [1, 16, 17]],
+    ["all", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]],
+    ["none", [1, 16, 17]],
+  ] as const)("after the store refused for fourteen seconds, with catchup=%s", async (catchup, expected) => {
+    await using cluster = await GatewayCluster.open();
+    // Slots do not come just when the store is looked at.
+    cluster.clock.jump(300);
+    await cluster.submit("t", { cron: "* * * * * *", repeats: 0, catchup });
+    await cluster.pass(1.5 * SECOND);
+    let trouble: StoreTrouble | undefined = { kind: "disk-full", message: "the disk is full" };
+    cluster.trouble.store.check = () => Promise.resolve(trouble);
+    cluster.trouble.broken.add("promoteDue");
+    await cluster.pass(14 * SECOND);
+    cluster.trouble.broken.clear();
+    trouble = undefined;
+    // Whatever the back-off has come to: the store is looked at once a second.
+    await cluster.pass(SECOND / 2 + 1, 100);
+    expect((await slots(cluster, "t", SECOND)).map(([slot]) => slot)).toEqual(expected);
   });
 
   test("by a task that forbids overlap, when the run before has ended", async () => {

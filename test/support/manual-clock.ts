@@ -78,6 +78,11 @@ export class ManualClock implements Clock {
     this.#monotonicMs = Math.max(this.#monotonicMs, endMs);
   }
 
+  /** Time goes by and no timer fires, as while a process is stopped. Those that are due then fire late, at the next move. */
+  stall(ms: number): void {
+    this.#monotonicMs += ms;
+  }
+
   /** Sets the wall clock forward or back by `ms`, as an operator or NTP does. Timers do not notice. */
   jump(ms: number): void {
     this.#epochMs += ms;

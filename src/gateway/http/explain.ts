@@ -119,7 +119,7 @@ function lostReasons(run: OpenRun): readonly ReasonJson[] {
   ];
 }
 
-function nextRunReasons({ inspection, now }: ExplainInput): readonly ReasonJson[] {
+function nextRunReasons({ inspection, now, storeTrouble }: ExplainInput): readonly ReasonJson[] {
   const { task, openRuns } = inspection;
   const { nextRunAt, spec } = task;
   if (nextRunAt === undefined) return [];
@@ -128,6 +128,11 @@ function nextRunReasons({ inspection, now }: ExplainInput): readonly ReasonJson[
   if (scheduled !== undefined) {
     const slot = spec.cron === undefined ? "" : ` (${spec.cron}, ${spec.timezone})`;
     const facts = { run: scheduled.index, dueAt, cron: spec.cron ?? null };
+    if (storeTrouble !== undefined && nextRunAt <= now) {
+      const stuck = `Run ${scheduled.index} was due at ${dueAt}${slot}, and nothing is started now: ${storeTrouble}.`;
+      const later = spec.cron === undefined ? "" : ` Slots that come meanwhile are missed: catchup=${spec.catchup}.`;
+      return [reasonOf("store", `${stuck}${later}`, facts)];
+    }
     const left = nextRunAt > now ? `, in ${duration(nextRunAt - now)}` : ", that is now";
     const due = `Run ${scheduled.index} is due at ${dueAt}${slot}${left}.`;
     const passedOver = firstSlotPassedOver(task, now);

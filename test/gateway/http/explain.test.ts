@@ -163,6 +163,16 @@ describe("a task that is ready", () => {
     expect(told({ workers, storeTrouble: "its disk is full" })).toEqual([
       ["store", "Run 1 is ready, and nothing is started now: its disk is full."],
     ]);
+    const due = { ...task({ spec: taskSpec("t", { cron: "* * * * * *", catchup: "none" }) }), nextRunAt: T0 - 5_000 };
+    const stuck = inspection({ task: due, openRuns: [run({ state: "scheduled", index: 7, dueAt: T0 - 5_000 })] });
+    expect(told({ inspection: stuck, workers, storeTrouble: "its disk is full" })).toEqual([
+      [
+        "store",
+        expect.stringMatching(
+          /^Run 7 was due at .*, and nothing is started now: its disk is full\. .* catchup=none\.$/,
+        ),
+      ],
+    ]);
     expect(told({ workers, gatewayTrouble: "the gateway is draining" })[0]?.[0]).toBe("gateway");
   });
 });
