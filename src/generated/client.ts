@@ -381,6 +381,7 @@ export class ClientSession$Client {
     /**
 * A session that holds no more than `can`, of what this one holds: `read`, `submit`, `admin`. It ends when the token
 * does by which this one was opened, and lives on when this one is dropped: hand it to somebody who may do less.
+* At most 64 are held on one connection at once, those that were opened by logging in included.
 *
 */
     narrow(paramsFunc?: (params: ClientSession_Narrow$Params) => void): ClientSession_Narrow$Results$Promise {
