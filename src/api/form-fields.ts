@@ -102,8 +102,11 @@ export class FormFields {
     return [];
   }
 
-  /** A repeatable `KEY=VALUE` field, or one value that is a JSON object of strings or an array of such texts. */
-  pairs(field: string): Readonly<Record<string, string>> {
+  /**
+   * A repeatable `KEY=VALUE` field, or one value that is a JSON object of strings or an array of such texts. A name given twice
+   * has its last value; where `isOneEach`, two different ones are refused.
+   */
+  pairs(field: string, { isOneEach = false }: { readonly isOneEach?: boolean } = {}): Readonly<Record<string, string>> {
     const values = this.all(field);
     const [only] = values;
     if (values.length === 1 && only?.trimStart().startsWith("{") === true) return this.#pairsOfObject(field, only);
@@ -113,7 +116,15 @@ export class FormFields {
       if (mark > 0) pairs.push([text.slice(0, mark), text.slice(mark + 1)]);
       else this.refuse(field, `has ${shown(text)}, and KEY=VALUE is expected`);
     }
-    return Object.fromEntries(pairs);
+    const last = new Map<string, string>();
+    for (const [name, value] of pairs) {
+      const before = last.get(name);
+      if (isOneEach && before !== undefined && before !== value) {
+        this.refuse(field, `has both ${shown(`${name}=${before}`)} and ${shown(`${name}=${value}`)}: give one of them`);
+      }
+      last.set(name, value);
+    }
+    return Object.fromEntries(last);
   }
 
   #pairsOfObject(field: string, text: string): Readonly<Record<string, string>> {

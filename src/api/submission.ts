@@ -340,7 +340,7 @@ function parseRetryOn(fields: FormFields): readonly RetryableKind[] {
 }
 
 function parseRequire(fields: FormFields): Readonly<Record<string, string>> {
-  const labels = fields.pairs("require");
+  const labels = fields.pairs("require", { isOneEach: true });
   const count = Object.keys(labels).length;
   if (count > LABELS_MAX) fields.refuse("require", `names ${count} labels, and ${LABELS_MAX} are the most`);
   return labels;

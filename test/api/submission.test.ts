@@ -77,6 +77,7 @@ describe("a field", () => {
     ["env is a JSON object", { env: '{"A":"1","B":""}' }, { env: { A: "1", B: "" } }],
     ["env is a JSON array", { env: '["A=1"]' }, { env: { A: "1" } }],
     ["a label is required", { require: ["os=linux", "gpu=yes"] }, { require: { os: "linux", gpu: "yes" } }],
+    ["a label is required twice alike", { require: ["a=b", "a=b"] }, { require: { a: "b" } }],
     ["retryOn narrows", { retryOn: ["trapped,exited"] }, { retryOn: ["exited", "trapped"] }],
     ["overlap may be forbidden", { overlap: "forbid" }, { overlap: "forbid" }],
     [
@@ -160,6 +161,16 @@ describe("a field", () => {
 
   test("errors are told all at once", () => {
     expect(refusal({ start: "abc", repeats: "-1" }).split("; ")).toHaveLength(2);
+  });
+
+  test("two different values of one label are refused, as no worker has both", () => {
+    const result = parseSubmission({
+      texts: new Map([["require", ["gpu=a", "gpu=b"]]]),
+      hasModuleFile: true,
+      now: NOW,
+    });
+    const message = 'has both "gpu=a" and "gpu=b": give one of them';
+    expect(result).toMatchObject({ ok: false, errors: [{ field: "require", message }] });
   });
 
   test("any text is either accepted or refused, and never throws", () => {
