@@ -330,7 +330,7 @@ export const BATCH_BYTES_MAX = 16 * MIB;
 export const BATCH_ERRORS_MAX = 100;
 /** When whoever finds the queue full is told to come back, at least and at most. */
 export const QUEUE_RETRY_MS_MIN = 1_000;
-export const QUEUE_RETRY_MS_MAX = 300_000;
+export const QUEUE_RETRY_MS_MAX = 60_000;
 /** Runs, tasks or workers that an explanation of where a task is names one by one; and ready runs that it counts. */
 export const EXPLAINED_ITEMS_MAX = 20;
 export const EXPLAINED_AHEAD_MAX = 1_000;

@@ -2,11 +2,11 @@
  * Keeps the queue of unfinished tasks within its limits, in number and in bytes, however many submit at once; and tells
  * whoever finds it full when to come back.
  *
- * That time is an estimate from how fast tasks have ended of late: until there is room for what was asked, behind those
- * that were turned away before. So it spreads who comes back, and grows while more come than the cluster gets done.
+ * That time is an estimate: until there is room for what was asked, by how fast tasks have ended since the queue was last
+ * seen empty, and of late above all. Who was turned away before is not counted: most of them are the same client again.
  */
 import type { Clock } from "../base/clock.ts";
-import { overloaded } from "../base/errors.ts";
+import { failed, overloaded } from "../base/errors.ts";
 import { QUEUED_BYTES_MAX, QUEUED_TASKS_MAX, QUEUE_RETRY_MS_MAX, QUEUE_RETRY_MS_MIN } from "../base/limits.ts";
 import type { TaskSpec } from "../model/task.ts";
 import type { QueueSize, Store, SubmitterFull } from "../store/store.ts";
@@ -25,16 +25,14 @@ export class QueueGate implements Disposable {
   readonly #init: QueueGateInit;
   readonly #limits: QueueSize;
   readonly #subscription: Disposable;
-  readonly #ended: RecentCount;
-  readonly #turnedAway: RecentCount;
+  readonly #ended: RecentRate;
   /** Let in, and not in the store yet. */
   #underWay = NOTHING;
 
   constructor(init: QueueGateInit) {
     this.#init = init;
     this.#limits = { tasks: QUEUED_TASKS_MAX, bytes: QUEUED_BYTES_MAX, ...init.limits };
-    this.#ended = new RecentCount(init.clock);
-    this.#turnedAway = new RecentCount(init.clock);
+    this.#ended = new RecentRate(init.clock);
     this.#subscription = init.events.subscribe((event) => {
       if (event.type === "task" && ENDS.has(event.state)) this.ended();
     });
@@ -42,15 +40,17 @@ export class QueueGate implements Disposable {
 
   /**
    * Lets in what is to be stored; the caller disposes this once it is. Rejects with `overloaded`, code `queue-full`, and
-   * when to come back.
+   * when to come back; with `failed`, code `too-large`, where even an empty queue has no room for it.
    */
   async admit(wanted: QueueSize): Promise<Disposable> {
+    this.#requireFitting(wanted);
     this.#underWay = sum(this.#underWay, wanted);
     const leave = (): void => {
       this.#underWay = sum(this.#underWay, { tasks: -wanted.tasks, bytes: -wanted.bytes });
     };
     try {
       const stored = await this.#init.store.measureQueue();
+      if (stored.tasks === 0) this.#ended.restart();
       const all = sum(stored, this.#underWay);
       if (all.tasks > this.#limits.tasks || all.bytes > this.#limits.bytes) throw this.#full(wanted, all);
     } catch (thrown) {
@@ -62,7 +62,7 @@ export class QueueGate implements Disposable {
 
   /** A task has left the queue. Of those that finish it is known; this is for one that was deleted before it had. */
   ended(): void {
-    this.#ended.add(1);
+    this.#ended.add();
   }
 
   [Symbol.dispose](): void {
@@ -72,19 +72,28 @@ export class QueueGate implements Disposable {
   #full(wanted: QueueSize, all: QueueSize): Error {
     const { tasks, bytes } = this.#limits;
     const bytesPerTask = Math.max(1, all.bytes) / Math.max(1, all.tasks);
-    const missing = Math.max(all.tasks - tasks, (all.bytes - bytes) / bytesPerTask) + this.#turnedAway.count;
-    this.#turnedAway.add(wanted.tasks);
+    const missing = Math.max(all.tasks - tasks, (all.bytes - bytes) / bytesPerTask);
     const what =
       all.tasks > tasks
-        ? `${tasks} tasks are unfinished`
-        : `${bytes} bytes of arguments and input wait with unfinished tasks`;
+        ? `${all.tasks - wanted.tasks} tasks are unfinished, and this gateway takes ${tasks}`
+        : `${all.bytes - wanted.bytes} bytes of arguments and input wait with unfinished tasks, and this gateway takes ${bytes}`;
     return overloaded(
-      `${what}, which is as much as this gateway takes: wait until some are done, then send this again`,
+      `${what}: there is no room for ${wanted.tasks === 1 ? "another" : `${wanted.tasks} more`}; wait until some are done, then send this again`,
       {
         code: "queue-full",
         retryAfterMs: this.#waitMs(missing),
       },
     );
+  }
+
+  #requireFitting(wanted: QueueSize): void {
+    const { tasks, bytes } = this.#limits;
+    if (wanted.tasks <= tasks && wanted.bytes <= bytes) return;
+    const what =
+      wanted.tasks > tasks
+        ? `these are ${wanted.tasks} tasks, and this gateway takes ${tasks} unfinished ones in all`
+        : `these have ${wanted.bytes} bytes of arguments and input, and this gateway takes ${bytes} of unfinished tasks in all`;
+    throw failed(`${what}: send them in parts`, { code: "too-large" });
   }
 
   /** What a submitter is told who has as many unfinished tasks as its token allows, and wants more. */
@@ -119,29 +128,41 @@ function sum(one: QueueSize, other: QueueSize): QueueSize {
 
 const RECENT_MS = 60_000;
 
-/** How much there was of something of late: what was counted fades, to a third within RECENT_MS. */
-class RecentCount {
+/** How fast something happens of late: what was counted fades, to a third within RECENT_MS, and so does the time. */
+class RecentRate {
   readonly #clock: Clock;
   #count = 0;
-  #atMs = 0;
+  #watchedMs = 0;
+  #atMs: number;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.#atMs = clock.monotonicMs();
   }
 
-  get count(): number {
-    const nowMs = this.#clock.monotonicMs();
-    this.#count *= Math.exp((this.#atMs - nowMs) / RECENT_MS);
-    this.#atMs = nowMs;
-    return this.#count;
-  }
-
-  /** 0 where nothing was counted. */
+  /** Never 0: as if one more came just now. So nothing yet means as long again as it has been watched. */
   get perMs(): number {
-    return this.count / RECENT_MS;
+    this.#fade();
+    return (this.#count + 1) / Math.max(1, this.#watchedMs);
   }
 
-  add(count: number): void {
-    this.#count = this.count + count;
+  add(): void {
+    this.#fade();
+    this.#count++;
+  }
+
+  /** Nothing can have happened up to now. */
+  restart(): void {
+    this.#count = 0;
+    this.#watchedMs = 0;
+    this.#atMs = this.#clock.monotonicMs();
+  }
+
+  #fade(): void {
+    const nowMs = this.#clock.monotonicMs();
+    const kept = Math.exp((this.#atMs - nowMs) / RECENT_MS);
+    this.#count *= kept;
+    this.#watchedMs = RECENT_MS - (RECENT_MS - this.#watchedMs) * kept;
+    this.#atMs = nowMs;
   }
 }

@@ -41,7 +41,7 @@ export interface TaskService {
     options?: SubmitOptions,
   ): Promise<Exclude<CreateTasksResult, SubmitterFull>>;
   /** Resolves if one task more may be submitted; rejects as `submit` does. To be asked before the costs of one. */
-  requireRoom(): Promise<void>;
+  requireRoom(tasks?: number): Promise<void>;
   /** Resolves once the cancellation is durable; guests under way are told at once and end within 100 ms. */
   cancel(id: TaskId, reason: string): Promise<CancelTaskResult>;
   /** Its failed and cancelled runs run again. Durable when it resolves. Rejects as `submit` does. */

@@ -68,8 +68,8 @@ export class StoreTaskService implements TaskService {
     return result;
   }
 
-  async requireRoom(): Promise<void> {
-    (await this.#admit({ tasks: 1, bytes: 0 }))[Symbol.dispose]();
+  async requireRoom(tasks = 1): Promise<void> {
+    (await this.#admit({ tasks, bytes: 0 }))[Symbol.dispose]();
   }
 
   async cancel(id: TaskId, reason: string): Promise<CancelTaskResult> {

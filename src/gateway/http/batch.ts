@@ -104,7 +104,7 @@ async function acceptBatch(
   }
   spendLines(grant, lines.length);
   const parsedLines = parseLines(lines, context.clock.now());
-  await context.tasks.requireRoom();
+  await context.tasks.requireRoom(Math.max(1, lines.length));
   const submissions = await withFiles(context, grant, parsedLines);
   const digests = new Set(submissions.flatMap(({ submission }) => submission.module ?? []));
   const fileDigests = submissions.flatMap(({ submission }) => digestsOf(submission.files));

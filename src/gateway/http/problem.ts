@@ -81,6 +81,9 @@ export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonl
     if (ENDED_CODES.has(thrown.code)) {
       return { refusal: new Refusal("unauthenticated", `${capitalised(thrown.message)}.`), isUnexpected: false };
     }
+    if (thrown.code === "too-large") {
+      return { refusal: new Refusal("too-large", `${capitalised(thrown.message)}.`), isUnexpected: false };
+    }
     if (thrown.code === "forbidden") {
       return { refusal: new Refusal("forbidden", `${capitalised(thrown.message)}.`), isUnexpected: false };
     }
