@@ -32,6 +32,8 @@ export const PROBLEMS = {
   "too-large": { status: 413, title: "Too large" },
   "range-not-satisfiable": { status: 416, title: "None of these bytes are there" },
   "unsupported-media-type": { status: 415, title: "The body is of the wrong type" },
+  "expectation-failed": { status: 417, title: "What is expected is not done here" },
+  "head-too-large": { status: 431, title: "The headers are too large" },
   "module-rejected": { status: 422, title: "The module cannot run here" },
   "queue-full": { status: 429, title: "The queue is full" },
   "rate-limited": { status: 429, title: "The token's limit is reached" },

@@ -141,6 +141,8 @@ export const REQUEST_BYTES_MAX = 145 * MIB;
 /** What is read of a body that is refused, so that the answer reaches a client that reads only after writing. */
 export const REFUSED_BODY_BYTES_MAX = 256 * MIB;
 export const REFUSED_BODY_MS_MAX = 20_000;
+/** What is read of a body that nobody has asked for, once the request is answered; then the connection is closed. */
+export const UNREAD_BODY_BYTES_MAX = 1 * MIB;
 /** One text field of a submission. */
 export const FIELD_BYTES_MAX = 1 * MIB;
 export const FIELDS_MAX = 4_096;

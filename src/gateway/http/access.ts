@@ -106,8 +106,9 @@ function unauthenticated(detail: string): Refusal {
 }
 
 function bearerToken(request: Request): string | undefined {
-  const { authorization } = request.headers;
+  const [authorization, second] = request.headersDistinct["authorization"] ?? [];
   if (authorization === undefined) return undefined;
+  if (second !== undefined) throw unauthenticated("The request has two Authorization headers: send one.");
   // What is no bearer token is a wrong one: it is not to count as none.
   return /^bearer +(\S+) *$/i.exec(authorization)?.[1] ?? "";
 }

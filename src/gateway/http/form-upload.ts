@@ -14,7 +14,6 @@ import { unwantedFileMessage } from "../../api/submission.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import {
-  FIELDS_MAX,
   FIELD_BYTES_MAX,
   FORM_BYTES_HELD_MAX,
   INPUT_FILES_BYTES_MAX,
@@ -28,6 +27,14 @@ import type { BlobStore, BlobWriter } from "../../store/blobs.ts";
 import { BodyPace } from "./body-pace.ts";
 import type { BudgetShare, ByteBudget } from "./byte-budget.ts";
 import { type FormParser, openFormParser } from "./form-parser.ts";
+import {
+  fieldTooLarge,
+  filesTooLarge,
+  formTooLarge,
+  tooManyFields,
+  tooManyFiles,
+  unreadableForm,
+} from "./form-refusals.ts";
 import { ClientGone, Refusal } from "./problem.ts";
 
 export interface FormUploadOptions {
@@ -337,26 +344,6 @@ function openForm(request: IncomingMessage): FormParser {
   }
 }
 
-function unreadableForm(thrown: unknown): Refusal {
-  return new Refusal(
-    "invalid-form",
-    `The form cannot be read (${messageOf(thrown)}): send it as curl -F or FormData do.`,
-  );
-}
-
-function tooManyFields(): Refusal {
-  return new Refusal("too-large", `The form has more than ${FIELDS_MAX} parts: send args and env as JSON.`);
-}
-
-/** For one that holds more beside its files than a task can have. */
-function formTooLarge(): Refusal {
-  const mib = FORM_BYTES_HELD_MAX / (1024 * 1024);
-  return new Refusal(
-    "too-large",
-    `The form has more than ${mib} MiB beside its files: send less, or send it as files.`,
-  );
-}
-
 /** As many forms are coming in as there is room for. */
 export function tooManyUploads(): Refusal {
   return new Refusal("not-ready", "Too many submissions are coming in at once: send this again in a moment.", {
@@ -380,25 +367,9 @@ function givenName(filename: string): string {
   return filename.replaceAll("%22", '"').replaceAll("%0A", "\n").replaceAll("%0D", "\r");
 }
 
-function tooManyFiles(): Refusal {
-  const message = `has more than ${INPUT_FILES_MAX} files: send fewer, or pack them into one`;
-  return new Refusal("too-large", `files ${message}`, { errors: [{ field: "files", message }] });
-}
-
-function filesTooLarge(): Refusal {
-  const message = `are larger than ${INPUT_FILES_BYTES_MAX / (1024 * 1024)} MiB together: send less, or pack them`;
-  return new Refusal("too-large", `files ${message}`, { errors: [{ field: "files", message }] });
-}
-
 /** For a body that is longer than anything that may be in it. */
 export function requestTooLarge({ requestBytesMax }: Pick<FormUploadOptions, "requestBytesMax">): Refusal {
   const mib = Number((requestBytesMax / (1024 * 1024)).toFixed(1));
   const message = `is larger than ${mib} MiB with all that is beside it: make the module or the files smaller`;
   return new Refusal("too-large", `wasm ${message}`, { errors: [{ field: "wasm", message }] });
-}
-
-function fieldTooLarge(field: string, bytesMax: number): Refusal {
-  const hint = field === "stdin" && bytesMax < STDIN_BYTES_MAX ? ": send it as a file" : "";
-  const message = `is longer than ${bytesMax} bytes${hint}`;
-  return new Refusal("too-large", `${field} ${message}`, { errors: [{ field, message }] });
 }

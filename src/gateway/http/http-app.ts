@@ -1,5 +1,6 @@
 /** The API as one request listener: what every request passes, the resources, and the refusals at the end. */
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from "express";
+import type { IncomingMessage } from "node:http";
 import { messageOf } from "../../base/errors.ts";
 import { access, type AccessInit, notFound } from "./access.ts";
 import { compressed } from "./compressed.ts";
@@ -11,7 +12,7 @@ import type { HttpContext } from "./http-context.ts";
 import { logsRouter } from "./logs.ts";
 import type { HttpMetrics } from "./metrics/http-metrics.ts";
 import { modulesRouter } from "./modules.ts";
-import { ClientGone, sendRefusal, toRefusal } from "./problem.ts";
+import { ClientGone, Refusal, sendRefusal, toRefusal } from "./problem.ts";
 import { secretRouter } from "./secret.ts";
 import { runsRouter } from "./runs.ts";
 import { tasksRouter } from "./tasks.ts";
@@ -88,8 +89,21 @@ function requestHead({ newId, clock, log, grants }: HttpContext): RequestHandler
       log.debug("answered a request", { requestId, method, path, status, ms, by, isCut: !response.writableFinished });
     });
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
+    requireSound(request);
     next();
   };
+}
+
+/** What HTTP/1.1 demands of every request, and nobody behind looks at. */
+function requireSound({ headers, httpVersion }: IncomingMessage): void {
+  if (headers.host === undefined && httpVersion === "1.1") {
+    throw new Refusal("invalid-request", "The request has no Host header: HTTP/1.1 wants one.");
+  }
+  const { expect } = headers;
+  if (expect !== undefined && !/100-continue/i.test(expect)) {
+    const expected = JSON.stringify(expect.slice(0, 64));
+    throw new Refusal("expectation-failed", `Nothing here does ${expected}: leave Expect out, or expect 100-continue.`);
+  }
 }
 
 function answerError({ clock, log, heldBack }: HttpContext): ErrorRequestHandler {

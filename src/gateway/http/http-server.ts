@@ -49,6 +49,7 @@ import { pageRouter } from "./page.ts";
 import { SharedLogs } from "./shared-log.ts";
 import { SseStreams } from "./sse-stream.ts";
 import { UploadSlots } from "./upload-slots.ts";
+import { answerWireFaults } from "./wire-faults.ts";
 
 export interface HttpServerInit {
   /** Port 0 picks a free one. */
@@ -122,7 +123,7 @@ export class HttpServer implements AsyncDisposable {
       metrics,
       page: await pageRouter(),
     });
-    const server = createHttpServer(init, app, context.heldBack);
+    const server = createHttpServer(init, app, context);
     closeWhenIdle(server, closing.signal);
     const address = await listen(server, init.address);
     const url = `${init.tls === undefined ? "http" : "https"}://${hostOf(host)}:${address.port}`;
@@ -219,21 +220,25 @@ function httpContext(init: HttpServerInit, closing: AbortSignal): HttpContext {
   };
 }
 
-function createHttpServer(init: HttpServerInit, app: RequestListener, heldBack: WeakSet<IncomingMessage>): Server {
+function createHttpServer(init: HttpServerInit, app: RequestListener, context: HttpContext): Server {
   const options = {
     keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
     headersTimeout: HTTP_HEAD_MS_MAX,
     requestTimeout: REQUEST_MS_MAX,
     noDelay: true,
+    // The API refuses a request without, by a document as any other.
+    requireHostHeader: false,
   };
   const server =
     init.tls === undefined ? createServer(options, app) : createTlsServer({ ...options, ...init.tls }, app);
   server.maxConnections = HTTP_CONNECTIONS_MAX;
   // A client that asks first is answered by whoever reads the body, so that a refusal spares it the sending.
   server.on("checkContinue", (request: IncomingMessage, response) => {
-    heldBack.add(request);
+    context.heldBack.add(request);
     app(request, response);
   });
+  server.on("checkExpectation", app);
+  answerWireFaults(server, context);
   return server;
 }
 

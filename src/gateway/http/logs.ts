@@ -18,6 +18,8 @@ import type { SseStream } from "./sse-stream.ts";
 import { taskIdOf } from "./tasks.ts";
 
 const STREAMS = ["stdout", "stderr"] as const;
+/** Named, and not with the weight 0, by which a client says what it does not want. */
+const EVENTS_ACCEPTED = /text\/event-stream(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i;
 
 export function logsRouter(context: HttpContext): Router {
   const router = Router();
@@ -26,7 +28,7 @@ export function logsRouter(context: HttpContext): Router {
     const task = await context.store.getTask(id);
     if (task === undefined) throw noSuchTask(id);
     const follow = new Query(request).flag("follow");
-    const wantsEvents = (request.headers.accept ?? "").includes("text/event-stream");
+    const wantsEvents = EVENTS_ACCEPTED.test(request.headers.accept ?? "");
     if (follow === true || wantsEvents) {
       const { follow: init, held } = parseLogQuery(context, request, task, follow ?? true);
       await sendLive(context, response, init, await readAllHeld(init, held));
@@ -50,6 +52,9 @@ function parseLogQuery(context: HttpContext, request: Request, task: Task, isFol
   const stream = query.choice("stream", STREAMS);
   const init = { store, events, logs, task: task.spec.id, stream, isFollowing };
   const resumed = parseLastEventId(request);
+  if (resumed !== undefined && parseRunIndex(String(resumed.run), task) === undefined) {
+    throw noSuchRun(task.spec.id, String(resumed.run), task);
+  }
   if (run === "all") {
     if (offset !== undefined) {
       throw invalidFields([{ field: "offset", message: "counts the bytes of one run: name it, or leave offset out" }]);

@@ -159,7 +159,7 @@ export function sendRefusal(
     return;
   }
   response.write(body.bytes);
-  dropBody(request, clock, () => response.end());
+  dropBody(request, { clock, bytesMax: REFUSED_BODY_BYTES_MAX }, () => response.end());
 }
 
 /** Whether the request's head announces a body. */
@@ -168,12 +168,17 @@ export function hasBody(request: IncomingMessage): boolean {
   return request.headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
 }
 
-function encodeProblem(problem: ProblemJson): { readonly status: number; readonly bytes: Buffer } {
+export function encodeProblem(problem: ProblemJson): { readonly status: number; readonly bytes: Buffer } {
   return { status: problem.status, bytes: Buffer.from(`${JSON.stringify(problem)}\n`) };
 }
 
+export interface DropBodyOptions {
+  readonly clock: Clock;
+  readonly bytesMax: number;
+}
+
 /** Calls `done` once: when the body ends, the client goes, or a limit is passed. */
-function dropBody(request: IncomingMessage, clock: Clock, done: () => void): void {
+export function dropBody(request: IncomingMessage, { clock, bytesMax }: DropBodyOptions, done: () => void): void {
   let dropped = 0;
   const finish = (): void => {
     timer[Symbol.dispose]();
@@ -182,7 +187,7 @@ function dropBody(request: IncomingMessage, clock: Clock, done: () => void): voi
   };
   const onData = (chunk: Buffer): void => {
     dropped += chunk.length;
-    if (dropped > REFUSED_BODY_BYTES_MAX) {
+    if (dropped > bytesMax) {
       request.pause();
       finish();
     }

@@ -252,6 +252,20 @@ describe("a live log", () => {
     expect([response.status, problemSchema.parse(await response.json()).code]).toEqual([400, "invalid-field"]);
   });
 
+  test.each(["", "&run=all"])("refuses the id of a run that the task does not have%s", async (query) => {
+    await using gateway = await submitted({ repeats: 3 });
+    const headers = { "last-event-id": "99:0" };
+    const response = await fetch(`${gateway.url}/tasks/a/logs?follow=1${query}`, { headers });
+    expect([response.status, problemSchema.parse(await response.json()).code]).toEqual([404, "no-such-run"]);
+  });
+
+  test("is not sent to whom says that it wants no events", async () => {
+    await using gateway = await submitted();
+    const headers = { accept: "text/event-stream;q=0, text/plain" };
+    const response = await fetch(`${gateway.url}/tasks/a/logs`, { headers });
+    expect(response.headers.get("content-type")).toBe("text/plain; charset=utf-8");
+  });
+
   test("cuts where a character ends", async () => {
     await using gateway = await submitted();
     const attempt = await gateway.start("a");

@@ -64,7 +64,7 @@ test.each([
   void answered.then(() => (isAnswered = true));
   const piece = Buffer.alloc(MIB, 0x61);
   for (let sent = 0; sent * MIB <= FORM_BYTES_HELD_MAX + 64 * MIB && !isAnswered; sent++) {
-    const drained = once(socket, "drain");
+    const drained = new Promise<void>((resolve) => socket.once("drain", () => resolve()));
     if (!socket.write(piece)) await Promise.race([drained, answered]);
   }
   const [answer] = await answered;
