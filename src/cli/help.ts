@@ -74,6 +74,11 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [string, string])[]>>
   token: [["capmesh token create --can read --for 30d --label anna", "for a colleague who may look"]],
   "token ls": [["capmesh token ls", ""]],
   "token revoke": [["capmesh token revoke 7c1f…", "an id of `capmesh token ls`"]],
+  secret: [["capmesh secret rotate", "a new join secret, printed once; the old one admits nobody"]],
+  "secret rotate": [
+    ["capmesh secret rotate", "at once"],
+    ["capmesh secret rotate --grace 1h", "the old one admits workers for an hour more"],
+  ],
   audit: [["capmesh audit --limit 20", "the latest twenty entries"]],
   config: [["capmesh config show --origin", "every setting, and where it comes from"]],
   "config show": [

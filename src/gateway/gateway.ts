@@ -121,6 +121,7 @@ export class Gateway implements Readiness {
       graceMs: init.graceMs ?? GRACE_MS_DEFAULT,
       onUsable: wake,
       heldSinceMs: () => this.#leases.heldSinceMs,
+      onRenewalRefused: () => this.#leases.noteDisorder(),
       clock,
       log,
     });

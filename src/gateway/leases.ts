@@ -45,6 +45,11 @@ export class Leases {
     return this.#heldSinceMs;
   }
 
+  /** This gateway could not take what it was sent: leases that lapse for that are nobody's fault. */
+  noteDisorder(): void {
+    this.#heldSinceMs = this.#init.clock.monotonicMs();
+  }
+
   /**
    * Gives what an earlier gateway left under way one lease to be resumed in, then watches. A store that takes nothing now
    * is no reason not to start: no lease lapses before it has taken this.
@@ -88,10 +93,10 @@ export class Leases {
   }
 
   async #hold(now: number): Promise<void> {
-    const { store, terms, clock, log } = this.#init;
+    const { store, terms, log } = this.#init;
     const offMs = now - this.#checkedAt;
     log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
-    this.#heldSinceMs = clock.monotonicMs();
+    this.noteDisorder();
     await store.extendAllLeases(now + terms.leaseMs);
   }
 

@@ -30,6 +30,8 @@ export interface WorkerSessionInit {
    * nobody's fault.
    */
   readonly heldSinceMs: () => number;
+  /** Called when the store does not take a renewal: leases lapse by our own doing. */
+  readonly onRenewalRefused: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -107,6 +109,7 @@ export class WorkerSession implements WorkerSessionTarget {
     this.#requireResumed();
     const { store, clock, terms } = this.#init;
     return store.renew(ids, this.#session.worker, clock.now() + terms.leaseMs).catch((error: unknown) => {
+      this.#init.onRenewalRefused();
       throw storeTrouble(error);
     });
   }

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { AWAY_GRACE_MS, LEASE_MS } from "../../src/base/limits.ts";
 import { T0 } from "../store/store-samples.ts";
+import { taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 
 test("an outcome that cannot be stored is neither lost nor acknowledged, and stored when that is possible", async () => {
@@ -115,6 +116,19 @@ test("a store that is out of order for longer than a lease costs no attempt of a
   await cluster.pass(2_000);
   expect(await worker.renew([run])).toEqual([]);
   expect(await cluster.attempts("t")).toEqual(["running"]);
+});
+
+test("a lease that lapses since the store refused to renew it counts against nobody", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  cluster.trouble.broken.add("renew");
+  await expect(worker.renew([run])).rejects.toMatchObject({ type: "overloaded" });
+  await cluster.pass(LEASE_MS + 1_000);
+  expect(await cluster.attempts("t")).toEqual(["lost"]);
+  const inspected = await cluster.store.inspectTask(taskId("t"), cluster.clock.now());
+  expect(inspected?.openRuns[0]?.lost).toBe(0);
 });
 
 test("an attempt that cannot be given up does not keep other leases from being watched", async () => {
