@@ -1,8 +1,6 @@
 /** Opens a gateway on the network: data directory, store, host, HTTP API, and what joins them. */
 import { join } from "node:path";
-import { readFile } from "node:fs/promises";
 import type { Registry } from "prom-client";
-import { failed, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { AuditLog } from "../gateway/audit.ts";
 import { Gateway } from "../gateway/gateway.ts";
@@ -30,6 +28,7 @@ import { type Inspection, openInspection } from "./inspection.ts";
 import { memberViews } from "./member-views.ts";
 import { openRpcEndpoint } from "./rpc-endpoint.ts";
 import { VERSION } from "./version.ts";
+import { readTlsFiles } from "./tls-files.ts";
 
 export interface GatewayParts {
   readonly gateway: Gateway;
@@ -177,10 +176,7 @@ interface HttpParts {
 
 async function openHttp(parts: HttpParts): Promise<HttpServer> {
   const { joinSecret, registry, config, powers, log, tokens, audit, inspector, store, blobs, gateway, host } = parts;
-  const tls = config.tls && {
-    cert: await readPem("--tls-cert", config.tls.cert),
-    key: await readPem("--tls-key", config.tls.key),
-  };
+  const tls = config.tls && (await readTlsFiles(config.tls));
   return HttpServer.open({
     address: config.http,
     store,
@@ -217,12 +213,4 @@ function joinVerifier(gatewayPeerId: PeerId, namespace: string, secrets: JoinSec
       return undefined;
     },
   };
-}
-
-async function readPem(flag: string, path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (cause) {
-    throw failed(`${flag}: ${path} cannot be read: ${messageOf(cause)}`, { code: "usage", cause });
-  }
 }

@@ -1,9 +1,10 @@
 /** One request and its answer: the token goes along, refusals become `ApiError`, a lost connection `unreachable`. */
 import type { z } from "zod";
 import { problemSchema } from "../api/problem.ts";
-import { type ClusterError, disconnected, failed, messageOf } from "../base/errors.ts";
+import { type ClusterError, disconnected, failed } from "../base/errors.ts";
 import { PROBLEM_LENGTH_MAX } from "../base/limits.ts";
 import { ApiError } from "./api-error.ts";
+import { fetchFailure } from "./fetch-failure.ts";
 
 export interface HttpExchangeInit {
   readonly url: string;
@@ -129,17 +130,11 @@ export class HttpExchange {
   }
 
   #unreachable(thrown: unknown): ClusterError {
-    return disconnected(`the gateway at ${this.#base.origin} cannot be reached: ${rootMessage(thrown)}`, {
+    return disconnected(`the gateway at ${this.#base.origin} cannot be reached: ${fetchFailure(thrown)}`, {
       code: "unreachable",
       cause: thrown,
     });
   }
-}
-
-/** `fetch failed` says nothing; its cause does. */
-function rootMessage(thrown: unknown): string {
-  if (!(thrown instanceof Error) || !(thrown.cause instanceof Error)) return messageOf(thrown);
-  return thrown.cause.message === "" ? messageOf(thrown) : thrown.cause.message;
 }
 
 function parseJson(text: string): unknown {

@@ -175,6 +175,19 @@ describe("a gateway", () => {
     }
   });
 
+  test("that speaks no TLS, or is at a port that fetch refuses, is unreachable in one line that says so", async () => {
+    await using gateway = await ApiGateway.open();
+    for (const [url, why] of [
+      [gateway.url.replace("http:", "https:"), "it does not speak TLS there"],
+      ["http://127.0.0.1:1", "refuses to talk to this port"],
+    ] as const) {
+      await expect(new CapmeshClient({ url }).workers()).rejects.toMatchObject({
+        code: "unreachable",
+        message: expect.stringMatching(new RegExp(`^the gateway at ${url} cannot be reached: .*${why}.*$`)),
+      });
+    }
+  });
+
   test("that is something else is told", async () => {
     await using page = await fakeServer({ status: 200, type: "text/html", body: "<html>" });
     await expect(new CapmeshClient({ url: page.url }).workers()).rejects.toMatchObject({ code: "bad-answer" });
