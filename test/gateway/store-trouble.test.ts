@@ -1,8 +1,7 @@
 /** A gateway whose store is out of order for a while. */
 import { expect, test } from "vitest";
 import { AWAY_GRACE_MS, LEASE_MS } from "../../src/base/limits.ts";
-import { T0 } from "../store/store-samples.ts";
-import { taskId } from "../store/store-samples.ts";
+import { T0, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 
 test("an outcome that cannot be stored is neither lost nor acknowledged, and stored when that is possible", async () => {
@@ -123,6 +122,7 @@ test("a lease that lapses since the store refused to renew it counts against nob
   const worker = await cluster.join();
   await cluster.submit("t");
   const run = await worker.take();
+  await cluster.pass(5_000);
   cluster.trouble.broken.add("renew");
   await expect(worker.renew([run])).rejects.toMatchObject({ type: "overloaded" });
   await cluster.pass(LEASE_MS + 1_000);
