@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { Registry } from "prom-client";
 import type { Log } from "../base/log.ts";
+import { refuseEmptied } from "./emptied-database.ts";
 import { AuditLog } from "../gateway/audit.ts";
 import { Gateway } from "../gateway/gateway.ts";
 import { HttpServer } from "../gateway/http/http-server.ts";
@@ -55,6 +56,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   const metrics = new GatewayMetrics();
   stack.use(new ProcessMetrics(metrics.registry));
   const measuring = { meter: metrics.store, clock };
+  await refuseEmptied(storePath, join(data.path, "blobs"));
   const store = stack.use(await SqliteStore.open({ path: storePath, log, measuring }));
   metrics.showStore(() => store.stats);
   const blobs = await FileBlobStore.open(join(data.path, "blobs"));

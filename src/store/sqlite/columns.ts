@@ -1,6 +1,6 @@
 /** Values of columns, checked: a file that holds something else is damaged. */
 import type { SQLOutputValue } from "node:sqlite";
-import { failed } from "../../base/errors.ts";
+import { DamagedRow } from "./damaged-row.ts";
 
 type Column = SQLOutputValue | undefined;
 
@@ -35,7 +35,5 @@ export function decodeBranded<T extends string>(value: Column): T {
 }
 
 function unexpected(value: Column): Error {
-  return failed(`the database is damaged: a column holds ${value === undefined ? "nothing" : `a ${typeof value}`}`, {
-    code: "store-unavailable",
-  });
+  return new DamagedRow(`a column holds ${value === undefined ? "nothing" : `a ${typeof value}`}`);
 }

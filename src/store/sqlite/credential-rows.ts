@@ -1,4 +1,5 @@
 /** Tokens and the audit log, as rows. */
+import { parseStored } from "./damaged-row.ts";
 import { AUDIT_ENTRIES_MAX } from "../../base/limits.ts";
 import type { AuditAction } from "../../model/audit.ts";
 import { POWERS, type TokenId, type TokenLimits } from "../../model/token.ts";
@@ -89,5 +90,5 @@ export function listAudit(db: Database, { limit, belowSeq }: Args<"listAudit">):
 }
 
 function decodeLimits(row: Row): TokenLimits {
-  return JSON.parse(decodeText(row.limits)) as TokenLimits;
+  return parseStored(decodeText(row.limits)) as TokenLimits;
 }

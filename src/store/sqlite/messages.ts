@@ -218,6 +218,8 @@ export interface OperationTypes {
   /** What is known of the store's troubles. */
   look: Operation<{}, StoreTrouble | undefined>;
   probe: Operation<{}, void>;
+  /** A row came out of the file that cannot be read: it is damaged. */
+  distrust: Operation<{ readonly what: string }, void>;
   createTask: Operation<
     {
       readonly task: NewTaskWire;
@@ -387,6 +389,7 @@ export interface ThreadInit {
 /** Operations that write nothing: they need not wait for a COMMIT unless one stands before them. */
 export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationName>([
   "look",
+  "distrust",
   "getTask",
   "listTasks",
   "measureQueue",

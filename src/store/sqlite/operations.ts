@@ -14,6 +14,7 @@ import { deleteTask, forgetFinished } from "./forgetting.ts";
 import { listReady } from "./ready-runs.ts";
 import { retryTask } from "./retry-operations.ts";
 import * as runs from "./run-operations.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import * as queue from "./queue-rows.ts";
 import { findSubmission } from "./submission-rows.ts";
 import * as tasks from "./task-operations.ts";
@@ -23,6 +24,7 @@ import { TroubleWatch } from "./trouble-watch.ts";
 export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operations {
   return {
     look: () => watch.trouble ?? lookForRoom(dirname(db.path)),
+    distrust: ({ what }) => watch.failed(new DamagedRow(what)),
     probe: () => void db.run(PROBE),
     createTask: (args) => creating.createTask(db, args),
     createTasks: (args) => creating.createTasks(db, args),

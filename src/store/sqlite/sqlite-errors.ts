@@ -1,5 +1,6 @@
 /** What SQLite throws, as the ClusterError that the store's contract names, with a sentence that says what to do. */
 import { ClusterError, failed, messageOf, overloaded } from "../../base/errors.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { StoreTrouble, TroubleKind } from "../trouble.ts";
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html). */
@@ -29,6 +30,7 @@ export function damaged(path: string, message: string): ClusterError {
 
 /** What this says about the file; undefined if it says nothing, as when one statement is at fault. */
 export function toTrouble(thrown: unknown, path: string): StoreTrouble | undefined {
+  if (thrown instanceof DamagedRow) return { kind: "damaged", message: sentence(CORRUPT, path, thrown.message) };
   const code = decodeResultCode(thrown);
   const kind = code === undefined ? undefined : KINDS.get(code);
   return kind === undefined ? undefined : { kind, message: sentence(code, path, messageOf(thrown)) };

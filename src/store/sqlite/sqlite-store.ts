@@ -46,6 +46,7 @@ import type {
   SubmitterLimit,
 } from "../store.ts";
 import type { CheckOptions, StoreTrouble } from "../trouble.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { TaskWire } from "./messages.ts";
 import type { StoreStats } from "../store-meter.ts";
 import { type StoreMeasuring, StoreThread } from "./store-thread.ts";
@@ -99,7 +100,7 @@ export class SqliteStore implements Store, CredentialStore {
     const answer = await this.#thread.call("createTask", { task, now, key, limit }, [task.spec.stdin]);
     switch (answer.kind) {
       case "created":
-        return { ...answer, task: decodeTask(answer.task, spec) };
+        return { ...answer, task: this.#whole(() => decodeTask(answer.task, spec)) };
       case "repeated":
         return { ...answer, task: this.#decode(answer.task) };
       default:
@@ -158,7 +159,7 @@ export class SqliteStore implements Store, CredentialStore {
     options: { readonly fromIndex: number; readonly limit: number },
   ): Promise<readonly Run[] | undefined> {
     const wires = await this.#thread.call("listRuns", { id, ...options });
-    return wires?.map(decodeRun);
+    return wires && this.#whole(() => wires.map(decodeRun));
   }
 
   async getRun(id: TaskId, index: number): Promise<Run | undefined> {
@@ -168,12 +169,18 @@ export class SqliteStore implements Store, CredentialStore {
 
   async getLatestStartedRun(id: TaskId): Promise<Run | undefined> {
     const wire = await this.#thread.call("getLatestStartedRun", { id });
-    return wire === undefined ? undefined : decodeRun(wire);
+    return wire === undefined ? undefined : this.#whole(() => decodeRun(wire));
   }
 
   async inspectTask(id: TaskId, now: number): Promise<TaskInspection | undefined> {
     const answer = await this.#thread.call("inspectTask", { id, now });
-    return answer && { ...answer, task: this.#decode(answer.task), openRuns: answer.openRuns.map(decodeOpenRun) };
+    return (
+      answer && {
+        ...answer,
+        task: this.#decode(answer.task),
+        openRuns: this.#whole(() => answer.openRuns.map(decodeOpenRun)),
+      }
+    );
   }
 
   async cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult> {
@@ -207,7 +214,9 @@ export class SqliteStore implements Store, CredentialStore {
       index: after.index,
     };
     const answer = await this.#thread.call("listReady", { now, limit, after: position, except });
-    const specs = new Map(answer.specs.map(({ serial, spec }) => [serial, this.#specs.decode(serial, spec)]));
+    const specs = new Map(
+      answer.specs.map(({ serial, spec }) => [serial, this.#whole(() => this.#specs.decode(serial, spec))]),
+    );
     return answer.runs.map((run) => {
       const spec = specs.get(run.serial);
       assert(spec !== undefined, "each ready run comes with its spec");
@@ -250,7 +259,7 @@ export class SqliteStore implements Store, CredentialStore {
       isSpecKnown: known !== undefined,
     });
     if (answer.kind === "stale") return answer;
-    return { ...answer, task: this.#decode(answer.task, known), run: decodeRun(answer.run) };
+    return { ...answer, task: this.#decode(answer.task, known), run: this.#whole(() => decodeRun(answer.run)) };
   }
 
   async appendOutput(id: AttemptId, offset: number, stream: OutputStream, bytes: Uint8Array): Promise<AppendResult> {
@@ -277,7 +286,7 @@ export class SqliteStore implements Store, CredentialStore {
 
   async getModule(digest: Digest): Promise<StoredModule | undefined> {
     const wire = await this.#thread.call("getModule", { digest });
-    return wire === undefined ? undefined : decodeModule(wire);
+    return wire === undefined ? undefined : this.#whole(() => decodeModule(wire));
   }
 
   async holdModule(digest: Digest, inspection: ModuleInspection, now: number): Promise<HoldModuleResult> {
@@ -291,7 +300,7 @@ export class SqliteStore implements Store, CredentialStore {
     const below = cursor === undefined ? undefined : decodeModuleCursor(cursor);
     if (cursor !== undefined && below === undefined) throw invalidCursor();
     const { modules, next } = await this.#thread.call("listModules", { limit, below });
-    return { modules: modules.map(decodeModule), cursor: next && encodeModuleCursor(next) };
+    return { modules: this.#whole(() => modules.map(decodeModule)), cursor: next && encodeModuleCursor(next) };
   }
 
   releaseModules(heldBefore: number, limit: number, now: number): Promise<ReleaseModulesResult> {
@@ -367,10 +376,22 @@ export class SqliteStore implements Store, CredentialStore {
     return this.close();
   }
 
+  /** What `decode` makes of rows. When it finds damage the thread is told, which then writes nothing more. */
+  #whole<T>(decode: () => T): T {
+    try {
+      return decode();
+    } catch (thrown) {
+      if (thrown instanceof DamagedRow) this.#thread.call("distrust", { what: thrown.message }).catch(() => {});
+      throw thrown;
+    }
+  }
+
   #decode(wire: TaskWire, known?: TaskSpec): Task {
-    const spec = known ?? (wire.spec === undefined ? undefined : this.#specs.decode(wire.serial, wire.spec));
-    assert(spec !== undefined, "a task comes with its spec unless it is known");
-    return decodeTask(wire, spec);
+    return this.#whole(() => {
+      const spec = known ?? (wire.spec === undefined ? undefined : this.#specs.decode(wire.serial, wire.spec));
+      assert(spec !== undefined, "a task comes with its spec unless it is known");
+      return decodeTask(wire, spec);
+    });
   }
 }
 

@@ -2,6 +2,7 @@
  * A task's row, as a record that an operation loads, changes and saves. The task's state is computed at each save, so
  * that it cannot disagree with the counts; the counter of unfinished tasks is kept at the same place.
  */
+import { parseStored } from "./damaged-row.ts";
 import type { SQLInputValue } from "node:sqlite";
 import type { Digest, TaskId } from "../../base/ids.ts";
 import type { RunState } from "../../model/run.ts";
@@ -337,5 +338,5 @@ function encodeReason(reason: string | undefined): string | null {
 }
 
 export function decodeReason(json: string): string {
-  return JSON.parse(json) as string;
+  return parseStored(json) as string;
 }

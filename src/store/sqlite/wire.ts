@@ -1,4 +1,5 @@
 /** The store's values as they cross to its thread and back. */
+import { parseStored } from "./damaged-row.ts";
 import { type TaskId, parseDigest } from "../../base/ids.ts";
 import type { ModuleInspection, StoredModule } from "../../model/module.ts";
 import type { Outcome, RunResult } from "../../model/outcome.ts";
@@ -62,7 +63,7 @@ export function copyBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 
 export function decodeSpec(wire: SpecWire): TaskSpec {
   const { text, ...columns } = wire;
-  return { ...EARLIER_SPEC, ...(JSON.parse(text) as Omit<TaskSpec, keyof typeof columns>), ...columns };
+  return { ...EARLIER_SPEC, ...(parseStored(text) as Omit<TaskSpec, keyof typeof columns>), ...columns };
 }
 
 /** Of a spec that an earlier version has kept: what it did not know of. */
@@ -98,11 +99,11 @@ function decodeAttempt(wire: AttemptWire): Attempt {
 }
 
 function decodeResult(json: string): RunResult {
-  return JSON.parse(json) as RunResult;
+  return parseStored(json) as RunResult;
 }
 
 function decodeOutcome(json: string | undefined): Outcome | undefined {
-  return json === undefined ? undefined : (JSON.parse(json) as Outcome);
+  return json === undefined ? undefined : (parseStored(json) as Outcome);
 }
 
 export function decodeModule({ digest, inspection, createdAt }: ModuleWire): StoredModule {
@@ -110,7 +111,7 @@ export function decodeModule({ digest, inspection, createdAt }: ModuleWire): Sto
 }
 
 function decodeInspection(json: string): ModuleInspection {
-  return JSON.parse(json) as ModuleInspection;
+  return parseStored(json) as ModuleInspection;
 }
 
 /** Where a list goes on: below this serial. Its form is nobody's business but the store's. */

@@ -104,6 +104,22 @@ describe("a file that is damaged while it is open", () => {
   });
 });
 
+test("rows that are not what was written are damage, which the store tells and does not write to any more", async () => {
+  await using harness = await SqliteHarness.open();
+  const { store } = harness;
+  const spec = taskSpec("t");
+  await create(store, spec);
+  using other = new DatabaseSync(harness.path);
+  other.exec("UPDATE modules SET inspection = '{\"kind\":'");
+  const broken = { type: "failed", code: "store-unavailable" };
+  const digest = spec.module;
+  if (digest === undefined) throw new Error("the sample names a module");
+  await expect(store.getModule(digest)).rejects.toMatchObject(broken);
+  expect(await store.check()).toMatchObject({ kind: "damaged", message: expect.stringContaining("restore it") });
+  await expect(create(store, taskSpec("more"))).rejects.toMatchObject(broken);
+  expect(await store.getTask(spec.id)).toBeDefined();
+});
+
 /** The inside of the store's thread, on the test's. */
 class ThreadFile implements Disposable {
   readonly #folder = mkdtempSync(join(tmpdir(), "capmesh-trouble-"));
