@@ -182,16 +182,34 @@ function kindRun({ id, entry, submitter, args, env, timeoutMs, outputs }: GuestS
 }
 
 function kindIo({ stdin, digest, modulePath, files }: GuestSpec, io: CustomIo): KindIo {
-  const write = (stream: "stdout" | "stderr", content: string | Uint8Array): Promise<void> =>
-    io.write(stream, typeof content === "string" ? Buffer.from(content) : content);
+  const write = (stream: "stdout" | "stderr", content: unknown): Promise<void> =>
+    io.write(stream, bytesOf(content) ?? misfit(stream, content, "a string or a Uint8Array"));
   return {
     stdin,
     module: digest === undefined || modulePath === undefined ? undefined : { sha256: digest, localPath: modulePath },
     files: files.map(({ path, bytes, contentPath }) => ({ path, bytes, localPath: contentPath })),
     stdout: (content) => write("stdout", content),
     stderr: (content) => write("stderr", content),
-    keep: (path, content) => io.keep(path, typeof content === "string" ? Buffer.from(content) : content),
+    keep: (path, content: unknown) =>
+      io.keep(path, keptOf(content) ?? misfit("keep", content, "a string, a Uint8Array or { localPath: string }")),
   };
+}
+
+/** Of whatever a function gives, which its language may not have checked; undefined: it has none. */
+function bytesOf(content: unknown): Uint8Array | undefined {
+  if (typeof content === "string") return Buffer.from(content);
+  return content instanceof Uint8Array ? content : undefined;
+}
+
+function keptOf(content: unknown): Uint8Array | { readonly localPath: string } | undefined {
+  if (typeof content !== "object" || content === null || !("localPath" in content)) return bytesOf(content);
+  return typeof content.localPath === "string" ? { localPath: content.localPath } : undefined;
+}
+
+/** Thrown at once, and not by a promise that the function may not look at. */
+function misfit(name: "stdout" | "stderr" | "keep", content: unknown, expected: string): never {
+  const what = content === null ? "null" : typeof content;
+  throw new TypeError(`${name} takes ${expected}, and was given ${what === "object" ? "another object" : what}`);
 }
 
 const REASONED = ["trapped", "timed-out", "memory-exceeded", "rejected", "lost"] as const;

@@ -132,6 +132,24 @@ test("output is seen while it is written; a cancelled task and one out of time e
   expect(reasons[1]).toContain("longer than 0.3 s");
 });
 
+test("a function that writes or keeps what has no bytes is told what is expected", async () => {
+  await using setup = await Setup.open();
+  // As a program without types would.
+  const strange: { readonly content: never } = JSON.parse('{"content":{"a":1}}');
+  await setup.serve({
+    write: { run: (_, io) => io.stdout(strange.content) },
+    keep: { run: async (_, io) => void (await io.keep("a.txt", strange.content)) },
+  });
+  for (const [entry, expected] of [
+    ["write", "stdout takes a string or a Uint8Array, and was given another object"],
+    ["keep", "keep takes a string, a Uint8Array or { localPath: string }, and was given another object"],
+  ] as const) {
+    await setup.client.submit({ id: entry, entry, outputs: ["a.txt"] });
+    await setup.client.waitForTask(entry);
+    expect((await setup.client.getRun(entry, 1)).outcome).toMatchObject({ kind: "trapped", reason: expected });
+  }
+});
+
 test("nobody gets what it has no executor for, and an explanation says so", async () => {
   await using setup = await Setup.open();
   const { client } = setup;
