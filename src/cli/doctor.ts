@@ -2,9 +2,9 @@
 import type { Command } from "commander";
 import { checkMachine } from "../app/machine-checks.ts";
 import type { Check } from "../app/check.ts";
-import { messageOf } from "../base/errors.ts";
 import { isLoopback } from "../base/loopback.ts";
 import { DOCTOR_CLOCK_OFF_MS_MAX, DOCTOR_GATEWAY_MS_MAX } from "../base/limits.ts";
+import { fetchFailure } from "../client/fetch-failure.ts";
 import { type CommandContext, contextOf, defineSettings } from "./command-context.ts";
 import { EXIT } from "./exit-code.ts";
 import { printable } from "./table.ts";
@@ -70,7 +70,7 @@ async function checkGateway({ config, origins }: CommandContext): Promise<readon
     const advice = isAskedFor
       ? "is it running, and does nothing stand between? --url names another"
       : "none is needed to start one: capmesh up; or name another with --url";
-    const found = `${url} cannot be reached: ${reasonOf(error)}`;
+    const found = `${url} cannot be reached: ${fetchFailure(error)}`;
     return [{ name, state: isAskedFor ? "fail" : "warn", found, advice }];
   }
   return [answerCheck(name, url, answer), ...clockCheck(answer)];
@@ -95,9 +95,4 @@ function clockCheck(answer: Response): readonly Check[] {
   if (offMs <= DOCTOR_CLOCK_OFF_MS_MAX) return [{ name, state: "ok", found: "the same as ours" }];
   const advice = "have both kept right: timedatectl set-ntp true";
   return [{ name, state: "warn", found: `${Math.round(offMs / 1_000)} s off ours`, advice }];
-}
-
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error ? error.cause : undefined;
-  return messageOf(cause ?? error);
 }
