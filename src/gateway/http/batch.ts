@@ -24,15 +24,8 @@ import { batchFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submis
 import { digestsOf, findFiles, findMissing } from "./submitted-files.ts";
 import { dependencyErrors, entryOf, hasModule, idTakenMessage } from "./submit.ts";
 
-/** As lines of JSON are sent. `application/x-www-form-urlencoded`, which curl says unasked, is none. */
-const TYPES: ReadonlySet<string> = new Set([
-  "application/x-ndjson",
-  "application/ndjson",
-  "application/jsonl",
-  "application/x-jsonlines",
-  "application/json",
-  "text/plain",
-]);
+/** As lines of JSON are sent; one that says nothing of what it sends is believed. */
+const TYPES: ReadonlySet<string> = new Set(["application/x-ndjson", "application/jsonl"]);
 const ANSWER_TYPE = "application/x-ndjson";
 
 export function submitBatch(context: HttpContext): RequestHandler {

@@ -199,6 +199,18 @@ function workerReason(
   }
   if (free.length > 0) {
     const names = list(free.map((worker) => nameOf(worker.id, worker)));
+    const freeSlots = free.reduce((sum, { offers }) => sum + offers, 0);
+    const { readyAhead } = inspection;
+    if (readyAhead >= freeSlots) {
+      const ahead = `${inspection.isMoreAhead ? "more than " : ""}${readyAhead} ready ${readyAhead === 1 ? "run comes" : "runs come"} before it`;
+      const slots = freeSlots === 1 ? "1 free slot" : `${freeSlots} free slots`;
+      return reasonOf("slot", `${subject}; ${ahead}, for ${slots} of ${names}.`, {
+        ...facts,
+        workers: usable.length,
+        slots: freeSlots,
+        ahead: readyAhead,
+      });
+    }
     const { lastOutcome } = run;
     const before = lastOutcome?.kind === "lost" ? ` Its latest attempt was lost: ${lastOutcome.reason}.` : "";
     return reasonOf("starting", `${subject}, and ${names} has a free slot: it is about to be started.${before}`, facts);

@@ -152,8 +152,11 @@ describe("POST /tasks/batch", () => {
 
   test("refuses what is no batch", async () => {
     await using gateway = await openGateway();
-    const type = { "content-type": "application/x-www-form-urlencoded" };
-    expect(await refusalOf(gateway, await post(gateway, [], type))).toMatchObject({ code: "unsupported-media-type" });
+    for (const type of ["application/x-www-form-urlencoded", "application/json", "text/plain", "multipart/form-data"]) {
+      const refused = await refusalOf(gateway, await post(gateway, [], { "content-type": type }));
+      expect(refused).toMatchObject({ status: 415, code: "unsupported-media-type" });
+    }
+    expect((await post(gateway, [], { "content-type": "application/jsonl; charset=utf-8" })).status).toBe(200);
     const large = await refusalOf(gateway, await post(gateway, " ".repeat(BATCH_BYTES_MAX + 1)));
     expect(large).toMatchObject({ status: 413, code: "too-large" });
     const binary = await fetch(`${gateway.url}/tasks/batch`, { method: "POST", body: Uint8Array.of(0xff, 0xfe) });

@@ -163,6 +163,10 @@ describe("a task that is ready", () => {
     expect(told({ workers, storeTrouble: "its disk is full" })).toEqual([
       ["store", "Run 1 is ready, and nothing is started now: its disk is full."],
     ]);
+    const behind = inspection({ readyAhead: 249 });
+    expect(told({ inspection: behind, workers })).toEqual([
+      ["slot", expect.stringMatching(/^Run 1 is ready; 249 ready runs come before it, for 1 free slot of worker /)],
+    ]);
     const due = { ...task({ spec: taskSpec("t", { cron: "* * * * * *", catchup: "none" }) }), nextRunAt: T0 - 5_000 };
     const stuck = inspection({ task: due, openRuns: [run({ state: "scheduled", index: 7, dueAt: T0 - 5_000 })] });
     expect(told({ inspection: stuck, workers, storeTrouble: "its disk is full" })).toEqual([
