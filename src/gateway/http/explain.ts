@@ -7,6 +7,7 @@ import { formatTime } from "../../api/time.ts";
 import { assertNever } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { EXPLAINED_ITEMS_MAX, LOST_ATTEMPTS_MAX } from "../../base/limits.ts";
+import { breakerIn } from "../../model/dependency.ts";
 import { parseCron } from "../../model/cron.ts";
 import { type Task, isFinished } from "../../model/task.ts";
 import { type Entry, KINDS_DEFAULT, isWasmEntry } from "../../model/entry.ts";
@@ -29,19 +30,29 @@ export function explain(input: ExplainInput): ExplanationJson {
 }
 
 function finishedReason(task: Task): ReasonJson {
-  const { spec, state, reason, finishedAt = task.createdAt } = task;
+  const { state, reason, finishedAt = task.createdAt } = task;
   const why = reason === undefined ? "" : `: ${reason}`;
   const at = formatTime(finishedAt);
   const what =
     state === "succeeded"
       ? "all its runs have succeeded"
       : `it ${state === "failed" ? "has failed" : "was cancelled"}${why}`;
-  const hint = state === "succeeded" ? "" : `; POST /tasks/${spec.id}/retry runs what did not succeed again`;
+  const hint = state === "succeeded" ? "" : `; ${retryHint(task)}`;
   return reasonOf("finished", `It has finished at ${at}: ${what}${hint}.`, {
     state,
     finishedAt: at,
     reason: reason ?? null,
   });
+}
+
+/** What would be accepted: no retry of a task is, before what broke it off is tried again. */
+function retryHint({ spec, reason }: Task): string {
+  const retry = `POST /tasks/${spec.id}/retry runs what did not succeed again`;
+  const breaker = breakerIn(reason, spec.after);
+  if (breaker === undefined) return retry;
+  return breaker.isDeleted
+    ? "submit it anew, without the task that was deleted"
+    : `retry ${breaker.id} first, then ${retry}`;
 }
 
 function openReasons(input: ExplainInput): ReasonJson[] {

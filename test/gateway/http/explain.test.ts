@@ -181,6 +181,17 @@ describe("a task that is ready", () => {
   });
 });
 
+test("a task that another one broke off is told which to retry first", () => {
+  const spec = taskSpec("t", { after: [taskId("a"), taskId("b")] });
+  const because = (reason: string) => {
+    const inspected = inspection({ task: { ...task({ spec }), state: "cancelled", reason }, openRuns: [] });
+    return told({ inspection: inspected })[0]?.[1];
+  };
+  expect(because("it runs after b, which failed: run 1 exited")).toContain("; retry b first, then POST /tasks/t/retry");
+  expect(because("it runs after b, which was deleted")).toContain("; submit it anew");
+  expect(because("not wanted any more")).toContain("; POST /tasks/t/retry");
+});
+
 describe("a task that waits", () => {
   test("for a slot behind those that a clock which was ahead has taken", () => {
     const nextRunAt = Date.parse("2027-06-15T09:00:00Z");
