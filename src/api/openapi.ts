@@ -140,6 +140,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
       "invalid-field",
       "id-taken",
       "idempotency-mismatch",
+      "too-slow",
       "too-large",
       "unsupported-media-type",
       "module-rejected",
@@ -266,7 +267,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
       content: json(MODULE),
     },
     otherAnswers: [{ status: 200, description: "It was there already.", content: json(MODULE) }],
-    refusals: ["too-large", "unsupported-media-type", "module-rejected", "queue-full", "not-ready"],
+    refusals: ["too-large", "too-slow", "unsupported-media-type", "module-rejected", "queue-full", "not-ready"],
   },
   "GET /modules/{sha256}": {
     summary: "What is known of a module",
