@@ -130,7 +130,8 @@ export function knownRuns({ spec, counts }: Pick<Task, "spec" | "counts">): numb
   return total < Infinity ? total : Math.max(1, madeRuns(counts));
 }
 
-function madeRuns(counts: RunCounts): number {
+/** Runs that the store has; those after them are still to be made. */
+export function madeRuns(counts: RunCounts): number {
   return counts.scheduled + counts.ready + counts.running + settledRuns(counts);
 }
 

@@ -7,7 +7,7 @@ import { type RunJson, runJson } from "../../api/run-json.ts";
 import { formatOptionalTime } from "../../api/time.ts";
 import type { TaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_MAX, REPEATS_MAX } from "../../base/limits.ts";
-import { type Task, dueAt, knownRuns, totalRuns } from "../../model/task.ts";
+import { type Task, dueAt, knownRuns, madeRuns, totalRuns } from "../../model/task.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal, noSuchTask } from "./problem.ts";
 import { Query, nextPageLink } from "./query.ts";
@@ -61,8 +61,10 @@ export function noSuchRun(id: TaskId, text: string, task: Task): Refusal {
   return new Refusal("no-such-run", `The task ${id} has no run ${JSON.stringify(text.slice(0, 32))}: ${known}.`);
 }
 
-function nominalDueAt({ spec, firstDueAt }: Task, index: number): number | undefined {
+function nominalDueAt({ spec, firstDueAt, nextRunAt, counts }: Task, index: number): number | undefined {
   const { cron, delayMs } = spec;
+  // The next one, which only waits for the run before it to end.
+  if (cron !== undefined && counts.scheduled === 0 && index === madeRuns(counts) + 1) return nextRunAt;
   return cron === undefined && firstDueAt !== undefined ? dueAt({ firstDueAt, delayMs }, index) : undefined;
 }
 

@@ -53,6 +53,17 @@ describe("a task with cron", () => {
     ]);
   });
 
+  test("tells when the run is due that waits for the one before", async () => {
+    await using gateway = await ApiGateway.open();
+    const client = gateway.client();
+    const { nextRunAt } = await client.submit({ wasm, id: "t", cron: "* * * * *", overlap: "forbid", repeats: 3 });
+    await gateway.store.promoteDue(Date.parse(nextRunAt ?? ""), 10);
+    const task = await client.getTask("t");
+    expect(task.nextRunAt).not.toBeNull();
+    const runs = await Array.fromAsync(client.listRuns("t"));
+    expect(runs).toMatchObject([{ state: "ready" }, { dueAt: task.nextRunAt }, { dueAt: null }]);
+  });
+
   test("ends with its cancellation", async () => {
     await using gateway = await ApiGateway.open();
     const client = gateway.client();
