@@ -52,7 +52,7 @@ function putModule(context: HttpContext): RequestHandler {
     assert(grant !== undefined, "only requests that passed come here");
     checkHead(request, context);
     grant.beginSubmit();
-    using _slot = context.uploadSlots.take(grant.actor);
+    using _slot = context.uploadSlots.take(grant);
     const gone = new AbortController();
     response.on("close", () => gone.abort(new ClientGone()));
     if (context.heldBack.delete(request)) response.writeContinue();

@@ -39,7 +39,7 @@ export function submitTask(context: HttpContext): RequestHandler {
     const key = submissionKeyOf(request);
     checkHead(request, context);
     grant.beginSubmit();
-    using _slot = context.uploadSlots.take(grant.actor);
+    using _slot = context.uploadSlots.take(grant);
     const gone = new AbortController();
     response.on("close", () => gone.abort(new ClientGone()));
     if (context.heldBack.delete(request)) response.writeContinue();

@@ -1,8 +1,10 @@
 /**
  * Room for the bodies that come in, shared by all who send them. Nobody may take the last of it: a submitter has at most
- * as many under way as are left free, which is half of all for one who is alone, and less the more there are.
+ * as many under way as are left free, which is half of all for one who is alone, and less the more there are. Only who
+ * came by no token that was made for somebody, on this machine or by the gateway's own, has no share to keep to.
  */
 import { UPLOADS_MAX } from "../../base/limits.ts";
+import type { Grant } from "../grant.ts";
 import { tooManyUploads } from "./form-upload.ts";
 import { Refusal } from "./problem.ts";
 
@@ -17,11 +19,11 @@ export class UploadSlots {
   }
 
   /** The caller disposes it when the body's submission is answered. Throws a Refusal where there is no room. */
-  take(submitter: string): Disposable {
+  take({ token, actor: submitter }: Pick<Grant, "token" | "actor">): Disposable {
     const free = this.#max - this.#taken;
     if (free === 0) throw tooManyUploads();
     const count = this.#counts.get(submitter) ?? 0;
-    if (count >= free) throw tooManyOfOne(count);
+    if (token !== undefined && count >= free) throw tooManyOfOne(count);
     this.#counts.set(submitter, count + 1);
     this.#taken++;
     let isTaken = true;
