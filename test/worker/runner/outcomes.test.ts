@@ -190,7 +190,10 @@ describe("a guest's memory", () => {
 
   test("cannot grow past the cap, and a trap there is called what it is", async () => {
     const { outcome, usage } = await harness.run(growing("trap"), { memoryBytes: 8 * MIB });
-    expect(outcome).toMatchObject({ kind: "memory-exceeded", reason: expect.stringContaining("8 of 8 MiB in use: unreachable") });
+    expect(outcome).toMatchObject({
+      kind: "memory-exceeded",
+      reason: expect.stringContaining("8 of 8 MiB in use: unreachable"),
+    });
     expect(usage.memoryBytes).toBeLessThanOrEqual(8 * MIB);
   });
 
