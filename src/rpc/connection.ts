@@ -1,5 +1,6 @@
 /**
- * One connection of this vat with another, over a stream of bytes: level 1 of the Cap'n Proto RPC protocol.
+ * One connection of this vat with another, over a stream of bytes: level 1 of the Cap'n Proto RPC protocol. It is long
+ * because every kind of message is handled here, where all four tables are in reach.
  *
  * ## Resources, and who owns them
  *

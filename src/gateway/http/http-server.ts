@@ -226,7 +226,7 @@ function createHttpServer(init: HttpServerInit, app: RequestListener, context: H
     headersTimeout: HTTP_HEAD_MS_MAX,
     requestTimeout: REQUEST_MS_MAX,
     noDelay: true,
-    // The API refuses a request without, by a document as any other.
+    // The API itself refuses a request that has no Host, with a problem document as for any other refusal.
     requireHostHeader: false,
   };
   const server =
