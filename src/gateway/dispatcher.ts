@@ -52,6 +52,7 @@ import { type OfferView, match } from "./matching.ts";
 import { ModuleSizes } from "./module-sizes.ts";
 import { fileBytesMax, runSpec } from "./run-specs.ts";
 import { type ResolvedFiles, RunFiles, resolveFiles } from "./run-files.ts";
+import type { LeaseClock } from "./lease-clock.ts";
 import type { RunMeter } from "./run-meter.ts";
 import { Turns } from "./turns.ts";
 import { UnmetRequirements } from "./unmet-requirements.ts";
@@ -71,7 +72,7 @@ export interface DispatcherInit {
   readonly sessions: WorkerSessions;
   readonly health: WorkerHealth;
   readonly storeHealth: Pick<StoreReadiness, "check">;
-  readonly leaseMs: number;
+  readonly leaseClock: LeaseClock;
   readonly events: EventHub;
   readonly meter: RunMeter;
   readonly tracer: Tracer;
@@ -278,7 +279,7 @@ export class Dispatcher {
   }
 
   async #lease({ id, ready, isSecondChoice }: Start, offered: WorkerOffer): Promise<void> {
-    const { store, attempts, sessions, health, events, meter, clock, leaseMs } = this.#init;
+    const { store, attempts, sessions, health, events, meter, clock, leaseClock } = this.#init;
     using worker = new WorkerClient(offered.worker);
     const session = sessions.current(offered.peer);
     if (session === undefined) {
@@ -290,7 +291,7 @@ export class Dispatcher {
     const now = clock.now();
     // Both are asked at once: the next reading of ready runs must not have this one any more.
     const [isLeased, needs] = await Promise.all([
-      store.lease(id, offered.peer, now, now + leaseMs),
+      store.lease(id, offered.peer, now, leaseClock.leaseEnd()),
       this.#needsOf(ready.spec).catch((error: unknown) => {
         this.#pause("what is known of a module or a file could not be read; trying again", { error });
         return undefined;
@@ -326,6 +327,7 @@ export class Dispatcher {
     const { blobs, pins } = this.#init;
     const { files, found } = inputs;
     const call = startCall(this.#init.tracer, span);
+    const { leaseMs } = leaseClock.terms;
     const spec = runSpec(id, ready, { moduleBytes, files, leaseMs, traceparent: call.traceparent });
     const { module, timeoutMs, outputBytesMax } = spec;
     const answerMs = answerMsMax(timeoutMs, moduleBytes + outputBytesMax + fileBytesMax(spec));

@@ -20,6 +20,7 @@ import type { AuditLog } from "./audit.ts";
 import { Attempts } from "./attempts.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventHub } from "./events.ts";
+import { LeaseClock } from "./lease-clock.ts";
 import { leaseTerms } from "./lease-terms.ts";
 import { Leases } from "./leases.ts";
 import { BlobPins } from "./blob-pins.ts";
@@ -95,7 +96,7 @@ export class Gateway implements Readiness {
     });
     this.pins = new BlobPins({ store, blobs, log });
     this.#channel = new OfferChannel();
-    const terms = leaseTerms(init.leaseMs);
+    const leaseClock = new LeaseClock(clock, leaseTerms(init.leaseMs));
     const onChange = (worker: PeerId) => this.sessions.onHealthChanged(worker);
     const health = new WorkerHealth({ clock, random, onChange, onRested: wake });
     this.#attempts = new Attempts({
@@ -117,11 +118,9 @@ export class Gateway implements Readiness {
       offersFor: (peer, signal) => this.#channel.senderFor({ peer, signal }),
       offerCount: (peer) => this.#channel.waitingOf(peer),
       health,
-      terms,
+      leaseClock,
       graceMs: init.graceMs ?? GRACE_MS_DEFAULT,
       onUsable: wake,
-      heldSinceMs: () => this.#leases.heldSinceMs,
-      onRenewalRefused: () => this.#leases.noteDisorder(),
       clock,
       log,
     });
@@ -134,13 +133,13 @@ export class Gateway implements Readiness {
       sessions: this.sessions,
       health,
       storeHealth: this.storeHealth,
-      leaseMs: terms.leaseMs,
+      leaseClock,
       events,
       meter,
       tracer: init.tracer ?? NO_TRACER,
     });
     this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
-    this.#leases = new Leases({ store, attempts: this.#attempts, terms, clock, log });
+    this.#leases = new Leases({ store, attempts: this.#attempts, leaseClock, clock, log });
     this.#gate = new QueueGate({ store, events, clock, limits: init.queueLimits });
     this.#retention = new Retention({
       retainMs: init.retainMs,

@@ -3,8 +3,9 @@
  * Renewals come through the worker's session; the store holds the leases and their time.
  *
  * Leases lapse by the wall clock, and renewals need this process. When a check comes far off its time, the clock has
- * jumped, or this process has slept, or the store was out of order: then workers are given one lease to be heard in, as
- * after a restart, and what they lose meanwhile counts against nobody.
+ * jumped, or this process has slept, or the store was out of order; and a clock that was wrong between two checks may
+ * have given leases (lease-clock.ts). Then workers are given one lease to be heard in, as after a restart, and what they
+ * lose meanwhile counts against nobody.
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import { EXPIRE_BATCH, LEASE_CHECK_EVERY_MS } from "../base/limits.ts";
@@ -12,20 +13,21 @@ import type { Log } from "../base/log.ts";
 import { attemptKey } from "../model/run.ts";
 import type { RunningAttempt, Store } from "../store/store.ts";
 import type { Attempts } from "./attempts.ts";
-import type { LeaseTerms } from "./lease-terms.ts";
+import type { LeaseClock } from "./lease-clock.ts";
 
 export interface LeasesInit {
   readonly store: Store;
   readonly attempts: Attempts;
-  readonly terms: LeaseTerms;
+  readonly leaseClock: LeaseClock;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 export class Leases {
   readonly #init: LeasesInit;
-  #heldSinceMs: number;
   #checkedAt: number;
+  /** Of the time of leases, those that need nothing more. */
+  #disturbancesMended = 0;
   #timer: Timer | undefined;
   /** Being given up, which lasts for as long as the store does not take it. They hold up nobody else. */
   readonly #givingUp = new Set<string>();
@@ -33,21 +35,7 @@ export class Leases {
 
   constructor(init: LeasesInit) {
     this.#init = init;
-    this.#heldSinceMs = init.clock.monotonicMs();
     this.#checkedAt = init.clock.now();
-  }
-
-  /**
-   * When this gateway began, or its last disorder ended, by the monotonic clock. Attempts that began before were cut off by
-   * us.
-   */
-  get heldSinceMs(): number {
-    return this.#heldSinceMs;
-  }
-
-  /** This gateway could not take what it was sent: leases that lapse for that are nobody's fault. */
-  noteDisorder(): void {
-    this.#heldSinceMs = this.#init.clock.monotonicMs();
   }
 
   /**
@@ -55,9 +43,9 @@ export class Leases {
    * is no reason not to start: no lease lapses before it has taken this.
    */
   async start(): Promise<void> {
-    const { store, terms, clock, log } = this.#init;
+    const { store, leaseClock, clock, log } = this.#init;
     try {
-      await store.extendAllLeases(clock.now() + terms.leaseMs);
+      await store.extendAllLeases(leaseClock.leaseEnd());
       this.#checkedAt = clock.now();
     } catch (error) {
       log.error("leases of the gateway before could not be extended; trying again", { error });
@@ -79,25 +67,27 @@ export class Leases {
   }
 
   async #check(): Promise<void> {
-    const { clock, terms, log } = this.#init;
+    const { clock, leaseClock, log } = this.#init;
     try {
       const now = clock.now();
-      const isInTime = Math.abs(now - this.#checkedAt - LEASE_CHECK_EVERY_MS) <= terms.checkOffMsMax;
-      await (isInTime ? this.#expire(now) : this.#hold(now));
+      const offMs = now - this.#checkedAt - LEASE_CHECK_EVERY_MS;
+      leaseClock.checked(offMs);
+      const { disturbances } = leaseClock;
+      await (disturbances === this.#disturbancesMended ? this.#expire(now) : this.#hold(offMs));
       // A check that failed is not remembered: when the store has been out of order for long, so have renewals.
       this.#checkedAt = now;
+      this.#disturbancesMended = disturbances;
     } catch (error) {
       if (this.#isClosed) return;
       log.error("leases could not be checked; trying again", { error });
     }
   }
 
-  async #hold(now: number): Promise<void> {
-    const { store, terms, log } = this.#init;
-    const offMs = now - this.#checkedAt;
+  async #hold(offMs: number): Promise<void> {
+    const { store, leaseClock, log } = this.#init;
     log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
-    this.noteDisorder();
-    await store.extendAllLeases(now + terms.leaseMs);
+    leaseClock.noteDisorder();
+    await store.extendAllLeases(leaseClock.leaseEnd());
   }
 
   async #expire(now: number): Promise<void> {
@@ -113,9 +103,9 @@ export class Leases {
   }
 
   #giveUp(attempt: RunningAttempt): Promise<void> {
-    const { attempts, terms } = this.#init;
-    const reason = `its worker has not renewed the lease for ${terms.leaseMs / 1000} s`;
-    const cause = attempts.hasBegunBefore(attempt.id, this.#heldSinceMs) ? "gateway" : "silence";
+    const { attempts, leaseClock } = this.#init;
+    const reason = `its worker has not renewed the lease for ${leaseClock.terms.leaseMs / 1000} s`;
+    const cause = attempts.hasBegunBefore(attempt.id, leaseClock.heldSinceMs) ? "gateway" : "silence";
     return attempts.giveUp(attempt, reason, cause);
   }
 }

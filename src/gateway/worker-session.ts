@@ -15,7 +15,7 @@ import type { Capability } from "../rpc/capability.ts";
 import type { RunningAttempt, Store } from "../store/store.ts";
 import { type AttemptSession, type Attempts, answerMsMax } from "./attempts.ts";
 import type { EventHub } from "./events.ts";
-import type { LeaseTerms } from "./lease-terms.ts";
+import type { LeaseClock } from "./lease-clock.ts";
 import { storeTrouble } from "./store-trouble.ts";
 
 export interface WorkerSessionInit {
@@ -24,14 +24,7 @@ export interface WorkerSessionInit {
   readonly events: EventHub;
   /** A facet of the offer channel for one worker, cut off by the signal. The capability becomes the caller's. */
   readonly offersFor: (worker: PeerId, signal: AbortSignal) => Capability;
-  readonly terms: LeaseTerms;
-  /**
-   * Attempts that began before, by the monotonic clock, were cut off by this gateway's or an earlier one's doing, which is
-   * nobody's fault.
-   */
-  readonly heldSinceMs: () => number;
-  /** Called when the store does not take a renewal: leases lapse by our own doing. */
-  readonly onRenewalRefused: () => void;
+  readonly leaseClock: LeaseClock;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -62,12 +55,12 @@ export class WorkerSession implements WorkerSessionTarget {
     this.#requireResumed();
     const signal = AbortSignal.any([this.#ended.signal, this.#offers.signal]);
     this.#sender ??= this.#init.offersFor(this.#session.worker, signal);
-    const { leaseMs, renewEveryMs } = this.#init.terms;
+    const { leaseMs, renewEveryMs } = this.#init.leaseClock.terms;
     return { sender: this.#sender, leaseMs, renewEveryMs };
   }
 
   async resume(held: readonly HeldAttempt<RunClient>[]): Promise<readonly ResumeVerdict<Capability>[]> {
-    const { attempts, heldSinceMs, log } = this.#init;
+    const { attempts, leaseClock, log } = this.#init;
     const { worker } = this.#session;
     let running: readonly RunningAttempt[];
     try {
@@ -92,7 +85,7 @@ export class WorkerSession implements WorkerSessionTarget {
     for (const attempt of known.values()) {
       // One that is just being leased is the dispatcher's: it has not been told to the worker, or is on its way.
       if (attempts.isExpected(attempt.id)) continue;
-      const cause = attempts.hasBegunBefore(attempt.id, heldSinceMs()) ? "gateway" : "silence";
+      const cause = attempts.hasBegunBefore(attempt.id, leaseClock.heldSinceMs) ? "gateway" : "silence";
       void attempts.giveUp(attempt, "its worker came back without it", cause);
     }
     if (held.length > 0) {
@@ -107,9 +100,9 @@ export class WorkerSession implements WorkerSessionTarget {
     if (ids.length === 0) return [];
     // What is renewed has somebody who waits for its outcome, and does not do so for ever.
     this.#requireResumed();
-    const { store, clock, terms } = this.#init;
-    return store.renew(ids, this.#session.worker, clock.now() + terms.leaseMs).catch((error: unknown) => {
-      this.#init.onRenewalRefused();
+    const { store, leaseClock } = this.#init;
+    return store.renew(ids, this.#session.worker, leaseClock.leaseEnd()).catch((error: unknown) => {
+      leaseClock.noteDisorder();
       throw storeTrouble(error);
     });
   }
@@ -138,13 +131,13 @@ export class WorkerSession implements WorkerSessionTarget {
 
   /** What the store holds to be on this worker, with leases that are good for the time being. */
   async #running(): Promise<readonly RunningAttempt[]> {
-    const { store, clock, terms } = this.#init;
+    const { store, leaseClock } = this.#init;
     const { worker } = this.#session;
     const running = await store.listRunning(worker);
     await store.renew(
       running.map(({ id }) => id),
       worker,
-      clock.now() + terms.leaseMs,
+      leaseClock.leaseEnd(),
     );
     if (!this.#session.isCurrent()) throw disconnected("this session has ended");
     return running;

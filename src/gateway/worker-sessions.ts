@@ -262,7 +262,8 @@ export class WorkerSessions implements WorkerDirectory {
   }
 
   #ended(entry: Entry, { code }: ClusterError): void {
-    const { clock, log, store, terms } = this.#init;
+    const { clock, log, store, leaseClock } = this.#init;
+    const { terms } = leaseClock;
     const { id } = entry.peer;
     if (this.#entries.get(id) !== entry || this.#isClosed) return;
     entry.status = "away";
@@ -283,19 +284,19 @@ export class WorkerSessions implements WorkerDirectory {
   /** It did not come back in time. If the store fails here, the leases end by themselves. */
   async #giveUp(entry: Entry): Promise<void> {
     const { id } = entry.peer;
-    const { store, attempts, log, terms, heldSinceMs } = this.#init;
+    const { store, attempts, log, leaseClock } = this.#init;
     this.#remove(entry);
     try {
       const running = await store.listRunning(id);
       // It may have come back just now: then it says itself what it still has.
       if (this.#isClosed || this.current(id) !== undefined) return;
-      const seconds = terms.awayGraceMs / 1000;
+      const seconds = leaseClock.terms.awayGraceMs / 1000;
       const reason = `the connection to its worker closed and the worker was not back within ${seconds} s`;
       const isDraining = entry.session?.isDraining() === true;
-      const sinceMs = heldSinceMs();
+      const { heldSinceMs } = leaseClock;
       await Promise.all(
         running.map((attempt) => {
-          const cause = isDraining || attempts.hasBegunBefore(attempt.id, sinceMs) ? "gateway" : "silence";
+          const cause = isDraining || attempts.hasBegunBefore(attempt.id, heldSinceMs) ? "gateway" : "silence";
           return attempts.giveUp(attempt, reason, cause);
         }),
       );

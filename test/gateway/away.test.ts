@@ -387,6 +387,33 @@ test.each([
   expect(await cluster.run("t")).toMatchObject({ state: "ready" });
 });
 
+test.each(["given", "renewed", "given to who came back"])(
+  "a lease that was %s by a clock that was wrong between two checks does not end for that",
+  async (what) => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    if (what === "given") cluster.clock.jump(-LEASE_MS * 2);
+    await cluster.submit("t");
+    const run = await worker.take();
+    let last = worker;
+    if (what !== "given") cluster.clock.jump(-LEASE_MS * 2);
+    if (what === "renewed") await worker.renew([run]);
+    if (what === "given to who came back") {
+      worker.drop();
+      last = cluster.connect();
+      await last.join([run]);
+    }
+    cluster.clock.jump(LEASE_MS * 2);
+    await cluster.pass(1_000, 100);
+    expect(await cluster.attempts("t")).toEqual(["running"]);
+    expect(await last.renew([run])).toEqual([]);
+    await cluster.pass(LEASE_MS - 1_000, 500);
+    expect(await cluster.attempts("t")).toEqual(["running"]);
+    await cluster.pass(2_000, 500);
+    expect(await cluster.attempts("t")).toEqual(["lost"]);
+  },
+);
+
 test("an outcome that was not acknowledged before the gateway went is refused by the next one, and forgotten", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = await cluster.join();
