@@ -37,10 +37,10 @@ export class SimFaults {
 
   /** Takes back everything that went wrong, and what is still to. */
   recover(): void {
-    const { gateway, workers, decisions, loop } = this.#init;
+    const { gateway, workers } = this.#init;
     gateway.onNextCommit(() => {});
     gateway.setTrouble(undefined);
-    decisions.set(0, loop.nowMs);
+    this.#setClockRight();
     this.#resumeGateway(gateway.process);
     for (const worker of workers) {
       worker.link.toGateway.mend();
@@ -48,6 +48,15 @@ export class SimFaults {
       worker.disk.isFull = false;
       this.#resume(worker, worker.process);
     }
+  }
+
+  /** The clock is set right: that, too, is a jump. */
+  #setClockRight(): void {
+    const { wall, decisions, loop } = this.#init;
+    if (wall.offsetMs === 0) return;
+    const mended = this.begin(`jump-clock ${JSON.stringify({ ms: -wall.offsetMs })}`);
+    decisions.set(0, loop.nowMs);
+    mended();
   }
 
   /** From now on nothing comes of what is still to be mended. */
