@@ -122,6 +122,8 @@ export class Attempts {
   readonly #perWorker = new Map<PeerId, number>();
   readonly #expected = new Map<string, { isCancelled: boolean }>();
   readonly #closed = new AbortController();
+  /** Ends the waits for a store that is out of order: they are over when it is well, or this is closed. */
+  #untilWell = new AbortController();
   #changed = Promise.withResolvers<void>();
 
   constructor(init: AttemptsInit) {
@@ -254,10 +256,17 @@ export class Attempts {
     if (before !== undefined && this.#sighted.get(key) === before) this.#dismiss(key, before);
   }
 
+  /** The store takes something again: what waits for the next try is tried now. */
+  storeIsWell(): void {
+    this.#untilWell.abort();
+    this.#untilWell = new AbortController();
+  }
+
   /** Watches no more. What is under way stays so in the store. */
   close(): void {
     const reason = disconnected("the gateway is closing");
     this.#closed.abort(reason);
+    this.#untilWell.abort(reason);
     for (const [key, sighted] of this.#sighted) this.#loseSight(key, sighted, reason);
     for (const { deadline, spans } of this.#begun.values()) {
       deadline[Symbol.dispose]();
@@ -349,7 +358,7 @@ export class Attempts {
       } catch (error) {
         if (this.#closed.signal.aborted) return;
         log.error("an outcome could not be stored; trying again", { ...id, error });
-        await sleep(clock, backoff.nextMs(), { signal: this.#closed.signal }).catch(() => {});
+        await sleep(clock, backoff.nextMs(), { signal: this.#untilWell.signal }).catch(() => {});
       }
     }
   }

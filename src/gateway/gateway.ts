@@ -90,6 +90,7 @@ export class Gateway implements Readiness {
       clock,
       log,
       onRelieved: () => {
+        this.#attempts.storeIsWell();
         this.#scheduler.storeIsWell();
         this.#dispatcher.storeIsWell();
       },

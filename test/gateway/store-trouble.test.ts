@@ -1,6 +1,7 @@
 /** A gateway whose store is out of order for a while. */
 import { expect, test } from "vitest";
-import { AWAY_GRACE_MS, LEASE_MS } from "../../src/base/limits.ts";
+import { AWAY_GRACE_MS, LEASE_MS, STORE_CHECK_EVERY_MS } from "../../src/base/limits.ts";
+import type { StoreTrouble } from "../../src/store/trouble.ts";
 import { T0, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 
@@ -18,6 +19,30 @@ test("an outcome that cannot be stored is neither lost nor acknowledged, and sto
   cluster.trouble.broken.clear();
   await cluster.pass(6_000);
   await run.acknowledged;
+  expect((await cluster.task("t")).state).toBe("succeeded");
+});
+
+test("an outcome that waits for its next try is stored as soon as the store is seen to be well", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  let trouble: StoreTrouble | undefined = { kind: "disk-full", message: "the disk is full" };
+  cluster.trouble.store.check = () => Promise.resolve(trouble);
+  cluster.trouble.broken.add("settle");
+  run.end();
+  await cluster.passRenewing(10_000, worker, [run]);
+  // Tries come seldom by now: none within this, right after one.
+  const tries = () => cluster.trouble.calls.get("settle") ?? 0;
+  for (const before = tries(); tries() === before;) await cluster.pass(100, 100);
+  const before = tries();
+  await worker.renew([run]);
+  await cluster.pass(STORE_CHECK_EVERY_MS);
+  expect(tries()).toBe(before);
+  cluster.trouble.broken.clear();
+  trouble = undefined;
+  await cluster.pass(STORE_CHECK_EVERY_MS);
+  expect(run.isAcknowledged).toBe(true);
   expect((await cluster.task("t")).state).toBe("succeeded");
 });
 
