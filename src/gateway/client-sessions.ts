@@ -379,7 +379,7 @@ export class ClientSessions implements AsyncDisposable {
   }
 
   #answer<T>(work: () => Promise<T>): Promise<T> {
-    return answerPeer(this.#init.log, work);
+    return answerPeer(this.#init, work);
   }
 
   #requireReady(): void {

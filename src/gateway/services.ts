@@ -15,7 +15,7 @@ import type {
   SubmitterFull,
   SubmitterLimit,
 } from "../store/store.ts";
-import type { TroubleKind } from "../store/trouble.ts";
+import type { StoreFailure, TroubleKind } from "../store/trouble.ts";
 
 export interface SubmitOptions {
   readonly key?: SubmissionKey | undefined;
@@ -99,6 +99,8 @@ export interface StoreReadiness {
   trouble(): TroubleKind | undefined;
   /** The same, found out by writing something, though not more often than every STORE_CHECK_EVERY_MS. Never rejects. */
   check(): Promise<string | undefined>;
+  /** The store, or the blob store, has just failed somebody with this: what it says of itself is looked at at once. */
+  noteFailure(failure: StoreFailure): void;
 }
 
 /** Whether new work is taken: not while the gateway drains. */

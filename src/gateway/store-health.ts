@@ -7,7 +7,7 @@ import { STORE_CHECK_EVERY_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
-import type { CheckOptions, StoreTrouble, TroubleKind } from "../store/trouble.ts";
+import type { CheckOptions, StoreFailure, StoreTrouble, TroubleKind } from "../store/trouble.ts";
 import type { StoreReadiness } from "./services.ts";
 import { troubleSentence } from "./store-trouble.ts";
 
@@ -61,6 +61,12 @@ export class StoreHealth implements StoreReadiness {
       await this.#looking;
     }
     return this.refusesBecause();
+  }
+
+  noteFailure(failure: StoreFailure): void {
+    if (this.#isClosed || this.#trouble?.kind === failure.trouble) return;
+    // What is being looked at may have been read before that.
+    void (this.#looking ?? Promise.resolve()).then(() => (this.#isClosed ? undefined : this.#look({})));
   }
 
   #arm(): void {

@@ -3,7 +3,7 @@
  * general. Where the files are, and what to do, is for the log.
  */
 import { type ClusterError, overloaded, toClusterError } from "../base/errors.ts";
-import type { TroubleKind } from "../store/trouble.ts";
+import { StoreFailure, type TroubleKind } from "../store/trouble.ts";
 
 /**
  * What a worker is told when the store fails. For the gateway's user a full disk is `failed`: somebody has to see to it.
@@ -13,7 +13,8 @@ import type { TroubleKind } from "../store/trouble.ts";
 export function storeTrouble(thrown: unknown): ClusterError {
   const error = toClusterError(thrown);
   if (error.type !== "failed") return error;
-  return overloaded("the gateway's store is out of order; try again later", { code: error.code, cause: error });
+  const why = error instanceof StoreFailure ? `: ${troubleSentence(error.trouble)}` : "";
+  return overloaded(`the gateway's store is out of order${why}; try again later`, { code: error.code, cause: error });
 }
 
 /** What a submission is told while the store takes nothing new. */

@@ -10,10 +10,10 @@ import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { BLOBS_KNOWN_WHOLE_MAX } from "../base/limits.ts";
-import { assert, failed, messageOf } from "../base/errors.ts";
+import { assert, messageOf } from "../base/errors.ts";
 import { type Digest, parseDigest } from "../base/ids.ts";
 import type { Blob, BlobStore, BlobWriter } from "./blobs.ts";
-import { type CheckOptions, type StoreTrouble, type TroubleKind, lookForRoom } from "./trouble.ts";
+import { type CheckOptions, StoreFailure, type StoreTrouble, type TroubleKind, lookForRoom } from "./trouble.ts";
 
 const TEMPORARY = "unfinished";
 
@@ -318,7 +318,7 @@ async function orUnavailable<T>(folder: string, act: () => Promise<T>): Promise<
   try {
     return await act();
   } catch (thrown) {
-    throw failed(sentence(folder, thrown), { code: "store-unavailable", cause: thrown });
+    throw new StoreFailure(troubleKind(thrown), sentence(folder, thrown), thrown);
   }
 }
 

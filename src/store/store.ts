@@ -10,7 +10,8 @@
  * - Operations may be called concurrently and are carried out in the order of the calls. Many share one disk sync.
  * - Times are handed in by the caller, in milliseconds since the Unix epoch.
  * - A rejection is a ClusterError: `overloaded` (code `store-busy`, too much waits), or `failed` (code
- *   `store-unavailable`: disk full, file broken). Reads go on where they can; `trouble.ts` has the whole of it.
+ *   `store-unavailable`: disk full, file broken), and says its trouble as a StoreFailure where that is known. Reads go on
+ *   where they can; `trouble.ts` has the whole of it.
  *
  * Rows of runs are made lazily: a task has rows for the runs that were due, and for the next one that is not. At most
  * OPEN_RUNS_PER_TASK_MAX of a task's runs are open (scheduled, ready or running), and one at most where the task forbids

@@ -8,6 +8,7 @@
  * - `stopped`: the process has to be started again.
  */
 import { statfsSync } from "node:fs";
+import { ClusterError } from "../base/errors.ts";
 import { DISK_FREE_BYTES_MIN, DISK_FREE_SHARE_MIN } from "../base/limits.ts";
 
 export const TROUBLE_KINDS = [
@@ -26,6 +27,20 @@ export interface StoreTrouble {
   readonly kind: TroubleKind;
   /** A sentence for whoever runs the gateway: it names files, and says what to do. */
   readonly message: string;
+}
+
+/**
+ * An operation that the store did not carry out because of its trouble: `overloaded`, code `store-busy`, where trying again
+ * soon may do, else `failed`, code `store-unavailable`. The message is for whoever runs the gateway.
+ */
+export class StoreFailure extends ClusterError {
+  readonly trouble: TroubleKind;
+
+  constructor(trouble: TroubleKind, message: string, cause?: unknown) {
+    const isBusy = trouble === "busy";
+    super(isBusy ? "overloaded" : "failed", message, { code: isBusy ? "store-busy" : "store-unavailable", cause });
+    this.trouble = trouble;
+  }
 }
 
 export interface CheckOptions {

@@ -78,7 +78,7 @@ describe("FileBlobStore", () => {
     const blobs = await FileBlobStore.open(folder.path);
     expect(await blobs.check({ isThorough: true })).toBeUndefined();
     await rm(join(folder.path, "unfinished"), { recursive: true });
-    await expect(blobs.create()).rejects.toMatchObject({ code: "store-unavailable" });
+    await expect(blobs.create()).rejects.toMatchObject({ code: "store-unavailable", trouble: "io-error" });
     expect(await blobs.check()).toMatchObject({ kind: "io-error" });
     await mkdir(join(folder.path, "unfinished"));
     expect(await blobs.check()).toBeUndefined();

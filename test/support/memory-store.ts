@@ -11,7 +11,7 @@
  * here hands it on by `#read` or `#write`, and the conformance suite says whether it is right.
  */
 import type { Clock, Timer } from "../../src/base/clock.ts";
-import { failed, overloaded } from "../../src/base/errors.ts";
+import { failed } from "../../src/base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import { STORE_GROUP_OPERATIONS_MAX, STORE_PENDING_OPERATIONS_MAX } from "../../src/base/limits.ts";
 import type { ModuleInspection } from "../../src/model/module.ts";
@@ -32,6 +32,7 @@ import type {
   SubmissionKey,
   SubmitterLimit,
 } from "../../src/store/store.ts";
+import { StoreFailure } from "../../src/store/trouble.ts";
 import * as files from "./memory-store-files.ts";
 import * as logs from "./memory-store-log.ts";
 import * as modules from "./memory-store-modules.ts";
@@ -389,13 +390,13 @@ function owned({ spec, inspection }: NewTask): NewTask {
 }
 
 function busy(): Error {
-  return overloaded("too much waits for the store: try again in a moment", { code: "store-busy" });
+  return new StoreFailure("busy", "too much waits for the store: try again in a moment");
 }
 
 function full(): Error {
-  return failed("the disk is full: free some space", { code: "store-unavailable" });
+  return new StoreFailure("disk-full", "the disk is full: free some space");
 }
 
 function unavailable(): Error {
-  return failed("the store is gone: start this process again", { code: "store-unavailable" });
+  return new StoreFailure("stopped", "the store is gone: start this process again");
 }

@@ -1,8 +1,8 @@
 /**
  * A store that gets into trouble when a test says so: operations that fail, as on a full disk, or whose answers are late.
  */
-import { failed } from "../../src/base/errors.ts";
 import type { Store } from "../../src/store/store.ts";
+import { StoreFailure } from "../../src/store/trouble.ts";
 
 export type OperationName = Exclude<keyof Store, symbol>;
 
@@ -23,7 +23,7 @@ export function troubledStore(inner: Store): TroubledStore {
   const gates = new Map<string, Promise<void>>();
   const carryOut = (name: string, operation: () => unknown): unknown => {
     calls.set(name, (calls.get(name) ?? 0) + 1);
-    if (isBroken(name)) return Promise.reject(failed("the disk is full", { code: "store-unavailable" }));
+    if (isBroken(name)) return Promise.reject(new StoreFailure("disk-full", "the disk is full"));
     const answer = operation();
     const gate = gates.get(name);
     return gate === undefined ? answer : Promise.all([answer, gate]).then(([settled]) => settled);

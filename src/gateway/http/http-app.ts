@@ -2,6 +2,7 @@
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from "express";
 import type { IncomingMessage } from "node:http";
 import { messageOf } from "../../base/errors.ts";
+import { StoreFailure } from "../../store/trouble.ts";
 import { access, type AccessInit, notFound } from "./access.ts";
 import { compressed } from "./compressed.ts";
 import type { EventHistory } from "./event-history.ts";
@@ -106,7 +107,7 @@ function requireSound({ headers, httpVersion }: IncomingMessage): void {
   }
 }
 
-function answerError({ clock, log, heldBack }: HttpContext): ErrorRequestHandler {
+function answerError({ clock, log, heldBack, storeHealth }: HttpContext): ErrorRequestHandler {
   // Express tells an error handler by its four parameters.
   return (thrown: unknown, request, response, _next) => {
     if (thrown instanceof ClientGone || response.destroyed || request.socket.destroyed) {
@@ -118,6 +119,7 @@ function answerError({ clock, log, heldBack }: HttpContext): ErrorRequestHandler
     }
     const requestId = String(response.getHeader("x-request-id"));
     const { refusal, isUnexpected } = toRefusal(thrown);
+    if (thrown instanceof StoreFailure) storeHealth.noteFailure(thrown);
     if (isUnexpected) {
       log.error("a request failed", { requestId, method: request.method, path: request.path, error: thrown });
     }

@@ -13,6 +13,8 @@ import {
 import { ClusterError } from "../../base/errors.ts";
 import { REFUSED_BODY_BYTES_MAX, REFUSED_BODY_MS_MAX } from "../../base/limits.ts";
 import type { Clock } from "../../base/clock.ts";
+import { StoreFailure } from "../../store/trouble.ts";
+import { troubleSentence } from "../store-trouble.ts";
 
 /** How long a client that was told to come back should wait, in seconds. */
 const RETRY_AFTER_SECONDS = 2;
@@ -101,6 +103,10 @@ export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonl
     if (NOT_READY_CODES.has(thrown.code)) {
       const detail = `${capitalised(thrown.message)}: send this again in a moment.`;
       return { refusal: new Refusal("not-ready", detail, { headers }), isUnexpected: false };
+    }
+    if (thrown instanceof StoreFailure) {
+      const detail = `The store cannot do this now: ${troubleSentence(thrown.trouble)}. Send this again later.`;
+      return { refusal: new Refusal("store-unavailable", detail, { headers }), isUnexpected: true };
     }
     if (STORE_CODES.has(thrown.code) || thrown.type === "overloaded" || thrown.type === "disconnected") {
       const detail = "The store cannot be reached or has too much to do: send this again in a moment.";

@@ -1,9 +1,9 @@
 /** A row that is not what was written: the file is damaged, whatever SQLite thinks of it. */
-import { ClusterError } from "../../base/errors.ts";
+import { StoreFailure } from "../trouble.ts";
 
-export class DamagedRow extends ClusterError {
+export class DamagedRow extends StoreFailure {
   constructor(what: string, cause?: unknown) {
-    super("failed", `the database is damaged: ${what}`, { code: "store-unavailable", cause });
+    super("damaged", `the database is damaged: ${what}`, cause);
   }
 }
 

@@ -21,6 +21,7 @@ import {
   type Request,
 } from "./messages.ts";
 import { purge } from "./forgetting.ts";
+import { encodeError } from "./error-wire.ts";
 import { toStoreError } from "./sqlite-errors.ts";
 import { TroubleWatch } from "./trouble-watch.ts";
 
@@ -142,8 +143,7 @@ export class GroupCommit {
   }
 
   #refusal(request: Request, thrown: unknown): Reply {
-    const { type, code, message } = toStoreError(thrown, this.#db.path);
-    return { id: request.id, error: { type, code, message } };
+    return { id: request.id, error: encodeError(toStoreError(thrown, this.#db.path)) };
   }
 }
 

@@ -41,7 +41,7 @@ import type {
   SubmitterFull,
   SubmitterLimit,
 } from "../store.ts";
-import type { StoreTrouble } from "../trouble.ts";
+import type { StoreTrouble, TroubleKind } from "../trouble.ts";
 
 /** A spec as it is kept: JSON of all but what has columns of its own. */
 export interface SpecWire {
@@ -363,6 +363,8 @@ export interface ErrorWire {
   readonly type: ErrorType;
   readonly code: string;
   readonly message: string;
+  /** Of a StoreFailure. */
+  readonly trouble?: TroubleKind | undefined;
 }
 
 export type Reply =

@@ -1,7 +1,7 @@
 /** What SQLite throws, as the ClusterError that the store's contract names, with a sentence that says what to do. */
-import { ClusterError, failed, messageOf, overloaded } from "../../base/errors.ts";
+import { ClusterError, failed, messageOf } from "../../base/errors.ts";
 import { DamagedRow } from "./damaged-row.ts";
-import type { StoreTrouble, TroubleKind } from "../trouble.ts";
+import { StoreFailure, type StoreTrouble, type TroubleKind } from "../trouble.ts";
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html). */
 const PERM = 3;
@@ -18,14 +18,15 @@ export function toStoreError(thrown: unknown, path: string): ClusterError {
   if (thrown instanceof ClusterError) return thrown;
   const code = decodeResultCode(thrown);
   const message = sentence(code, path, messageOf(thrown));
-  return code === BUSY || code === LOCKED
-    ? overloaded(message, { code: "store-busy", cause: thrown })
-    : failed(message, { code: "store-unavailable", cause: thrown });
+  const kind = code === undefined ? undefined : KINDS.get(code);
+  return kind === undefined
+    ? failed(message, { code: "store-unavailable", cause: thrown })
+    : new StoreFailure(kind, message, thrown);
 }
 
 /** The file is not what it was written as. */
 export function damaged(path: string, message: string): ClusterError {
-  return failed(sentence(CORRUPT, path, message), { code: "store-unavailable" });
+  return new StoreFailure("damaged", sentence(CORRUPT, path, message));
 }
 
 /** What this says about the file; undefined if it says nothing, as when one statement is at fault. */

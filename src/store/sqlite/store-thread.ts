@@ -6,22 +6,14 @@ import { once } from "node:events";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import { ClusterError, failed, messageOf, overloaded } from "../../base/errors.ts";
+import { type ClusterError, failed, messageOf } from "../../base/errors.ts";
 import { STORE_PENDING_BYTES_MAX, STORE_PENDING_OPERATIONS_MAX } from "../../base/limits.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { StoreMeter, StoreStats } from "../store-meter.ts";
-import type {
-  Answer,
-  Args,
-  ErrorWire,
-  FromThread,
-  OperationName,
-  Reply,
-  SentRequest,
-  ThreadInit,
-  ToThread,
-} from "./messages.ts";
+import { StoreFailure } from "../trouble.ts";
+import { decodeError } from "./error-wire.ts";
+import type { Answer, Args, FromThread, OperationName, Reply, SentRequest, ThreadInit, ToThread } from "./messages.ts";
 
 /** Who is told how long operations take, and by what clock. */
 export interface StoreMeasuring {
@@ -186,10 +178,8 @@ export class StoreThread {
 
   #unavailable(cause: Error | undefined): ClusterError {
     const why = cause === undefined ? "it has ended" : messageOf(cause);
-    return failed(`the thread that has the database ${this.#path} is gone (${why}): start this process again`, {
-      code: "store-unavailable",
-      cause,
-    });
+    const message = `the thread that has the database ${this.#path} is gone (${why}): start this process again`;
+    return new StoreFailure("stopped", message, cause);
   }
 }
 
@@ -198,11 +188,7 @@ function closed(): ClusterError {
 }
 
 function busy(): ClusterError {
-  return overloaded("too much waits for the store: try again in a moment", { code: "store-busy" });
-}
-
-function decodeError(error: ErrorWire): ClusterError {
-  return new ClusterError(error.type, error.message, { code: error.code });
+  return new StoreFailure("busy", "too much waits for the store: try again in a moment");
 }
 
 function decodeMessages(values: unknown[]): FromThread[] {

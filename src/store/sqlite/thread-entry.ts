@@ -9,6 +9,7 @@ import { assert } from "../../base/errors.ts";
 import { STORE_IDLE_MS } from "../../base/limits.ts";
 import { Chores } from "./chores.ts";
 import { Database } from "./database.ts";
+import { encodeError } from "./error-wire.ts";
 import { GroupCommit } from "./group-commit.ts";
 import type { ErrorWire, FromThread, Reply, Request, ThreadInit, ToThread } from "./messages.ts";
 import { operationsOn } from "./operations.ts";
@@ -124,8 +125,7 @@ function openFile(init: ThreadInit): Database | ErrorWire {
   try {
     return Database.open(init.path);
   } catch (thrown) {
-    const { type, code, message } = toStoreError(thrown, init.path);
-    return { type, code, message };
+    return encodeError(toStoreError(thrown, init.path));
   }
 }
 

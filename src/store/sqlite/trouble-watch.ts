@@ -2,9 +2,8 @@
  * What the store's thread knows of its file's troubles, from how its transactions went. A commit that wrote something ends
  * all but one: a file that was found damaged is not written to any more.
  */
-import { failed } from "../../base/errors.ts";
 import { STORE_BUSY_TIMEOUT_MS, STORE_STILL_BUSY_TIMEOUT_MS } from "../../base/limits.ts";
-import type { StoreTrouble } from "../trouble.ts";
+import { StoreFailure, type StoreTrouble } from "../trouble.ts";
 import type { Database } from "./database.ts";
 import { toTrouble } from "./sqlite-errors.ts";
 
@@ -33,7 +32,7 @@ export class TroubleWatch {
 
   /** Throws if nothing may be written. */
   requireWritable(): void {
-    if (this.#trouble?.kind === "damaged") throw failed(this.#trouble.message, { code: "store-unavailable" });
+    if (this.#trouble?.kind === "damaged") throw new StoreFailure("damaged", this.#trouble.message);
   }
 
   #set(trouble: StoreTrouble | undefined): void {

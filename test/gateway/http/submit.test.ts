@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { problemSchema } from "../../../src/api/problem.ts";
 import { taskSchema } from "../../../src/api/task-json.ts";
+import { StoreFailure, type StoreTrouble } from "../../../src/store/trouble.ts";
 import { ApiGateway, hasNoTasks, taskId } from "../../support/api-gateway.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { I32, core, exportedFunctions, functionType, list, name, section } from "../../support/wasm-bytes.ts";
@@ -351,6 +352,34 @@ test("a taken id is refused, and the task that has it stays", async () => {
   expect([response.status, problem.code]).toEqual([409, "id-taken"]);
   expect(problem.requestId).toBe(response.headers.get("x-request-id"));
   expect(await gateway.files()).toEqual({ blobs: [digest], unfinished: [] });
+});
+
+test("what the store fails with in this very request is what is told, and readiness follows at once", async () => {
+  await using gateway = await ApiGateway.open();
+  let trouble: StoreTrouble | undefined;
+  gateway.store.check = () => Promise.resolve(trouble);
+  const createTask = gateway.store.createTask.bind(gateway.store);
+  gateway.store.createTask = () => {
+    trouble = { kind: "disk-full", message: "the disk that holds /secret/path is full" };
+    return Promise.reject(new StoreFailure(trouble.kind, trouble.message));
+  };
+  const first = await refusalOf(gateway, await post(gateway, formOf({ wasm })));
+  expect([first.status, first.code]).toEqual([503, "store-unavailable"]);
+  expect(first.detail).toBe("The store cannot do this now: its disk is full. Send this again later.");
+  // Nothing looks by the clock here.
+  const second = await refusalOf(gateway, await post(gateway, formOf({ wasm })));
+  expect(second.detail).toBe("The store takes nothing new now: its disk is full. Send this again later.");
+  expect((await fetch(`${gateway.url}/readyz`)).status).toBe(503);
+  trouble = undefined;
+  gateway.store.createTask = createTask;
+});
+
+test("what the blob store fails with is told likewise", async () => {
+  await using gateway = await ApiGateway.open();
+  gateway.blobs.create = () => Promise.reject(new StoreFailure("not-writable", "/secret/path is read-only"));
+  const problem = await refusalOf(gateway, await post(gateway, formOf({ wasm })));
+  expect([problem.status, problem.code]).toEqual([503, "store-unavailable"]);
+  expect(problem.detail).toBe("The store cannot do this now: its files cannot be written. Send this again later.");
 });
 
 test("a store that fails is told as such, without its secrets, and no module stays", async () => {

@@ -30,7 +30,7 @@ describe("a file that cannot be written", () => {
     begin(file.db);
     const stdin = new Uint8Array(50 * PAGE_BYTES);
     expect(file.ask({ name: "createTask", args: createArgs("during", stdin) })).toMatchObject({
-      error: { type: "failed", code: "store-unavailable" },
+      error: { type: "failed", code: "store-unavailable", trouble: kind },
     });
     expect(file.ask({ name: "look", args: {} })).toMatchObject({ answer: { kind } });
     expect(file.ask({ name: "getTask", args: { id: taskId("before") } })).toMatchObject({ answer: { state: "ready" } });
@@ -49,7 +49,7 @@ describe("a file that cannot be written", () => {
     await create(store, taskSpec("before"));
     using other = new DatabaseSync(harness.path);
     other.exec("BEGIN IMMEDIATE");
-    const busy = { type: "overloaded", code: "store-busy" };
+    const busy = { type: "overloaded", code: "store-busy", trouble: "busy" };
     await expect(create(store, taskSpec("first"))).rejects.toMatchObject(busy);
     const since = performance.now();
     const answers = Array.from({ length: 5 }, async (_, index) => {
@@ -111,7 +111,7 @@ test("rows that are not what was written are damage, which the store tells and d
   await create(store, spec);
   using other = new DatabaseSync(harness.path);
   other.exec("UPDATE modules SET inspection = '{\"kind\":'");
-  const broken = { type: "failed", code: "store-unavailable" };
+  const broken = { type: "failed", code: "store-unavailable", trouble: "damaged" };
   const digest = spec.module;
   if (digest === undefined) throw new Error("the sample names a module");
   await expect(store.getModule(digest)).rejects.toMatchObject(broken);
