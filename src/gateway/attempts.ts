@@ -31,6 +31,7 @@ import { revocable } from "../rpc/revoke.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import { type LossCause, attemptIsOver, lostEnd, signOf, unstartedEnd } from "./attempt-ends.ts";
+import { tellLost, tellRefused } from "./attempt-news.ts";
 import { outputOf } from "./attempt-output.ts";
 import { type AttemptSpans, endSpan } from "./attempt-spans.ts";
 import type { BlobPins } from "./blob-pins.ts";
@@ -237,7 +238,7 @@ export class Attempts {
       const run = await store.getRun(id.task, id.run);
       const attempt = run?.serial === id.serial ? run.attempts.find(({ number }) => number === id.attempt) : undefined;
       if (attempt?.state !== "lost" || attempt.worker !== worker || attempt.outcome?.kind !== "lost") return;
-      this.#tellRefused({ id, worker }, attempt.outcome.reason);
+      tellRefused(this.#init, { id, worker }, attempt.outcome.reason);
     } catch (error) {
       log.debug("what became of a late attempt could not be read", { ...id, error });
     }
@@ -342,12 +343,12 @@ export class Attempts {
       try {
         const result = await store.settle(id, end, { now: clock.now(), backoffJitter: random.next(), isBlameless });
         if (result.kind === "stale") {
-          if (end.outcome.kind !== "lost") this.#tellRefused({ id, worker }, "the attempt was over before");
+          if (end.outcome.kind !== "lost") tellRefused(this.#init, { id, worker }, "the attempt was over before");
           return;
         }
         const { run, task, ready, hasDependents, backoffEnd, freed } = result;
         meter.ended({ outcome: end.outcome.kind, usage: end.usage, state: run.state });
-        if (end.outcome.kind === "lost") this.#tellLost({ id, worker }, end.outcome.reason);
+        if (end.outcome.kind === "lost") tellLost(this.#init, { id, worker }, end.outcome.reason);
         events.publish({ type: "run", task: id.task, run: id.run, attempt: id.attempt, state: run.state });
         publishReady(events, id.task, ready);
         events.publish({ type: "task", task: id.task, state: task.state });
@@ -361,19 +362,6 @@ export class Attempts {
         await sleep(clock, backoff.nextMs(), { signal: this.#untilWell.signal }).catch(() => {});
       }
     }
-  }
-
-  #tellLost({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }, reason: string): void {
-    const { log, events } = this.#init;
-    log.warn("an attempt was lost", { ...id, worker, reason });
-    events.publish({ type: "attempt", task: id.task, run: id.run, attempt: id.attempt, worker, state: "lost", reason });
-  }
-
-  #tellRefused({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }, reason: string): void {
-    const { log, events } = this.#init;
-    const { task, run, attempt } = id;
-    log.info("a worker came back too late with an attempt, which is refused", { ...id, worker, reason });
-    events.publish({ type: "attempt", task, run, attempt, worker, state: "refused", reason });
   }
 
   /** The attempt is over in the store: its worker ends the guest and forgets it. */

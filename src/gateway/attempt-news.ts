@@ -1,0 +1,28 @@
+/** What is told, to the log and to whoever watches, of attempts that came to nothing. */
+import type { PeerId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import type { AttemptId } from "../model/run.ts";
+import type { EventHub } from "./events.ts";
+
+export interface AttemptNewsInit {
+  readonly log: Log;
+  readonly events: EventHub;
+}
+
+export interface AttemptOn {
+  readonly id: AttemptId;
+  readonly worker: PeerId;
+}
+
+export function tellLost({ log, events }: AttemptNewsInit, { id, worker }: AttemptOn, reason: string): void {
+  const { task, run, attempt } = id;
+  log.warn("an attempt was lost", { ...id, worker, reason });
+  events.publish({ type: "attempt", task, run, attempt, worker, state: "lost", reason });
+}
+
+/** Its worker came with it when it was over. */
+export function tellRefused({ log, events }: AttemptNewsInit, { id, worker }: AttemptOn, reason: string): void {
+  const { task, run, attempt } = id;
+  log.info("a worker came back too late with an attempt, which is refused", { ...id, worker, reason });
+  events.publish({ type: "attempt", task, run, attempt, worker, state: "refused", reason });
+}
