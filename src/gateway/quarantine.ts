@@ -194,8 +194,7 @@ export class Quarantine {
 
   #confine(record: WorkerRecord): void {
     record.standing = "quarantined";
-    const doublings = Math.min(record.times - 1, 30);
-    record.untilMs = this.#nowMs() + Math.min(QUARANTINE_MAX_MS, QUARANTINE_FIRST_MS * 2 ** doublings);
+    record.untilMs = this.#nowMs() + Math.min(QUARANTINE_MAX_MS, QUARANTINE_FIRST_MS * 2 ** (record.times - 1));
   }
 
   #suspect(key: string, sign: Suspicion["sign"], end: EndedAttempt): void {

@@ -64,7 +64,7 @@ export class UntriedWaits {
     if (known?.attempt === run.nextAttempt) return nowMs >= known.untilMs;
     // In the place of another one, that one would wait anew, and none would come to its end.
     if (known === undefined && this.#waits.size >= UNTRIED_WAITS_MAX) return true;
-    const doublings = Math.min(30, Math.max(0, run.nextAttempt - 2));
+    const doublings = Math.max(0, run.nextAttempt - 2);
     const waitMs = Math.min(UNTRIED_WAIT_MAX_MS, UNTRIED_WAIT_FIRST_MS * 2 ** doublings);
     this.#waits.set(key, { attempt: run.nextAttempt, untilMs: nowMs + waitMs });
     return false;

@@ -326,6 +326,9 @@ describe("match by round-robin", () => {
     const turns = new Turns();
     for (let index = 0; index <= TURNS_MAX; index++) turns.record(peerId(index));
     expect([turns.lastTurn(peerId(0)), turns.lastTurn(peerId(1))]).toEqual([0, 2]);
+    turns.record(peerId(1));
+    turns.record(peerId(TURNS_MAX + 1));
+    expect([turns.lastTurn(peerId(1)), turns.lastTurn(peerId(2))]).toEqual([TURNS_MAX + 2, 0]);
   });
 });
 

@@ -63,9 +63,22 @@ test("rests grow up to a limit, and failures of what was begun before a rest add
 
 test("an attempt that ended by itself clears it", () => {
   const { rests, fail } = openRests();
+  expect(rests.worked(WORKER_A)).toBe(false);
+  fail(WORKER_FAILURES_BEFORE_REST);
+  expect(rests.worked(WORKER_A)).toBe(false);
   fail(WORKER_FAILURES_BEFORE_REST + 1);
-  rests.worked(WORKER_A);
+  expect(rests.worked(WORKER_A)).toBe(true);
   expect(rests.isResting(WORKER_A)).toBe(false);
+});
+
+test("of several that rest, the end of the first is waited for", () => {
+  const { clock, rests, fail } = openRests();
+  fail(WORKER_FAILURES_BEFORE_REST + 1);
+  clock.advance(WORKER_REST_FIRST_MS / 2);
+  for (let each = 0; each <= WORKER_FAILURES_BEFORE_REST; each++) rests.failed(WORKER_B);
+  expect(rests.nextEndInMs()).toBeCloseTo(WORKER_REST_FIRST_MS / 2);
+  clock.advance(WORKER_REST_FIRST_MS / 2);
+  expect(rests.nextEndInMs()).toBeCloseTo(WORKER_REST_FIRST_MS / 2);
 });
 
 test("only so many workers are remembered", () => {

@@ -25,6 +25,15 @@ test("faults that have one cause are one", () => {
   expect(isAtFault(tally(50, 0, { incident: "silence" }), [HEALTHY])).toBe(false);
 });
 
+test("an incident weighs as much as the heaviest of its faults", () => {
+  const incidents = Array.from({ length: QUARANTINE_FAULTS_MIN }, (_, at) => `incident ${at}`);
+  const faults = incidents.flatMap((incident) =>
+    [0.5, 1, 0.5].map((weight) => ({ incident, weight, atMs: 0, what: "lost" })),
+  );
+  expect(isAtFault({ successes: 0, faults }, [HEALTHY])).toBe(true);
+  expect(isAtFault({ successes: 0, faults: faults.slice(3) }, [HEALTHY])).toBe(false);
+});
+
 test("a few faults among many successes are none", () => {
   expect(isAtFault(tally(QUARANTINE_FAULTS_MIN, 3 * QUARANTINE_FAULTS_MIN), [HEALTHY])).toBe(true);
   expect(isAtFault(tally(QUARANTINE_FAULTS_MIN, 3 * QUARANTINE_FAULTS_MIN + 1), [HEALTHY])).toBe(false);
@@ -34,6 +43,11 @@ test("where all do as badly, it is not the workers", () => {
   const flaky = tally(5, 5);
   expect(isAtFault(flaky, [tally(5, 5), tally(4, 6)])).toBe(false);
   expect(isAtFault(flaky, [tally(5, 5), HEALTHY])).toBe(true);
+});
+
+test("twice as bad as another one is bad enough", () => {
+  expect(isAtFault(tally(4, 4), [tally(2, 6)])).toBe(true);
+  expect(isAtFault(tally(4, 5), [tally(2, 6)])).toBe(false);
 });
 
 test("two bad ones among three are found, however few the third has done", () => {
