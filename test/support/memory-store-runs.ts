@@ -4,7 +4,7 @@
  */
 import { assert } from "../../src/base/errors.ts";
 import type { PeerId, TaskId } from "../../src/base/ids.ts";
-import { ATTEMPTS_KEPT_PER_RUN_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
+import { ATTEMPTS_KEPT_PER_RUN_MAX, CATCHUP_PROMOTE_WEIGHT, OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
 import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
 import {
   type Attempt,
@@ -163,17 +163,21 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
   const hasMoreEnds = work >= endsMax;
   const due = [...tx.runs((run) => run.cursor.state === "scheduled" && run.dueAt <= now)];
   for (const { task: found, run } of due.toSorted((a, b) => a.run.dueAt - b.run.dueAt)) {
-    if (promoted.length >= limit) break;
+    if (work >= limit) break;
     const { task, due: slot } = retakeSlot(found, run, moment);
+    // Counting what was missed is work; so is putting a run off.
+    const workFor = (after: TaskRow) => (after.slots.owedUntil === found.slots.owedUntil ? 1 : CATCHUP_PROMOTE_WEIGHT);
     if (slot > now) {
       tx.saveTask(withRun(task, { ...run, dueAt: slot }), now);
+      work += workFor(task);
       continue;
     }
     const change = transition(run.cursor, { kind: "due" }, task.spec);
     assert(change.kind === "changed", "a scheduled run can become ready");
     const ready = withRun(task, { ...run, dueAt: slot, cursor: change.next });
-    const made = makeRuns(ready, moment, limit - promoted.length - 1);
+    const made = makeRuns(ready, moment, limit - work - 1);
     tx.saveTask(made.task, now);
+    work += Math.max(made.ready.length + 1, workFor(made.task));
     for (const index of [run.index, ...made.ready]) {
       promoted.push({ task: task.spec.id, serial: task.serial, index });
     }
@@ -181,7 +185,7 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
     if (state !== stateOf(found)) changedTasks.push({ task: task.spec.id, state });
   }
   const told = { promoted, changedTasks, hasEndedBackoffs: ended > 0 };
-  if (promoted.length >= limit || ended >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
+  if (work >= limit || ended >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
   const waiting = [...tx.runs((run) => run.cursor.state === "scheduled")].map(({ run }) => run.dueAt);
   const backoffEnd = nextBackoffEnd(tx, now);
   return { ...told, nextDueAt: smallest(backoffEnd === undefined ? waiting : [...waiting, backoffEnd]) };

@@ -63,7 +63,9 @@ export function submitTasks(
   const told = created.map(({ task }) => task);
   if (key !== undefined) {
     const submission = { fingerprint: key.fingerprint, createdAt: now, tasks: told };
-    tx.set({ submissions: new Map(tx.state.submissions).set(nameOf(key), submission) });
+    // What has had its time goes when the next one comes, and does not come back when the clock is set back.
+    const kept = [...tx.state.submissions].filter(([, { createdAt }]) => createdAt > now - SUBMISSION_KEPT_MS);
+    tx.set({ submissions: new Map(kept).set(nameOf(key), submission) });
   }
   return { kind: "created", tasks: told, ready: created.map(({ ready }) => ready) };
 }
