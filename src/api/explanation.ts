@@ -16,6 +16,8 @@ export const REASON_CODES = [
   "running",
   /** A run failed, and waits before it is tried again. */
   "backoff",
+  /** It is to run again, and an attempt that was cancelled may still be under way: until its lease has ended, at most. */
+  "lease",
   /** No worker is connected. */
   "no-worker",
   /** No connected worker has what runs it. */

@@ -396,6 +396,8 @@ export const ANSWER_ALLOWANCE_MS = 120_000;
 export const TRANSFER_BYTES_PER_SECOND_MIN = 128 * KIB;
 /** Modules whose size the dispatcher remembers. */
 export const MODULE_SIZES_MAX = 4_096;
+/** Cancelled attempts whose end is waited for; of those beyond them the leases have to end. */
+export const CANCELLED_ATTEMPTS_MAX = 10_000;
 /** An outcome that the store does not take is offered again: the first wait, and the longest. */
 export const SETTLE_RETRY_FIRST_MS = 50;
 export const SETTLE_RETRY_MAX_MS = 5_000;

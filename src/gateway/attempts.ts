@@ -3,7 +3,8 @@
  * cancellations to them.
  *
  *     begun, adopted ──outcome──▶ settled in the store ──▶ told ──▶ acknowledged to the worker, out of sight
- *           ├──cancelled, given up──▶ over in the store; its worker is told to end the guest, out of sight
+ *           ├──cancelled, given up──▶ over in the store; its worker is told to end the guest, out of sight; what comes of one
+ *           │                         that was cancelled is cancelled-attempts.ts's to know
  *           └──session ended──▶ out of sight: the store still holds it as running, until its worker resumes it, or it is
  *                               given up as lost (`giveUp`)
  *
@@ -31,10 +32,11 @@ import { revocable } from "../rpc/revoke.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import { type LossCause, attemptIsOver, lostEnd, signOf, unstartedEnd } from "./attempt-ends.ts";
-import { tellLost, tellRefused } from "./attempt-news.ts";
+import { type AttemptOn, tellLost, tellRefused, tellWhyRefused } from "./attempt-news.ts";
 import { outputOf } from "./attempt-output.ts";
 import { type AttemptSpans, endSpan } from "./attempt-spans.ts";
 import type { BlobPins } from "./blob-pins.ts";
+import { CancelledAttempts } from "./cancelled-attempts.ts";
 import { type EventHub, publishReady } from "./events.ts";
 import type { EndedAttempt } from "./quarantine.ts";
 import type { RunMeter } from "./run-meter.ts";
@@ -122,6 +124,7 @@ export class Attempts {
   readonly #begun = new Map<string, Begun>();
   readonly #perWorker = new Map<PeerId, number>();
   readonly #expected = new Map<string, { isCancelled: boolean }>();
+  readonly #cancelled: CancelledAttempts;
   readonly #closed = new AbortController();
   /** Ends the waits for a store that is out of order: they are over when it is well, or this is closed. */
   #untilWell = new AbortController();
@@ -129,6 +132,7 @@ export class Attempts {
 
   constructor(init: AttemptsInit) {
     this.#init = init;
+    this.#cancelled = new CancelledAttempts({ ...init, onReady: () => init.onReady(init.clock.now()) });
   }
 
   /** Attempts in sight. */
@@ -195,7 +199,7 @@ export class Attempts {
     void this.#follow(key, sighted);
   }
 
-  /** These are cancelled in the store: tells their workers to end the guests. What they answer is not waited for. */
+  /** These are cancelled in the store: tells their workers to end the guests. Waits for none of them. */
   cancel(ids: readonly AttemptId[]): void {
     for (const id of ids) {
       const key = attemptKey(id);
@@ -207,19 +211,32 @@ export class Attempts {
         endSpan(begun.spans?.attempt, "cancelled");
       }
       const sighted = this.#sighted.get(key);
-      if (sighted !== undefined) this.#dismiss(key, sighted);
+      if (sighted !== undefined) {
+        this.#cancelled.add({ id, worker: sighted.session.worker });
+        this.#cancelled.end(id, sighted.run);
+        this.#loseSight(key, sighted, attemptIsOver());
+      } else if (expected !== undefined) this.#cancelled.isOver(id);
+      else if (begun !== undefined) this.#cancelled.add({ id, worker: begun.worker });
     }
+  }
+
+  /** A worker has come back, and holds these. */
+  cameBack(worker: PeerId, held: readonly AttemptId[]): void {
+    this.#cancelled.cameBack(worker, held);
+  }
+
+  /** A worker has come back with an attempt that is not its own any more: it is to end it. Takes the run over. */
+  refuse({ id, worker }: AttemptOn, run: RunClient): void {
+    using _ = run;
+    this.#cancelled.end(id, run);
+    void tellWhyRefused(this.#init, { id, worker });
   }
 
   /**
    * Gives an attempt up as lost: its run is ready again, or has failed if this keeps happening. Keeps trying while the
    * store is out of order, unless the attempt is adopted meanwhile. Never rejects.
    */
-  async giveUp(
-    { id, worker }: { readonly id: AttemptId; readonly worker: PeerId },
-    reason: string,
-    cause: LossCause,
-  ): Promise<void> {
+  async giveUp({ id, worker }: AttemptOn, reason: string, cause: LossCause): Promise<void> {
     const key = attemptKey(id);
     const before = this.#sighted.get(key);
     const isMeant = () => this.#sighted.get(key) === before;
@@ -231,24 +248,11 @@ export class Attempts {
     if (before !== undefined && isMeant()) this.#dismiss(key, before);
   }
 
-  /** A worker has come back with an attempt that is not its own any more: says why, if that is known. Never rejects. */
-  async tellRefused({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }): Promise<void> {
-    const { store, log } = this.#init;
-    try {
-      const run = await store.getRun(id.task, id.run);
-      const attempt = run?.serial === id.serial ? run.attempts.find(({ number }) => number === id.attempt) : undefined;
-      if (attempt?.state !== "lost" || attempt.worker !== worker || attempt.outcome?.kind !== "lost") return;
-      tellRefused(this.#init, { id, worker }, attempt.outcome.reason);
-    } catch (error) {
-      log.debug("what became of a late attempt could not be read", { ...id, error });
-    }
-  }
-
   /**
    * Ends an attempt whose run cannot be carried out anywhere, through no fault of its worker, which may have been told of it
    * or not. Never rejects.
    */
-  async reject({ id, worker }: { readonly id: AttemptId; readonly worker: PeerId }, reason: string): Promise<void> {
+  async reject({ id, worker }: AttemptOn, reason: string): Promise<void> {
     const key = attemptKey(id);
     const before = this.#sighted.get(key);
     if (before !== undefined) this.#over({ id, worker, sign: "nothing", what: reason });
@@ -268,6 +272,7 @@ export class Attempts {
     const reason = disconnected("the gateway is closing");
     this.#closed.abort(reason);
     this.#untilWell.abort(reason);
+    this.#cancelled.close();
     for (const [key, sighted] of this.#sighted) this.#loseSight(key, sighted, reason);
     for (const { deadline, spans } of this.#begun.values()) {
       deadline[Symbol.dispose]();

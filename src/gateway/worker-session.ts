@@ -75,13 +75,16 @@ export class WorkerSession implements WorkerSessionTarget {
     const verdicts = held.map(({ id, run, outputOffset }): ResumeVerdict<Capability> => {
       const attempt = known.get(attemptKey(id));
       if (attempt === undefined) {
-        run[Symbol.dispose]();
-        void attempts.tellRefused({ id, worker });
+        attempts.refuse({ id, worker }, run);
         return { kind: "stop", reason: "the gateway no longer holds this attempt to be alive" };
       }
       known.delete(attemptKey(id));
       return this.#adopt(attempt, run, outputOffset);
     });
+    attempts.cameBack(
+      worker,
+      held.map(({ id }) => id),
+    );
     for (const attempt of known.values()) {
       // One that is just being leased is the dispatcher's: it has not been told to the worker, or is on its way.
       if (attempts.isExpected(attempt.id)) continue;

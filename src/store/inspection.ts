@@ -29,6 +29,8 @@ export interface OpenRun {
   readonly dueAt: number;
   /** While ready: not to be leased before. */
   readonly notBefore: number;
+  /** What `notBefore` waits for is no back-off: the latest attempt was cancelled, and may still run on this worker. */
+  readonly cancelledOn?: PeerId | undefined;
   /** The number of its latest attempt, or 0. */
   readonly attempt: number;
   /** Attempts that took their worker or runner down; and the workers on which any was lost. */

@@ -73,12 +73,16 @@ export interface Store extends ModuleStore, AsyncDisposable {
   getLatestStartedRun(id: TaskId): Promise<Run | undefined>;
   /** All that explains where it is. */
   inspectTask(id: TaskId, now: number): Promise<TaskInspection | undefined>;
-  /** Cancels every open run, and those not made yet. `running` are the attempts that were under way. */
+  /**
+   * Cancels every open run, and those not made yet. `running` are the attempts that were under way: their guests may go on
+   * until their workers have said otherwise (`noteEnded`), or their leases have ended.
+   */
   cancelTask(id: TaskId, reason: string, now: number): Promise<CancelTaskResult>;
   /**
    * Runs the failed and cancelled runs of a finished task again, and those that were never made; a task that was cancelled
    * because of another one is bound to it again. What cancelled dependents stays as it is. The limit counts where the task
-   * is that submitter's.
+   * is that submitter's. A run whose latest attempt was cancelled, and may still be under way, is ready and not leased before
+   * that attempt's lease has ended, or `noteEnded` says that it is over.
    */
   retryTask(id: TaskId, now: number, limit?: SubmitterLimit): Promise<RetryTaskResult>;
   /** Cancels and forgets the task, its runs and output. `running` are the attempts that were under way. */
@@ -113,11 +117,19 @@ export interface Store extends ModuleStore, AsyncDisposable {
   nextBackoffEnd(now: number): Promise<number | undefined>;
   /** Begins attempt `id.attempt`: the run must be ready, with one attempt fewer. False: somebody was first, or it is gone. */
   lease(id: AttemptId, worker: PeerId, now: number, leaseUntil: number): Promise<boolean>;
+  /**
+   * The guests of these attempts, which were cancelled, do not run any more: their runs need not wait for the leases. True:
+   * one of the runs is to run again already, and may be leased. Idempotent.
+   */
+  noteEnded(ids: readonly AttemptId[]): Promise<boolean>;
   /** Extends the leases of `ids` that are running on `worker`. Returns those that are not: the worker must stop them. */
   renew(ids: readonly AttemptId[], worker: PeerId, leaseUntil: number): Promise<readonly AttemptId[]>;
   /** All attempts under way, in no order; of one worker if named. */
   listRunning(worker?: PeerId): Promise<readonly RunningAttempt[]>;
-  /** Gives every attempt under way a lease until `leaseUntil`: for a gateway that has just started. */
+  /**
+   * Gives every attempt under way a lease until `leaseUntil`: for a gateway that has just started, or whose clock was set.
+   * Runs that wait for the lease of a cancelled attempt wait no longer than that.
+   */
   extendAllLeases(leaseUntil: number): Promise<void>;
   /** Attempts whose lease ended before `now`. They are not changed: the caller settles them as lost. */
   listExpired(now: number, limit: number): Promise<readonly RunningAttempt[]>;
@@ -265,11 +277,15 @@ export type CancelTaskResult =
   | { readonly kind: "no-such-task" };
 
 export type RetryTaskResult =
-  /** `ready` are the runs that are ready now, with the number of their latest attempt, or 0. */
+  /**
+   * `ready` are the runs that are ready now, with the number of their latest attempt, or 0. `heldUntil` is when the first of
+   * those may be leased that wait for the lease of a cancelled attempt, if any do.
+   */
   | {
       readonly kind: "retried";
       readonly task: Task;
       readonly ready: readonly { readonly index: number; readonly attempt: number }[];
+      readonly heldUntil?: number | undefined;
     }
   | { readonly kind: "not-finished"; readonly task: Task }
   /** All its runs have succeeded. */

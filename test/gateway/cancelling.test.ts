@@ -1,5 +1,7 @@
 /** Cancelling and deleting, in each state and between two of them. */
 import { expect, test } from "vitest";
+import { overloaded } from "../../src/base/errors.ts";
+import { LEASE_MS } from "../../src/base/limits.ts";
 import { T0, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 
@@ -117,6 +119,111 @@ test("a task cancelled while its worker is away is stopped when the worker is ba
   await cluster.cancel("t");
   expect(await cluster.connect().join([run])).toMatchObject([{ kind: "stop" }]);
 });
+
+test("a run wanted again while its worker is away begins when the lease of its cancelled attempt has ended", async () => {
+  await using cluster = await GatewayCluster.open();
+  const { other, run } = await cancelledAway(cluster);
+  expect(await retry(cluster)).toMatchObject({ kind: "retried", heldUntil: T0 + LEASE_MS });
+  await cluster.pass(LEASE_MS - 1_000);
+  expect(await cluster.attempts("t")).toEqual(["cancelled"]);
+  await cluster.pass(1_500);
+  expect((await other.nextRun()).id).toEqual({ ...run.id, attempt: 2 });
+});
+
+test("it begins at once when the worker comes back without that attempt", async () => {
+  await using cluster = await GatewayCluster.open();
+  const { other } = await cancelledAway(cluster);
+  await retry(cluster);
+  await cluster.connect().join([]);
+  expect((await other.nextRun()).id.attempt).toBe(2);
+});
+
+test("it begins when the worker that came back with it says that it is over", async () => {
+  await using cluster = await GatewayCluster.open();
+  const { other, run } = await cancelledAway(cluster);
+  await retry(cluster);
+  expect(await cluster.connect().join([run])).toMatchObject([{ kind: "stop" }]);
+  await run.cancelled;
+  await cluster.quiet();
+  expect(await cluster.attempts("t")).toEqual(["cancelled"]);
+  run.end({ kind: "cancelled", reason: "cancelled by the gateway" });
+  expect((await other.nextRun()).id.attempt).toBe(2);
+});
+
+test("a run wanted again begins when its worker has ended the cancelled attempt, and not before", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  await cluster.cancel("t");
+  await run.cancelled;
+  await retry(cluster);
+  worker.offer();
+  await cluster.quiet();
+  expect(await cluster.attempts("t")).toEqual(["cancelled"]);
+  run.fail(overloaded("it was given back", { code: "handed-back" }));
+  expect((await worker.nextRun()).id.attempt).toBe(2);
+});
+
+test("a worker that fails to say how a cancelled attempt ended has said nothing of its guest", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  await cluster.cancel("t");
+  run.fail(overloaded("too much to do"));
+  await retry(cluster);
+  worker.offer();
+  await cluster.pass(LEASE_MS - 1_000);
+  expect(await cluster.attempts("t")).toEqual(["cancelled"]);
+  await cluster.pass(1_500);
+  expect((await worker.nextRun()).id.attempt).toBe(2);
+});
+
+test("a run that was cancelled before its worker was told of it waits for nothing", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  const release = cluster.trouble.holdAnswers("lease");
+  await cluster.submit("t");
+  await worker.send();
+  await cluster.hasState("t", "running");
+  await cluster.cancel("t");
+  release();
+  await cluster.until("the slot is returned", () => worker.returned === 1);
+  await retry(cluster);
+  expect((await worker.take()).id.attempt).toBe(2);
+});
+
+test("a gateway that was restarted meanwhile waits for the lease all the same", async () => {
+  await using cluster = await GatewayCluster.open();
+  await cancelledAway(cluster);
+  await retry(cluster);
+  await cluster.stop();
+  await cluster.start();
+  const other = await cluster.join("B");
+  other.offer();
+  await cluster.pass(LEASE_MS - 1_000);
+  expect(await cluster.attempts("t")).toEqual(["cancelled"]);
+  await cluster.pass(1_500);
+  expect((await other.nextRun()).id.attempt).toBe(2);
+});
+
+/** Its task was cancelled while A, which has the attempt, is away; B has a free slot. */
+async function cancelledAway(cluster: GatewayCluster) {
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  worker.drop();
+  await cluster.quiet();
+  await cluster.cancel("t");
+  const other = await cluster.join("B");
+  other.offer();
+  return { run, other };
+}
+
+function retry(cluster: GatewayCluster) {
+  return cluster.gateway.tasks.retry(taskId("t"));
+}
 
 test("a worker that renews a cancelled attempt is told to stop it", async () => {
   await using cluster = await GatewayCluster.open();

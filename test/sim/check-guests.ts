@@ -20,7 +20,7 @@ const GUEST_AFTER_CANCEL_MS_MAX = 100 + 600;
 export function checkGuests(history: History): readonly string[] {
   const found: string[] = [];
   const executions = new Map<string, Execution>();
-  const ends = new Map<string, { readonly atMs: number; readonly state: string | undefined }>();
+  const ends = new Map<string, End>();
   const leased = new Set<string>();
   const weather = new Weather(history);
   for (const event of history.events) {
@@ -43,14 +43,34 @@ export function checkGuests(history: History): readonly string[] {
       }
     }
   }
-  found.push(...overlaps([...executions.values()], ends));
+  const mayGoOn = (earlier: Execution, end: End | undefined, atMs: number) =>
+    end !== undefined &&
+    (end.state === "lost" || (end.state === "cancelled" && wasMistimed(history, earlier, end, atMs)));
+  found.push(...overlaps([...executions.values()], ends, mayGoOn));
   for (const [key, execution] of executions) found.push(...checkEnd(history, weather, execution, ends.get(key)));
   return found;
 }
 
-type Ends = ReadonlyMap<string, { readonly atMs: number; readonly state: string | undefined }>;
+interface End {
+  readonly atMs: number;
+  readonly state: string | undefined;
+}
 
-function overlaps(executions: readonly Execution[], ends: Ends): readonly string[] {
+/**
+ * One that was cancelled ends soon, or with its lease, and is not tried again before that: unless its worker stood still, or
+ * a clock was set, so that the lease did not end when it should.
+ */
+function wasMistimed(history: History, earlier: Execution, end: End, atMs: number): boolean {
+  const jumps = new Weather(history, (what) => what.startsWith("jump-clock"));
+  const fromMs = end.atMs - LEASE_MS;
+  return pausedMs(history, earlier.worker, fromMs, atMs) > 0 || !jumps.wasFair(fromMs, atMs);
+}
+
+function overlaps(
+  executions: readonly Execution[],
+  ends: ReadonlyMap<string, End>,
+  mayGoOn: (earlier: Execution, end: End | undefined, atMs: number) => boolean,
+): readonly string[] {
   const byRun = Map.groupBy(executions, ({ id }) => `${id.serial}/${id.run}`);
   return [...byRun.values()].flatMap((ofRun) =>
     ofRun.flatMap((earlier) =>
@@ -58,9 +78,7 @@ function overlaps(executions: readonly Execution[], ends: Ends): readonly string
         .filter((later) => later.id.attempt > earlier.id.attempt && later.beganAtMs < earlier.endedAtMs)
         .filter((later) => {
           const end = ends.get(attemptKey(earlier.id));
-          // One that was cancelled ends soon, or with its lease; an operator may want the run again before that.
-          const isGivenUp = end?.state === "lost" || end?.state === "cancelled";
-          return !isGivenUp || end.atMs > later.beganAtMs;
+          return end === undefined || end.atMs > later.beganAtMs || !mayGoOn(earlier, end, later.beganAtMs);
         })
         .map(
           (later) => `G4: attempt ${attemptKey(later.id)} began beside ${attemptKey(earlier.id)}, which was not lost`,
@@ -69,12 +87,7 @@ function overlaps(executions: readonly Execution[], ends: Ends): readonly string
   );
 }
 
-function checkEnd(
-  history: History,
-  weather: Weather,
-  execution: Execution,
-  end: { readonly atMs: number; readonly state: string | undefined } | undefined,
-): readonly string[] {
+function checkEnd(history: History, weather: Weather, execution: Execution, end: End | undefined): readonly string[] {
   const key = attemptKey(execution.id);
   if (execution.endedAtMs === Infinity) return [`G6: the guest of attempt ${key} has not ended`];
   if (end === undefined) return [];

@@ -189,6 +189,21 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     },
   },
   {
+    name: "a run is tried again while its cancelled attempt may still be under way",
+    breaks: /^G4: attempt \S+ began beside \S+, which was not lost$/,
+    firstSeed: 70,
+    plant: (store) =>
+      changed(store, {
+        retryTask: async (id, now, limit) => {
+          const result = await store.retryTask(id, now, limit);
+          if (result.kind !== "retried") return result;
+          const { serial } = result.task;
+          await store.noteEnded(result.ready.map(({ index: run, attempt }) => ({ task: id, serial, run, attempt })));
+          return result;
+        },
+      }),
+  },
+  {
     name: "the next run of a task that forbids overlap is made beside the one under way",
     breaks: /^G4: .* was made while another was under way$/,
     plant: (store) =>

@@ -5,7 +5,18 @@ import type { AttemptEnd } from "../../src/model/outcome.ts";
 import type { Task } from "../../src/model/task.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { OpenStore } from "./store-harness.ts";
-import { FAILED, LOST, T0, WORKER_A, attemptEnd, attemptOf, create, taskId, taskSpec } from "./store-samples.ts";
+import {
+  FAILED,
+  LOST,
+  T0,
+  WORKER_A,
+  attemptEnd,
+  attemptOf,
+  create,
+  createRunning,
+  taskId,
+  taskSpec,
+} from "./store-samples.ts";
 
 export function describeRetry(open: OpenStore): void {
   test("runs what failed again, leaves what succeeded, and attempt numbers go on", async () => {
@@ -174,6 +185,84 @@ export function describeRetry(open: OpenStore): void {
     expect(await store.promoteDue(T0, 10)).toMatchObject({ promoted: [], changedTasks: [] });
     await settle(store, 1, 2, attemptEnd(), "a");
     expect(await store.promoteDue(T0, 10)).toMatchObject({ promoted: [{ task: "t" }] });
+  });
+
+  test("does not give a run out before the lease of its cancelled attempt has ended", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { task } = await createRunning(store, taskSpec("t", { repeats: 2 }));
+    await store.cancelTask(task.spec.id, "enough", T0 + 1_000);
+    const result = await store.retryTask(task.spec.id, T0 + 2_000);
+    expect(result).toMatchObject({ ready: [{ index: 1, attempt: 1 }, { index: 2 }], heldUntil: T0 + 15_000 });
+    const readyAt = async (now: number) => (await store.listReady(now, 10)).map(({ index }) => index);
+    expect(await readyAt(T0 + 14_999)).toEqual([2]);
+    expect(await store.nextBackoffEnd(T0 + 2_000)).toBe(T0 + 15_000);
+    expect((await store.inspectTask(task.spec.id, T0 + 2_000))?.openRuns).toMatchObject([
+      { index: 1, state: "ready", notBefore: T0 + 15_000, cancelledOn: WORKER_A },
+      { index: 2, notBefore: 0, cancelledOn: undefined },
+    ]);
+    expect(await readyAt(T0 + 15_000)).toEqual([1, 2]);
+    expect(await store.promoteDue(T0 + 15_000, 10)).toMatchObject({ hasEndedBackoffs: true });
+    expect(await readyAt(T0 + 1_000)).toEqual([1, 2]);
+    await settle(store, 1, 2, attemptEnd());
+  });
+
+  test("cancelled and wanted again once more, it waits for the same lease", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { task } = await createRunning(store, taskSpec("t"));
+    await store.cancelTask(task.spec.id, "enough", T0);
+    await store.retryTask(task.spec.id, T0);
+    await store.cancelTask(task.spec.id, "enough", T0 + 1);
+    expect(await store.retryTask(task.spec.id, T0 + 2)).toMatchObject({ heldUntil: T0 + 15_000 });
+    expect(await store.listReady(T0 + 14_999, 10)).toEqual([]);
+    await store.cancelTask(task.spec.id, "enough", T0 + 3);
+    expect(await store.retryTask(task.spec.id, T0 + 15_000)).toMatchObject({ heldUntil: undefined });
+    expect(await store.listReady(T0 + 15_000, 10)).toHaveLength(1);
+  });
+
+  test("waits no longer once the guest is known to have ended, before or after it was wanted again", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { task, attempt } = await createRunning(store, taskSpec("t"));
+    expect(await store.noteEnded([attempt])).toBe(false);
+    await store.cancelTask(task.spec.id, "enough", T0);
+    expect(await store.noteEnded([{ ...attempt, attempt: 2 }])).toBe(false);
+    expect(await store.noteEnded([attempt])).toBe(false);
+    expect(await store.retryTask(task.spec.id, T0)).toMatchObject({ heldUntil: undefined });
+    const second = { ...attempt, attempt: 2 };
+    expect(await store.lease(second, WORKER_A, T0, T0 + 15_000)).toBe(true);
+    await store.cancelTask(task.spec.id, "enough", T0);
+    expect(await store.retryTask(task.spec.id, T0)).toMatchObject({ heldUntil: T0 + 15_000 });
+    expect(await store.noteEnded([attempt])).toBe(false);
+    expect(await store.listReady(T0, 10)).toEqual([]);
+    expect(await store.noteEnded([second, second])).toBe(true);
+    expect(await store.listReady(T0, 10)).toMatchObject([{ index: 1, nextAttempt: 3 }]);
+    expect((await store.inspectTask(task.spec.id, T0))?.openRuns).toMatchObject([{ cancelledOn: undefined }]);
+    await store.deleteTask(task.spec.id);
+    expect(await store.noteEnded([second])).toBe(false);
+  });
+
+  test("waits no longer than a lease from now, where the clock was put back", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { task } = await createRunning(store, taskSpec("t"));
+    await store.cancelTask(task.spec.id, "enough", T0);
+    await store.retryTask(task.spec.id, T0);
+    await store.extendAllLeases(T0 + 20_000);
+    expect(await store.nextBackoffEnd(T0)).toBe(T0 + 15_000);
+    await store.extendAllLeases(T0 - 3_600_000 + 15_000);
+    expect(await store.listReady(T0 - 3_600_000 + 14_999, 10)).toEqual([]);
+    expect(await store.listReady(T0 - 3_600_000 + 15_000, 10)).toHaveLength(1);
+  });
+
+  test("a run whose attempt has ended by itself waits for no lease", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t"));
+    await settle(store, 1, 1, FAILED);
+    expect(await store.retryTask(taskId("t"), T0)).toMatchObject({ heldUntil: undefined });
+    expect(await store.listReady(T0, 10)).toHaveLength(1);
   });
 }
 

@@ -3,7 +3,7 @@ import type { TaskId } from "../../src/base/ids.ts";
 import { EXPLAINED_AHEAD_MAX, EXPLAINED_ITEMS_MAX } from "../../src/base/limits.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import type { OpenRun, TaskInspection } from "../../src/store/inspection.ts";
-import { listReady } from "./memory-store-runs.ts";
+import { isHeld, listReady } from "./memory-store-runs.ts";
 import { type RunRow, type Transaction, isOpen, taskView } from "./memory-store-state.ts";
 
 export function inspectTask(tx: Transaction, id: TaskId, now: number): TaskInspection | undefined {
@@ -39,6 +39,7 @@ function openRun(run: RunRow): OpenRun {
     state,
     dueAt: run.dueAt,
     notBefore: run.notBefore,
+    cancelledOn: isHeld(run) ? run.attempts.at(-1)?.worker : undefined,
     attempt,
     lost,
     lostOn: [...new Set(lostOn)],

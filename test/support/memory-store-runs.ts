@@ -115,7 +115,8 @@ function runAgain(
   const change = transition(run.cursor, { kind: "retry", isDue }, task.spec);
   assert(change.kind === "changed", "a run that did not succeed can run again");
   const ended = { outcome: undefined, result: undefined, usage: undefined };
-  return { run: { ...run, ...ended, cursor: change.next, dueAt: taken.due }, slots: taken.task.slots };
+  const notBefore = run.leaseUntil > moment.now ? run.leaseUntil : 0;
+  return { run: { ...run, ...ended, cursor: change.next, dueAt: taken.due, notBefore }, slots: taken.task.slots };
 }
 
 function scheduleOf({ spec }: TaskRow): CronSchedule | undefined {
@@ -209,6 +210,11 @@ function endBackoffs(tx: Transaction, now: number, limit: number): number {
   return over.length;
 }
 
+/** It is to run again, and an attempt that was cancelled may still be under way. */
+export function isHeld(run: RunRow): boolean {
+  return isBackingOff(run) && run.leaseUntil > 0;
+}
+
 function isBackingOff(run: RunRow): boolean {
   return run.cursor.state === "ready" && run.notBefore > 0;
 }
@@ -276,6 +282,19 @@ export function lease(tx: Transaction, id: AttemptId, worker: PeerId, now: numbe
   return true;
 }
 
+export function noteEnded(tx: Transaction, ids: readonly AttemptId[]): boolean {
+  let isReady = false;
+  for (const id of ids) {
+    const found = tx.find(id);
+    if (found === undefined || found.run.cursor.attempt !== id.attempt || found.run.leaseUntil === 0) continue;
+    const { state } = found.run.cursor;
+    if (state !== "cancelled" && state !== "ready") continue;
+    tx.saveTask(withRun(found.task, { ...found.run, leaseUntil: 0, notBefore: 0 }), 0);
+    isReady ||= state === "ready";
+  }
+  return isReady;
+}
+
 export function renew(
   tx: Transaction,
   ids: readonly AttemptId[],
@@ -305,6 +324,9 @@ export function extendAllLeases(tx: Transaction, leaseUntil: number): void {
   for (const { id } of running(tx, () => true)) {
     const found = tx.find(id);
     if (found !== undefined) tx.saveTask(withRun(found.task, { ...found.run, leaseUntil }), 0);
+  }
+  for (const { task, run } of tx.runs((each) => isHeld(each) && each.notBefore > leaseUntil)) {
+    tx.saveTask(withRun(tx.task(task.spec.id) ?? task, { ...run, notBefore: leaseUntil, leaseUntil }), 0);
   }
 }
 
@@ -338,6 +360,7 @@ export function settle(tx: Transaction, id: AttemptId, end: AttemptEnd, options:
     attempts: endAttempt(run, change.attemptState, end.outcome, now),
     cursor: change.next,
     worker: undefined,
+    leaseUntil: 0,
     outputTruncated: run.outputTruncated || end.outputTruncated,
   };
   const { outcome } = change;

@@ -50,6 +50,7 @@ export interface RunRow {
   /** While running. */
   readonly worker?: PeerId | undefined;
   readonly startedAt: number;
+  /** Of the attempt under way, or of a cancelled one that may still be. 0: of none. */
   readonly leaseUntil: number;
   readonly attempts: readonly Attempt[];
   readonly log: RunLog;

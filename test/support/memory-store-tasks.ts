@@ -23,7 +23,7 @@ import type {
 import { freedOf } from "./memory-store-files.ts";
 import { bound, findDependencies, waitAgain } from "./memory-store-dependencies.ts";
 import { noteModule } from "./memory-store-modules.ts";
-import { endAttempt, makeRuns } from "./memory-store-runs.ts";
+import { endAttempt, isHeld, makeRuns } from "./memory-store-runs.ts";
 import {
   type TaskRow,
   type Transaction,
@@ -196,7 +196,9 @@ export function retryTask(tx: Transaction, id: TaskId, now: number, limit?: Subm
   const { task, ready } = makeRuns(reopened, { now, missedBefore: now }, Infinity);
   const saved = tx.saveTask(task, now);
   const attempts = ready.map((index) => ({ index, attempt: runOf(saved, index).cursor.attempt }));
-  return { kind: "retried", task: taskView(saved), ready: attempts };
+  const held = saved.runs.filter(isHeld).map(({ notBefore }) => notBefore);
+  const heldUntil = held.length === 0 ? undefined : Math.min(...held);
+  return { kind: "retried", task: taskView(saved), ready: attempts, heldUntil };
 }
 
 export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {

@@ -196,6 +196,10 @@ export class MemoryStore implements Store {
     return this.#write((tx) => runs.lease(tx, id, worker, now, leaseUntil));
   }
 
+  noteEnded(ids: readonly AttemptId[]) {
+    return this.#write((tx) => runs.noteEnded(tx, ids));
+  }
+
   renew(ids: readonly AttemptId[], worker: PeerId, leaseUntil: number) {
     return this.#write((tx) => runs.renew(tx, ids, worker, leaseUntil));
   }

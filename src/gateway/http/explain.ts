@@ -64,7 +64,9 @@ function openReasons(input: ExplainInput): ReasonJson[] {
   const waiting = ready.filter(({ notBefore }) => notBefore <= input.now);
   return [
     ...(waiting.length > 0 ? readyReasons(input, waiting) : []),
-    ...backingOff.map((run) => backoffReason(run, input.now)),
+    ...backingOff.map((run) =>
+      run.cancelledOn === undefined ? backoffReason(run, input.now) : leaseReason(run, run.cancelledOn, input),
+    ),
     ...running.map((run) => runningReason(inspection.task, run, input)),
     ...ready.flatMap(lostReasons),
     ...nextRunReasons(input),
@@ -93,6 +95,19 @@ function backoffReason(run: OpenRun, now: number): ReasonJson {
     "backoff",
     `Attempt ${run.attempt} of run ${run.index} ${why}: it is tried again at ${until}, in ${duration(run.notBefore - now)}.`,
     { run: run.index, attempt: run.attempt, until, outcome: run.lastOutcome?.kind ?? null },
+  );
+}
+
+function leaseReason(run: OpenRun, worker: PeerId, { workers, now }: ExplainInput): ReasonJson {
+  const until = formatTime(run.notBefore);
+  const where = nameOf(
+    worker,
+    workers.find(({ id }) => id === worker),
+  );
+  return reasonOf(
+    "lease",
+    `Run ${run.index} is to run again; attempt ${run.attempt} of it was cancelled, and ${where} has not said that it is over: the next one begins when that has, or at ${until}, in ${duration(run.notBefore - now)}, when its lease has ended.`,
+    { run: run.index, attempt: run.attempt, worker, until },
   );
 }
 

@@ -36,10 +36,11 @@ function openRun(db: Database, row: Row): OpenRunWire {
   const index = decodeNumber(row.idx);
   const attempt = decodeNumber(row.attempt);
   const isRunning = row.state === "running";
+  const isHeld = row.state === "ready" && decodeNumber(row.not_before) > 0 && row.lease_until !== null;
   const latest =
     attempt === 0
       ? undefined
-      : db.get("SELECT outcome FROM attempts WHERE task = ? AND run = ? AND number = ?", serial, index, attempt);
+      : db.get("SELECT outcome, worker FROM attempts WHERE task = ? AND run = ? AND number = ?", serial, index, attempt);
   const lostOn = db.all(
     "SELECT DISTINCT worker FROM attempts WHERE task = ? AND run = ? AND state = 'lost' LIMIT ?",
     serial,
@@ -51,6 +52,7 @@ function openRun(db: Database, row: Row): OpenRunWire {
     state: decodeBranded(row.state),
     dueAt: decodeNumber(row.due_at),
     notBefore: decodeNumber(row.not_before),
+    cancelledOn: isHeld && latest !== undefined ? decodeBranded<PeerId>(latest.worker) : undefined,
     attempt,
     lost: decodeNumber(row.lost),
     lostOn: lostOn.map((each) => decodeBranded<PeerId>(each.worker)),

@@ -290,6 +290,7 @@ export interface OperationTypes {
     { readonly id: AttemptId; readonly worker: PeerId; readonly now: number; readonly leaseUntil: number },
     boolean
   >;
+  noteEnded: Operation<{ readonly ids: readonly AttemptId[] }, boolean>;
   renew: Operation<
     { readonly ids: readonly AttemptId[]; readonly worker: PeerId; readonly leaseUntil: number },
     readonly AttemptId[]

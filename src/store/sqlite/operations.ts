@@ -44,6 +44,7 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     listReady: (args) => listReady(db, args),
     nextBackoffEnd: (args) => runs.nextBackoffEnd(db, args),
     lease: (args) => runs.lease(db, args),
+    noteEnded: (args) => runs.noteEnded(db, args),
     renew: (args) => runs.renew(db, args),
     listRunning: (args) => runs.listRunning(db, args),
     extendAllLeases: (args) => runs.extendAllLeases(db, args),

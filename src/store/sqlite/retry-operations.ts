@@ -1,12 +1,13 @@
 /** The operation by which a finished task runs again. It runs inside a transaction of the store's thread. */
 import { taskTransition } from "../../model/task.ts";
+import { decodeOptionalNumber } from "./columns.ts";
 import type { Database } from "./database.ts";
 import { takeBackEnd } from "./dependency-ends.ts";
 import { waitAgain } from "./dependency-rows.ts";
 import type { Answer, Args } from "./messages.ts";
 import { loadOpenRuns, makeRuns } from "./run-rows.ts";
 import { countUnfinished, fullFor } from "./queue-rows.ts";
-import { loadTaskById, readTaskWire, saveTask, standingOf } from "./task-rows.ts";
+import { type TaskRecord, loadTaskById, readTaskWire, saveTask, standingOf } from "./task-rows.ts";
 
 export function retryTask(db: Database, { id, now, limit }: Args<"retryTask">): Answer<"retryTask"> {
   const task = loadTaskById(db, id);
@@ -34,5 +35,16 @@ export function retryTask(db: Database, { id, now, limit }: Args<"retryTask">): 
     kind: "retried",
     task: readTaskWire(db, task, false),
     ready: ready.map((index) => ({ index, attempt: attempts.get(index) ?? 0 })),
+    heldUntil: heldUntil(db, task),
   };
+}
+
+/** When the first of its ready runs may be leased that wait for the lease of a cancelled attempt. */
+function heldUntil(db: Database, { serial }: TaskRecord): number | undefined {
+  const row = db.get(
+    `SELECT min(not_before) AS not_before FROM runs INDEXED BY runs_open
+     WHERE task = ? AND outcome IS NULL AND state = 'ready' AND not_before > 0`,
+    serial,
+  );
+  return decodeOptionalNumber(row?.not_before);
 }

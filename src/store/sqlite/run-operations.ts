@@ -3,7 +3,7 @@ import { assert } from "../../base/errors.ts";
 import { CATCHUP_PROMOTE_WEIGHT } from "../../base/limits.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { RunResult, Usage } from "../../model/outcome.ts";
-import type { AttemptId, RunChange } from "../../model/run.ts";
+import type { AttemptId, RunChange, RunState } from "../../model/run.ts";
 import type { SlotMoment } from "../../model/schedule.ts";
 import type { FileContent } from "../../model/task-file.ts";
 import type { TaskState } from "../../model/task.ts";
@@ -130,6 +130,24 @@ export function lease(db: Database, args: Args<"lease">): boolean {
   return true;
 }
 
+export function noteEnded(db: Database, { ids }: Args<"noteEnded">): boolean {
+  let isReady = false;
+  for (const { serial, run, attempt } of ids) {
+    const end = (state: RunState) =>
+      db.run(
+        `UPDATE runs SET lease_until = NULL, not_before = 0
+         WHERE task = ? AND idx = ? AND attempt = ? AND state = ? AND lease_until IS NOT NULL`,
+        serial,
+        run,
+        attempt,
+        state,
+      );
+    if (end("ready") > 0) isReady = true;
+    else end("cancelled");
+  }
+  return isReady;
+}
+
 export function renew(db: Database, args: Args<"renew">): readonly AttemptId[] {
   return args.ids.filter(
     (id) =>
@@ -162,6 +180,11 @@ export function listExpired(db: Database, args: Args<"listExpired">): readonly R
 
 export function extendAllLeases(db: Database, args: Args<"extendAllLeases">): void {
   db.run("UPDATE runs SET lease_until = ? WHERE state = 'running'", args.leaseUntil);
+  db.run(
+    `UPDATE runs SET not_before = ?1, lease_until = ?1
+     WHERE state = 'ready' AND not_before > 0 AND not_before > ?1 AND lease_until IS NOT NULL`,
+    args.leaseUntil,
+  );
 }
 
 function decodeRunningAttempt(row: Row): RunningAttempt {

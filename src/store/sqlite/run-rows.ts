@@ -129,8 +129,9 @@ function runAgain(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMo
   const change = decide(task, run, { kind: "retry", isDue: hadCome || due <= moment.now });
   assert(change.kind === "changed", "a run that did not succeed can run again");
   moveRun(db, task, run, change.next, {
-    set: "due_at = ?, outcome = NULL, result = NULL, wall_ms = NULL, cpu_ms = NULL, memory_bytes = NULL",
-    values: [due],
+    set: `due_at = ?, not_before = iif(lease_until > ?, lease_until, 0), outcome = NULL, result = NULL, wall_ms = NULL,
+      cpu_ms = NULL, memory_bytes = NULL`,
+    values: [due, moment.now],
   });
   if (change.next.state === "scheduled") task.nextDueAt = due;
   return change.next.state;
@@ -209,7 +210,10 @@ export function moveRun(
   countRun(task, run.cursor.state, next.state);
 }
 
-/** Ends a run: `outcome` is the run's, the rest the last attempt's, where it had one. Outcome and result are JSON. */
+/**
+ * Ends a run: `outcome` is the run's, the rest the last attempt's, where it had one. Outcome and result are JSON. The lease
+ * of an attempt that may still be under way is kept, for whoever wants the run again.
+ */
 export function finishRun(
   db: Database,
   task: TaskRecord,
@@ -220,10 +224,11 @@ export function finishRun(
     readonly usage?: Usage;
     readonly result?: string;
     readonly outputTruncated: boolean;
+    readonly keepsLease?: boolean;
   },
 ): void {
   moveRun(db, task, run, next, {
-    set: `worker = NULL, lease_until = NULL, not_before = 0, outcome = ?, wall_ms = ?, cpu_ms = ?, memory_bytes = ?,
+    set: `worker = NULL, ${end.keepsLease === true ? "" : "lease_until = NULL,"} not_before = 0, outcome = ?, wall_ms = ?, cpu_ms = ?, memory_bytes = ?,
       result = ?, output_truncated = ?`,
     values: [
       end.outcome,

@@ -1,6 +1,6 @@
 /**
  * The store on one SQLite file. The file belongs to a thread of its own; this is its face on the caller's thread, which
- * only translates between the model and what crosses.
+ * only translates between the model and what crosses. It is long because the contract is.
  */
 import { assert, failed, messageOf, toClusterError } from "../../base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../base/ids.ts";
@@ -230,6 +230,10 @@ export class SqliteStore implements Store, CredentialStore {
 
   lease(id: AttemptId, worker: PeerId, now: number, leaseUntil: number): Promise<boolean> {
     return this.#thread.call("lease", { id, worker, now, leaseUntil });
+  }
+
+  noteEnded(ids: readonly AttemptId[]): Promise<boolean> {
+    return this.#thread.call("noteEnded", { ids });
   }
 
   renew(ids: readonly AttemptId[], worker: PeerId, leaseUntil: number): Promise<readonly AttemptId[]> {

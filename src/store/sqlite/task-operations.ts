@@ -92,6 +92,7 @@ export function cancelTask(
     finishRun(db, task, run, ended.next, {
       outcome: JSON.stringify(ended.outcome),
       outputTruncated: run.outputTruncated,
+      keepsLease: true,
     });
   }
   task.isCancelled = true;

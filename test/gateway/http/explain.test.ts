@@ -10,6 +10,7 @@ import { ApiGateway } from "../../support/api-gateway.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { T0, WORKER_A, WORKER_B, peerId, taskId, taskSpec } from "../../store/store-samples.ts";
 
+const CANCELLED = { kind: "cancelled", reason: "cancelled by a user" } as const;
 const NONE = { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
 
 function task(changes: Partial<Task> = {}): Task {
@@ -263,6 +264,24 @@ describe("a task that waits", () => {
         attempt: 2,
         until: "2027-01-15T08:00:04.500Z",
         outcome: "trapped",
+      },
+    ]);
+  });
+
+  test("for a cancelled attempt whose worker has not said that it is over", () => {
+    const held = inspection({
+      openRuns: [run({ attempt: 1, notBefore: T0 + 12_000, cancelledOn: WORKER_A, lastOutcome: CANCELLED })],
+    });
+    expect(explained({ inspection: held, workers: [worker({ status: "away" })] }).reasons).toEqual([
+      {
+        code: "lease",
+        message: expect.stringMatching(
+          /^Run 1 is to run again; attempt 1 of it was cancelled, and worker …\S+ \(alpha\) has not said that it is over: the next one begins when that has, or at 2027-\S+Z, in 12 s, when its lease has ended\.$/,
+        ),
+        run: 1,
+        attempt: 1,
+        worker: WORKER_A,
+        until: expect.stringMatching(/^2027-/),
       },
     ]);
   });
