@@ -2,6 +2,7 @@
  * `POST /tasks/batch`: lines of JSON, one task each, with the fields of `POST /tasks` by their names. What a form repeats
  * is an array here, and `env` and `require` may be objects. Every line names a module that the gateway has.
  */
+import type { CronChecks } from "./cron-checks.ts";
 import type { FieldError } from "./problem.ts";
 import { type Submission, parseSubmission } from "./submission.ts";
 
@@ -22,7 +23,13 @@ export type LineResult =
   | { readonly ok: true; readonly submission: Submission }
   | { readonly ok: false; readonly errors: readonly FieldError[] };
 
-export function parseLine({ line, text }: BatchLine, now: number): LineResult {
+/** What the lines of one batch share. */
+export interface LinesContext {
+  readonly now: number;
+  readonly crons: CronChecks;
+}
+
+export function parseLine({ line, text }: BatchLine, { now, crons }: LinesContext): LineResult {
   const fields = parseObject(text);
   if (fields === undefined) {
     const message = `is no JSON object: each line is one, such as {"module":"<sha256>","id":"a"}`;
@@ -36,7 +43,7 @@ export function parseLine({ line, text }: BatchLine, now: number): LineResult {
       errors.push({ field, message: "is neither text nor a number, nor a list or an object of them", line });
     else if (one !== null) texts.set(field, [one]);
   }
-  const parsed = parseSubmission({ texts, now, hasModuleFile: false, isInBatch: true });
+  const parsed = parseSubmission({ texts, now, hasModuleFile: false, batch: { crons } });
   if (!parsed.ok) errors.push(...parsed.errors.map((error) => ({ ...error, line })));
   return parsed.ok && errors.length === 0 ? { ok: true, submission: parsed.submission } : { ok: false, errors };
 }

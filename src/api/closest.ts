@@ -10,6 +10,8 @@ export function closestName(name: string, names: readonly string[]): string | un
   let closest: string | undefined;
   let least = Math.min(2, Math.floor(name.length / 2)) + 1;
   for (const candidate of names) {
+    // Each letter that one has more is a difference.
+    if (Math.abs(candidate.length - name.length) >= least) continue;
     const distance = editDistance(wanted, candidate.toLowerCase());
     if (distance < least) {
       least = distance;

@@ -19,16 +19,17 @@ import {
   RETRIES_MAX,
   SPEC_BYTES_MAX,
   STDIN_BYTES_MAX,
+  STRANGERS_TOLD_MAX,
   TIMEOUT_MS_DEFAULT,
 } from "../base/limits.ts";
 import { type Entry, isWasmEntry } from "../model/entry.ts";
 import type { ModuleKind } from "../model/module.ts";
-import { parseCron } from "../model/cron.ts";
 import { CATCHUPS, type Catchup, OVERLAPS } from "../model/schedule.ts";
 import { RETRYABLE_KINDS, type RetryableKind, type TaskSpec, totalRuns } from "../model/task.ts";
 import type { FileContent } from "../model/task-file.ts";
 import { parseTimezone, timezoneNames } from "../model/timezone.ts";
 import { closestName, closestTimezone } from "./closest.ts";
+import { CronChecks } from "./cron-checks.ts";
 import { parseDuration, secondsOf } from "./duration.ts";
 import { FormFields, type FormTexts, INT32, shown } from "./form-fields.ts";
 import type { FieldError } from "./problem.ts";
@@ -71,8 +72,8 @@ export interface SubmissionParts {
   /** Input files whose content came, under the names that they came with. */
   readonly files?: readonly FileContent[] | undefined;
   readonly now: number;
-  /** It is a line of a batch: no file can come with it. */
-  readonly isInBatch?: boolean | undefined;
+  /** It is a line of a batch: no file can come with it. Its lines share what was found of their cron expressions. */
+  readonly batch?: { readonly crons: CronChecks } | undefined;
 }
 
 export type SubmissionResult =
@@ -90,7 +91,7 @@ export function parseSubmission(parts: SubmissionParts): SubmissionResult {
     id: parseId(fields),
     module: parseModule(fields, parts, isCustom),
     wantedEntry,
-    ...parseSchedule(fields, parts.now),
+    ...parseSchedule(fields, parts),
     ...parseArguments(fields, parts.stdinFile),
     ...parseLimits(fields),
     files: parseFiles(fields, parts.files ?? []),
@@ -131,10 +132,8 @@ function firstDueAt(start: Start, now: number): number {
 }
 
 function refuseStrangers(fields: FormFields, texts: FormTexts): void {
-  for (const field of texts.keys()) {
-    if (SUBMISSION_FIELDS.some((name) => name === field)) continue;
-    fields.refuse(field, strangerMessage(field));
-  }
+  const strangers = Array.from(texts.keys()).filter((field) => !SUBMISSION_FIELDS.some((name) => name === field));
+  for (const field of strangers.slice(0, STRANGERS_TOLD_MAX)) fields.refuse(field, strangerMessage(field));
 }
 
 /** For a field that there is not. */
@@ -166,11 +165,11 @@ function parseId(fields: FormFields): TaskId | undefined {
 
 function parseModule(
   fields: FormFields,
-  { hasModuleFile, isInBatch = false }: Pick<SubmissionParts, "hasModuleFile" | "isInBatch">,
+  { hasModuleFile, batch }: Pick<SubmissionParts, "hasModuleFile" | "batch">,
   isCustom: boolean,
 ): Digest | undefined {
   const isMissing = fields.all("module").length === 0 && !isCustom;
-  if (isInBatch && (fields.all("wasm").length > 0 || isMissing)) {
+  if (batch !== undefined && (fields.all("wasm").length > 0 || isMissing)) {
     const field = fields.all("wasm").length > 0 ? "wasm" : "module";
     fields.refuse(
       field,
@@ -208,14 +207,14 @@ type Schedule = Pick<
   "start" | "delayMs" | "repeats" | "durationMs" | "cron" | "timezone" | "overlap" | "catchup"
 >;
 
-function parseSchedule(fields: FormFields, now: number): Schedule {
+function parseSchedule(fields: FormFields, { now, batch }: Pick<SubmissionParts, "now" | "batch">): Schedule {
   const cron = fields.filled("cron")?.trim();
   const start = parseStart(fields);
   const delayMs = fields.durationMs("delay") ?? 0;
   const repeats = fields.integer("repeats", { min: 0, max: REPEATS_MAX }) ?? (cron === undefined ? 1 : 0);
   const timezone = parseZone(fields);
   const catchup = fields.choice("catchup", CATCHUPS) ?? "latest";
-  if (cron !== undefined) checkCron(fields, cron, timezone, now);
+  if (cron !== undefined) checkCron(fields, batch?.crons ?? new CronChecks(now), cron, timezone);
   else refuseCronFields(fields, timezone, catchup);
   if (cron === undefined && firstDueAt(start, now) + (totalRuns({ repeats }) - 1) * delayMs > TIME_MAX) {
     fields.refuse("repeats", "times delay ends after the year 9999: ask for fewer runs, or a shorter delay");
@@ -238,16 +237,13 @@ function parseZone(fields: FormFields): string {
   return "UTC";
 }
 
-function checkCron(fields: FormFields, cron: string, timezone: string, now: number): void {
+function checkCron(fields: FormFields, crons: CronChecks, cron: string, timezone: string): void {
   for (const field of ["start", "delay"]) {
     if (fields.all(field).length > 0)
       fields.refuse(field, "is given beside cron, which says when runs are due: leave one out");
   }
-  const result = parseCron(cron, timezone);
-  if (!result.ok) fields.refuse("cron", result.reason);
-  else if (result.schedule.next(now) === undefined) {
-    fields.refuse("cron", `is ${shown(cron)}, which no day ever matches: such a task would never run`);
-  }
+  const fault = crons.fault(cron, timezone);
+  if (fault !== undefined) fields.refuse("cron", fault);
 }
 
 /** Refused rather than ignored, where they say something else than what holds anyhow. */

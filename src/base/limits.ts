@@ -330,6 +330,14 @@ export const BATCH_LINES_MAX = 10_000;
 export const BATCH_BYTES_MAX = 16 * MIB;
 /** What is wrong with a batch is told of so many fields. */
 export const BATCH_ERRORS_MAX = 100;
+/** Tasks that the lines of one batch run after, all lines together: each is a row, and all are one transaction. */
+export const BATCH_AFTER_MAX = 50_000;
+/** Different cron expressions in one batch: the first slot of each is looked for in that transaction. */
+export const BATCH_CRONS_MAX = 2_000;
+/** How long reading a batch goes on before it is the turn of what else waits on the event loop. */
+export const LOOP_TURN_MS_MAX = 10;
+/** Fields that are none of a submission, of which one refusal tells. */
+export const STRANGERS_TOLD_MAX = 20;
 /** When whoever finds the queue full is told to come back, at least and at most. */
 export const QUEUE_RETRY_MS_MIN = 1_000;
 export const QUEUE_RETRY_MS_MAX = 60_000;

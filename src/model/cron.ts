@@ -20,7 +20,7 @@ import { assert } from "../base/errors.ts";
 import { CRON_LENGTH_MAX, CRON_SCHEDULES_MAX } from "../base/limits.ts";
 
 export interface CronSchedule {
-  /** The first slot after this moment; undefined where there is none before the year 10000. */
+  /** The first slot after this moment; undefined where there is none for as long as anybody plans. */
   next(after: number): number | undefined;
   /** The latest slots that are not after `until`, at most `count`, ascending. */
   latest(until: number, count: number): readonly number[];
@@ -36,8 +36,7 @@ export function parseCron(expression: string, timezone: string): CronResult {
   if (expression.length > CRON_LENGTH_MAX) {
     return refused(`is ${expression.length} characters long, and ${CRON_LENGTH_MAX} are the most`);
   }
-  const text = NICKNAMES[expression.trim().toLowerCase()] ?? expression;
-  const fields = text.trim().split(/\s+/);
+  const fields = expandNickname(expression).split(/\s+/);
   if (fields.length !== 5 && fields.length !== 6) {
     return refused(
       `is not 5 or 6 fields, such as "30 2 * * *" (minute, hour, day, month, weekday) or "0 30 2 * * *" with seconds first`,
@@ -52,9 +51,44 @@ export function parseCron(expression: string, timezone: string): CronResult {
     });
     return { ok: true, schedule: new CronerSchedule(cron) };
   } catch (thrown) {
-    const message = thrown instanceof Error ? thrown.message.replace(/^CronPattern: /, "") : "it cannot be read";
+    const message = thrown instanceof Error ? asWritten(thrown.message) : "it cannot be read";
     return refused(`cannot be read (${message}): five fields are minute, hour, day, month, weekday`);
   }
+}
+
+/** croner counts days and months from 0 inside, and says so; who wrote the expression counts from 1. */
+function asWritten(message: string): string {
+  return message
+    .replace(/^CronPattern: /, "")
+    .replace(
+      /^(Invalid value for (?:day|month): )(-?\d+)$/,
+      (_, what: string, value: string) => `${what}${Number(value) + 1}`,
+    );
+}
+
+/**
+ * Whether an expression that can be read has a slot at all after this moment. Looking for one that there is not would go
+ * on for centuries; days of the week and of leap years come back within CALENDAR_YEARS, so that those decide.
+ */
+export function hasSlots(expression: string, timezone: string, after: number): boolean {
+  const firstYear = new Date(after).getUTCFullYear() - 1;
+  const years = `${firstYear}-${firstYear + CALENDAR_YEARS}`;
+  const cron = new Cron(`${withSeconds(expandNickname(expression))} ${years}`, { timezone, paused: true });
+  return cron.nextRun(new Date(after)) !== null;
+}
+
+/**
+ * A year begins on each day of the week, as a leap year and as another, within any 40 years, also where a century has no
+ * leap year. And two, for years that are not whole in one zone or the other.
+ */
+const CALENDAR_YEARS = 42;
+
+function expandNickname(expression: string): string {
+  return NICKNAMES[expression.trim().toLowerCase()] ?? expression.trim();
+}
+
+function withSeconds(expression: string): string {
+  return expression.split(/\s+/).length === 5 ? `0 ${expression}` : expression;
 }
 
 /** Schedules of expressions that were accepted, read once each. The ones asked for lately are kept. */
@@ -80,13 +114,20 @@ export class CronSchedules {
 
 class CronerSchedule implements CronSchedule {
   readonly #cron: Cron;
+  /** What was found last: many tasks have the same expression, and ask for the same. */
+  #found: { readonly after: number; readonly slot: number } | undefined;
 
   constructor(cron: Cron) {
     this.#cron = cron;
   }
 
   next(after: number): number | undefined {
-    return this.#cron.nextRun(new Date(after))?.getTime();
+    const found = this.#found;
+    // No slot is between the two.
+    if (found !== undefined && found.after <= after && after < found.slot) return found.slot;
+    const slot = this.#cron.nextRun(new Date(after))?.getTime();
+    if (slot !== undefined) this.#found = { after, slot };
+    return slot;
   }
 
   latest(until: number, count: number): readonly number[] {

@@ -57,10 +57,8 @@ export function nextSlot(
   switch (catchup) {
     case "latest":
       return { slot: schedule.latest(now, 1)[0] ?? slot, owedUntil };
-    case "all": {
-      const [first] = schedule.latest(now, CATCHUP_RUNS_MAX).filter((each) => each > takenUntil);
-      return { slot: first ?? slot, owedUntil: now };
-    }
+    case "all":
+      return { slot: firstOwed(schedule, takenUntil, now) ?? slot, owedUntil: now };
     case "none": {
       // Slots are whole milliseconds: the first one that is not before the bound.
       const served = schedule.next(Math.ceil(missedBefore) - 1);
@@ -68,3 +66,19 @@ export function nextSlot(
     }
   }
 }
+
+/**
+ * The first of the slots after `takenUntil` that have come, of which the latest CATCHUP_RUNS_MAX count. Going back costs
+ * by the slot, and most tasks have missed few: it goes back in strides, each longer than the one before.
+ */
+function firstOwed(schedule: CronSchedule, takenUntil: number, now: number): number | undefined {
+  for (let count = FIRST_STRIDE; ; count *= STRIDE_GROWTH) {
+    const slots = schedule.latest(now, Math.min(count, CATCHUP_RUNS_MAX));
+    const [earliest] = slots;
+    const isAll = earliest === undefined || earliest <= takenUntil || slots.length < count;
+    if (isAll || count >= CATCHUP_RUNS_MAX) return slots.find((slot) => slot > takenUntil);
+  }
+}
+
+const FIRST_STRIDE = 4;
+const STRIDE_GROWTH = 16;

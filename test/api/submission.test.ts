@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Submission, type SubmissionResult, parseSubmission, taskSpec } from "../../src/api/submission.ts";
 import { parseDigest } from "../../src/base/ids.ts";
+import { STRANGERS_TOLD_MAX } from "../../src/base/limits.ts";
 import { RETRYABLE_KINDS } from "../../src/model/task.ts";
 import { taskId } from "../support/api-gateway.ts";
 
@@ -222,5 +223,19 @@ describe("a task's spec", () => {
   test("keeps a start that is a time", () => {
     const spec = taskSpec(accepted({ start: "2030-01-31T13:00:00+01:00" }), init);
     expect([spec.firstDueAt, spec.start]).toEqual([Date.UTC(2030, 0, 31, 12), "2030-01-31T12:00:00.000Z"]);
+  });
+});
+
+describe("very many mistakes", () => {
+  test("are told up to so many fields that there are not", () => {
+    const result = parse(Object.fromEntries(Array.from({ length: 1_000 }, (_, each) => [`strat${each}`, "1"])));
+    expect(result.ok ? [] : result.errors).toHaveLength(STRANGERS_TOLD_MAX);
+  });
+
+  test("with files are told in one sentence where there are too many folders", () => {
+    const files = Array.from({ length: 1_000 }, (_, each) => `${"d/".repeat(each % 500)}f${each}=@a/x`);
+    const deep = Array.from({ length: 100 }, (_, each) => `${`${each}/`.repeat(200)}f=@a/x`);
+    expect(refusal({ files })).toBe("accepted");
+    expect(refusal({ files: deep })).toBe("files has more than 5000 files and folders together");
   });
 });

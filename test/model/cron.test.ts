@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { assert } from "../../src/base/errors.ts";
 import { CRON_LENGTH_MAX, CRON_SCHEDULES_MAX } from "../../src/base/limits.ts";
-import { type CronSchedule, CronSchedules, parseCron } from "../../src/model/cron.ts";
+import { type CronSchedule, CronSchedules, hasSlots, parseCron } from "../../src/model/cron.ts";
 
 function schedule(expression: string, timezone = "UTC"): CronSchedule {
   const result = parseCron(expression, timezone);
@@ -90,6 +90,61 @@ describe("parseCron", () => {
   test("says of what never comes that there is no slot", () => {
     expect(slots("0 0 30 2 *", "Europe/Berlin", "2027-01-01T00:00:00Z", 1)).toEqual([]);
     expect(slots("0 0 31 4,6,9,11 *", "UTC", "2027-01-01T00:00:00Z", 1)).toEqual([]);
+  });
+});
+
+describe("hasSlots", () => {
+  const from = Date.UTC(2027, 0, 1);
+
+  test.each([
+    ["0 0 30 2 *", false],
+    ["0 0 31 4,6,9,11 *", false],
+    // The last weekday of a month is no Sunday, the first of January no second Monday.
+    ["0 0 LW * +SUN", false],
+    ["0 0 1 1 +MON#2", false],
+    ["59 59 23 31 12 +SUN#1", false],
+    ["0 0 29 2 *", true],
+    ["0 0 29 2 +MON#5", true],
+    ["0 0 31 12 +SUN", true],
+    ["  * * * * * *", true],
+    ["@yearly", true],
+  ])("tells of %s what looking for one finds", (expression, expected) => {
+    for (const timezone of ["UTC", "Pacific/Kiritimati", "America/New_York"]) {
+      expect(hasSlots(expression, timezone, from)).toBe(expected);
+      expect(schedule(expression, timezone).next(from) !== undefined).toBe(expected);
+    }
+  });
+
+  test("finds every day that there is, across a century without its leap year", () => {
+    const century = Date.UTC(2096, 1, 29, 12);
+    for (const day of ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]) {
+      expect(hasSlots(`0 0 29 2 +${day}`, "UTC", century)).toBe(true);
+    }
+  });
+});
+
+describe("a schedule that is asked often", () => {
+  test("answers as one that is asked for the first time", () => {
+    const asked = schedule("30 2 * * *", "Europe/Berlin");
+    const moment = fc.integer({ min: Date.UTC(2027, 2, 26), max: Date.UTC(2027, 2, 30) });
+    fc.assert(
+      fc.property(moment, (after) => {
+        expect(asked.next(after)).toBe(schedule("30 2 * * *", "Europe/Berlin").next(after));
+      }),
+    );
+  });
+});
+
+describe("what is wrong with an expression", () => {
+  test.each([
+    ["0 0 32 * *", "day: 32"],
+    ["0 0 0 * *", "day: 0"],
+    ["0 0 * 13 *", "month: 13"],
+    ["60 0 * * *", "minute: 60"],
+    ["0 0 * * 8", "dayOfWeek: 8"],
+  ])("is told of %s in its own numbers", (expression, expected) => {
+    const result = parseCron(expression, "UTC");
+    expect(result.ok ? "accepted" : result.reason).toContain(`(Invalid value for ${expected})`);
   });
 });
 

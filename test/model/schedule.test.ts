@@ -67,6 +67,27 @@ describe("nextSlot", () => {
     expect(choice).toEqual({ slot: now - 10 * (CATCHUP_RUNS_MAX - 1), owedUntil: now });
   });
 
+  test("looks back no further than it has to, to find all that were missed", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: CATCHUP_RUNS_MAX + 100 }), (missed) => {
+        const asked: number[] = [];
+        const schedule = everyTen();
+        const counted: CronSchedule = {
+          next: (after) => schedule.next(after),
+          latest: (until, count) => {
+            asked.push(count);
+            return schedule.latest(until, count);
+          },
+        };
+        const now = 1_000 + 10 * missed;
+        const choice = nextSlot(counted, "all", FRESH, { now, missedBefore: now });
+        expect(choice).toEqual({ slot: Math.max(1_010, now - 10 * (CATCHUP_RUNS_MAX - 1)), owedUntil: now });
+        if (missed < 4) expect(asked).toEqual([4]);
+        expect(Math.max(...asked)).toBeLessThanOrEqual(Math.min(CATCHUP_RUNS_MAX, 16 * (missed + 1)));
+      }),
+    );
+  });
+
   test("waits for a slot that is to come, though the clock was put back since it was chosen", () => {
     const cursor = { takenUntil: 5_000, owedUntil: 5_000 };
     for (const catchup of CATCHUPS) {

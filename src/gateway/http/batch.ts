@@ -4,13 +4,21 @@
  */
 import type { Request, RequestHandler, Response } from "express";
 import { type BatchLine, batchLines, parseLine } from "../../api/batch.ts";
+import { CronChecks } from "../../api/cron-checks.ts";
 import type { FieldError, ProblemCode } from "../../api/problem.ts";
 import { type Submission, taskSpec } from "../../api/submission.ts";
 import { taskJson } from "../../api/task-json.ts";
+import type { Clock } from "../../base/clock.ts";
 import { within } from "../../base/tracing.ts";
 import { assert } from "../../base/errors.ts";
 import { type Digest, parseDigest, parseTaskId } from "../../base/ids.ts";
-import { BATCH_BYTES_MAX, BATCH_ERRORS_MAX, BATCH_LINES_MAX } from "../../base/limits.ts";
+import {
+  BATCH_AFTER_MAX,
+  BATCH_BYTES_MAX,
+  BATCH_CRONS_MAX,
+  BATCH_ERRORS_MAX,
+  BATCH_LINES_MAX,
+} from "../../base/limits.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
 import type { CreateTaskRefusal, NewTask, SubmissionKey } from "../../store/store.ts";
@@ -22,6 +30,7 @@ import { Refusal } from "./problem.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { batchFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
 import { digestsOf, findFiles, findMissing } from "./submitted-files.ts";
+import { EventLoopTurns } from "./event-loop-turns.ts";
 import { dependencyErrors, entryOf, hasModule, idTakenMessage } from "./submit.ts";
 
 /** As lines of JSON are sent; one that says nothing of what it sends is believed. */
@@ -96,7 +105,8 @@ async function acceptBatch(
     );
   }
   spendLines(grant, lines.length);
-  const parsedLines = parseLines(lines, context.clock.now());
+  const parsedLines = await readLines(lines, context.clock);
+  requireOneTransaction(parsedLines);
   await context.tasks.requireRoom(Math.max(1, lines.length));
   const submissions = await withFiles(context, grant, parsedLines);
   const digests = new Set(submissions.flatMap(({ submission }) => submission.module ?? []));
@@ -159,11 +169,45 @@ interface LineSubmission {
   readonly submission: Submission;
 }
 
-function parseLines(lines: readonly BatchLine[], now: number): readonly LineSubmission[] {
-  const results = lines.map((line) => ({ line: line.line, result: parseLine(line, now) }));
-  const errors = results.flatMap(({ result }) => (result.ok ? [] : result.errors));
+/**
+ * Reads all lines, as long as there is not more wrong with them than can be told. A line may take milliseconds, and there
+ * are many: others have their turn in between.
+ */
+async function readLines(lines: readonly BatchLine[], clock: Clock): Promise<readonly LineSubmission[]> {
+  const read: LineSubmission[] = [];
+  const errors: FieldError[] = [];
+  const now = clock.now();
+  const shared = { now, crons: new CronChecks(now) };
+  const turns = new EventLoopTurns(clock);
+  for (const line of lines) {
+    await turns.next();
+    const result = parseLine(line, shared);
+    if (result.ok) read.push({ line: line.line, submission: result.submission });
+    else errors.push(...result.errors);
+    if (errors.length > BATCH_ERRORS_MAX) throw refusedLines("invalid-field", errors, lines.length, line.line);
+  }
   if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
-  return results.flatMap(({ line, result }) => (result.ok ? [{ line, submission: result.submission }] : []));
+  return read;
+}
+
+/** Refuses what would keep the store from everything else for long, as it is stored in one go. */
+function requireOneTransaction(lines: readonly LineSubmission[]): void {
+  const after = lines.reduce((sum, { submission }) => sum + submission.after.length, 0);
+  if (after > BATCH_AFTER_MAX) {
+    throw new Refusal(
+      "too-large",
+      `The lines of the batch run after ${after} tasks in all, and ${BATCH_AFTER_MAX} are the most: send it in parts, or let many wait for one that runs after the others.`,
+    );
+  }
+  const crons = new Set(
+    lines.flatMap(({ submission: { cron, timezone } }) => (cron === undefined ? [] : `${timezone} ${cron}`)),
+  );
+  if (crons.size > BATCH_CRONS_MAX) {
+    throw new Refusal(
+      "too-large",
+      `The batch has ${crons.size} different cron expressions, and ${BATCH_CRONS_MAX} are the most: send it in parts.`,
+    );
+  }
 }
 
 /** With the kept files that the lines name. */
@@ -179,6 +223,7 @@ async function withFiles(
     const found = await findFiles({ store, grant, batch }, submission);
     if (found.ok) located.push({ line, submission: { ...submission, files: found.files } });
     else errors.push(...found.errors.map((error) => ({ ...error, line })));
+    if (errors.length > BATCH_ERRORS_MAX) throw refusedLines("invalid-field", errors, lines.length, line);
   }
   if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
   return located;
@@ -189,6 +234,7 @@ async function requireFiles({ blobs }: HttpContext, lines: readonly LineSubmissi
   for (const { line, submission } of lines) {
     const missing = await findMissing(blobs, submission.files);
     errors.push(...missing.map((error) => ({ ...error, line })));
+    if (errors.length > BATCH_ERRORS_MAX) throw refusedLines("invalid-field", errors, lines.length, line);
   }
   if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
 }
@@ -281,12 +327,16 @@ function refusalErrors(refusal: CreateTaskRefusal, at: LineSubmission | undefine
   return [{ field: "id", message: idTakenMessage(submission.id ?? ""), line }];
 }
 
-function refusedLines(code: ProblemCode, errors: readonly FieldError[], lineCount: number): Refusal {
+/** `readTo`: the line after which no other was looked at, where some were not. */
+function refusedLines(code: ProblemCode, errors: readonly FieldError[], lineCount: number, readTo?: number): Refusal {
   const lines = new Set(errors.map(({ line }) => line));
   const shown = errors.slice(0, BATCH_ERRORS_MAX);
   const sentences = shown.map(({ line, field, message }) => `line ${line ?? 0}: ${field} ${message}`);
-  const more = errors.length > shown.length ? `; and ${errors.length - shown.length} more` : "";
-  const detail = `${lines.size} of ${lineCount} lines cannot be accepted, so none is: ${sentences.join("; ")}${more}`;
+  const more =
+    errors.length > shown.length ? `; and ${readTo === undefined ? `${errors.length - shown.length} ` : ""}more` : "";
+  const unread = readTo === undefined ? "" : `; what comes after line ${readTo} was not looked at`;
+  const count = `${readTo === undefined ? "" : "at least "}${lines.size} of ${lineCount} lines`;
+  const detail = `${count} cannot be accepted, so none is: ${sentences.join("; ")}${more}${unread}`;
   return new Refusal(code, detail, { errors: shown });
 }
 

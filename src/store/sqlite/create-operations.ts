@@ -1,6 +1,6 @@
 /** Operations that make tasks. Each runs inside a transaction of the store's thread. */
 import type { Database } from "./database.ts";
-import { bindDependencies, findDependencies } from "./dependency-rows.ts";
+import { KnownTasks, bindDependencies, findDependencies } from "./dependency-rows.ts";
 import { insertInputFiles } from "./file-rows.ts";
 import type { Answer, Args, NewTaskWire } from "./messages.ts";
 import { noteModule } from "./module-operations.ts";
@@ -28,7 +28,8 @@ export function createTasks(db: Database, { tasks, now, key, limit }: Args<"crea
   if (full !== undefined) return full;
   db.control("SAVEPOINT batch");
   // Each sees the ones before it: they may be what it runs after.
-  const made = tasks.map((task) => create(db, task, now));
+  const known = new KnownTasks(db);
+  const made = tasks.map((task) => create(db, task, now, known));
   const created = made.flatMap((each) => (each.kind === "created" ? [each] : []));
   if (created.length < made.length) {
     db.control("ROLLBACK TO batch");
@@ -44,8 +45,8 @@ export function createTasks(db: Database, { tasks, now, key, limit }: Args<"crea
 
 type Created = Exclude<Answer<"createTask">, { readonly kind: "repeated" | "key-mismatch" | "submitter-full" }>;
 
-function create(db: Database, args: NewTaskWire, now: number): Created {
-  const { unknown, endless, tasks: dependencies } = findDependencies(db, args.after);
+function create(db: Database, args: NewTaskWire, now: number, known = new KnownTasks(db)): Created {
+  const { unknown, endless, tasks: dependencies } = findDependencies(known, args.after);
   const isBad = unknown.length > 0 || endless.length > 0;
   if (isBad && loadTaskById(db, args.plan.id) === undefined) return { kind: "bad-dependencies", unknown, endless };
   const task = insertTask(db, args, now);
@@ -58,5 +59,6 @@ function create(db: Database, args: NewTaskWire, now: number): Created {
   bindDependencies(db, task, dependencies);
   const ready = makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);
+  known.add(task);
   return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };
 }

@@ -20,12 +20,33 @@ export interface FoundDependencies {
   readonly endless: readonly TaskId[];
 }
 
-export function findDependencies(db: Database, ids: readonly TaskId[]): FoundDependencies {
+/** Tasks that others are to run after, each loaded once: for one transaction, which alone changes them. */
+export class KnownTasks {
+  readonly #db: Database;
+  readonly #tasks = new Map<TaskId, TaskRecord>();
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  get(id: TaskId): TaskRecord | undefined {
+    const task = this.#tasks.get(id) ?? loadTaskById(this.#db, id);
+    if (task !== undefined) this.#tasks.set(id, task);
+    return task;
+  }
+
+  /** One that was made, and is saved. */
+  add(task: TaskRecord): void {
+    this.#tasks.set(task.plan.id, task);
+  }
+}
+
+export function findDependencies(known: KnownTasks, ids: readonly TaskId[]): FoundDependencies {
   const tasks: TaskRecord[] = [];
   const unknown: TaskId[] = [];
   const endless: TaskId[] = [];
   for (const id of ids) {
-    const task = loadTaskById(db, id);
+    const task = known.get(id);
     if (task === undefined) unknown.push(id);
     else if (task.plan.total === Infinity) endless.push(id);
     else tasks.push(task);

@@ -3,7 +3,16 @@ import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { problemSchema } from "../../../src/api/problem.ts";
 import { taskSchema } from "../../../src/api/task-json.ts";
-import { BATCH_BYTES_MAX, BATCH_ERRORS_MAX, BATCH_LINES_MAX } from "../../../src/base/limits.ts";
+import {
+  AFTER_MAX,
+  BATCH_AFTER_MAX,
+  BATCH_BYTES_MAX,
+  BATCH_CRONS_MAX,
+  BATCH_ERRORS_MAX,
+  BATCH_LINES_MAX,
+  LOOP_TURN_MS_MAX,
+} from "../../../src/base/limits.ts";
+import { systemClock } from "../../../src/base/system-clock.ts";
 import { ApiGateway } from "../../support/api-gateway.ts";
 import { guestBytes } from "../../support/guests.ts";
 
@@ -107,7 +116,69 @@ describe("POST /tasks/batch", () => {
     );
     const problem = await refusalOf(gateway, response);
     expect(problem.errors).toHaveLength(BATCH_ERRORS_MAX);
-    expect(problem.detail).toMatch(/; and 5 more$/);
+    const last = BATCH_ERRORS_MAX + 1;
+    expect(problem.detail).toMatch(
+      new RegExp(
+        `^at least ${last} of ${last + 4} lines .*; and more; what comes after line ${last} was not looked at$`,
+      ),
+    );
+  });
+
+  test("lets others have their turn while it is read", async () => {
+    let elapsedMs = 0;
+    await using gateway = await ApiGateway.open({
+      clock: { ...systemClock, monotonicMs: () => (elapsedMs += LOOP_TURN_MS_MAX) },
+    });
+    await gateway.client().submit({ wasm: new Blob([hash]), id: "first" });
+    let turns = 0;
+    let isOver = false;
+    const count = (): void => {
+      turns++;
+      if (!isOver) setImmediate(count);
+    };
+    setImmediate(count);
+    const lines = 2_000;
+    const response = await post(
+      gateway,
+      Array.from({ length: lines }, () => ({ module: digest, cron: "0 3 * * *" })),
+    );
+    isOver = true;
+    expect(response.status).toBe(200);
+    expect(turns).toBeGreaterThan(lines);
+  });
+
+  test("refuses more dependencies than fit one transaction, before it looks for any of them", async () => {
+    await using gateway = await openGateway();
+    const after = Array.from({ length: AFTER_MAX }, (_, each) => `t${each}`);
+    const line = { module: digest, after };
+    const full = Array.from({ length: BATCH_AFTER_MAX / AFTER_MAX }, () => line);
+    const problem = await refusalOf(gateway, await post(gateway, [...full, { module: digest, after: ["first"] }]));
+    expect(problem).toMatchObject({ status: 413, code: "too-large" });
+    expect(problem.detail).toMatch(/^The lines of the batch run after 50001 tasks in all, and 50000 are the most: /);
+    expect(await refusalOf(gateway, await post(gateway, full.slice(1)))).toMatchObject({ code: "invalid-field" });
+  });
+
+  test("takes many that run after many, and binds each to each", { timeout: 60_000 }, async () => {
+    await using gateway = await openGateway();
+    const roots = Array.from({ length: 200 }, (_, each) => ({ module: digest, id: `r${each}`, start: 60 }));
+    const after = roots.map(({ id }) => id);
+    const leaves = Array.from({ length: 50 }, (_, each) => ({ module: digest, id: `l${each}`, after }));
+    expect(await tasksOf(await post(gateway, [...roots, ...leaves]))).toHaveLength(250);
+    await gateway.client().cancel("r199");
+    await gateway.store.promoteDue(systemClock.now(), 1_000);
+    const { tasks } = await gateway.store.listTasks({ limit: 300, state: "cancelled" });
+    expect(tasks.map(({ spec }) => spec.id).toSorted()).toEqual(["r199", ...leaves.map(({ id }) => id)].toSorted());
+  });
+
+  test("refuses more different cron expressions than fit one transaction", { timeout: 60_000 }, async () => {
+    await using gateway = await openGateway();
+    const lines = Array.from({ length: BATCH_CRONS_MAX + 1 }, (_, each) => ({
+      module: digest,
+      cron: `${each % 60} ${Math.floor(each / 60) % 60} 3 * * *`,
+    }));
+    const problem = await refusalOf(gateway, await post(gateway, lines));
+    expect(problem).toMatchObject({ status: 413, code: "too-large" });
+    expect(problem.detail).toMatch(/^The batch has 2001 different cron expressions, and 2000 are the most: /);
   });
 
   test("refuses all where an id is taken, also by another line", async () => {
