@@ -16,8 +16,8 @@ import type { Attempts } from "./attempts.ts";
 import type { LeaseClock } from "./lease-clock.ts";
 
 export interface LeasesInit {
-  readonly store: Store;
-  readonly attempts: Attempts;
+  readonly store: Pick<Store, "extendAllLeases" | "listExpired">;
+  readonly attempts: Pick<Attempts, "giveUp" | "hasBegunBefore">;
   readonly leaseClock: LeaseClock;
   readonly clock: Clock;
   readonly log: Log;
