@@ -46,6 +46,7 @@ const EVENTS: Readonly<Record<string, RunEvent>> = {
   "lost, blameless": settle(OUTCOMES.lost, { isBlameless: true }),
   "a cancelled attempt": settle(OUTCOMES.cancelled),
   "another attempt's end": settle(SUCCESS, { attempt: 1 }),
+  "the end of an attempt that has not begun": settle(SUCCESS, { attempt: 3 }),
   cancel: { kind: "cancel", reason: "asked to" },
   retry: { kind: "retry", isDue: true },
   "retry before its time": { kind: "retry", isDue: false },
@@ -62,6 +63,7 @@ const TABLE: Readonly<Record<RunState, Readonly<Record<string, RunState | "wrong
     "lost, blameless": "ready",
     "a cancelled attempt": "cancelled",
     "another attempt's end": "stale-attempt",
+    "the end of an attempt that has not begun": "stale-attempt",
     cancel: "cancelled",
   },
   succeeded: {},
@@ -138,7 +140,7 @@ describe("transition", () => {
     expect(backoffAfter(1_000, 11)).toBe(2_048_000);
     for (const retried of [12, 40, 5_000]) expect(backoffAfter(1_000, retried)).toBe(RETRY_BACKOFF_MS_MAX);
     for (const retried of [0, 1, 50]) expect(backoffAfter(86_400_000, retried)).toBe(86_400_000);
-    expect(backoffAfter(0, 50)).toBe(0);
+    for (const retried of [50, 5_000]) expect(backoffAfter(0, retried)).toBe(0);
   });
 
   test.each(Object.keys(OUTCOMES))("retries %s only where the policy names it", (kind) => {

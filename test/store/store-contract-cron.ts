@@ -111,6 +111,49 @@ export function describeCron(open: OpenStore): void {
     expect((await slots(store))[0]).toBe(now - (CATCHUP_RUNS_MAX - 1) * SECOND);
   });
 
+  test("catchup=all makes up for what was missed when that was found out, however long it takes", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { ...EVERY_SECOND, catchup: "all" }));
+    const now = T0 + (CATCHUP_RUNS_MAX + 500) * SECOND;
+    const first = now - (CATCHUP_RUNS_MAX - 1) * SECOND;
+    await store.promoteDue(now, 10, now);
+    // Later, so many have been missed since that the first of them are no longer among the latest.
+    const later = now + 300 * SECOND;
+    await store.promoteDue(later, 10, later);
+    const found = await slots(store);
+    expect(found.length).toBeGreaterThan(10);
+    expect(found).toEqual(found.map((_, index) => first + index * SECOND));
+  });
+
+  test("catchup=all keeps to that where runs may not overlap, too", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { ...EVERY_SECOND, catchup: "all", overlap: "forbid" }));
+    await store.promoteDue(T0 + SECOND, 10, T0);
+    const ended = T0 + (CATCHUP_RUNS_MAX + 500) * SECOND;
+    const first = ended - (CATCHUP_RUNS_MAX - 1) * SECOND;
+    await end(store, 1, ended);
+    await end(store, 2, ended + 300 * SECOND);
+    await end(store, 3, ended + 600 * SECOND);
+    expect(await slots(store)).toEqual([T0 + SECOND, first, first + SECOND, first + 2 * SECOND]);
+  });
+
+  test("counting what many tasks have missed is shared out over batches", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const ids = ["a", "b", "c", "d"];
+    for (const id of ids) await create(store, taskSpec(id, { ...EVERY_MINUTE, catchup: "all" }));
+    const now = T0 + 1.5 * MINUTE;
+    const batches: number[] = [];
+    for (let page = await store.promoteDue(now, 150, now); ; page = await store.promoteDue(now, 150, now)) {
+      batches.push(page.promoted.length);
+      if (page.nextDueAt !== now) break;
+    }
+    expect(batches.reduce((sum, each) => sum + each, 0)).toBe(ids.length);
+    expect(Math.max(...batches)).toBeLessThan(ids.length);
+  });
+
   test("without room for more runs, slots that come are missed", async () => {
     await using harness = await open();
     const { store } = harness;

@@ -1,7 +1,18 @@
 /** The store's contract: leases. */
 import { expect, test } from "vitest";
 import type { OpenStore } from "./store-harness.ts";
-import { T0, WORKER_A, WORKER_B, attemptEnd, attemptOf, create, createRunning, taskSpec } from "./store-samples.ts";
+import {
+  LOST,
+  T0,
+  WORKER_A,
+  WORKER_B,
+  attemptEnd,
+  attemptOf,
+  bytesOf,
+  create,
+  createRunning,
+  taskSpec,
+} from "./store-samples.ts";
 
 export function describeLeases(open: OpenStore): void {
   test("begins an attempt", async () => {
@@ -95,6 +106,20 @@ export function describeLeases(open: OpenStore): void {
     expect((await store.listExpired(T0 + 25, 10)).map((running) => running.id.task)).toEqual(["a", "b"]);
     expect((await store.listExpired(T0 + 99, 1)).map((running) => running.id.task)).toEqual(["a"]);
     expect(await store.listRunning()).toHaveLength(3);
+  });
+
+  test("counts what is durable of an attempt's log from where that begins, not of the attempts before it", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    await store.appendOutput(attempt, 0, "stdout", bytesOf("first"));
+    expect(await store.listRunning()).toMatchObject([{ outputBytes: 5 }]);
+    await store.settle(attempt, LOST, { now: T0, backoffJitter: 0 });
+    const second = { ...attempt, attempt: 2 };
+    await store.lease(second, WORKER_A, T0, T0 + 10);
+    await store.appendOutput(second, 0, "stderr", bytesOf("two"));
+    expect(await store.listRunning(WORKER_A)).toMatchObject([{ id: second, outputBytes: 3 }]);
+    expect(await store.listExpired(T0 + 99, 10)).toMatchObject([{ id: second, outputBytes: 3 }]);
   });
 
   test("gives every attempt under way a new lease", async () => {

@@ -109,6 +109,30 @@ export function describeRetry(open: OpenStore): void {
     expect(result).toMatchObject({ kind: "retried", task: { state: "scheduled", nextRunAt: T0 + 61_000 }, ready: [] });
   });
 
+  test("runs whose slots had come keep them, begun or not", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { cron: "* * * * * *", repeats: 0 }));
+    await store.promoteDue(T0 + 2_000, 10);
+    await store.cancelTask(taskId("t"), "enough", T0 + 2_500);
+    // The first two were ready; the third was still to come, and has been missed since.
+    const result = await store.retryTask(taskId("t"), T0 + 60_500);
+    expect(result).toMatchObject({ ready: [{ index: 1 }, { index: 2 }, { index: 3 }] });
+    const runs = await store.listRuns(taskId("t"), { fromIndex: 1, limit: 3 });
+    expect(runs?.map(({ dueAt }) => dueAt)).toEqual([T0 + 1_000, T0 + 2_000, T0 + 60_000]);
+  });
+
+  test("the last run keeps its slot once it has begun", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("t", { cron: "* * * * * *", repeats: 0, overlap: "forbid" }));
+    await store.promoteDue(T0 + 1_000, 10);
+    await store.lease(attemptOf(task), WORKER_A, T0 + 1_000, T0 + 9_000);
+    await store.cancelTask(taskId("t"), "enough", T0 + 2_500);
+    expect(await store.retryTask(taskId("t"), T0 + 60_500)).toMatchObject({ ready: [{ index: 1, attempt: 1 }] });
+    expect(await store.getRun(taskId("t"), 1)).toMatchObject({ dueAt: T0 + 1_000 });
+  });
+
   test("takes up very many runs as there is room, and each once", { timeout: 60_000 }, async () => {
     await using harness = await open();
     const { store } = harness;

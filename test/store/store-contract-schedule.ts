@@ -118,6 +118,34 @@ export function describeSchedule(open: OpenStore): void {
     expect(first.nextDueAt).toBe(T0 + 30);
   });
 
+  test("makes no more ready than it is told, however many of several tasks are due", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    for (const id of ["a", "b", "c"]) {
+      await create(store, taskSpec(id, { firstDueAt: T0 + 10, delayMs: 10, repeats: 3 }));
+    }
+    const names: string[] = [];
+    const now = T0 + 1_000;
+    for (let page = await store.promoteDue(now, 4); ; page = await store.promoteDue(now, 4)) {
+      expect(page.promoted.length).toBeLessThanOrEqual(4);
+      names.push(...page.promoted.map(({ task, index }) => `${task}${index}`));
+      if (page.nextDueAt !== now) break;
+    }
+    expect(names.toSorted()).toEqual(["a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"]);
+  });
+
+  test("says when to call again: at what comes first, the next due time or the end of a back-off", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("retried", { retries: 1, backoffMs: 200 }));
+    await store.settle(attempt, attemptEnd({ kind: "exited", code: 1 }), SETTLED);
+    expect((await store.promoteDue(T0, 10)).nextDueAt).toBe(T0 + 100);
+    await create(store, taskSpec("later", { firstDueAt: T0 + 150 }));
+    expect((await store.promoteDue(T0, 10)).nextDueAt).toBe(T0 + 100);
+    await create(store, taskSpec("sooner", { firstDueAt: T0 + 50 }));
+    expect((await store.promoteDue(T0, 10)).nextDueAt).toBe(T0 + 50);
+  });
+
   test("holds no more open rows than it may, and makes the next as runs settle", async () => {
     await using harness = await open();
     const { store } = harness;
