@@ -292,7 +292,7 @@ export class Dispatcher {
     // Both are asked at once: the next reading of ready runs must not have this one any more.
     const [isLeased, needs] = await Promise.all([
       store.lease(id, offered.peer, now, leaseClock.leaseEnd()),
-      this.#needsOf(ready.spec).catch((error: unknown) => {
+      this.#needsOf(ready).catch((error: unknown) => {
         this.#pause("what is known of a module or a file could not be read; trying again", { error });
         return undefined;
       }),
@@ -358,12 +358,13 @@ export class Dispatcher {
   }
 
   /** What a run needs besides its spec. Undefined: its module is not known. Rejects as the store does. */
-  async #needsOf(
-    spec: TaskSpec,
-  ): Promise<{ readonly moduleBytes: number; readonly inputs: ResolvedFiles } | undefined> {
+  async #needsOf({
+    spec,
+    serial,
+  }: ReadyRun): Promise<{ readonly moduleBytes: number; readonly inputs: ResolvedFiles } | undefined> {
     const [moduleBytes, inputs] = await Promise.all([
       spec.module === undefined ? 0 : this.#moduleSizes.of(spec.module),
-      resolveFiles(this.#init.store, spec.files),
+      resolveFiles(this.#init.store, serial, spec.files),
     ]);
     return moduleBytes === undefined ? undefined : { moduleBytes, inputs };
   }

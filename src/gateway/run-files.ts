@@ -22,9 +22,13 @@ export type ResolvedFiles =
     }
   | { readonly ok: false; readonly reason: string };
 
-/** Looks up what is to be looked up at the time a run is leased. Rejects as the store does. */
+/**
+ * Looks up what is to be looked up at the time a run is leased: files of tasks that its own runs after. `serial` is that
+ * task's. Rejects as the store does.
+ */
 export async function resolveFiles(
   store: Pick<Store, "findKeptFile">,
+  serial: number,
   inputs: readonly InputFile[],
 ): Promise<ResolvedFiles> {
   const files: FileContent[] = [];
@@ -35,11 +39,11 @@ export async function resolveFiles(
       continue;
     }
     const { task, path, run } = input.from;
-    const kept = await store.findKeptFile(task, path, run);
+    const kept = await store.findKeptFile(task, path, run, serial);
     if (kept === undefined) {
       return {
         ok: false,
-        reason: `its input file ${formatFileReference(input.from)} is not there: no such file was kept`,
+        reason: `its input file ${formatFileReference(input.from)} is not there: no such file was kept, or its task was deleted since`,
       };
     }
     files.push({ path: input.path, digest: kept.digest, bytes: kept.bytes });

@@ -165,8 +165,11 @@ export interface Store extends ModuleStore, AsyncDisposable {
    * the content anyhow, as one of its task's input files or as a file that has arrived. Idempotent.
    */
   keepFile(id: AttemptId, file: FileContent, options: { readonly hasBytes: boolean }): Promise<KeepFileResult>;
-  /** A file kept of a run; of the latest that has one under this path, if none is named. */
-  findKeptFile(task: TaskId, path: string, run?: number): Promise<KeptFile | undefined>;
+  /**
+   * A file kept of a run; of the latest that has one under this path, if none is named. With `dependent`, the serial of a
+   * task, only of the very task that it runs after: the id may be another's by now.
+   */
+  findKeptFile(task: TaskId, path: string, run?: number, dependent?: number): Promise<KeptFile | undefined>;
   /**
    * Whether a task refers to the blob, as its module, as an input file, or as a file that was kept or has arrived; or it is
    * a module that is held.

@@ -62,7 +62,7 @@ describe("the input files of a run", () => {
       { path: "latest", from: { task, path: "out" } },
       { path: "of run 1", from: { task, path: "out", run: 1 } },
     ];
-    await cluster.submit("second", { files });
+    await cluster.submit("second", { after: [task], files });
     const run = await worker.take();
     const [latest, first] = run.spec.files;
     const kept = await Promise.all([1, 2].map(async (index) => (await cluster.run("first", index)).files[0]?.digest));
@@ -84,10 +84,38 @@ describe("the input files of a run", () => {
     await cluster.submit("other");
     (await worker.nextRun()).end();
     await cluster.hasState("other", "succeeded");
-    await cluster.submit("t", { files: [{ path: "a", from: { task: taskId("other"), path: "out/a" } }] });
+    await cluster.submit("t", {
+      after: [taskId("other")],
+      files: [{ path: "a", from: { task: taskId("other"), path: "out/a" } }],
+    });
     const run = await cluster.hasRunState("t", "failed");
     expect(run.outcome).toMatchObject({ kind: "rejected", reason: expect.stringContaining("@other/out/a") });
     expect((await cluster.task("t")).reason).toContain("@other/out/a");
+  });
+
+  test("of a task that was deleted are not those of another that has its id now", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    const other = taskId("other");
+    const keep = async (content: Uint8Array): Promise<void> => {
+      const run = await worker.take();
+      await run.keep("out", content);
+      run.end();
+      await run.acknowledged;
+    };
+    await cluster.submit("other", { outputs: ["out"] });
+    await cluster.submit("t", { after: [other], files: [{ path: "a", from: { task: other, path: "out" } }] });
+    await keep(bytesOf(10, 1));
+    await cluster.until("the end of other has been seen to", async () => {
+      await cluster.pass(1);
+      return (await cluster.task("t")).state === "ready";
+    });
+    await cluster.gateway.tasks.delete(other);
+    await cluster.submit("other", { outputs: ["out"], priority: 1 });
+    await keep(bytesOf(10, 2));
+    worker.offer(1);
+    const { outcome } = await cluster.hasRunState("t", "failed");
+    expect(outcome).toMatchObject({ kind: "rejected", reason: expect.stringContaining("its task was deleted since") });
   });
 
   test("that are too large together, once they are looked up, make the run rejected, with the limit", async () => {
@@ -102,10 +130,10 @@ describe("the input files of a run", () => {
     const from = { task: taskId("other"), path: "out" };
     const inputs = (count: number) => Array.from({ length: count }, (_, index) => ({ path: `in/${index}`, from }));
     worker.offer(2);
-    await cluster.submit("excess", { files: inputs(INPUT_FILES_MAX) });
+    await cluster.submit("excess", { after: [from.task], files: inputs(INPUT_FILES_MAX) });
     const { outcome } = await cluster.hasRunState("excess", "failed");
     expect(outcome).toMatchObject({ kind: "rejected", reason: expect.stringContaining(String(INPUT_FILES_BYTES_MAX)) });
-    await cluster.submit("t", { files: inputs(INPUT_FILES_MAX - 1) });
+    await cluster.submit("t", { after: [from.task], files: inputs(INPUT_FILES_MAX - 1) });
     const next = await worker.nextRun();
     expect(next.spec.files).toHaveLength(INPUT_FILES_MAX - 1);
     next.files?.[Symbol.dispose]();

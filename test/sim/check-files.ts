@@ -1,4 +1,5 @@
 /** G8 for files: what a guest that exited was to keep is kept, whole, and what a guest found was what its task was given. */
+import type { TaskId } from "../../src/base/ids.ts";
 import { type AttemptId, attemptKey } from "../../src/model/run.ts";
 import type { FileContent, InputFile } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
@@ -53,33 +54,40 @@ function isKept({ to, attemptOutcome }: RunMoved): boolean {
 /** What guests found in their folders. */
 function checkFound({ events }: History): readonly string[] {
   const found: string[] = [];
-  const specs = new Map<number, TaskSpec>();
-  /** By task id: what may have been kept of runs that were over by then. */
-  const kept = new Map<string, FileContent[]>();
+  const made = new Map<number, MadeTask>();
+  const serials = new Map<TaskId, number>();
+  /** By the task's serial: what may have been kept of runs that were over by then. */
+  const kept = new Map<number, FileContent[]>();
   const began = new Set<string>();
   /** Tasks whose files may have gone. */
   const changed = new Set<string>();
   for (const event of events) {
     if (event.kind === "task-deleted" || event.kind === "task-retried") changed.add(event.task);
-    if (event.kind === "task-made") specs.set(event.serial, event.spec);
+    if (event.kind === "task-made") {
+      const { serial, spec } = event;
+      made.set(serial, { spec, sources: new Map(spec.after.map((id) => [id, serials.get(id)])) });
+      serials.set(spec.id, serial);
+    }
     if (event.kind === "run-moved" && isKept(event)) {
       const { task, serial, run, attempt } = event;
-      const files = guestFiles(specs.get(serial)?.args ?? [], { task, serial, run, attempt });
-      kept.set(task, [...(kept.get(task) ?? []), ...files]);
+      const files = guestFiles(made.get(serial)?.spec.args ?? [], { task, serial, run, attempt });
+      kept.set(serial, [...(kept.get(serial) ?? []), ...files]);
     }
     if (event.kind === "run-moved" && event.attemptOutcome?.kind === "rejected") {
-      const missing = specs.get(event.serial)?.files.some((input) => !isThere(input, kept) || isOf(input, changed));
+      const task = made.get(event.serial);
+      const missing = task?.spec.files.some((input) => !isThere(input, task, kept) || isOf(input, changed));
       if (missing !== true) found.push(`G8: ${event.task} run ${event.run} was refused files that are there`);
     }
     if (event.kind !== "guest-began" || began.has(attemptKey(event.id))) continue;
     began.add(attemptKey(event.id));
-    const wanted = specs.get(event.id.serial)?.files ?? [];
+    const task = made.get(event.id.serial);
+    const wanted = task?.spec.files ?? [];
     if (event.files.length !== wanted.length) {
       found.push(`G8: attempt ${attemptKey(event.id)} found ${event.files.length} of ${wanted.length} files`);
     }
     for (const file of event.files) {
       const input = wanted.find(({ path }) => path === file.path);
-      if (input === undefined || !isRight(file, input, kept)) {
+      if (input === undefined || !isRight(file, input, keptOf(input, task, kept))) {
         found.push(`G8: attempt ${attemptKey(event.id)} found something else as ${file.path}`);
       }
     }
@@ -87,20 +95,34 @@ function checkFound({ events }: History): readonly string[] {
   return found;
 }
 
-function isThere(input: InputFile, kept: ReadonlyMap<string, readonly FileContent[]>): boolean {
+interface MadeTask {
+  readonly spec: TaskSpec;
+  /** The tasks that had the names when it was made that it runs after. */
+  readonly sources: ReadonlyMap<TaskId, number | undefined>;
+}
+
+type Kept = ReadonlyMap<number, readonly FileContent[]>;
+
+/** What the task has kept that the file is to come from; an id may be used again. */
+function keptOf({ from }: InputFile, task: MadeTask | undefined, kept: Kept): readonly FileContent[] {
+  const serial = from && task?.sources.get(from.task);
+  return (serial === undefined ? undefined : kept.get(serial)) ?? [];
+}
+
+function isThere(input: InputFile, task: MadeTask, kept: Kept): boolean {
   if (input.digest !== undefined) return true;
-  const { task, path } = input.from;
-  return kept.get(task)?.some((each) => each.path === path) ?? false;
+  const { path } = input.from;
+  return keptOf(input, task, kept).some((each) => each.path === path);
 }
 
 function isOf({ from }: InputFile, tasks: ReadonlySet<string>): boolean {
   return from !== undefined && tasks.has(from.task);
 }
 
-function isRight(file: FileContent, input: InputFile, kept: ReadonlyMap<string, readonly FileContent[]>): boolean {
+function isRight(file: FileContent, input: InputFile, kept: readonly FileContent[]): boolean {
   if (input.digest !== undefined) return input.digest === file.digest;
-  const { task, path } = input.from;
-  return kept.get(task)?.some((each) => each.path === path && each.digest === file.digest) ?? false;
+  const { path } = input.from;
+  return kept.some((each) => each.path === path && each.digest === file.digest);
 }
 
 function show(files: readonly FileContent[]): string {

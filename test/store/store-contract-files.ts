@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { KEPT_FILES_BYTES_MAX, KEPT_FILES_MAX } from "../../src/base/limits.ts";
 import type { Outcome } from "../../src/model/outcome.ts";
+import type { Task } from "../../src/model/task.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import type { OpenStore } from "./store-harness.ts";
 import {
@@ -188,6 +189,29 @@ export function describeFiles(open: OpenStore): void {
       undefined,
       undefined,
     ]);
+  });
+
+  test("finds, for a task that runs after another, what that very one has kept", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const keep = async (): Promise<Task> => {
+      const made = await createRunning(store, taskSpec("t"));
+      await store.keepFile(made.attempt, file("out", "1"), WITH_BYTES);
+      await store.settle(made.attempt, attemptEnd(), SETTLED);
+      return made.task;
+    };
+    const { spec } = await keep();
+    const dependent = await create(store, taskSpec("after", { after: [spec.id] }));
+    const stranger = await create(store, taskSpec("stranger"));
+    const find = (serial?: number) => store.findKeptFile(spec.id, "out", undefined, serial);
+    expect(await find(dependent.serial)).toMatchObject({ run: 1 });
+    expect(await find(stranger.serial)).toBeUndefined();
+    await store.deleteTask(spec.id);
+    expect(await find(dependent.serial)).toBeUndefined();
+    // Another task has its id now.
+    await keep();
+    expect(await find(dependent.serial)).toBeUndefined();
+    expect(await find()).toMatchObject({ run: 1 });
   });
 
   test("knows which blobs are referred to, until the last reference is gone", async () => {

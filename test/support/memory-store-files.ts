@@ -25,8 +25,18 @@ export function keepFile(tx: Transaction, id: AttemptId, file: FileContent, hasB
   return "kept";
 }
 
-export function findKeptFile(tx: Transaction, id: TaskId, path: string, run?: number): KeptFile | undefined {
-  for (const each of tx.task(id)?.runs.toReversed() ?? []) {
+export function findKeptFile(
+  tx: Transaction,
+  id: TaskId,
+  path: string,
+  { run, dependent }: { readonly run: number | undefined; readonly dependent: number | undefined },
+): KeptFile | undefined {
+  const task = tx.task(id);
+  const waiting =
+    dependent === undefined ? undefined : [...tx.state.tasks.values()].find(({ serial }) => serial === dependent);
+  const isOther = !(waiting?.dependencies.some(({ serial }) => serial === task?.serial) ?? false);
+  if (dependent !== undefined && isOther) return undefined;
+  for (const each of task?.runs.toReversed() ?? []) {
     const file = each.keptFiles.find((kept) => kept.path === path);
     if (file !== undefined && (run === undefined || run === each.index)) return { ...file, run: each.index };
   }

@@ -249,8 +249,8 @@ export class MemoryStore implements Store {
     return this.#write((tx) => files.keepFile(tx, id, file, hasBytes));
   }
 
-  findKeptFile(id: TaskId, path: string, run?: number) {
-    return this.#read((tx) => files.findKeptFile(tx, id, path, run));
+  findKeptFile(id: TaskId, path: string, run?: number, dependent?: number) {
+    return this.#read((tx) => files.findKeptFile(tx, id, path, { run, dependent }));
   }
 
   isBlobUsed(digest: Digest) {

@@ -4,6 +4,7 @@ import type { Submission } from "../../api/submission.ts";
 import type { FieldError } from "../../api/problem.ts";
 import type { Digest, TaskId } from "../../base/ids.ts";
 import { FILES_COMMITTED_AT_ONCE } from "../../base/limits.ts";
+import type { TaskState } from "../../model/task.ts";
 import { type InputFile, formatFileReference, isUnresolved } from "../../model/task-file.ts";
 import type { BlobStore, BlobWriter } from "../../store/blobs.ts";
 import type { Store } from "../../store/store.ts";
@@ -22,14 +23,20 @@ export interface FindFilesInit {
 }
 
 /**
- * Looks up the kept files that a submission names. Those of a task that it comes `after` are left as they are: that task
- * has yet to succeed, and they are looked up whenever a run begins. Who may not read names files of the own tasks only.
+ * Looks up the kept files that a submission names. Those of a task that it comes `after` and that has yet to succeed are
+ * left as they are, and looked up whenever a run begins. Who may not read names files of the own tasks only.
  */
 export async function findFiles(init: FindFilesInit, { files, after }: Submission): Promise<FoundFiles> {
   const { store } = init;
   const found: InputFile[] = [];
   const errors: FieldError[] = [];
   const tasks = new Set(files.flatMap((file) => (isUnresolved(file) ? [file.from.task] : [])));
+  const states = new Map<TaskId, TaskState | undefined>();
+  const isToCome = async (task: TaskId): Promise<boolean> => {
+    if (!after.includes(task)) return false;
+    if (!states.has(task)) states.set(task, (await store.getTask(task))?.state);
+    return states.get(task) !== "succeeded";
+  };
   for (const task of tasks) {
     if (!(await mayRead(init, task))) {
       const message = `names a file of ${task}: it is no task of yours, and your token has no power to read`;
@@ -38,7 +45,7 @@ export async function findFiles(init: FindFilesInit, { files, after }: Submissio
   }
   if (errors.length > 0) return { ok: false, errors };
   for (const file of files) {
-    if (!isUnresolved(file) || after.includes(file.from.task)) {
+    if (!isUnresolved(file) || (await isToCome(file.from.task))) {
       found.push(file);
       continue;
     }

@@ -64,6 +64,7 @@ function hasContent(db: Database, run: RunRecord, file: FileContent): boolean {
 export function findKeptFile(db: Database, args: Args<"findKeptFile">): KeptFile | undefined {
   const task = loadTaskById(db, args.task);
   if (task === undefined) return undefined;
+  if (args.dependent !== undefined && !runsAfter(db, args.dependent, task.serial)) return undefined;
   const row =
     args.run === undefined
       ? db.get(
@@ -78,6 +79,11 @@ export function findKeptFile(db: Database, args: Args<"findKeptFile">): KeptFile
           args.path,
         );
   return row === undefined ? undefined : { ...decodeFile(row), run: decodeNumber(row.run) };
+}
+
+function runsAfter(db: Database, dependent: number, dependency: number): boolean {
+  const sql = "SELECT 1 FROM dependencies WHERE dependency = ? AND dependent = ?";
+  return db.get(sql, dependency, dependent) !== undefined;
 }
 
 const USES: readonly string[] = [

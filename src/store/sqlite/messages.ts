@@ -309,7 +309,12 @@ export interface OperationTypes {
     KeepFileResult
   >;
   findKeptFile: Operation<
-    { readonly task: TaskId; readonly path: string; readonly run: number | undefined },
+    {
+      readonly task: TaskId;
+      readonly path: string;
+      readonly run: number | undefined;
+      readonly dependent?: number | undefined;
+    },
     KeptFile | undefined
   >;
   isBlobUsed: Operation<{ readonly digest: Digest }, boolean>;

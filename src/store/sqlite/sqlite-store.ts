@@ -280,8 +280,8 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.call("keepFile", { id, file, hasBytes: options.hasBytes });
   }
 
-  findKeptFile(task: TaskId, path: string, run?: number): Promise<KeptFile | undefined> {
-    return this.#thread.call("findKeptFile", { task, path, run });
+  findKeptFile(task: TaskId, path: string, run?: number, dependent?: number): Promise<KeptFile | undefined> {
+    return this.#thread.call("findKeptFile", { task, path, run, dependent });
   }
 
   isBlobUsed(digest: Digest): Promise<boolean> {

@@ -235,17 +235,21 @@ describe("kept files of other tasks as a submission's files", () => {
       "names @nobody/a",
       "names @build#2/c",
     ]);
-    const later = await submitted(
-      gateway,
+    const after = (id: string, path: string) =>
       formOf(
         [],
         [
-          ["after", "build"],
-          ["files", "@build/b"],
+          ["after", id],
+          ["files", `@${id}/${path}`],
         ],
-      ),
-    );
-    expect(later.files).toEqual([{ path: "b", bytes: null, sha256: null, from: "@build/b" }]);
+      );
+    // What has succeeded keeps nothing more: what there is of it stays, whatever becomes of it.
+    const [refused, found] = [await post(gateway, after("build", "b")), await submitted(gateway, after("build", "a"))];
+    expect(problemSchema.parse(await refused.json())).toMatchObject({ status: 400, errors: [{ field: "files" }] });
+    expect(found.files).toEqual([{ path: "a", bytes: 1, sha256: sha256("1"), from: "@build/a" }]);
+    await submitted(gateway, formOf([], [["id", "open"]]));
+    const later = await submitted(gateway, after("open", "b"));
+    expect(later.files).toEqual([{ path: "b", bytes: null, sha256: null, from: "@open/b" }]);
   });
 
   test.each([

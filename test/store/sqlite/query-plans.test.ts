@@ -92,7 +92,7 @@ function useEverything(store: Operations): void {
   store.keepFile({ id: second, file, hasBytes: true });
   store.settle({ id: second, end: attemptEnd(), ...settle });
   store.findKeptFile({ task: id.task, path: "a", run: undefined });
-  store.findKeptFile({ task: id.task, path: "a", run: 1 });
+  store.findKeptFile({ task: id.task, path: "a", run: 1, dependent: 2 });
   store.isBlobUsed({ digest: digest("f") });
   store.readOutput({ task: id.task, run: 1, stream: undefined, offset: 0, bytesMax: 10 });
   store.getTask({ id: id.task });
