@@ -100,7 +100,8 @@ export interface Store extends ModuleStore, AsyncDisposable {
    * that are over, and so keeps `listReady` cheap. `nextDueAt` is when to call again: at once (`now`) if the limit was
    * reached; undefined if nothing is waiting for its time, and nothing backs off. Before that, tasks
    * that waited for others which have ended get their first runs, or are cancelled; each counts as a run does, and half of
-   * `limit` is for them at most.
+   * `limit` is for them at most. Tasks with cron that had come further, by a clock that was put back since, go on from
+   * now: their next run is at the first slot after now that none of their runs has; those count as well.
    *
    * Nobody served the slots of cron tasks that lie before `missedBefore` (default: there are none): the tasks' `catchup`
    * says what becomes of them (`model/schedule.ts`). A run may be put off by it.
@@ -186,6 +187,12 @@ export interface Store extends ModuleStore, AsyncDisposable {
   listDrained(): Promise<readonly PeerId[]>;
   /** Idempotent, either way. */
   setDrained(peer: PeerId, isDrained: boolean, now: number): Promise<void>;
+
+  // What a life of the gateway leaves the next one to know its clock by.
+
+  /** What was set last; undefined: nothing was. */
+  getClockMark(): Promise<number | undefined>;
+  setClockMark(at: number): Promise<void>;
 
   /** What keeps the store from taking anything new; undefined if nothing does. Never rejects. */
   check(options?: CheckOptions): Promise<StoreTrouble | undefined>;

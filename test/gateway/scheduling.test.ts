@@ -7,6 +7,7 @@ import { GatewayCluster } from "../support/gateway-cluster.ts";
 
 const SECOND = 1_000;
 const MINUTE = 60_000;
+const YEAR = 365 * 24 * 60 * MINUTE;
 const EVERY_MINUTE = { cron: "* * * * *", repeats: 0 };
 
 /** When the runs that were made are due, in units of time after T0, with their states. */
@@ -80,6 +81,34 @@ describe("a slot is served once", () => {
     await cluster.start();
     await cluster.pass(2 * MINUTE, 10 * SECOND);
     expect((await slots(cluster, "t", MINUTE)).map(([slot]) => slot)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test("and no task stands still when the clock is put back that was a year ahead", async () => {
+    await using cluster = await GatewayCluster.open();
+    await cluster.submit("t", EVERY_MINUTE);
+    await cluster.pass(SECOND);
+    cluster.clock.jump(YEAR);
+    await cluster.pass(2 * SECOND);
+    expect((await cluster.task("t")).nextRunAt).toBe(T0 + YEAR + MINUTE);
+    cluster.clock.jump(-YEAR);
+    await cluster.pass(2 * MINUTE, 10 * SECOND);
+    const found = (await slots(cluster, "t", MINUTE)).map(([slot]) => slot);
+    expect(found).toEqual([YEAR / MINUTE, 1, 2, 3]);
+  });
+
+  test("and no task stands still when a gateway begins by a clock that is put back since", async () => {
+    await using cluster = await GatewayCluster.open();
+    cluster.clock.jump(YEAR);
+    await cluster.submit("t", EVERY_MINUTE);
+    await cluster.submit("u", { ...EVERY_MINUTE, catchup: "none" });
+    await cluster.pass(MINUTE, 10 * SECOND);
+    await cluster.stop();
+    cluster.clock.jump(-YEAR);
+    await cluster.start();
+    await cluster.pass(2 * MINUTE, 10 * SECOND);
+    for (const id of ["t", "u"]) {
+      expect((await slots(cluster, id, MINUTE)).map(([slot]) => slot)).toEqual([YEAR / MINUTE + 1, 2, 3, 4]);
+    }
   });
 
   test("though the process stood still for a while", async () => {

@@ -1,15 +1,20 @@
 /**
- * G5: each slot of a schedule is one run, ready once, at its time or later. Runs of a task that forbids overlap follow each
+ * G5: each slot of a schedule is one run, ready once, at its time or later. While nothing is wrong a task with cron does not
+ * stand still, whatever the clock has said before: it goes on with the first slot that none of its runs has. Runs of a task that forbids overlap follow each
  * other. A task that runs after others has no run before those have succeeded, and ends with them if they do not.
  */
 import { type CronSchedule, parseCron } from "../../src/model/cron.ts";
 import type { RunState } from "../../src/model/run.ts";
 import { type TaskSpec, totalRuns } from "../../src/model/task.ts";
 import type { DurableEvent, History } from "./history.ts";
+import { EPOCH_MS } from "./sim-process.ts";
 import { Weather } from "./weather.ts";
 
 type TaskMade = Extract<DurableEvent, { kind: "task-made" }> & { readonly atMs: number };
 type RunMoved = Extract<DurableEvent, { kind: "run-moved" }> & { readonly atMs: number };
+
+/** How long it may take from a slot until its run is ready. */
+const STANDSTILL_MS_MAX = 5_000;
 
 const OVER: readonly RunState[] = ["succeeded", "failed", "cancelled"];
 
@@ -44,7 +49,8 @@ export function checkSchedule(history: History): readonly string[] {
       default:
     }
   }
-  return [...found, ...[...tasks.values()].flatMap((task) => task.checkWhole())];
+  const endMs = history.events.at(-1)?.atMs ?? 0;
+  return [...found, ...[...tasks.values()].flatMap((task) => task.checkWhole(endMs, weather))];
 }
 
 /** What has become of one task's runs so far. */
@@ -110,11 +116,16 @@ class TaskCourse {
     this.#retriedAtMs = atMs;
   }
 
-  /** At the end: every slot is a run. */
-  checkWhole(): readonly string[] {
+  /** At the end: every slot is a run. The clock is right then. */
+  checkWhole(endMs: number, weather: Weather): readonly string[] {
     const total = totalRuns(this.#spec);
-    if (this.isDeleted || this.#isCancelled || this.#runs.size === total) return [];
-    return [`G5: ${this.id} has ${this.#runs.size} of ${total} runs`];
+    if (this.isDeleted || this.#isCancelled) return [];
+    const last = this.#runs.get(this.#runs.size);
+    const found = this.#runs.size === total ? [] : [`G5: ${this.id} has ${this.#runs.size} of ${total} runs`];
+    if (this.#cron === undefined || last?.state !== "scheduled") return found;
+    const where = `${this.id} run ${this.#runs.size}`;
+    const end = { run: this.#runs.size, atMs: endMs, wallMs: EPOCH_MS + endMs, dueAt: last.dueAt };
+    return [...found, ...this.#checkStandstill(end, this.#cron, weather, where)];
   }
 
   #checkMade(event: RunMoved, tasks: ReadonlyMap<number, TaskCourse>, where: string): readonly string[] {
@@ -149,15 +160,46 @@ class TaskCourse {
 
   #checkSlot(event: RunMoved, cron: CronSchedule, weather: Weather, where: string): readonly string[] {
     if (cron.next(event.dueAt - 1) !== event.dueAt) return [`G5: ${where} is due at ${event.dueAt}, which is no slot`];
+    if (this.#hasFired(event.dueAt, event.run)) return [`G5: ${where} has the slot ${event.dueAt}, which was taken`];
     const before = this.#runs.get(event.run - 1);
     if (before === undefined) return this.#checkFirstSlot(event, cron, weather, where);
-    if (before.dueAt >= event.dueAt) return [`G5: ${where} has the slot ${event.dueAt}, which was taken`];
-    const next = cron.next(before.dueAt);
+    const stoodStill = this.#checkStandstill(event, cron, weather, where);
+    if (stoodStill.length > 0) return stoodStill;
+    const next = this.#nextFree(cron, before.dueAt, event.run);
     // Where runs may overlap and the gateway was there all the time, none is left out.
     const sinceMs = before.readyAtMs ?? 0;
     const isGoingOn = this.#spec.overlap === "allow" && this.#retriedAtMs < sinceMs;
     const wasServed = isGoingOn && weather.wasFair(sinceMs, event.atMs);
     return wasServed && next !== event.dueAt ? [`G5: ${where} leaves out the slot ${next}`] : [];
+  }
+
+  /** Since it was fair, and the run before was ready, the first slot that was free is the run's, or one before it. */
+  #checkStandstill(
+    { run, atMs, wallMs, dueAt }: Pick<RunMoved, "run" | "atMs" | "wallMs" | "dueAt">,
+    cron: CronSchedule,
+    weather: Weather,
+    where: string,
+  ): readonly string[] {
+    const before = this.#runs.get(run - 1);
+    const fairSinceMs = weather.fairSince(atMs);
+    if (fairSinceMs === undefined || before === undefined || this.#spec.overlap === "forbid") return [];
+    const sinceMs = Math.max(fairSinceMs, before.readyAtMs ?? Infinity, this.#retriedAtMs);
+    if (sinceMs >= atMs) return [];
+    const free = this.#nextFree(cron, wallMs - (atMs - sinceMs), run);
+    // What is decided takes its time to be durable.
+    const isLate = free !== undefined && free < dueAt && free < wallMs - STANDSTILL_MS_MAX;
+    return isLate ? [`G5: ${where} stands still: the slot ${free} has come, and it waits for ${dueAt}`] : [];
+  }
+
+  /** Another run of the task has the slot, and is or was ready at it. */
+  #hasFired(slot: number, run: number): boolean {
+    return [...this.#runs].some(([index, { dueAt }]) => index !== run && dueAt === slot);
+  }
+
+  #nextFree(cron: CronSchedule, after: number, run: number): number | undefined {
+    let slot = cron.next(after);
+    while (slot !== undefined && this.#hasFired(slot, run)) slot = cron.next(slot);
+    return slot;
   }
 
   /** The first one after the task was made, or after what it waited for had ended. */

@@ -4,6 +4,7 @@
  */
 import { type AttemptId, attemptKey } from "../../src/model/run.ts";
 import type { ReadyRun, RunningAttempt, Store } from "../../src/store/store.ts";
+import { withRun } from "../support/memory-store-state.ts";
 import { emptyLog } from "../support/memory-store-log.ts";
 import type { MemoryStore } from "../support/memory-store.ts";
 import type { FaultKind } from "./scenario.ts";
@@ -288,6 +289,37 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
             put(store, { ...task, runs: [...task.runs, { ...last, index: last.index + 1, log: emptyLog() }] });
           }
           return result;
+        },
+      }),
+  },
+  {
+    name: "a slot that has fired is taken again",
+    breaks: /^G5: .* has the slot \d+, which was taken$/,
+    plant: (store) =>
+      changed(store, {
+        promoteDue: (now, ...rest) => {
+          for (const task of store.disk.state.tasks.values()) {
+            const [before, run] = task.runs.slice(-2);
+            const isDue = run?.cursor.state === "scheduled" && run.dueAt <= now;
+            if (task.spec.cron === undefined || before === undefined || !isDue) continue;
+            put(store, withRun(task, { ...run, dueAt: before.dueAt, cursor: { ...run.cursor, state: "ready" } }));
+          }
+          return store.promoteDue(now, ...rest);
+        },
+      }),
+  },
+  {
+    name: "a schedule stands still after the clock was put back",
+    breaks: /^G5: \S+ run \d+ stands still: the slot \d+ has come, and it waits for \d+$/,
+    faults: ["jump-clock"],
+    plant: (store) =>
+      changed(store, {
+        promoteDue: (now, ...rest) => {
+          for (const task of store.disk.state.tasks.values()) {
+            const { slots } = task;
+            if (slots.seatedAt > now) put(store, { ...task, slots: { ...slots, seatedAt: now } });
+          }
+          return store.promoteDue(now, ...rest);
         },
       }),
   },

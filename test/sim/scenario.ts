@@ -57,7 +57,8 @@ export type FaultAction =
   | { readonly kind: "drain-gateway"; readonly downMs: number }
   | { readonly kind: "break-store"; readonly durable: number; readonly killAfterMs: number; readonly downMs: number }
   | { readonly kind: "trouble-store"; readonly trouble: DiskTrouble; readonly ms: number }
-  | { readonly kind: "jump-clock"; readonly ms: number }
+  /** `backAfterMs`: it is put back again, by as much. */
+  | { readonly kind: "jump-clock"; readonly ms: number; readonly backAfterMs?: number }
   | { readonly kind: "pause-gateway"; readonly ms: number }
   | {
       readonly kind: "kill-worker";
@@ -111,6 +112,9 @@ const NAMES = ["A", "B", "C"];
 const TASK_IDS_MAX = 12;
 /** How often guests of a task take their runner down, one as likely as the other. */
 const CRASHES = [...Array.from({ length: 27 }, () => 0), 0.3, 0.3, 1];
+
+/** Of the jumps of the clock: those that go far ahead, and are taken back. */
+const FAR_JUMPS = 0.15;
 
 /** What a scenario is to be like. Default: the seed decides. */
 export interface GivenTraits {
@@ -321,6 +325,8 @@ function faultOf(dice: Dice, kind: FaultKind, workers: number): FaultAction {
     case "trouble-store":
       return { kind, trouble: dice.pick(["busy", "full"]), ms: dice.between(10, 12_000) };
     case "jump-clock":
+      if (dice.chance(FAR_JUMPS))
+        return { kind, ms: dice.between(300_000, 1_200_000), backAfterMs: dice.between(200, 8_000) };
       return { kind, ms: (dice.chance(0.5) ? 1 : -1) * dice.between(100, 40_000) };
     case "pause-gateway":
       return { kind, ms };

@@ -96,7 +96,12 @@ export class SimFaults {
         });
       case "jump-clock":
         decisions.set(wall.offsetMs + action.ms, loop.nowMs);
-        return mended();
+        if (action.backAfterMs === undefined) return mended();
+        return this.#later(action.backAfterMs, () => {
+          // Somebody may have set it right meanwhile.
+          if (wall.offsetMs !== 0) decisions.set(wall.offsetMs - action.ms, loop.nowMs);
+          mended();
+        });
       case "pause-gateway": {
         const { process } = gateway;
         process?.stop();

@@ -20,6 +20,13 @@ export class Weather {
     this.#faults = faults;
   }
 
+  /** Since when nothing has been wrong; undefined: something is, or was lately. */
+  fairSince(atMs: number): number | undefined {
+    const before = this.#faults.filter((fault) => fault.fromMs <= atMs).map((fault) => fault.toMs);
+    const sinceMs = Math.max(0, ...before);
+    return sinceMs <= atMs ? sinceMs : undefined;
+  }
+
   /** Nothing was wrong, from the one time to the other, nor for a while before. */
   wasFair(fromMs: number, toMs: number): boolean {
     return this.#faults.every((fault) => fault.toMs < fromMs || fault.fromMs > toMs);

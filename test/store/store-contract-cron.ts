@@ -236,7 +236,7 @@ export function describeCron(open: OpenStore): void {
     );
   });
 
-  test("no slot is taken twice or out of order, whatever the clock does, who restarts when, and what runs", async () => {
+  test("no slot is taken twice, whatever the clock does, who restarts when, and what runs", async () => {
     await using harness = await open();
     let taken = 0;
     const step = fc.record({
@@ -267,7 +267,7 @@ export function describeCron(open: OpenStore): void {
               await store.settle(attempt, attemptEnd(), { now, backoffJitter: 0 });
             }
             const found = await slots(store, id);
-            expect(found).toEqual([...new Set(found)].toSorted((a, b) => a - b));
+            expect(found).toEqual([...new Set(found)]);
             const { counts } = (await store.getTask(task.spec.id)) ?? task;
             expect(counts.scheduled).toBeLessThanOrEqual(1);
             if (overlap === "forbid") expect(counts.scheduled + counts.ready + counts.running).toBeLessThanOrEqual(1);

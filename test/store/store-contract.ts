@@ -3,6 +3,7 @@
  * of how one keeps its rows. The parts are in files of their own, by what they are about.
  */
 import { describe } from "vitest";
+import { describeClock } from "./store-contract-clock.ts";
 import { describeCron } from "./store-contract-cron.ts";
 import { describeFiles } from "./store-contract-files.ts";
 import { describeDependencies } from "./store-contract-dependencies.ts";
@@ -28,6 +29,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("cron and overlap", () => {
       describeCron(open);
+    });
+    describe("a clock that is put back", () => {
+      describeClock(open);
     });
     describe("dependencies", () => {
       describeDependencies(open);

@@ -1,7 +1,7 @@
 /** A MemoryStore's tasks that run after others: who waits for whom, and what becomes of it. */
 import type { TaskId } from "../../src/base/ids.ts";
 import { type DependencyEnd, brokenReason } from "../../src/model/dependency.ts";
-import type { SlotMoment } from "../../src/model/schedule.ts";
+import { type SlotMoment, slotsFrom } from "../../src/model/schedule.ts";
 import { taskTransition, totalRuns } from "../../src/model/task.ts";
 import { type Dependency, type TaskRow, type Transaction, standingOf } from "./memory-store-state.ts";
 
@@ -107,6 +107,6 @@ function released(task: TaskRow): TaskRow {
     ...task,
     isWaiting: false,
     firstDueAt: typeof start === "number" ? since + Math.round(start * 1_000) : firstDueAt,
-    slots: { takenUntil: since, owedUntil: 0 },
+    slots: slotsFrom(since),
   };
 }

@@ -15,7 +15,7 @@ import {
   transition,
 } from "../../src/model/run.ts";
 import { type CronSchedule, CronSchedules } from "../../src/model/cron.ts";
-import { type SlotCursor, type SlotMoment, nextSlot } from "../../src/model/schedule.ts";
+import { type SlotCursor, type SlotMoment, nextSlot, slotsAfterSetBack } from "../../src/model/schedule.ts";
 import { type TaskState, dueAt, totalRuns } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import { failureReason } from "../../src/store/failure-reason.ts";
@@ -68,7 +68,7 @@ export function makeRuns(
     if (counts.ready + counts.running + counts.scheduled + ready.length >= openMax) break;
     if (run.index < retrying.from || (run.cursor.state !== "failed" && run.cursor.state !== "cancelled")) continue;
     retrying = { from: run.index + 1, to: retrying.to };
-    const again = runAgain({ ...task, slots }, run, moment);
+    const again = runAgain({ ...task, runs, slots }, run, moment);
     runs[run.index - 1] = again.run;
     ({ slots } = again);
     if (again.run.cursor.state === "ready") ready.push(run.index);
@@ -77,10 +77,10 @@ export function makeRuns(
   const mayMakeMore = () => !task.isCancelled && !task.isWaiting && runs.length < totalRuns(task.spec) && !hasScheduled;
   while (mayMakeMore() && counts.ready + counts.running + ready.length < openMax) {
     const index = runs.length + 1;
-    const next = nextDue({ ...task, slots }, index, moment);
+    const next = nextDue({ ...task, runs, slots }, index, moment);
     if (next === undefined) break;
     ({ slots } = next);
-    const isReady = next.due <= moment.now && ready.length < readyMax;
+    const isReady = next.mayBeReady && next.due <= moment.now && ready.length < readyMax;
     if (isReady) ready.push(index);
     else hasScheduled = true;
     runs.push({
@@ -99,7 +99,9 @@ export function makeRuns(
     });
   }
   const isHeldBack = task.spec.overlap === "forbid" && mayMakeMore();
-  const heldBackUntil = isHeldBack ? dueAfterNow({ ...task, slots }, runs.length + 1) : undefined;
+  const heldBackUntil = isHeldBack
+    ? nextDue({ ...task, runs, slots }, runs.length + 1, { now: moment.now, missedBefore: -Infinity })?.due
+    : undefined;
   return { task: { ...task, runs, slots, retrying, heldBackUntil }, ready };
 }
 
@@ -110,8 +112,8 @@ function runAgain(
   moment: SlotMoment,
 ): { readonly run: RunRow; readonly slots: SlotCursor } {
   const hadCome = run.cursor.attempt > 0 || run.index < task.runs.length;
-  const taken = hadCome || run.dueAt > moment.now ? { task, due: run.dueAt } : retakeSlot(task, run, moment);
-  const isDue = hadCome || taken.due <= moment.now;
+  const taken = hadCome ? { task, due: run.dueAt, mayBeReady: true } : retakeSlot(task, run, moment);
+  const isDue = hadCome || (taken.mayBeReady && taken.due <= moment.now);
   const change = transition(run.cursor, { kind: "retry", isDue }, task.spec);
   assert(change.kind === "changed", "a run that did not succeed can run again");
   const ended = { outcome: undefined, result: undefined, usage: undefined };
@@ -123,23 +125,52 @@ function scheduleOf({ spec }: TaskRow): CronSchedule | undefined {
   return spec.cron === undefined ? undefined : SCHEDULES.get(spec.cron, spec.timezone);
 }
 
-function nextDue(
-  task: TaskRow,
-  index: number,
-  moment: SlotMoment,
-): { readonly due: number; readonly slots: SlotCursor } | undefined {
-  const schedule = scheduleOf(task);
-  if (schedule === undefined)
-    return { due: dueAt({ firstDueAt: task.firstDueAt, delayMs: task.spec.delayMs }, index), slots: task.slots };
-  const choice = nextSlot(schedule, task.spec.catchup, task.slots, moment);
-  return choice && { due: choice.slot, slots: { takenUntil: choice.slot, owedUntil: choice.owedUntil } };
+/** When a run is due. `mayBeReady` is false for a slot that has fired, at which the run waits to look further then. */
+interface DueTime {
+  readonly due: number;
+  readonly slots: SlotCursor;
+  readonly mayBeReady: boolean;
+  readonly work: number;
 }
 
-function dueAfterNow(task: TaskRow, index: number): number | undefined {
+function nextDue(task: TaskRow, index: number, moment: SlotMoment): DueTime | undefined {
+  const { spec, slots, runs } = task;
   const schedule = scheduleOf(task);
-  return schedule === undefined
-    ? dueAt({ firstDueAt: task.firstDueAt, delayMs: task.spec.delayMs }, index)
-    : schedule.next(task.slots.takenUntil);
+  if (schedule === undefined) {
+    const due = dueAt({ firstDueAt: task.firstDueAt, delayMs: spec.delayMs }, index);
+    return { due, slots, mayBeReady: true, work: 1 };
+  }
+  const hasFired = (slot: number) => runs.some((run) => run.dueAt === slot && run.index !== index);
+  const choice = nextSlot(schedule, spec.catchup, slots, moment, hasFired);
+  return choice && { due: choice.slot, slots: choice.cursor, mayBeReady: !choice.hasFired, work: choice.work };
+}
+
+/** Has tasks with cron go on from now that had come further, by a clock that was put back since; returns how much work that was. */
+function seatAnew(tx: Transaction, moment: SlotMoment, limit: number): number {
+  const { now } = moment;
+  const isAhead = ({ spec, finishedAt, slots }: TaskRow) =>
+    spec.cron !== undefined && finishedAt === undefined && slots.seatedAt > now;
+  let work = 0;
+  const ahead = [...tx.state.tasks.values()].filter(isAhead);
+  for (const task of ahead.toSorted((a, b) => a.slots.seatedAt - b.slots.seatedAt || a.serial - b.serial)) {
+    if (work >= limit) break;
+    const seated = seat(task, moment);
+    tx.saveTask(seated.task, now);
+    work += seated.work;
+  }
+  return work;
+}
+
+function seat(task: TaskRow, moment: SlotMoment): { readonly task: TaskRow; readonly work: number } {
+  const last = task.runs.at(-1);
+  if (last?.cursor.state === "scheduled" && last.dueAt > moment.now) {
+    const taken = retakeSlot(task, last, moment);
+    return { task: withRun(taken.task, { ...last, dueAt: taken.due }), work: taken.work };
+  }
+  const anew = { ...task, slots: slotsAfterSetBack(task.slots, moment.now) };
+  if (task.heldBackUntil === undefined) return { task: anew, work: 1 };
+  const next = nextDue(anew, task.runs.length + 1, { ...moment, missedBefore: -Infinity });
+  return { task: { ...anew, heldBackUntil: next?.due }, work: next?.work ?? 1 };
 }
 
 export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): PromoteResult {
@@ -162,13 +193,15 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
     if (state !== stateOf(seen.before)) changedTasks.push({ task: spec.id, state });
   }
   const hasMoreEnds = work >= endsMax;
+  work += seatAnew(tx, moment, limit - work);
   const due = [...tx.runs((run) => run.cursor.state === "scheduled" && run.dueAt <= now)];
   for (const { task: found, run } of due.toSorted((a, b) => a.run.dueAt - b.run.dueAt)) {
     if (work >= limit) break;
-    const { task, due: slot } = retakeSlot(found, run, moment);
+    const { task, due: slot, mayBeReady, work: looking } = retakeSlot(found, run, moment);
     // Counting what was missed is work; so is putting a run off.
-    const workFor = (after: TaskRow) => (after.slots.owedUntil === found.slots.owedUntil ? 1 : CATCHUP_PROMOTE_WEIGHT);
-    if (slot > now) {
+    const workFor = (after: TaskRow) =>
+      Math.max(looking, after.slots.owedUntil === found.slots.owedUntil ? 1 : CATCHUP_PROMOTE_WEIGHT);
+    if (slot > now || !mayBeReady) {
       tx.saveTask(withRun(task, { ...run, dueAt: slot }), now);
       work += workFor(task);
       continue;
@@ -192,12 +225,17 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
   return { ...told, nextDueAt: smallest(backoffEnd === undefined ? waiting : [...waiting, backoffEnd]) };
 }
 
-/** The slot that a scheduled run takes whose slot has come: another one, where it was missed. */
-function retakeSlot(task: TaskRow, run: RunRow, moment: SlotMoment): { readonly task: TaskRow; readonly due: number } {
-  if (task.spec.cron === undefined) return { task, due: run.dueAt };
-  const slots = { takenUntil: run.dueAt - 1, owedUntil: task.slots.owedUntil };
+/** The slot that a run takes which has not begun: another one, where that was missed or the clock was put back. */
+function retakeSlot(
+  task: TaskRow,
+  run: RunRow,
+  moment: SlotMoment,
+): { readonly task: TaskRow; readonly due: number; readonly mayBeReady: boolean; readonly work: number } {
+  const own = { task, due: run.dueAt, mayBeReady: true, work: 1 };
+  if (task.spec.cron === undefined) return own;
+  const slots = { ...task.slots, takenUntil: Math.min(run.dueAt - 1, moment.now) };
   const next = nextDue({ ...task, slots }, run.index, moment);
-  return next === undefined ? { task, due: run.dueAt } : { task: { ...task, slots: next.slots }, due: next.due };
+  return next === undefined ? own : { ...next, task: { ...task, slots: next.slots } };
 }
 
 /** What has backed off long enough is ready for good, even if the clock then goes back. Returns how many of them. */

@@ -124,6 +124,7 @@ export interface StoreState {
   readonly heldModules: ReadonlyMap<Digest, number>;
   readonly admissions: ReadonlyMap<PeerId, "admitted" | "barred">;
   readonly drained: ReadonlySet<PeerId>;
+  readonly clockMark?: number | undefined;
   readonly ends: readonly TaskEnd[];
   /** By submitter and key. */
   readonly submissions: ReadonlyMap<string, Submission>;

@@ -4,6 +4,7 @@ import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import { STORE_PAGE_BYTES_MAX } from "../../src/base/limits.ts";
 import type { ModuleInspection } from "../../src/model/module.ts";
 import { type AttemptId, type Run, transition } from "../../src/model/run.ts";
+import { slotsAfterSetBack, slotsFrom } from "../../src/model/schedule.ts";
 import { type Task, type TaskSpec, taskTransition } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import type {
@@ -52,7 +53,7 @@ export function createTask(
   if (spec.module !== undefined && inspection !== undefined) noteModule(tx, spec.module, inspection, now);
   const required = requirementKey(spec);
   if (!requirements.has(required)) tx.set({ requirements: new Map(requirements).set(required, requirements.size) });
-  const slots = { takenUntil: now, owedUntil: 0 };
+  const slots = slotsFrom(now);
   const { firstDueAt } = spec;
   const waits = { dependencies: [], isWaiting: false };
   const empty = { spec, serial, createdAt: now, firstDueAt, runs: [], isCancelled: false, slots, ...waits };
@@ -191,6 +192,7 @@ export function retryTask(tx: Transaction, id: TaskId, now: number, limit?: Subm
     finishedAt: undefined,
     isCancelled: false,
     reason: undefined,
+    slots: slotsAfterSetBack(found.slots, now),
     retrying: { from: 1, to: found.runs.length },
   };
   const { task, ready } = makeRuns(reopened, { now, missedBefore: now }, Infinity);

@@ -7,7 +7,7 @@
  * when its commit is over. Until then a crash may come: of the group's transactions any number, the first so many, may
  * turn out to be durable; what only waited never is.
  *
- * To add an operation: its function on a Transaction goes into `memory-store-tasks.ts`, `-runs.ts`, `-files.ts`, `-modules.ts` or `-log.ts`, one line
+ * It is long because it has a method for each operation. To add one: its function on a Transaction goes into `memory-store-tasks.ts`, `-runs.ts`, `-files.ts`, `-modules.ts` or `-log.ts`, one line
  * here hands it on by `#read` or `#write`, and the conformance suite says whether it is right.
  */
 import type { Clock, Timer } from "../../src/base/clock.ts";
@@ -271,6 +271,14 @@ export class MemoryStore implements Store {
 
   setDrained(peer: PeerId, isDrained: boolean, _now: number) {
     return this.#write((tx) => tasks.setDrained(tx, peer, isDrained));
+  }
+
+  getClockMark() {
+    return this.#read((tx) => tx.state.clockMark);
+  }
+
+  setClockMark(at: number) {
+    return this.#write((tx) => tx.set({ clockMark: at }));
   }
 
   check(): Promise<undefined> {

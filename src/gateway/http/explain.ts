@@ -164,7 +164,7 @@ function nextRunReasons({ inspection, now, storeTrouble }: ExplainInput): readon
     const passedOver = firstSlotPassedOver(task, now);
     if (passedOver === undefined) return [reasonOf("time", due, facts)];
     const from = formatTime(passedOver);
-    const why = `Slots from ${from} on are passed over: the task got further while the gateway's clock was ahead. If they are wanted, delete the task and submit it again.`;
+    const why = `Slots from ${from} on are passed over: they have fired already, before the gateway's clock was put back, and each fires once.`;
     return [reasonOf("time", `${due} ${why}`, { ...facts, passedOverFrom: from })];
   }
   const last = openRuns.at(-1)?.index ?? 0;
@@ -172,7 +172,7 @@ function nextRunReasons({ inspection, now, storeTrouble }: ExplainInput): readon
   return [reasonOf("overlap", message, { run: last + 1, dueAt, after: last })];
 }
 
-/** A slot between now and the next run's, which counts as taken: the task got further by a clock that was ahead. */
+/** A slot between now and the next run's: it has fired by a clock that was ahead, or the run would be there. */
 function firstSlotPassedOver({ spec, nextRunAt }: Task, now: number): number | undefined {
   if (spec.cron === undefined || nextRunAt === undefined) return undefined;
   const cron = parseCron(spec.cron, spec.timezone);

@@ -4,7 +4,7 @@
  */
 import type { TaskId } from "../../base/ids.ts";
 import { type DependencyEnd, brokenReason } from "../../model/dependency.ts";
-import type { SlotMoment } from "../../model/schedule.ts";
+import { type SlotMoment, slotsFrom } from "../../model/schedule.ts";
 import { type TaskState, isFinished, taskTransition } from "../../model/task.ts";
 import type { RunRef } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
@@ -180,7 +180,7 @@ function release(db: Database, task: TaskRecord): void {
   const since = Math.max(task.createdAt, decodeOptionalNumber(row?.ended_at ?? null) ?? 0);
   const { startAfterMs, firstDueAt } = task.plan;
   task.plan = { ...task.plan, firstDueAt: startAfterMs === undefined ? firstDueAt : since + startAfterMs };
-  task.slots = { takenUntil: since, owedUntil: 0 };
+  task.slots = slotsFrom(since);
   task.isWaiting = false;
   db.run("UPDATE tasks SET is_waiting = 0, first_due_at = ? WHERE serial = ?", task.plan.firstDueAt, task.serial);
 }

@@ -40,7 +40,12 @@ function openRun(db: Database, row: Row): OpenRunWire {
   const latest =
     attempt === 0
       ? undefined
-      : db.get("SELECT outcome, worker FROM attempts WHERE task = ? AND run = ? AND number = ?", serial, index, attempt);
+      : db.get(
+          "SELECT outcome, worker FROM attempts WHERE task = ? AND run = ? AND number = ?",
+          serial,
+          index,
+          attempt,
+        );
   const lostOn = db.all(
     "SELECT DISTINCT worker FROM attempts WHERE task = ? AND run = ? AND state = 'lost' LIMIT ?",
     serial,

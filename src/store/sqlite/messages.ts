@@ -344,6 +344,8 @@ export interface OperationTypes {
   listAudit: Operation<{ readonly limit: number; readonly belowSeq: number | undefined }, readonly StoredAuditEntry[]>;
   listDrained: Operation<{}, readonly PeerId[]>;
   setDrained: Operation<{ readonly peer: PeerId; readonly isDrained: boolean; readonly now: number }, void>;
+  getClockMark: Operation<{}, number | undefined>;
+  setClockMark: Operation<{ readonly at: number }, void>;
 }
 
 export type OperationName = keyof OperationTypes;
@@ -419,4 +421,5 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "listTokens",
   "listAudit",
   "listDrained",
+  "getClockMark",
 ]);

@@ -356,6 +356,26 @@ const V13 = `
   INSERT INTO counters (name, value) VALUES ('held_modules', 0);
 `;
 
+/**
+ * What clocks that are put back need. `is_slot` marks runs whose due time is a slot of cron, so that a slot which has fired
+ * is found. `seated_at` and `reached_at` are of a cron task's SlotCursor; `seated_at` is there while the task is unfinished, and
+ * later than now if the clock was put back since. Where it was put back before this was noted, the next slot itself
+ * shows it. `clock_mark` has one row at most: a reading of the wall clock, for the next life.
+ */
+const V14 = `
+  ALTER TABLE runs ADD COLUMN is_slot INTEGER NOT NULL DEFAULT 0;
+  UPDATE runs SET is_slot = 1 WHERE task IN (SELECT serial FROM tasks WHERE cron IS NOT NULL);
+  CREATE INDEX runs_by_slot ON runs (task, due_at) WHERE is_slot = 1;
+  ALTER TABLE tasks ADD COLUMN seated_at REAL;
+  ALTER TABLE tasks ADD COLUMN reached_at REAL NOT NULL DEFAULT 0;
+  UPDATE tasks SET seated_at = taken_until WHERE cron IS NOT NULL AND finished_at IS NULL;
+  CREATE INDEX tasks_seated ON tasks (seated_at) WHERE seated_at IS NOT NULL;
+  CREATE TABLE clock_mark (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    at REAL NOT NULL
+  ) STRICT;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -370,4 +390,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 11, sql: V11 },
   { version: 12, sql: V12 },
   { version: 13, sql: V13 },
+  { version: 14, sql: V14 },
 ];

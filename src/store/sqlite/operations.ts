@@ -1,7 +1,7 @@
 /** All that the store's thread can do, by name. */
 import { dirname } from "node:path";
 import { lookForRoom } from "../trouble.ts";
-import { decodeBranded } from "./columns.ts";
+import { decodeBranded, decodeNumber } from "./columns.ts";
 import * as credentials from "./credential-rows.ts";
 import * as creating from "./create-operations.ts";
 import type { Database } from "./database.ts";
@@ -69,6 +69,8 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     listAudit: (args) => credentials.listAudit(db, args),
     listDrained: () => db.all("SELECT peer FROM drained_workers").map((row) => decodeBranded(row.peer)),
     setDrained: (args) => setDrained(db, args),
+    getClockMark: () => getClockMark(db),
+    setClockMark: (args) => setClockMark(db, args),
   };
 }
 
@@ -94,4 +96,13 @@ function setAdmission(db: Database, args: Args<"setAdmission">): void {
 function setDrained(db: Database, { peer, isDrained, now }: Args<"setDrained">): void {
   if (isDrained) db.run("INSERT OR IGNORE INTO drained_workers (peer, since) VALUES (?, ?)", peer, now);
   else db.run("DELETE FROM drained_workers WHERE peer = ?", peer);
+}
+
+function getClockMark(db: Database): number | undefined {
+  const row = db.get("SELECT at FROM clock_mark WHERE id = 1");
+  return row === undefined ? undefined : decodeNumber(row.at);
+}
+
+function setClockMark(db: Database, { at }: Args<"setClockMark">): void {
+  db.run("INSERT INTO clock_mark (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at", at);
 }

@@ -1,4 +1,5 @@
 /** The operation by which a finished task runs again. It runs inside a transaction of the store's thread. */
+import { slotsAfterSetBack } from "../../model/schedule.ts";
 import { taskTransition } from "../../model/task.ts";
 import { decodeOptionalNumber } from "./columns.ts";
 import type { Database } from "./database.ts";
@@ -27,6 +28,7 @@ export function retryTask(db: Database, { id, now, limit }: Args<"retryTask">): 
   task.finishedAt = undefined;
   task.isCancelled = false;
   task.reason = undefined;
+  task.slots = slotsAfterSetBack(task.slots, now);
   task.retrying = { from: 1, to: task.made };
   const ready = makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);

@@ -25,8 +25,9 @@ import {
   makeRuns,
   moveRun,
   readAttempts,
-  retakeSlot,
 } from "./run-rows.ts";
+import { seatAnew } from "./set-back-slots.ts";
+import { retakeSlot } from "./slot-rows.ts";
 import { type TaskRecord, loadTask, readTaskWire, saveTask } from "./task-rows.ts";
 
 export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"promoteDue"> {
@@ -39,6 +40,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
   const endsMax = Math.ceil(limit / 2);
   let work = seeToEnds(db, args, endsMax, { promoted, changedTasks });
   const hasMoreEnds = work >= endsMax;
+  work += seatAnew(db, args, limit - work);
   while (work < limit) {
     // A task has one scheduled run at most, so each row is of another task, and what is made meanwhile is none of them.
     const due = db.all(
@@ -53,8 +55,8 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
       const task = loadTask(db, serial);
       assert(task !== undefined, "a run that was not settled has a task");
       const { savedState: before, slots } = task;
-      const ready = promote(db, task, decodeNumber(row.idx), args, limit - work);
-      work += Math.max(1, ready.length, task.slots.owedUntil === slots.owedUntil ? 0 : CATCHUP_PROMOTE_WEIGHT);
+      const { ready, work: found } = promote(db, task, decodeNumber(row.idx), args, limit - work);
+      work += Math.max(found, ready.length, task.slots.owedUntil === slots.owedUntil ? 0 : CATCHUP_PROMOTE_WEIGHT);
       for (const index of ready) promoted.push({ task: task.plan.id, serial, index });
       if (task.savedState !== before) changedTasks.push({ task: task.plan.id, state: task.savedState });
     }
@@ -71,25 +73,31 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
 }
 
 /**
- * Makes a scheduled run ready, and after it those that are due too; at most `limit` in all. Returns their indexes. A run
- * whose slot was missed may be put off to one that is still to come: then there are none.
+ * Makes a scheduled run ready, and after it those that are due too; at most `limit` in all. `ready` are their indexes. A run
+ * whose slot was missed, or has fired, may be put off to one that is still to come: then there are none.
  */
-function promote(db: Database, task: TaskRecord, index: number, moment: SlotMoment, limit: number): readonly number[] {
+function promote(
+  db: Database,
+  task: TaskRecord,
+  index: number,
+  moment: SlotMoment,
+  limit: number,
+): { readonly ready: readonly number[]; readonly work: number } {
   const run = loadRun(db, task.serial, index);
   assert(run !== undefined, "a run that was just found is there");
-  const due = retakeSlot(db, task, run, moment);
-  if (due > moment.now) {
+  const { due, mayBeReady, work } = retakeSlot(db, task, run, moment);
+  if (due > moment.now || !mayBeReady) {
     db.run("UPDATE runs SET due_at = ? WHERE task = ? AND idx = ?", due, run.serial, run.index);
     task.nextDueAt = due;
     saveTask(db, task, moment.now);
-    return [];
+    return { ready: [], work };
   }
   const change = decide(task, run, { kind: "due" });
   assert(change.kind === "changed", "a scheduled run can become ready");
   moveRun(db, task, run, change.next, { set: "not_before = 0, due_at = ?", values: [due] });
   const made = makeRuns(db, task, moment, limit - 1);
   saveTask(db, task, moment.now);
-  return [index, ...made];
+  return { ready: [index, ...made], work };
 }
 
 /**

@@ -19,13 +19,14 @@ import {
   type RunState,
   transition,
 } from "../../model/run.ts";
-import { type SlotCursor, type SlotMoment, nextSlot } from "../../model/schedule.ts";
+import type { SlotMoment } from "../../model/schedule.ts";
 import type { FileContent } from "../../model/task-file.ts";
-import { RETRYABLE_KINDS, dueAt } from "../../model/task.ts";
+import { RETRYABLE_KINDS } from "../../model/task.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import { readKeptFiles } from "./file-rows.ts";
 import type { AttemptWire, RunWire, TaskPlan } from "./messages.ts";
+import { dueAfterNow, retakeSlot, takeDueTime } from "./slot-rows.ts";
 import { type TaskRecord, countRun, openRuns } from "./task-rows.ts";
 
 /** A run's row, but for what it ended with. */
@@ -86,11 +87,12 @@ export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, rea
     if (runAgain(db, task, run, moment) === "ready") ready.push(run.index);
   }
   while (mayMakeMore(task) && counts.scheduled === 0 && openRuns(task) < openMax) {
-    const due = takeDueTime(db, task, moment);
-    if (due === undefined) break;
+    const taken = takeDueTime(db, task, moment);
+    if (taken === undefined) break;
+    const { due, mayBeReady } = taken;
     const index = task.made + 1;
     let state = NEW_RUN.state;
-    if (due <= moment.now && ready.length < readyMax) {
+    if (mayBeReady && due <= moment.now && ready.length < readyMax) {
       const change = transition(NEW_RUN, { kind: "due" }, planPolicy(plan));
       assert(change.kind === "changed", "a new run can become ready");
       state = change.next.state;
@@ -102,7 +104,9 @@ export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, rea
     task.made = index;
     countRun(task, undefined, state);
   }
-  if (plan.overlap === "forbid" && counts.scheduled === 0 && mayMakeMore(task)) task.nextDueAt = dueAfterNow(db, task);
+  if (plan.overlap === "forbid" && counts.scheduled === 0 && mayMakeMore(task)) {
+    task.nextDueAt = dueAfterNow(db, task, moment.now)?.due;
+  }
   return ready;
 }
 
@@ -125,8 +129,8 @@ function nextToRetry(db: Database, task: TaskRecord, openMax: number): RunRecord
 /** Opens a run that was over. The task's last one, if it never began, takes its slot as one that is scheduled does. */
 function runAgain(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMoment): RunState {
   const hadCome = run.cursor.attempt > 0 || run.index < task.made;
-  const due = hadCome || run.dueAt > moment.now ? run.dueAt : retakeSlot(db, task, run, moment);
-  const change = decide(task, run, { kind: "retry", isDue: hadCome || due <= moment.now });
+  const { due, mayBeReady } = hadCome ? { due: run.dueAt, mayBeReady: true } : retakeSlot(db, task, run, moment);
+  const change = decide(task, run, { kind: "retry", isDue: hadCome || (mayBeReady && due <= moment.now) });
   assert(change.kind === "changed", "a run that did not succeed can run again");
   moveRun(db, task, run, change.next, {
     set: `due_at = ?, not_before = iif(lease_until > ?, lease_until, 0), outcome = NULL, result = NULL, wall_ms = NULL,
@@ -141,46 +145,18 @@ function mayMakeMore(task: TaskRecord): boolean {
   return !task.isCancelled && !task.isWaiting && task.made < task.plan.total;
 }
 
-/** When the task's next run is due; a cron task has then taken that slot. Undefined: there are no more slots. */
-function takeDueTime(db: Database, task: TaskRecord, moment: SlotMoment): number | undefined {
-  const { plan } = task;
-  if (plan.cron === undefined) return dueAt(plan, task.made + 1);
-  const choice = nextSlot(db.schedules.get(plan.cron, plan.timezone), plan.catchup, task.slots, moment);
-  if (choice !== undefined) task.slots = { takenUntil: choice.slot, owedUntil: choice.owedUntil };
-  return choice?.slot;
-}
-
-/** Of the run that waits for the one before it, as far as is known now. */
-function dueAfterNow(db: Database, { plan, made, slots }: TaskRecord): number | undefined {
-  if (plan.cron === undefined) return dueAt(plan, made + 1);
-  return db.schedules.get(plan.cron, plan.timezone).next(slots.takenUntil);
-}
-
-/**
- * The slot that a scheduled run is to take whose slot has come: another one, where it was missed. It may be one that is
- * still to come.
- */
-export function retakeSlot(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMoment): number {
-  const { plan } = task;
-  if (plan.cron === undefined) return run.dueAt;
-  const cursor: SlotCursor = { takenUntil: run.dueAt - 1, owedUntil: task.slots.owedUntil };
-  const choice = nextSlot(db.schedules.get(plan.cron, plan.timezone), plan.catchup, cursor, moment);
-  if (choice === undefined) return run.dueAt;
-  task.slots = { takenUntil: choice.slot, owedUntil: choice.owedUntil };
-  return choice.slot;
-}
-
 function insertRun(db: Database, task: TaskRecord, index: number, state: RunState, due: number): void {
   db.run(
     `INSERT INTO runs (task, idx, state, due_at, priority, requirement, not_before, attempt, retried, lost, output_bytes,
-       attempt_offset, output_truncated)
-     VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
+       attempt_offset, output_truncated, is_slot)
+     VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, ?)`,
     task.serial,
     index,
     state,
     due,
     task.plan.priority,
     task.requirement,
+    Number(task.plan.cron !== undefined),
   );
 }
 

@@ -357,6 +357,14 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.call("setDrained", { peer, isDrained, now });
   }
 
+  getClockMark(): Promise<number | undefined> {
+    return this.#thread.call("getClockMark", {});
+  }
+
+  setClockMark(at: number): Promise<void> {
+    return this.#thread.call("setClockMark", { at });
+  }
+
   async check({ isThorough = false }: CheckOptions = {}): Promise<StoreTrouble | undefined> {
     try {
       const known = await this.#thread.call("look", {});

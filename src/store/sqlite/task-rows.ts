@@ -6,7 +6,7 @@ import { parseStored } from "./damaged-row.ts";
 import type { SQLInputValue } from "node:sqlite";
 import type { Digest, TaskId } from "../../base/ids.ts";
 import type { RunState } from "../../model/run.ts";
-import type { SlotCursor } from "../../model/schedule.ts";
+import { type SlotCursor, slotsFrom } from "../../model/schedule.ts";
 import { type RunCounts, type TaskStanding, type TaskState, isFinished, taskState } from "../../model/task.ts";
 import {
   decodeBranded,
@@ -47,8 +47,9 @@ export interface TaskRecord {
   nextDueAt: number | undefined;
   /** Those of its runs 1 to `to` that did not succeed are to run again; from `from` on they have not been taken up. */
   retrying: { readonly from: number; readonly to: number } | undefined;
-  /** Of a task with cron. */
+  /** Of a task with cron. `savedSeatedAt` is its column, as it was saved last. */
   slots: SlotCursor;
+  savedSeatedAt: number | null;
   finishedAt: number | undefined;
   reason: string | undefined;
   /** The run that gave the task's result. */
@@ -117,7 +118,8 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
     made: 0,
     nextDueAt: undefined,
     retrying: undefined,
-    slots: { takenUntil: now, owedUntil: 0 },
+    slots: slotsFrom(now),
+    savedSeatedAt: null,
     finishedAt: undefined,
     reason: undefined,
     resultRun: undefined,
@@ -193,6 +195,7 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
     task.retrying?.to ?? null,
     task.slots.takenUntil,
     task.slots.owedUntil,
+    task.slots.reachedAt,
     task.finishedAt ?? null,
     encodeReason(task.reason),
     task.resultRun ?? null,
@@ -202,10 +205,19 @@ export function saveTask(db: Database, task: TaskRecord, now: number): void {
   if (state === task.savedState) db.run(`UPDATE tasks SET ${CHANGING} WHERE serial = ?`, ...values, task.serial);
   else db.run(`UPDATE tasks SET ${CHANGING}, state = ? WHERE serial = ?`, ...values, state, task.serial);
   task.savedState = state;
+  saveSeat(db, task);
+}
+
+/** When the slots of a cron task were decided upon is indexed, while the task has some to come. */
+function saveSeat(db: Database, task: TaskRecord): void {
+  const seatedAt = task.plan.cron === undefined || task.finishedAt !== undefined ? null : task.slots.seatedAt;
+  if (seatedAt === task.savedSeatedAt) return;
+  db.run("UPDATE tasks SET seated_at = ? WHERE serial = ?", seatedAt, task.serial);
+  task.savedSeatedAt = seatedAt;
 }
 
 const CHANGING = `is_cancelled = ?, scheduled = ?, ready = ?, running = ?, succeeded = ?, failed = ?, cancelled = ?,
-  made = ?, next_due_at = ?, retry_from = ?, retry_to = ?, taken_until = ?, owed_until = ?, finished_at = ?, reason = ?, result_run = ?, latest_run = ?`;
+  made = ?, next_due_at = ?, retry_from = ?, retry_to = ?, taken_until = ?, owed_until = ?, reached_at = ?, finished_at = ?, reason = ?, result_run = ?, latest_run = ?`;
 
 /** As it was saved last. */
 export function standingOf({ savedState, isWaiting }: TaskRecord): TaskStanding {
@@ -324,7 +336,13 @@ export function decodeTaskRecord(row: Row): TaskRecord {
     nextDueAt: decodeOptionalNumber(row.next_due_at),
     retrying:
       row.retry_from === null ? undefined : { from: decodeNumber(row.retry_from), to: decodeNumber(row.retry_to) },
-    slots: { takenUntil: decodeNumber(row.taken_until), owedUntil: decodeNumber(row.owed_until) },
+    slots: {
+      takenUntil: decodeNumber(row.taken_until),
+      owedUntil: decodeNumber(row.owed_until),
+      seatedAt: decodeOptionalNumber(row.seated_at) ?? 0,
+      reachedAt: decodeNumber(row.reached_at),
+    },
+    savedSeatedAt: decodeOptionalNumber(row.seated_at) ?? null,
     finishedAt: decodeOptionalNumber(row.finished_at),
     reason: reason === undefined ? undefined : decodeReason(reason),
     resultRun: decodeOptionalNumber(row.result_run),

@@ -23,6 +23,7 @@ import {
 } from "../store-samples.ts";
 import { SqliteHarness } from "./sqlite-harness.ts";
 
+const DAY_MS = 86_400_000;
 const FIXTURES = join(import.meta.dirname, "versions");
 const NEWEST = MIGRATIONS.length;
 const versions = (await readdir(FIXTURES)).flatMap((name) => /^v(\d+)\.sql$/.exec(name)?.[1] ?? []).map(Number);
@@ -55,6 +56,17 @@ describe.each(versions.filter((version) => version < NEWEST).toSorted((a, b) => 
     });
   },
 );
+
+test("a task with cron that stands still since the clock was put back goes on, and takes no slot that it has had", async () => {
+  await using harness = await openVersion(13, (file) => {
+    file.exec(`UPDATE tasks SET cron = '* * * * *', total = 0, taken_until = ${T0 + 100 * DAY_MS} WHERE id = 'repeated';
+      UPDATE runs SET due_at = ${T0 + 60_000} WHERE task = 4 AND idx = 1;
+      UPDATE runs SET due_at = ${T0 + 100 * DAY_MS} WHERE task = 4 AND state = 'scheduled'`);
+  });
+  const { store } = harness;
+  await store.promoteDue(T0 + 1, 10);
+  expect(await store.getTask(taskId("repeated"))).toMatchObject({ nextRunAt: T0 + 120_000 });
+});
 
 async function expectTasks(store: Store): Promise<void> {
   const { tasks } = await store.listTasks({ limit: 100 });
@@ -118,12 +130,13 @@ async function expectRequirements(store: Store): Promise<void> {
 }
 
 /** A store on a file of this version, which it has just brought to the newest one. */
-async function openVersion(version: number): Promise<SqliteHarness> {
+async function openVersion(version: number, change: (file: DatabaseSync) => void = () => {}): Promise<SqliteHarness> {
   const sql = await readFile(join(FIXTURES, `v${version}.sql`), "utf8");
   return SqliteHarness.open((path) => {
     using file = new DatabaseSync(path);
     file.exec("PRAGMA journal_mode = WAL");
     file.exec(sql);
+    change(file);
   });
 }
 
