@@ -21,7 +21,8 @@ export function batchLines(text: string): readonly BatchLine[] {
 
 export type LineResult =
   | { readonly ok: true; readonly submission: Submission }
-  | { readonly ok: false; readonly errors: readonly FieldError[] };
+  /** `readable` is what could be read of it, without what was refused; undefined where it is no JSON object. */
+  | { readonly ok: false; readonly errors: readonly FieldError[]; readonly readable?: Submission | undefined };
 
 /** What the lines of one batch share. */
 export interface LinesContext {
@@ -29,23 +30,29 @@ export interface LinesContext {
   readonly crons: CronChecks;
 }
 
-export function parseLine({ line, text }: BatchLine, { now, crons }: LinesContext): LineResult {
+export function parseLine({ text }: Pick<BatchLine, "text">, { now, crons }: LinesContext): LineResult {
   const fields = parseObject(text);
   if (fields === undefined) {
     const message = `is no JSON object: each line is one, such as {"module":"<sha256>","id":"a"}`;
-    return { ok: false, errors: [{ field: "line", message, line }] };
+    return { ok: false, errors: [{ field: "line", message }] };
   }
   const texts = new Map<string, readonly string[]>();
   const errors: FieldError[] = [];
   for (const [field, value] of Object.entries(fields)) {
     const one = textOf(value);
     if (one === undefined)
-      errors.push({ field, message: "is neither text nor a number, nor a list or an object of them", line });
+      errors.push({ field, message: "is neither text nor a number, nor a list or an object of them" });
     else if (one !== null) texts.set(field, [one]);
   }
   const parsed = parseSubmission({ texts, now, hasModuleFile: false, batch: { crons } });
-  if (!parsed.ok) errors.push(...parsed.errors.map((error) => ({ ...error, line })));
-  return parsed.ok && errors.length === 0 ? { ok: true, submission: parsed.submission } : { ok: false, errors };
+  if (parsed.ok) {
+    const { submission } = parsed;
+    return errors.length === 0 ? { ok: true, submission } : { ok: false, errors, readable: submission };
+  }
+  // A field that could not be read is not missing besides.
+  const refused = new Set(errors.map(({ field }) => field));
+  errors.push(...parsed.errors.filter(({ field }) => !refused.has(field)));
+  return { ok: false, errors, readable: parsed.readable };
 }
 
 function parseObject(text: string): object | undefined {

@@ -49,8 +49,12 @@ export type ProblemCode = keyof typeof PROBLEMS;
 export const fieldErrorSchema = z.object({
   field: z.string(),
   message: z.string(),
-  /** Of a batch: the line it is about, from 1. */
+  /** Of a batch: the line it is about, from 1; */
   line: z.number().optional(),
+  /** the place of its task among the batch's, from 0, as empty lines do not count; */
+  index: z.number().optional(),
+  /** and the id of that, where it has one that can be read. */
+  id: z.string().optional(),
 });
 
 /** What is wrong with one field, as a sentence that says what to do. */

@@ -78,7 +78,8 @@ export interface SubmissionParts {
 
 export type SubmissionResult =
   | { readonly ok: true; readonly submission: Submission }
-  | { readonly ok: false; readonly errors: readonly FieldError[] };
+  /** `readable` is what could be read: fields that were refused are as if they had been left out. */
+  | { readonly ok: false; readonly errors: readonly FieldError[]; readonly readable: Submission };
 
 /** Reads all fields; the errors are all there are, in no order. */
 export function parseSubmission(parts: SubmissionParts): SubmissionResult {
@@ -102,7 +103,9 @@ export function parseSubmission(parts: SubmissionParts): SubmissionResult {
     require: parseRequire(fields),
     after: parseAfter(fields),
   };
-  return fields.errors.length === 0 ? { ok: true, submission } : { ok: false, errors: fields.errors };
+  return fields.errors.length === 0
+    ? { ok: true, submission }
+    : { ok: false, errors: fields.errors, readable: submission };
 }
 
 export interface TaskSpecInit {

@@ -55,6 +55,8 @@ export interface Store extends ModuleStore, AsyncDisposable {
   /** What a submission with this key has made; undefined if there was none, or it was too long ago. */
   findSubmission(key: SubmissionKey, now: number): Promise<FoundSubmission | undefined>;
   getTask(id: TaskId): Promise<Task | undefined>;
+  /** Of these tasks, those that there are. Cheap: what they were given is not read. */
+  findTasks(ids: readonly TaskId[]): Promise<readonly FoundTask[]>;
   /** Newest first. A page of large tasks may be shorter than `limit`; the last one is that without a cursor. */
   listTasks(
     options: ListTasksOptions,
@@ -199,6 +201,12 @@ export interface Store extends ModuleStore, AsyncDisposable {
 
   /** Finishes what was called and closes the file. Idempotent. */
   close(): Promise<void>;
+}
+
+export interface FoundTask {
+  readonly id: TaskId;
+  /** It never succeeds: it has no end. */
+  readonly isEndless: boolean;
 }
 
 export interface NewTask {

@@ -62,6 +62,21 @@ export function describeTasks(open: OpenStore): void {
     expect(kinds.filter((kind) => kind === "created")).toHaveLength(1);
   });
 
+  test("finds tasks by their ids, and which have no end", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("a"));
+    await create(store, taskSpec("b", { cron: "* * * * *", repeats: 0 }));
+    const gone = await create(store, taskSpec("gone"));
+    await store.deleteTask(gone.spec.id);
+    const found = await store.findTasks(["gone", "b", "a", "never"].map(taskId));
+    expect(found.toSorted((one, other) => (one.id < other.id ? -1 : 1))).toEqual([
+      { id: "a", isEndless: false },
+      { id: "b", isEndless: true },
+    ]);
+    expect(await store.findTasks([])).toEqual([]);
+  });
+
   test("knows nothing of what is not there", async () => {
     await using harness = await open();
     const { store } = harness;

@@ -5,7 +5,7 @@ import { STORE_PAGE_BYTES_MAX } from "../../src/base/limits.ts";
 import type { ModuleInspection } from "../../src/model/module.ts";
 import { type AttemptId, type Run, transition } from "../../src/model/run.ts";
 import { slotsAfterSetBack, slotsFrom } from "../../src/model/schedule.ts";
-import { type Task, type TaskSpec, taskTransition } from "../../src/model/task.ts";
+import { type Task, type TaskSpec, taskTransition, totalRuns } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import type {
   CancelTaskResult,
@@ -14,6 +14,7 @@ import type {
   DeleteTaskResult,
   FinishedPosition,
   ForgetResult,
+  FoundTask,
   ListTasksOptions,
   OpenRunCounts,
   QueueSize,
@@ -64,6 +65,13 @@ export function createTask(
 export function getTask(tx: Transaction, id: TaskId): Task | undefined {
   const task = tx.task(id);
   return task === undefined ? undefined : taskView(task);
+}
+
+export function findTasks(tx: Transaction, ids: readonly TaskId[]): readonly FoundTask[] {
+  return ids.flatMap((id) => {
+    const task = tx.task(id);
+    return task === undefined ? [] : { id, isEndless: totalRuns(task.spec) === Infinity };
+  });
 }
 
 export function listTasks(

@@ -136,6 +136,10 @@ export class MemoryStore implements Store {
     return this.#read((tx) => tasks.getTask(tx, id));
   }
 
+  findTasks(ids: readonly TaskId[]) {
+    return this.#read((tx) => tasks.findTasks(tx, ids));
+  }
+
   listTasks(options: ListTasksOptions) {
     return this.#read((tx) => tasks.listTasks(tx, options));
   }

@@ -1,37 +1,38 @@
 /**
  * `POST /tasks/batch`: many tasks in one transaction. All lines are checked before anything is stored; if one of them
- * cannot be accepted none is, and the refusal names every such line, up to a limit. The answer has a line for each line.
+ * cannot be accepted none is, and the refusal says all that is wrong with all of them, up to a limit (batch-checks.ts).
+ * The answer has a line for each line.
  */
 import type { Request, RequestHandler, Response } from "express";
-import { type BatchLine, batchLines, parseLine } from "../../api/batch.ts";
-import { CronChecks } from "../../api/cron-checks.ts";
-import type { FieldError, ProblemCode } from "../../api/problem.ts";
-import { type Submission, taskSpec } from "../../api/submission.ts";
+import { batchLines } from "../../api/batch.ts";
+import { taskSpec } from "../../api/submission.ts";
 import { taskJson } from "../../api/task-json.ts";
-import type { Clock } from "../../base/clock.ts";
 import { within } from "../../base/tracing.ts";
 import { assert } from "../../base/errors.ts";
-import { type Digest, parseDigest, parseTaskId } from "../../base/ids.ts";
-import {
-  BATCH_AFTER_MAX,
-  BATCH_BYTES_MAX,
-  BATCH_CRONS_MAX,
-  BATCH_ERRORS_MAX,
-  BATCH_LINES_MAX,
-} from "../../base/limits.ts";
-import type { ModuleInspection } from "../../model/module.ts";
+import { parseDigest, parseTaskId } from "../../base/ids.ts";
+import { BATCH_AFTER_MAX, BATCH_BYTES_MAX, BATCH_CRONS_MAX, BATCH_LINES_MAX } from "../../base/limits.ts";
 import type { Task } from "../../model/task.ts";
-import type { CreateTaskRefusal, NewTask, SubmissionKey } from "../../store/store.ts";
+import type { CreateTasksResult, NewTask, SubmissionKey } from "../../store/store.ts";
 import type { Grant } from "../grant.ts";
+import {
+  type CheckedLine,
+  type CheckedModule,
+  checkFiles,
+  checkIds,
+  checkModules,
+  readLines,
+  soundSubmission,
+  withFiles,
+} from "./batch-checks.ts";
+import { BatchErrors } from "./batch-errors.ts";
 import { readBody } from "./body.ts";
 import { drained } from "./drained.ts";
 import type { HttpContext } from "./http-context.ts";
 import { Refusal } from "./problem.ts";
 import { requireTakingWork } from "./taking-work.ts";
 import { batchFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submission-key.ts";
-import { digestsOf, findFiles, findMissing } from "./submitted-files.ts";
-import { EventLoopTurns } from "./event-loop-turns.ts";
-import { dependencyErrors, entryOf, hasModule, idTakenMessage } from "./submit.ts";
+import { digestsOf } from "./submitted-files.ts";
+import { dependencyErrors, idTakenMessage } from "./submit.ts";
 
 /** As lines of JSON are sent; one that says nothing of what it sends is believed. */
 const TYPES: ReadonlySet<string> = new Set(["application/x-ndjson", "application/jsonl"]);
@@ -105,20 +106,26 @@ async function acceptBatch(
     );
   }
   spendLines(grant, lines.length);
-  const parsedLines = await readLines(lines, context.clock);
-  requireOneTransaction(parsedLines);
-  await context.tasks.requireRoom(Math.max(1, lines.length));
-  const submissions = await withFiles(context, grant, parsedLines);
-  const digests = new Set(submissions.flatMap(({ submission }) => submission.module ?? []));
-  const fileDigests = submissions.flatMap(({ submission }) => digestsOf(submission.files));
+  const errors = new BatchErrors(lines.length);
+  const readable = await readLines(lines, context.clock, errors);
+  if (errors.isEmpty) requireOneTransaction(readable);
+  if (errors.isEmpty) await context.tasks.requireRoom(Math.max(1, lines.length));
+  const checked = await withFiles(context, grant, readable, errors);
+  const digests = checked.flatMap(({ submission }) =>
+    [submission?.module ?? [], digestsOf(submission?.files ?? [])].flat(),
+  );
   // As long as no task refers to them, nothing else keeps these modules and files from being removed.
-  using _pins = await context.pins.pinAll([...digests, ...fileDigests]);
-  await requireFiles(context, submissions);
-  const modules = await modulesOf(context, digests, submissions);
+  using _pins = await context.pins.pinAll([...new Set(digests)]);
+  await checkFiles(context, checked, errors);
+  const modules = await checkModules(context, checked, errors);
+  if (!errors.isEmpty) {
+    await checkIds(context.store, checked, errors);
+    throw errors.refusal();
+  }
   const now = context.clock.now();
   // It may have ended while the batch came in.
   grant.require("submit");
-  const tasks = checked(submissions, "module-rejected", (line) => newTask(context, grant, line, modules, now));
+  const tasks = checked.map((line) => newTask(context, grant, line, modules.get(line), now));
   const result = await context.tasks.submitAll(tasks, now, { key, limit: grant.submitterLimit });
   switch (result.kind) {
     case "created":
@@ -131,11 +138,48 @@ async function acceptBatch(
     case "key-mismatch":
       throw keyMismatch();
     case "refused":
-      throw refusedLines(
-        result.refusals.every(({ refusal }) => refusal.kind === "id-taken") ? "id-taken" : "invalid-field",
-        result.refusals.flatMap(({ index, refusal }) => refusalErrors(refusal, submissions[index])),
-        lines.length,
-      );
+      throw await refusedLines(context, checked, result.refusals);
+  }
+}
+
+/**
+ * The store tells of each line what it met first, and of what follows from that. What is said is all that is wrong, if that
+ * is so still.
+ */
+async function refusedLines(
+  { store }: HttpContext,
+  lines: readonly CheckedLine[],
+  refusals: Extract<CreateTasksResult, { readonly kind: "refused" }>["refusals"],
+): Promise<Refusal> {
+  const errors = new BatchErrors(lines.length);
+  await checkIds(store, lines, errors);
+  if (!errors.isEmpty) return errors.refusal();
+  for (const { index, refusal } of refusals) {
+    const line = lines[index];
+    assert(line !== undefined, "a refusal is of one of the tasks");
+    if (refusal.kind === "bad-dependencies") errors.add(line, "invalid-field", dependencyErrors(refusal));
+    else errors.add(line, "id-taken", [{ field: "id", message: idTakenMessage(line.id ?? "") }]);
+  }
+  return errors.refusal();
+}
+
+/** Refuses what would keep the store from everything else for long, as it is stored in one go. */
+function requireOneTransaction(lines: readonly CheckedLine[]): void {
+  const after = lines.reduce((sum, line) => sum + soundSubmission(line).after.length, 0);
+  if (after > BATCH_AFTER_MAX) {
+    throw new Refusal(
+      "too-large",
+      `The lines of the batch run after ${after} tasks in all, and ${BATCH_AFTER_MAX} are the most: send it in parts, or let many wait for one that runs after the others.`,
+    );
+  }
+  const crons = new Set(
+    lines.map(soundSubmission).flatMap(({ cron, timezone }) => (cron === undefined ? [] : `${timezone} ${cron}`)),
+  );
+  if (crons.size > BATCH_CRONS_MAX) {
+    throw new Refusal(
+      "too-large",
+      `The batch has ${crons.size} different cron expressions, and ${BATCH_CRONS_MAX} are the most: send it in parts.`,
+    );
   }
 }
 
@@ -164,180 +208,22 @@ function decodeText(body: Uint8Array): string {
   }
 }
 
-interface LineSubmission {
-  readonly line: number;
-  readonly submission: Submission;
-}
-
-/**
- * Reads all lines, as long as there is not more wrong with them than can be told. A line may take milliseconds, and there
- * are many: others have their turn in between.
- */
-async function readLines(lines: readonly BatchLine[], clock: Clock): Promise<readonly LineSubmission[]> {
-  const read: LineSubmission[] = [];
-  const errors: FieldError[] = [];
-  const now = clock.now();
-  const shared = { now, crons: new CronChecks(now) };
-  const turns = new EventLoopTurns(clock);
-  for (const line of lines) {
-    await turns.next();
-    const result = parseLine(line, shared);
-    if (result.ok) read.push({ line: line.line, submission: result.submission });
-    else errors.push(...result.errors);
-    if (errors.length > BATCH_ERRORS_MAX) throw refusedLines("invalid-field", errors, lines.length, line.line);
-  }
-  if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
-  return read;
-}
-
-/** Refuses what would keep the store from everything else for long, as it is stored in one go. */
-function requireOneTransaction(lines: readonly LineSubmission[]): void {
-  const after = lines.reduce((sum, { submission }) => sum + submission.after.length, 0);
-  if (after > BATCH_AFTER_MAX) {
-    throw new Refusal(
-      "too-large",
-      `The lines of the batch run after ${after} tasks in all, and ${BATCH_AFTER_MAX} are the most: send it in parts, or let many wait for one that runs after the others.`,
-    );
-  }
-  const crons = new Set(
-    lines.flatMap(({ submission: { cron, timezone } }) => (cron === undefined ? [] : `${timezone} ${cron}`)),
-  );
-  if (crons.size > BATCH_CRONS_MAX) {
-    throw new Refusal(
-      "too-large",
-      `The batch has ${crons.size} different cron expressions, and ${BATCH_CRONS_MAX} are the most: send it in parts.`,
-    );
-  }
-}
-
-/** With the kept files that the lines name. */
-async function withFiles(
-  { store }: HttpContext,
-  grant: Grant,
-  lines: readonly LineSubmission[],
-): Promise<readonly LineSubmission[]> {
-  const batch = new Set(lines.flatMap(({ submission }) => submission.id ?? []));
-  const located: LineSubmission[] = [];
-  const errors: FieldError[] = [];
-  for (const { line, submission } of lines) {
-    const found = await findFiles({ store, grant, batch }, submission);
-    if (found.ok) located.push({ line, submission: { ...submission, files: found.files } });
-    else errors.push(...found.errors.map((error) => ({ ...error, line })));
-    if (errors.length > BATCH_ERRORS_MAX) throw refusedLines("invalid-field", errors, lines.length, line);
-  }
-  if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
-  return located;
-}
-
-async function requireFiles({ blobs }: HttpContext, lines: readonly LineSubmission[]): Promise<void> {
-  const errors: FieldError[] = [];
-  for (const { line, submission } of lines) {
-    const missing = await findMissing(blobs, submission.files);
-    errors.push(...missing.map((error) => ({ ...error, line })));
-    if (errors.length > BATCH_ERRORS_MAX) throw refusedLines("invalid-field", errors, lines.length, line);
-  }
-  if (errors.length > 0) throw refusedLines("invalid-field", errors, lines.length);
-}
-
-interface KnownModules {
-  readonly inspections: ReadonlyMap<Digest, ModuleInspection>;
-  /** Lines whose module is not there. */
-  readonly missing: ReadonlySet<LineSubmission>;
-}
-
-async function modulesOf(
-  context: HttpContext,
-  digests: ReadonlySet<Digest>,
-  lines: readonly LineSubmission[],
-): Promise<KnownModules> {
-  const inspections = new Map<Digest, ModuleInspection>();
-  for (const digest of digests) {
-    const module = await context.store.getModule(digest);
-    if (module !== undefined) inspections.set(digest, module.inspection);
-  }
-  const missing = new Set<LineSubmission>();
-  // Lines of one entry find the same of a module.
-  const found = new Map<string, boolean>();
-  for (const line of lines) {
-    const { module, wantedEntry = "" } = line.submission;
-    if (module === undefined) continue;
-    const key = `${wantedEntry} ${module}`;
-    const isThere = found.get(key) ?? (await hasModule(context, line.submission, module, inspections.get(module)));
-    found.set(key, isThere);
-    if (!isThere) missing.add(line);
-  }
-  return { inspections, missing };
-}
-
 function newTask(
   { newId, traceparent }: BatchContext,
   grant: Grant,
-  line: LineSubmission,
-  { inspections, missing }: KnownModules,
+  line: CheckedLine,
+  checked: CheckedModule | undefined,
   now: number,
 ): NewTask {
-  const { submission } = line;
-  const { module } = submission;
-  const inspection = module && inspections.get(module);
-  if (missing.has(line)) {
-    const message = "names a module that this gateway does not have: send it with PUT /modules first";
-    throw new Refusal("invalid-field", message, { errors: [{ field: "module", message }] });
-  }
+  assert(checked !== undefined, "the module of a line without errors is known");
+  const { inspection, entry } = checked;
+  const submission = soundSubmission(line);
   const id = submission.id ?? parseTaskId(newId());
   assert(id !== undefined, "a UUID is a task id");
-  const entry = entryOf(submission, inspection, "module");
-  const spec = taskSpec(submission, {
-    id,
-    submitter: grant.actor,
-    module,
-    kind: inspection?.kind,
-    entry,
-    now,
-    traceparent,
-  });
-  return { spec, inspection };
-}
-
-/** What `make` makes of each line. Throws a refusal of all lines for which it throws one; of `code`, if all of them are. */
-function checked<T>(
-  submissions: readonly LineSubmission[],
-  code: ProblemCode,
-  make: (submission: LineSubmission) => T,
-): readonly T[] {
-  const errors: FieldError[] = [];
-  let sharedCode: ProblemCode | undefined = code;
-  const made: T[] = [];
-  for (const each of submissions) {
-    try {
-      made.push(make(each));
-    } catch (thrown) {
-      if (!(thrown instanceof Refusal) || thrown.errors === undefined) throw thrown;
-      if (thrown.problem !== code) sharedCode = undefined;
-      errors.push(...thrown.errors.map((error) => ({ ...error, line: each.line })));
-    }
-  }
-  if (errors.length > 0) throw refusedLines(sharedCode ?? "invalid-field", errors, submissions.length);
-  return made;
-}
-
-function refusalErrors(refusal: CreateTaskRefusal, at: LineSubmission | undefined): readonly FieldError[] {
-  assert(at !== undefined, "a refusal is of one of the tasks");
-  const { line, submission } = at;
-  if (refusal.kind === "bad-dependencies") return dependencyErrors(refusal).map((error) => ({ ...error, line }));
-  return [{ field: "id", message: idTakenMessage(submission.id ?? ""), line }];
-}
-
-/** `readTo`: the line after which no other was looked at, where some were not. */
-function refusedLines(code: ProblemCode, errors: readonly FieldError[], lineCount: number, readTo?: number): Refusal {
-  const lines = new Set(errors.map(({ line }) => line));
-  const shown = errors.slice(0, BATCH_ERRORS_MAX);
-  const sentences = shown.map(({ line, field, message }) => `line ${line ?? 0}: ${field} ${message}`);
-  const more =
-    errors.length > shown.length ? `; and ${readTo === undefined ? `${errors.length - shown.length} ` : ""}more` : "";
-  const unread = readTo === undefined ? "" : `; what comes after line ${readTo} was not looked at`;
-  const count = `${readTo === undefined ? "" : "at least "}${lines.size} of ${lineCount} lines`;
-  const detail = `${count} cannot be accepted, so none is: ${sentences.join("; ")}${more}${unread}`;
-  return new Refusal(code, detail, { errors: shown });
+  const { module } = submission;
+  const submitter = grant.actor;
+  const kind = inspection?.kind;
+  return { spec: taskSpec(submission, { id, submitter, module, kind, entry, now, traceparent }), inspection };
 }
 
 async function answer({ clock }: HttpContext, response: Response, tasks: readonly Task[]): Promise<void> {

@@ -25,6 +25,7 @@ import type {
   CancelTaskResult,
   FinishedPosition,
   ForgetResult,
+  FoundTask,
   CreateTaskResult,
   CreateTasksResult,
   DeleteTaskResult,
@@ -247,6 +248,7 @@ export interface OperationTypes {
     { readonly kind: "repeated"; readonly tasks: readonly TaskWire[] } | { readonly kind: "key-mismatch" } | undefined
   >;
   getTask: Operation<{ readonly id: TaskId }, TaskWire | undefined>;
+  findTasks: Operation<{ readonly ids: readonly TaskId[] }, readonly FoundTask[]>;
   listTasks: Operation<ListTasksArgs, { readonly tasks: readonly TaskWire[]; readonly hasMore: boolean }>;
   measureQueue: Operation<{}, QueueSize>;
   countOpenRuns: Operation<{}, OpenRunCounts>;
@@ -401,6 +403,7 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "look",
   "distrust",
   "getTask",
+  "findTasks",
   "listTasks",
   "measureQueue",
   "countOpenRuns",

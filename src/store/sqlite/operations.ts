@@ -30,6 +30,7 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     createTasks: (args) => creating.createTasks(db, args),
     findSubmission: ({ key, now }) => findSubmission(db, key, now),
     getTask: (args) => tasks.getTask(db, args),
+    findTasks: (args) => tasks.findTasks(db, args),
     listTasks: (args) => tasks.listTasks(db, args),
     measureQueue: () => queue.measureQueue(db),
     countOpenRuns: () => queue.countOpenRuns(db),

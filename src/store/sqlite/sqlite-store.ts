@@ -26,6 +26,7 @@ import type {
   FinishedPosition,
   ForgetResult,
   FoundSubmission,
+  FoundTask,
   ListReadyOptions,
   KeepFileResult,
   KeptFile,
@@ -133,6 +134,10 @@ export class SqliteStore implements Store, CredentialStore {
   async getTask(id: TaskId): Promise<Task | undefined> {
     const wire = await this.#thread.call("getTask", { id });
     return wire === undefined ? undefined : this.#decode(wire);
+  }
+
+  findTasks(ids: readonly TaskId[]): Promise<readonly FoundTask[]> {
+    return this.#thread.call("findTasks", { ids });
   }
 
   async listTasks(

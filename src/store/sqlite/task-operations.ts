@@ -27,6 +27,13 @@ export function getTask(db: Database, args: { readonly id: TaskId }): Answer<"ge
   return task === undefined ? undefined : readTaskWire(db, task, false);
 }
 
+export function findTasks(db: Database, args: { readonly ids: readonly TaskId[] }): Answer<"findTasks"> {
+  return args.ids.flatMap((id) => {
+    const task = loadTaskById(db, id);
+    return task === undefined ? [] : { id, isEndless: task.plan.total === Infinity };
+  });
+}
+
 export function listTasks(db: Database, args: ListTasksArgs): Answer<"listTasks"> {
   const found: { task: TaskRecord; spec: SpecWire; result: string | undefined }[] = [];
   let bytes = 0;

@@ -108,7 +108,76 @@ describe("POST /tasks/batch", () => {
     );
   });
 
-  test("names a bounded number of errors", async () => {
+  test("says all that is wrong with all lines at once, whatever it is, and of which task", async () => {
+    await using gateway = await openGateway();
+    const missing = "ab".repeat(32);
+    const response = await post(
+      gateway,
+      [
+        { module: digest, id: "a", repeats: -1, after: ["nowhere"] },
+        { module: missing, id: "b", timeout: "soon", files: ["@first/x"] },
+        { module: digest, id: "first", entry: "component" },
+        { module: digest, after: ["a", "b", "first", "elsewhere"] },
+        { module: digest, id: "endless", cron: "* * * * *", memory: 0 },
+        { module: digest, id: "c", after: ["endless"], strat: 1 },
+        { module: missing, id: "c", strat: 1, retries: true },
+      ]
+        .map((line) => `${JSON.stringify(line)}\n\n`)
+        .join(""),
+    );
+    const problem = await refusalOf(gateway, response);
+    expect([problem.status, problem.code]).toEqual([400, "invalid-field"]);
+    expect(problem.errors?.map(({ line, index, id, field }) => [line, index, id, field])).toEqual([
+      [1, 0, "a", "repeats"],
+      [1, 0, "a", "after"],
+      [3, 1, "b", "timeout"],
+      [3, 1, "b", "files"],
+      [3, 1, "b", "module"],
+      [5, 2, "first", "module"],
+      [5, 2, "first", "id"],
+      [7, 3, undefined, "after"],
+      [9, 4, "endless", "memory"],
+      [11, 5, "c", "strat"],
+      [11, 5, "c", "after"],
+      [13, 6, "c", "retries"],
+      [13, 6, "c", "strat"],
+      [13, 6, "c", "module"],
+      [13, 6, "c", "id"],
+    ]);
+    expect(problem.detail).toContain("7 of 7 lines cannot be accepted, so none is: line 1 (a): repeats is");
+    expect(problem.errors?.[7]?.message).toMatch(/^names elsewhere, and there is no such task/);
+  });
+
+  test("does not say what only follows from another error", async () => {
+    await using gateway = await openGateway();
+    const odd = await refusalOf(
+      gateway,
+      await post(
+        gateway,
+        `not json\n{"module":"${digest}","id":"b","after":["a"]}\n{"module":"${digest}","id":"c","entri":"component","memory":"x"}`,
+      ),
+    );
+    expect(odd.errors?.map(({ line, field }) => [line, field])).toEqual([
+      [1, "line"],
+      [3, "entri"],
+      [3, "memory"],
+    ]);
+    const chain = await refusalOf(
+      gateway,
+      await post(gateway, [
+        { module: digest, id: "a", after: ["nowhere"] },
+        { module: digest, id: "b", after: ["a"] },
+        { module: digest, id: "first", after: ["b", "nowhere"] },
+      ]),
+    );
+    expect(chain.errors?.map(({ line, field }) => [line, field])).toEqual([
+      [1, "after"],
+      [3, "id"],
+      [3, "after"],
+    ]);
+  });
+
+  test("names a bounded number of errors, of all kinds by line", async () => {
     await using gateway = await openGateway();
     const response = await post(
       gateway,
@@ -122,6 +191,11 @@ describe("POST /tasks/batch", () => {
         `^at least ${last} of ${last + 4} lines .*; and more; what comes after line ${last} was not looked at$`,
       ),
     );
+    const mixed = Array.from({ length: BATCH_ERRORS_MAX }, () => ({ module: digest, priority: 1e6, after: ["x"] }));
+    const more = await refusalOf(gateway, await post(gateway, mixed));
+    expect(more.errors).toHaveLength(BATCH_ERRORS_MAX);
+    expect(more.errors?.at(-1)).toMatchObject({ line: BATCH_ERRORS_MAX / 2, field: "after" });
+    expect(more.detail).toMatch(new RegExp(`; and ${BATCH_ERRORS_MAX} more$`));
   });
 
   test("lets others have their turn while it is read", async () => {

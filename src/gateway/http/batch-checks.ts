@@ -1,0 +1,216 @@
+/**
+ * What can be known of the lines of a batch before any is stored, all of it at once: a line with a field that is wrong is
+ * looked at further, as far as what is found does not follow from that field.
+ */
+import { type BatchLine, parseLine } from "../../api/batch.ts";
+import { CronChecks } from "../../api/cron-checks.ts";
+import { SUBMISSION_FIELDS, type Submission } from "../../api/submission.ts";
+import type { Clock } from "../../base/clock.ts";
+import { assert } from "../../base/errors.ts";
+import type { Digest, TaskId } from "../../base/ids.ts";
+import { BATCH_LOOKUP_TASKS, BATCH_LOOKUP_TASKS_MAX } from "../../base/limits.ts";
+import type { Entry } from "../../model/entry.ts";
+import type { ModuleInspection } from "../../model/module.ts";
+import { totalRuns } from "../../model/task.ts";
+import type { Store } from "../../store/store.ts";
+import type { Grant } from "../grant.ts";
+import type { BatchErrors, BatchPlace } from "./batch-errors.ts";
+import { EventLoopTurns } from "./event-loop-turns.ts";
+import type { HttpContext } from "./http-context.ts";
+import { Refusal } from "./problem.ts";
+import { dependencyErrors, entryOf, hasModule, idTakenMessage } from "./submit.ts";
+import { findFiles, findMissing } from "./submitted-files.ts";
+
+export interface CheckedLine extends BatchPlace {
+  /** What could be read; undefined where that is nothing. */
+  readonly submission: Submission | undefined;
+  /** Fields of it that were refused. */
+  readonly refused: ReadonlySet<string>;
+}
+
+/** Fields on which it depends which module is meant, and whether it can run. */
+const MODULE_FIELDS: readonly string[] = ["module", "wasm", "entry"];
+const ENTRY_FIELDS: readonly string[] = [...MODULE_FIELDS, "input", "difficulty", "memory"];
+
+/**
+ * Reads all lines, as long as there is not more wrong with them than can be told. A line may take milliseconds, and there
+ * are many: others have their turn in between.
+ */
+export async function readLines(
+  lines: readonly BatchLine[],
+  clock: Clock,
+  errors: BatchErrors,
+): Promise<readonly CheckedLine[]> {
+  const read: CheckedLine[] = [];
+  const now = clock.now();
+  const shared = { now, crons: new CronChecks(now) };
+  const turns = new EventLoopTurns(clock);
+  for (const [index, { line, text }] of lines.entries()) {
+    if (errors.hasEndedPass()) break;
+    await turns.next();
+    const result = parseLine({ text }, shared);
+    const submission = result.ok ? result.submission : result.readable;
+    const place = { line, index, id: submission?.id };
+    if (!result.ok) errors.add(place, "invalid-field", result.errors);
+    const refused = result.ok ? [] : result.errors.map(({ field }) => field);
+    read.push({ ...place, submission, refused: new Set(refused) });
+  }
+  return read;
+}
+
+/** Nothing of the line that was refused can have been meant for one of these fields. */
+function isSoundIn(line: CheckedLine, fields: readonly string[]): boolean {
+  return !hasStrangers(line) && fields.every((field) => !line.refused.has(field));
+}
+
+/** A field that there is not may be any other, misspelt. */
+function hasStrangers({ refused }: CheckedLine): boolean {
+  return [...refused].some((field) => !SUBMISSION_FIELDS.includes(field));
+}
+
+/** The lines with the kept files that they name. */
+export async function withFiles(
+  { store }: Pick<HttpContext, "store">,
+  grant: Grant,
+  lines: readonly CheckedLine[],
+  errors: BatchErrors,
+): Promise<readonly CheckedLine[]> {
+  errors.beginPass();
+  const batch = new Set(lines.flatMap(({ id }) => id ?? []));
+  const located: CheckedLine[] = [];
+  for (const line of lines) {
+    if (errors.hasEndedPass()) break;
+    const { submission } = line;
+    const isWorthALook = submission !== undefined && isSoundIn(line, ["files", "after"]);
+    const found = isWorthALook ? await findFiles({ store, grant, batch }, submission) : undefined;
+    if (found?.ok === false) errors.add(line, "invalid-field", found.errors);
+    located.push(
+      found?.ok === true && submission !== undefined
+        ? { ...line, submission: { ...submission, files: found.files } }
+        : line,
+    );
+  }
+  return located;
+}
+
+/** Content that is gone. The caller has pinned what there is. */
+export async function checkFiles(
+  { blobs }: Pick<HttpContext, "blobs">,
+  lines: readonly CheckedLine[],
+  errors: BatchErrors,
+): Promise<void> {
+  errors.beginPass();
+  for (const line of lines) {
+    if (errors.hasEndedPass()) break;
+    errors.add(line, "invalid-field", await findMissing(blobs, line.submission?.files ?? []));
+  }
+}
+
+export interface CheckedModule {
+  readonly inspection: ModuleInspection | undefined;
+  readonly entry: Entry;
+}
+
+/** What each line runs, where that is known: of all lines where there is no error. */
+export async function checkModules(
+  context: Pick<HttpContext, "store" | "blobs" | "clock">,
+  lines: readonly CheckedLine[],
+  errors: BatchErrors,
+): Promise<ReadonlyMap<CheckedLine, CheckedModule>> {
+  errors.beginPass();
+  const inspections = new Map<Digest, ModuleInspection | undefined>();
+  // Lines of one entry find the same of a module.
+  const found = new Map<string, boolean>();
+  const checked = new Map<CheckedLine, CheckedModule>();
+  const turns = new EventLoopTurns(context.clock);
+  for (const line of lines) {
+    await turns.next();
+    if (errors.hasEndedPass()) break;
+    const { submission } = line;
+    if (submission === undefined || MODULE_FIELDS.some((field) => line.refused.has(field))) continue;
+    const { module } = submission;
+    // An entry of a worker's own takes any bytes: it may be what a misspelt field was to say.
+    const wantedEntry = hasStrangers(line) ? "?" : (submission.wantedEntry ?? "");
+    if (module !== undefined && !inspections.has(module)) {
+      inspections.set(module, (await context.store.getModule(module))?.inspection);
+    }
+    const inspection = module && inspections.get(module);
+    if (module !== undefined) {
+      const key = `${wantedEntry} ${module}`;
+      const isThere =
+        found.get(key) ??
+        ((await hasModule(context, submission, module, inspection)) ||
+          (wantedEntry === "?" && (await context.store.isBlobUsed(module))));
+      found.set(key, isThere);
+      if (!isThere) {
+        const message = "names a module that this gateway does not have: send it with PUT /modules first";
+        errors.add(line, "invalid-field", [{ field: "module", message }]);
+        continue;
+      }
+    }
+    if (!isSoundIn(line, ENTRY_FIELDS)) continue;
+    try {
+      checked.set(line, { inspection, entry: entryOf(submission, inspection, "module") });
+    } catch (thrown) {
+      if (!(thrown instanceof Refusal) || thrown.errors === undefined) throw thrown;
+      errors.add(line, thrown.problem, thrown.errors);
+    }
+  }
+  return checked;
+}
+
+/**
+ * Ids that are taken, and tasks of `after` that are not there or never succeed, as if the lines were stored one by one in
+ * their order, those with errors too. Past BATCH_LOOKUP_TASKS_MAX tasks nothing is said.
+ */
+export async function checkIds(
+  store: Pick<Store, "findTasks">,
+  lines: readonly CheckedLine[],
+  errors: BatchErrors,
+): Promise<void> {
+  errors.beginPass();
+  const known = await lookUp(store, lines);
+  // What a line would have been called that cannot be read, nobody knows.
+  let mayBeAny = false;
+  for (const line of lines) {
+    if (errors.hasEndedPass()) break;
+    const { submission, id } = line;
+    const after = submission?.after ?? [];
+    const unknown = mayBeAny ? [] : after.filter((each) => known.get(each) === "none");
+    const endless = after.filter((each) => known.get(each) === "endless");
+    if (id !== undefined && (known.get(id) ?? "none") !== "none") {
+      errors.add(line, "id-taken", [{ field: "id", message: idTakenMessage(id) }]);
+    }
+    if (unknown.length + endless.length > 0) {
+      errors.add(line, "invalid-field", dependencyErrors({ kind: "bad-dependencies", unknown, endless }));
+    }
+    mayBeAny ||= submission === undefined || line.refused.has("id");
+    if (id === undefined || submission === undefined || known.get(id) === undefined) continue;
+    if (known.get(id) === "none") known.set(id, totalRuns(submission) === Infinity ? "endless" : "there");
+  }
+}
+
+type Known = "none" | "there" | "endless";
+
+/** What the store knows of all ids that the lines name; what is not in it has not been looked for. */
+async function lookUp(store: Pick<Store, "findTasks">, lines: readonly CheckedLine[]): Promise<Map<TaskId, Known>> {
+  const known = new Map<TaskId, Known>();
+  for (const { submission, id } of lines) {
+    for (const each of [...(id === undefined ? [] : [id]), ...(submission?.after ?? [])]) {
+      if (known.size < BATCH_LOOKUP_TASKS_MAX) known.set(each, "none");
+    }
+  }
+  const ids = [...known.keys()];
+  for (let from = 0; from < ids.length; from += BATCH_LOOKUP_TASKS) {
+    for (const { id, isEndless } of await store.findTasks(ids.slice(from, from + BATCH_LOOKUP_TASKS))) {
+      known.set(id, isEndless ? "endless" : "there");
+    }
+  }
+  return known;
+}
+
+/** The submission of a line without errors. */
+export function soundSubmission({ submission }: CheckedLine): Submission {
+  assert(submission !== undefined, "a line without errors could be read");
+  return submission;
+}
