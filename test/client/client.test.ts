@@ -134,7 +134,13 @@ describe("submitting", () => {
     ]);
     expect(await client.submitBatch(batch, { idempotencyKey: "k" })).toEqual(made);
     const refused = client.submitBatch([{ module }, { module, priority: Number.NaN }, { module, id: "a" }]);
-    await expect(refused).rejects.toMatchObject({ code: "invalid-field", errors: [{ line: 2, field: "priority" }] });
+    await expect(refused).rejects.toMatchObject({
+      code: "invalid-field",
+      errors: [
+        { line: 2, index: 1, field: "priority" },
+        { line: 3, index: 2, id: "a", field: "id" },
+      ],
+    });
     expect(await Array.fromAsync(client.listTasks())).toHaveLength(3);
     expect(await client.submitBatch([])).toEqual([]);
   });
