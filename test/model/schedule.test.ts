@@ -68,6 +68,18 @@ describe("nextSlot", () => {
     expect(choose("none", FRESH, { now: 2_005, missedBefore: 2_000.5 })?.slot).toBe(2_010);
   });
 
+  test("a slot at the very moment from which somebody was there was not missed", () => {
+    const there = { now: 2_005, missedBefore: 1_010 };
+    for (const catchup of CATCHUPS) {
+      expect(nextSlot(everyTen(), catchup, FRESH, there)).toEqual({ slot: 1_010, owedUntil: 0 });
+    }
+  });
+
+  test("owes a slot at the very moment when what was missed was counted", () => {
+    const later = { now: 1_000_000, missedBefore: 1_000_000 };
+    expect(nextSlot(everyTen(), "all", { takenUntil: 1_990, owedUntil: 2_000 }, later)?.slot).toBe(2_000);
+  });
+
   test("makes up for all that was missed, one after the other, though more time passes meanwhile", () => {
     const first = choose("all", FRESH, back);
     expect(first).toMatchObject({ slot: 1_010, cursor: { owedUntil: 2_005 } });

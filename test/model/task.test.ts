@@ -140,6 +140,9 @@ test("a task's runs are known as far as their number is, or they were made", () 
   expect([known({ repeats: 5 }, 2), known({ repeats: 0 }, 0)]).toEqual([5, 1]);
   expect(known({ cron: "* * * * *", repeats: 5 }, 2)).toBe(5);
   expect([known({ cron: "* * * * *", repeats: 0 }, 0), known({ cron: "* * * * *", repeats: 0 }, 7)]).toEqual([1, 7]);
+  // Whatever has become of them.
+  const counts = { scheduled: 1, ready: 10, running: 100, succeeded: 1_000, failed: 10_000, cancelled: 100_000 };
+  expect(knownRuns({ spec: taskSpec("t", { cron: "* * * * *", repeats: 0 }), counts })).toBe(111_111);
 });
 
 describe("progress", () => {

@@ -122,6 +122,17 @@ export function describeRetry(open: OpenStore): void {
     expect(runs?.map(({ dueAt }) => dueAt)).toEqual([T0 + 1_000, T0 + 2_000, T0 + 60_000]);
   });
 
+  test("a run that backed off when it was cancelled does not go on backing off", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("t", { retries: 1, backoffMs: 60_000 }));
+    await settle(store, 1, 1, FAILED);
+    await store.cancelTask(task.spec.id, "enough", T0 + 10);
+    await store.retryTask(task.spec.id, T0 + 20);
+    expect(await store.nextBackoffEnd(T0 + 20)).toBeUndefined();
+    expect(await store.listReady(T0 + 20, 10)).toMatchObject([{ index: 1, nextAttempt: 2 }]);
+  });
+
   test("the last run keeps its slot once it has begun", async () => {
     await using harness = await open();
     const { store } = harness;

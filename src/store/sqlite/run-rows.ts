@@ -182,7 +182,6 @@ export function moveRun(
     run.cursor.attempt,
   );
   assert(changed === 1, "a run that was read in this transaction is as it was");
-  if (run.cursor.state === "scheduled") task.nextDueAt = undefined;
   countRun(task, run.cursor.state, next.state);
 }
 
