@@ -449,11 +449,13 @@ export const RETAIN_SWEEP_EVERY_MS = 60_000;
 export const RETAIN_BATCH = 50;
 export const RETAIN_BATCH_PAUSE_MS = 100;
 /**
- * A clock that went this much otherwise than time was set; nothing is forgotten by it until it has run well for so long. Nor
- * is anything in the first such time after the start.
+ * A clock that went this much otherwise than time was set; nothing is forgotten by it alone until it has run well for so
+ * long. Nor is anything in the first such time after the start.
  */
 export const RETAIN_CLOCK_OFF_MS_MAX = 60_000;
 export const RETAIN_CLOCK_TRUST_MS = 3_600_000;
+/** A gateway leaves word of its clock for the next one once that has run well for so long, and then every so often. */
+export const RETAIN_CLOCK_MARK_EVERY_MS = 600_000;
 
 // Inspection.
 /** Reading one module, from when its process has it. One of 64 MiB takes well under a second. */

@@ -2,20 +2,14 @@
  * Forgets tasks that finished long ago, with their output and the files kept of them, lets modules go that came by themselves
  * and that nobody has named for long, and then the blobs that nothing refers to any more. In small batches with pauses, so that nobody waits for it.
  *
- * Age is by the wall clock, which may be wrong: one that is set far ahead would make all there is old at once. So nothing
- * is forgotten for a while after the clock was seen to be set, and after the start, when it may be wrong and be set soon.
+ * Age is by the wall clock as far as it is believed (`clock-trust.ts`).
  */
 import { type Clock, sleep } from "../base/clock.ts";
-import {
-  RETAIN_BATCH,
-  RETAIN_BATCH_PAUSE_MS,
-  RETAIN_CLOCK_OFF_MS_MAX,
-  RETAIN_CLOCK_TRUST_MS,
-  RETAIN_SWEEP_EVERY_MS,
-} from "../base/limits.ts";
+import { RETAIN_BATCH, RETAIN_BATCH_PAUSE_MS, RETAIN_SWEEP_EVERY_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { FinishedPosition, Store } from "../store/store.ts";
 import type { BlobPins } from "./blob-pins.ts";
+import { ClockTrust } from "./clock-trust.ts";
 import type { EventHub } from "./events.ts";
 
 export interface RetentionInit {
@@ -25,7 +19,7 @@ export interface RetentionInit {
   readonly retainModulesMs: number | undefined;
   /** How long the clock is not believed at first. Default: RETAIN_CLOCK_TRUST_MS. */
   readonly clockTrustedAfterMs?: number | undefined;
-  readonly store: Pick<Store, "forgetFinished" | "releaseModules">;
+  readonly store: Pick<Store, "forgetFinished" | "releaseModules" | "getClockMark" | "setClockMark">;
   readonly pins: Pick<BlobPins, "retireFreed">;
   readonly events: EventHub;
   readonly clock: Clock;
@@ -36,16 +30,11 @@ export class Retention {
   readonly #init: RetentionInit;
   readonly #closed = new AbortController();
   #running: Promise<void> = Promise.resolve();
-  /** Wall clock minus monotonic clock, when they were last looked at. */
-  #offset: number;
-  /** By the monotonic clock: the wall clock is not believed before. */
-  #trustedAtMs: number;
+  readonly #trust: ClockTrust;
 
   constructor(init: RetentionInit) {
     this.#init = init;
-    const nowMs = init.clock.monotonicMs();
-    this.#offset = init.clock.now() - nowMs;
-    this.#trustedAtMs = nowMs + (init.clockTrustedAfterMs ?? RETAIN_CLOCK_TRUST_MS);
+    this.#trust = new ClockTrust({ ...init, trustedAfterMs: init.clockTrustedAfterMs });
   }
 
   start(): void {
@@ -64,10 +53,11 @@ export class Retention {
     const { signal } = this.#closed;
     while (!signal.aborted) {
       await sleep(clock, RETAIN_SWEEP_EVERY_MS, { signal }).catch(() => {});
-      if (signal.aborted || !this.#isClockTrusted()) continue;
-      // All that this sweep does goes by the time at which the clock was believed.
-      const now = clock.now();
+      if (signal.aborted) continue;
       try {
+        // All that this sweep does goes by the time that was believed when it began.
+        const now = await this.#trust.believedAt();
+        if (now === undefined) continue;
         const forgotten = retainMs === undefined ? 0 : await this.#sweep(now - retainMs);
         if (forgotten > 0) log.info("finished tasks were forgotten for their age", { tasks: forgotten });
         const released = retainModulesMs === undefined ? 0 : await this.#release(now - retainModulesMs, now);
@@ -78,25 +68,13 @@ export class Retention {
     }
   }
 
-  #isClockTrusted(): boolean {
-    const { clock, log } = this.#init;
-    const nowMs = clock.monotonicMs();
-    const offset = clock.now() - nowMs;
-    const offMs = offset - this.#offset;
-    this.#offset = offset;
-    if (Math.abs(offMs) > RETAIN_CLOCK_OFF_MS_MAX) {
-      log.warn("the clock was set: no finished task is forgotten for its age for a while", { offMs });
-      this.#trustedAtMs = nowMs + RETAIN_CLOCK_TRUST_MS;
-    }
-    return nowMs >= this.#trustedAtMs;
-  }
-
   /** How many were forgotten. Rejects as the store does. */
   async #sweep(endedBefore: number): Promise<number> {
     const { store, pins, events, clock } = this.#init;
     const { signal } = this.#closed;
+    const timesSet = this.#trust.timesSet();
     let count = 0;
-    for (let after: FinishedPosition | undefined; !signal.aborted && this.#isClockTrusted();) {
+    for (let after: FinishedPosition | undefined; !signal.aborted && this.#trust.timesSet() === timesSet;) {
       const { forgotten, freed, next } = await store.forgetFinished(endedBefore, RETAIN_BATCH, after);
       for (const task of forgotten) events.publish({ type: "task", task, state: "deleted" });
       count += forgotten.length;
@@ -112,8 +90,9 @@ export class Retention {
   async #release(heldBefore: number, now: number): Promise<number> {
     const { store, pins, clock } = this.#init;
     const { signal } = this.#closed;
+    const timesSet = this.#trust.timesSet();
     let count = 0;
-    while (!signal.aborted && this.#isClockTrusted()) {
+    while (!signal.aborted && this.#trust.timesSet() === timesSet) {
       const { released, isThrough } = await store.releaseModules(heldBefore, RETAIN_BATCH, now);
       count += released.length;
       await pins.retireFreed({ digests: released, hasMore: false });

@@ -1,7 +1,8 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   RETAIN_BATCH,
   RETAIN_BATCH_PAUSE_MS,
+  RETAIN_CLOCK_MARK_EVERY_MS,
   RETAIN_CLOCK_OFF_MS_MAX,
   RETAIN_CLOCK_TRUST_MS,
   RETAIN_SWEEP_EVERY_MS,
@@ -89,6 +90,106 @@ test("a clock that is corrected by a little is believed", async () => {
   expect(setup.finished).toEqual([]);
 });
 
+describe("gateways that live for half an hour a day", () => {
+  const HALF_HOUR_MS = 1_800_000;
+  const YEAR_MS = 365 * DAY_MS;
+  const old = T0 - 30 * DAY_MS;
+
+  /** One life of half an hour, or so long; what it has left of what had finished. */
+  async function live(disk: Disk, now: number, ms = HALF_HOUR_MS): Promise<readonly number[]> {
+    await using setup = new Setup({ retainMs: 2 * DAY_MS, clockTrustedAfterMs: undefined, now, disk });
+    await setup.pass(ms);
+    return setup.finished;
+  }
+
+  test("forget what was old enough when the one before lived, the first one nothing", async () => {
+    const late = T0 - DAY_MS / 2;
+    const disk: Disk = { finished: [old, late], mark: undefined };
+    expect(await live(disk, T0)).toEqual([old, late]);
+    expect(await live(disk, T0 + DAY_MS)).toEqual([late]);
+    // Old enough for this one, and not for the one before.
+    expect(await live(disk, T0 + 1.6 * DAY_MS)).toEqual([late]);
+    expect(await live(disk, T0 + 3 * DAY_MS)).toEqual([]);
+  });
+
+  test("forget nothing too early where the clock of one is ahead, nor do the next ones", async () => {
+    const disk: Disk = { finished: [old, T0 - DAY_MS], mark: undefined };
+    await live(disk, T0);
+    expect(await live(disk, T0 + YEAR_MS)).toEqual([T0 - DAY_MS]);
+    expect(disk.mark).toBeGreaterThan(T0 + YEAR_MS);
+    disk.finished.push(T0 + 1);
+    // What it finds is ahead, and it says so; its own clock is right.
+    expect(await live(disk, T0 + 1.5 * DAY_MS, RETAIN_SWEEP_EVERY_MS)).toEqual([T0 + 1]);
+    expect(disk.mark).toBe(T0 + 1.5 * DAY_MS + RETAIN_SWEEP_EVERY_MS);
+    expect(await live(disk, T0 + YEAR_MS)).toEqual([T0 + 1]);
+  });
+
+  test("forget nothing too early where the first of all has its clock ahead", async () => {
+    const disk: Disk = { finished: [T0 - DAY_MS], mark: undefined };
+    expect(await live(disk, T0 + YEAR_MS)).toEqual([T0 - DAY_MS]);
+    expect(await live(disk, T0)).toEqual([T0 - DAY_MS]);
+  });
+
+  test("forget nothing by a clock that is put forward meanwhile, though the mark they have found is ahead too", async () => {
+    const disk: Disk = { finished: [T0 - DAY_MS], mark: T0 + YEAR_MS };
+    await using setup = new Setup({ retainMs: 2 * DAY_MS, clockTrustedAfterMs: undefined, disk });
+    await setup.pass(RETAIN_SWEEP_EVERY_MS);
+    setup.clock.jump(YEAR_MS);
+    await setup.pass(HALF_HOUR_MS);
+    expect(setup.finished).toEqual([T0 - DAY_MS]);
+  });
+
+  test("leave no mark of a clock that has not run well for a while, such as in a quick succession of starts", async () => {
+    const disk: Disk = { finished: [T0 - DAY_MS], mark: T0 };
+    for (let start = 0; start < 5; start += 1) {
+      expect(await live(disk, T0 + YEAR_MS, RETAIN_CLOCK_MARK_EVERY_MS - RETAIN_SWEEP_EVERY_MS)).toHaveLength(1);
+    }
+    expect(disk.mark).toBe(T0);
+    await using setup = new Setup({ retainMs: 2 * DAY_MS, disk });
+    await setup.pass(RETAIN_CLOCK_MARK_EVERY_MS - RETAIN_SWEEP_EVERY_MS);
+    setup.clock.jump(YEAR_MS);
+    await setup.pass(RETAIN_CLOCK_MARK_EVERY_MS);
+    expect(disk.mark).toBe(T0);
+    await setup.pass(RETAIN_SWEEP_EVERY_MS);
+    expect(disk.mark).toBeGreaterThan(T0 + YEAR_MS);
+    setup.clock.jump(-YEAR_MS);
+    await setup.pass(RETAIN_SWEEP_EVERY_MS);
+    expect(disk.mark).toBeLessThan(T0 + DAY_MS);
+  });
+
+  test("forget all the same while the mark cannot be stored", async () => {
+    const disk: Disk = { finished: [old], mark: T0 + YEAR_MS };
+    await using setup = new Setup({ retainMs: 2 * DAY_MS, clockTrustedAfterMs: undefined, disk });
+    Object.defineProperty(disk, "mark", {
+      get: () => T0 + YEAR_MS,
+      set: () => {
+        throw new Error("the disk is full");
+      },
+    });
+    await setup.pass(RETAIN_SWEEP_EVERY_MS);
+    expect(setup.finished).toEqual([]);
+  });
+});
+
+test("a gateway forgets in its first hour what was old enough for the one before", async () => {
+  await using cluster = await GatewayCluster.open({ retainMs: DAY_MS });
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  (await worker.take()).end();
+  await cluster.hasRunState("t", "succeeded");
+  const live = async () => {
+    await cluster.pass(2 * RETAIN_CLOCK_MARK_EVERY_MS, RETAIN_SWEEP_EVERY_MS);
+    await cluster.stop();
+    cluster.clock.jump(2 * DAY_MS);
+    await cluster.start();
+  };
+  await live();
+  await live();
+  expect((await cluster.task("t")).state).toBe("succeeded");
+  await cluster.pass(RETAIN_SWEEP_EVERY_MS);
+  await cluster.until("it is forgotten", async () => (await cluster.store.getTask(taskId("t"))) === undefined);
+});
+
 test("a gateway lets a module go that nobody has named for long, and not one that a submission is about to use", async () => {
   await using cluster = await GatewayCluster.open({ retainModulesMs: 2 * RETAIN_SWEEP_EVERY_MS });
   await cluster.pass(RETAIN_CLOCK_TRUST_MS, RETAIN_SWEEP_EVERY_MS);
@@ -142,16 +243,34 @@ test("a gateway forgets a finished task, and the bytes of its module", async () 
   await cluster.until("its module's bytes are gone", async () => !(await isThere(cluster, module)));
 });
 
-/** A store that has only the times at which its tasks finished. */
+/** What outlives a gateway: the times at which tasks finished, and the mark. */
+interface Disk {
+  finished: number[];
+  mark: number | undefined;
+}
+
+/** A life of a gateway whose store has no more than that. */
 class Setup implements AsyncDisposable {
-  readonly clock = new ManualClock({ now: T0 });
-  readonly finished: number[] = [];
+  readonly clock: ManualClock;
+  readonly disk: Disk;
   readonly retired: string[] = [];
   deleted = 0;
   isBroken = false;
   readonly #retention: Retention;
 
-  constructor(init: { readonly retainMs: number | undefined; readonly clockTrustedAfterMs?: number | undefined }) {
+  constructor({
+    now = T0,
+    disk = { finished: [], mark: undefined },
+    ...init
+  }: {
+    readonly retainMs: number | undefined;
+    readonly clockTrustedAfterMs?: number | undefined;
+    /** What its clock says at the start. */
+    readonly now?: number;
+    readonly disk?: Disk;
+  }) {
+    this.clock = new ManualClock({ now });
+    this.disk = disk;
     const events = new EventHub();
     events.subscribe((event) => {
       if (event.type === "task" && event.state === "deleted") this.deleted++;
@@ -162,6 +281,11 @@ class Setup implements AsyncDisposable {
       retainModulesMs: undefined,
       store: {
         forgetFinished: (...args) => this.#forget(...args),
+        getClockMark: async () => this.disk.mark,
+        setClockMark: async (at) => {
+          if (this.isBroken) throw new Error("the disk is full");
+          this.disk.mark = at;
+        },
         releaseModules: async () => ({ released: [], isThrough: true }),
       },
       pins: { retireFreed: async ({ digests }) => void this.retired.push(...digests) },
@@ -170,6 +294,10 @@ class Setup implements AsyncDisposable {
       log: silentLog,
     });
     this.#retention.start();
+  }
+
+  get finished(): number[] {
+    return this.disk.finished;
   }
 
   async pass(ms: number): Promise<void> {
