@@ -22,17 +22,6 @@ export function brokenReason(id: TaskId, end: Exclude<DependencyEnd, "succeeded"
   return withoutMiddle(`it runs after ${id}, which ${how}${reason === undefined ? "" : `: ${reason}`}`);
 }
 
-/** Which of these tasks such a reason is about, and whether it is still there; undefined: it is another reason. */
-export function breakerIn(
-  reason: string | undefined,
-  after: readonly TaskId[],
-): { readonly id: TaskId; readonly isDeleted: boolean } | undefined {
-  const id = after.find((each) => reason?.startsWith(`it runs after ${each}, which `));
-  return id === undefined
-    ? undefined
-    : { id, isDeleted: reason?.startsWith(brokenReason(id, "deleted", undefined)) ?? false };
-}
-
 /** Without its middle if it is long: the first words say what it waited for, the last ones what was at the bottom of it. */
 function withoutMiddle(text: string): string {
   if (text.length <= DEPENDENCY_REASON_LENGTH_MAX) return text;

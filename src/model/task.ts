@@ -224,5 +224,7 @@ export function progress(task: Task, now: number): number {
   );
   const total = totalRuns(task.spec);
   if (total === Infinity) return shares.at(-1) ?? 0;
+  // With the task all its runs are cancelled, those too that were never made.
+  if (task.isCancelled) return 1;
   return Math.min(1, (settledRuns(task.counts) + shares.reduce((sum, share) => sum + share, 0)) / total);
 }

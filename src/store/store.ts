@@ -24,7 +24,7 @@ import type { OutputStream } from "../model/output.ts";
 import type { AttemptId, Run } from "../model/run.ts";
 import type { FileContent } from "../model/task-file.ts";
 import type { Task, TaskSpec, TaskState } from "../model/task.ts";
-import type { TaskInspection } from "./inspection.ts";
+import type { TaskInspection, UnmetDependency } from "./inspection.ts";
 import type { ModuleStore } from "./module-store.ts";
 import type { CheckOptions, StoreTrouble } from "./trouble.ts";
 
@@ -308,8 +308,8 @@ export type RetryTaskResult =
   | { readonly kind: "not-finished"; readonly task: Task }
   /** All its runs have succeeded. */
   | { readonly kind: "nothing-to-retry"; readonly task: Task }
-  /** One that it runs after has not succeeded, and will not; its reason says which. */
-  | { readonly kind: "dependency-broken"; readonly task: Task }
+  /** One that it runs after has not succeeded, and will not: this one, and perhaps others. */
+  | { readonly kind: "dependency-broken"; readonly task: Task; readonly by: UnmetDependency }
   | SubmitterFull
   | { readonly kind: "no-such-task" };
 

@@ -157,6 +157,12 @@ describe("progress", () => {
     expect(progress(half, T0 - 60_000)).toBeCloseTo(2 / 4);
   });
 
+  test("is 1 of a task that was cancelled, with all its runs, made or not", () => {
+    const cancelled = { spec: taskSpec("t", { repeats: 4 }), counts: { ...NONE, succeeded: 1, cancelled: 1 } };
+    expect(progress(task({ ...cancelled, isCancelled: true }), T0)).toBe(1);
+    expect(progress(task({ ...cancelled, isCancelled: false }), T0)).toBe(0.5);
+  });
+
   test("does not guess without an expected duration", () => {
     const running = task({ counts: { ...NONE, running: 1 }, runningSince: [T0] });
     expect(progress(running, T0 + 5_000)).toBe(0);

@@ -184,6 +184,7 @@ export function describeRetry(open: OpenStore): void {
     expect(refused).toMatchObject({
       kind: "dependency-broken",
       task: { reason: expect.stringMatching(/^it runs after a/) },
+      by: { id: "a", state: "failed" },
     });
     await store.retryTask(taskId("a"), T0);
     expect(await store.retryTask(taskId("t"), T0)).toMatchObject({
@@ -194,6 +195,27 @@ export function describeRetry(open: OpenStore): void {
     const settled = await settle(store, 1, 2, attemptEnd(), "a");
     expect(settled).toMatchObject({ hasDependents: true });
     expect(await store.promoteDue(T0, 10)).toMatchObject({ promoted: [{ task: "t" }] });
+  });
+
+  test("says which of those it runs after stands in the way now, whatever it was before", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("a"));
+    await create(store, taskSpec("b"));
+    await create(store, taskSpec("t", { after: [taskId("a"), taskId("b")] }));
+    await settle(store, 1, 1, FAILED, "a");
+    await store.promoteDue(T0, 10);
+    await store.cancelTask(taskId("b"), "enough", T0);
+    await store.retryTask(taskId("a"), T0);
+    const broken = { kind: "dependency-broken", by: { id: "b", state: "cancelled" } };
+    expect(await store.retryTask(taskId("t"), T0)).toMatchObject(broken);
+    const unmet = await store.inspectTask(taskId("t"), T0);
+    expect(unmet?.waitsFor).toEqual([
+      { id: "a", state: "ready" },
+      { id: "b", state: "cancelled" },
+    ]);
+    await store.deleteTask(taskId("b"));
+    expect(await store.retryTask(taskId("t"), T0)).toMatchObject({ by: { id: undefined, state: "deleted" } });
   });
 
   test("a task after one that has succeeded meanwhile is ready at once", async () => {

@@ -2,6 +2,7 @@
 import type { TaskId } from "../../src/base/ids.ts";
 import { type DependencyEnd, brokenReason } from "../../src/model/dependency.ts";
 import { type SlotMoment, slotsFrom } from "../../src/model/schedule.ts";
+import type { UnmetDependency } from "../../src/store/inspection.ts";
 import { taskTransition, totalRuns } from "../../src/model/task.ts";
 import { type Dependency, type TaskRow, type Transaction, standingOf } from "./memory-store-state.ts";
 
@@ -85,18 +86,22 @@ export function seeToOneEnd(
   return undefined;
 }
 
-/** Bound again to those it runs after, as they stand now; undefined: one of them will not succeed. */
-export function waitAgain(tx: Transaction, task: TaskRow): TaskRow | undefined {
+/** Bound again to those it runs after, as they stand now; or one of them that will not succeed. */
+export function waitAgain(
+  tx: Transaction,
+  task: TaskRow,
+): { readonly row: TaskRow } | { readonly by: UnmetDependency } {
   const dependencies: Dependency[] = [];
-  for (const each of task.dependencies) {
+  for (const each of task.dependencies.toSorted((one, other) => one.serial - other.serial)) {
     const found = [...tx.state.tasks.values()].find(({ serial }) => serial === each.serial);
     const state = found && tx.stateOf(found);
     if (each.state === "met") dependencies.push(each);
-    else if (state === undefined || state === "failed" || state === "cancelled") return undefined;
+    else if (state === undefined) return { by: { id: undefined, state: "deleted" } };
+    else if (state === "failed" || state === "cancelled") return { by: { id: each.id, state } };
     else dependencies.push({ ...each, state: state === "succeeded" ? "met" : "waiting", endedAt: found?.finishedAt });
   }
   const row = { ...task, dependencies };
-  return dependencies.every(({ state }) => state === "met") ? released(row) : row;
+  return { row: dependencies.every(({ state }) => state === "met") ? released(row) : row };
 }
 
 /** It counts from when the last of those it waited for ended. */

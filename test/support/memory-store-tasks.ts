@@ -192,11 +192,11 @@ export function retryTask(tx: Transaction, id: TaskId, now: number, limit?: Subm
   }
   const full = limit?.submitter === found.spec.submitter ? fullFor(tx, limit, 1) : undefined;
   if (full !== undefined) return full;
-  const bound = found.isWaiting ? waitAgain(tx, found) : found;
-  if (bound === undefined) return { kind: "dependency-broken", task: view };
+  const bound = found.isWaiting ? waitAgain(tx, found) : { row: found };
+  if ("by" in bound) return { kind: "dependency-broken", task: view, by: bound.by };
   tx.takeBackEnd(found);
   const reopened = {
-    ...bound,
+    ...bound.row,
     finishedAt: undefined,
     isCancelled: false,
     reason: undefined,

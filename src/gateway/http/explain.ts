@@ -7,7 +7,6 @@ import { formatTime } from "../../api/time.ts";
 import { assertNever } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { EXPLAINED_ITEMS_MAX, LOST_ATTEMPTS_MAX } from "../../base/limits.ts";
-import { breakerIn } from "../../model/dependency.ts";
 import { parseCron } from "../../model/cron.ts";
 import { type Task, isFinished } from "../../model/task.ts";
 import { type Entry, KINDS_DEFAULT, isWasmEntry } from "../../model/entry.ts";
@@ -25,11 +24,12 @@ export interface ExplainInput {
 
 export function explain(input: ExplainInput): ExplanationJson {
   const { task } = input.inspection;
-  const reasons = isFinished(task.state) ? [finishedReason(task)] : openReasons(input);
+  const reasons = isFinished(task.state) ? [finishedReason(input.inspection)] : openReasons(input);
   return { task: task.spec.id, state: task.state, reasons };
 }
 
-function finishedReason(task: Task): ReasonJson {
+function finishedReason(inspection: TaskInspection): ReasonJson {
+  const { task } = inspection;
   const { state, reason, finishedAt = task.createdAt } = task;
   const why = reason === undefined ? "" : `: ${reason}`;
   const at = formatTime(finishedAt);
@@ -37,7 +37,7 @@ function finishedReason(task: Task): ReasonJson {
     state === "succeeded"
       ? "all its runs have succeeded"
       : `it ${state === "failed" ? "has failed" : "was cancelled"}${why}`;
-  const hint = state === "succeeded" ? "" : `; ${retryHint(task)}`;
+  const hint = state === "succeeded" ? "" : `; ${retryHint(inspection)}`;
   return reasonOf("finished", `It has finished at ${at}: ${what}${hint}.`, {
     state,
     finishedAt: at,
@@ -45,14 +45,14 @@ function finishedReason(task: Task): ReasonJson {
   });
 }
 
-/** What would be accepted: no retry of a task is, before what broke it off is tried again. */
-function retryHint({ spec, reason }: Task): string {
-  const retry = `POST /tasks/${spec.id}/retry runs what did not succeed again`;
-  const breaker = breakerIn(reason, spec.after);
-  if (breaker === undefined) return retry;
-  return breaker.isDeleted
-    ? "submit it anew, without the task that was deleted"
-    : `retry ${breaker.id} first, then ${retry}`;
+/** What would be accepted: no retry of a task is while one that it runs after has come to a bad end. */
+function retryHint({ task: { spec }, waitsFor }: TaskInspection): string {
+  const retry = `POST /tasks/${spec.id}/retry`;
+  if (waitsFor.some(({ state }) => state === "deleted")) return "submit it anew, without the task that was deleted";
+  const broken = waitsFor.flatMap(({ id, state }) => (state === "failed" || state === "cancelled" ? (id ?? []) : []));
+  if (broken.length > 0) return `retry ${list(broken)} first, then ${retry} runs what did not succeed again`;
+  const open = waitsFor.flatMap(({ id, state }) => (state === "succeeded" ? [] : (id ?? [])));
+  return open.length > 0 ? `${retry} lets it wait for ${list(open)} again` : `${retry} runs what did not succeed again`;
 }
 
 function openReasons(input: ExplainInput): ReasonJson[] {

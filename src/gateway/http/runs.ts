@@ -3,7 +3,7 @@
  * none yet is shown as it will be.
  */
 import { Router } from "express";
-import { type RunJson, runJson } from "../../api/run-json.ts";
+import { type RunJson, outcomeJson, runJson } from "../../api/run-json.ts";
 import { formatOptionalTime } from "../../api/time.ts";
 import type { TaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_MAX, REPEATS_MAX } from "../../base/limits.ts";
@@ -75,7 +75,9 @@ function futureRun(task: Task, index: number): RunJson {
     state: task.isCancelled ? "cancelled" : "scheduled",
     dueAt: formatOptionalTime(nominalDueAt(task, index)),
     attempts: [],
-    outcome: null,
+    outcome: task.isCancelled
+      ? outcomeJson({ kind: "cancelled", reason: task.reason ?? "its task was cancelled" })
+      : null,
     result: null,
     usage: null,
     outputBytes: 0,

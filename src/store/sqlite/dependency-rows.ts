@@ -6,6 +6,7 @@ import type { TaskId } from "../../base/ids.ts";
 import { type DependencyEnd, brokenReason } from "../../model/dependency.ts";
 import { type SlotMoment, slotsFrom } from "../../model/schedule.ts";
 import { type TaskState, isFinished, taskTransition } from "../../model/task.ts";
+import type { UnmetDependency } from "../inspection.ts";
 import type { RunRef } from "../store.ts";
 import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
@@ -143,15 +144,18 @@ function breakOff(
 }
 
 /**
- * Binds a task again that waited when it was cancelled: to each of those it runs after as that one stands now. False: one
- * of them is gone or has not succeeded, and nothing was done.
+ * Binds a task again that waited when it was cancelled: to each of those it runs after as that one stands now. Returns one
+ * of them that is gone or has not succeeded, if there is any; then nothing was done.
  */
-export function waitAgain(db: Database, task: TaskRecord): boolean {
+export function waitAgain(db: Database, task: TaskRecord): UnmetDependency | undefined {
   const unmet = db
-    .all("SELECT dependency FROM dependencies WHERE dependent = ? AND state <> 'met'", task.serial)
+    .all("SELECT dependency FROM dependencies WHERE dependent = ? AND state <> 'met' ORDER BY dependency", task.serial)
     .map((row) => decodeNumber(row.dependency));
   const dependencies = unmet.map((serial) => loadTask(db, serial));
-  if (dependencies.some((each) => each === undefined || !mayYetSucceed(each.savedState))) return false;
+  for (const each of dependencies) {
+    if (each === undefined) return { id: undefined, state: "deleted" };
+    if (!mayYetSucceed(each.savedState)) return { id: each.plan.id, state: each.savedState };
+  }
   for (const dependency of dependencies) {
     if (dependency === undefined) continue;
     db.run(
@@ -163,7 +167,7 @@ export function waitAgain(db: Database, task: TaskRecord): boolean {
     );
   }
   if (!isStillWaiting(db, task.serial)) release(db, task);
-  return true;
+  return undefined;
 }
 
 function mayYetSucceed(state: TaskState): boolean {

@@ -18,7 +18,7 @@ import type { FileContent } from "../../model/task-file.ts";
 import type { RunCounts, Task, TaskState } from "../../model/task.ts";
 import type { TokenId } from "../../model/token.ts";
 import type { StoredToken } from "../credential-store.ts";
-import type { OpenRun, TaskInspection } from "../inspection.ts";
+import type { OpenRun, TaskInspection, UnmetDependency } from "../inspection.ts";
 import type { ReleaseModulesResult } from "../module-store.ts";
 import type {
   AppendResult,
@@ -270,7 +270,8 @@ export interface OperationTypes {
   retryTask: Operation<
     { readonly id: TaskId; readonly now: number; readonly limit?: SubmitterLimit | undefined },
     | Wire<Extract<RetryTaskResult, { readonly kind: "retried" }>>
-    | { readonly kind: "not-finished" | "nothing-to-retry" | "dependency-broken"; readonly task: TaskWire }
+    | { readonly kind: "not-finished" | "nothing-to-retry"; readonly task: TaskWire }
+    | { readonly kind: "dependency-broken"; readonly task: TaskWire; readonly by: UnmetDependency }
     | SubmitterFull
     | { readonly kind: "no-such-task" }
   >;

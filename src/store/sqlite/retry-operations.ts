@@ -20,9 +20,8 @@ export function retryTask(db: Database, { id, now, limit }: Args<"retryTask">): 
   }
   const full = limit?.submitter === task.submitter ? fullFor(db, limit, 1) : undefined;
   if (full !== undefined) return full;
-  if (task.isWaiting && !waitAgain(db, task)) {
-    return { kind: "dependency-broken", task: readTaskWire(db, task, false) };
-  }
+  const by = task.isWaiting ? waitAgain(db, task) : undefined;
+  if (by !== undefined) return { kind: "dependency-broken", task: readTaskWire(db, task, false), by };
   takeBackEnd(db, task.serial);
   countUnfinished(db, task, 1);
   task.finishedAt = undefined;

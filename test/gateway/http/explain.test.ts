@@ -184,13 +184,25 @@ describe("a task that is ready", () => {
 
 test("a task that another one broke off is told which to retry first", () => {
   const spec = taskSpec("t", { after: [taskId("a"), taskId("b")] });
-  const because = (reason: string) => {
-    const inspected = inspection({ task: { ...task({ spec }), state: "cancelled", reason }, openRuns: [] });
+  const reason = "it runs after b, which failed: run 1 exited";
+  const whileItRunsAfter = (waitsFor: TaskInspection["waitsFor"]) => {
+    const inspected = inspection({ task: { ...task({ spec }), state: "cancelled", reason }, openRuns: [], waitsFor });
     return told({ inspection: inspected })[0]?.[1];
   };
-  expect(because("it runs after b, which failed: run 1 exited")).toContain("; retry b first, then POST /tasks/t/retry");
-  expect(because("it runs after b, which was deleted")).toContain("; submit it anew");
-  expect(because("not wanted any more")).toContain("; POST /tasks/t/retry");
+  const [a, b] = [taskId("a"), taskId("b")];
+  expect(whileItRunsAfter([{ id: b, state: "failed" }])).toContain("; retry b first, then POST /tasks/t/retry runs");
+  expect(whileItRunsAfter([{ id: undefined, state: "deleted" }])).toContain("; submit it anew");
+  // Others have broken off since, or it has been tried again: what holds now is told.
+  const both = [
+    { id: a, state: "cancelled" },
+    { id: b, state: "failed" },
+  ] as const;
+  expect(whileItRunsAfter(both)).toContain("; retry a, b first, then POST");
+  expect(whileItRunsAfter([{ id: b, state: "running" }])).toContain("; POST /tasks/t/retry lets it wait for b again");
+  expect(whileItRunsAfter([{ id: b, state: "succeeded" }])).toContain(
+    "; POST /tasks/t/retry runs what did not succeed again",
+  );
+  expect(whileItRunsAfter([])).toContain("; POST /tasks/t/retry runs");
 });
 
 describe("a task that waits", () => {

@@ -143,7 +143,7 @@ describe("POST /tasks/{id}/retry", () => {
     expect(await codeOf(await retry(gateway, "after"))).toEqual([
       409,
       "dependency-failed",
-      "The task after cannot run again: it runs after t, which failed: trapped: unreachable. Retry that one first, or submit this one anew.",
+      "The task after cannot run again: it runs after t, which has failed; retry that one first, or submit this one anew.",
     ]);
     await retry(gateway, "t");
     expect((await retry(gateway, "after")).status).toBe(200);

@@ -181,6 +181,9 @@ describe("the runs of a task", () => {
     await gateway.client().cancel("a");
     const runs = await get(gateway, "/tasks/a/runs", z.array(runSchema));
     expect(runs.map(({ state }) => state)).toEqual(["cancelled", "cancelled", "cancelled"]);
+    const [first, ...others] = runs.map(({ outcome }) => outcome);
+    expect(first).toMatchObject({ kind: "cancelled" });
+    expect(others).toEqual([first, first]);
   });
 });
 
