@@ -236,6 +236,56 @@ test("a session that was replaced fails everywhere, and its offers are gone", as
   expect(cluster.gateway.sessions.list()).toHaveLength(1);
 });
 
+test("a session that is replaced while it resumes takes nothing from the newer one", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  worker.drop();
+  const [old, young] = [cluster.connect(), cluster.connect()];
+  const release = cluster.trouble.holdAnswers("renew");
+  await old.login();
+  const late = expect(old.resume([])).rejects.toMatchObject({ type: "disconnected" });
+  await cluster.quiet();
+  await young.login();
+  const resumed = young.resume([run]);
+  await cluster.quiet();
+  release();
+  await late;
+  expect(await resumed).toMatchObject([{ kind: "adopt" }]);
+  await cluster.pass(AWAY_GRACE_MS);
+  expect(await cluster.attempts("t")).toEqual(["running"]);
+});
+
+test("a worker that has less output left than the store knows of, or more, goes on where both can", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  await run.write("hello");
+  expect(await worker.resume([run], 3)).toMatchObject([{ kind: "adopt", offset: 5 }]);
+  expect(await worker.resume([run], 7)).toMatchObject([{ kind: "adopt", offset: 7 }]);
+});
+
+test("what a worker says of itself when it renews is what is shown of it", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.pass(1_000);
+  await worker.session.renew([], { ...worker.state, busy: 3 });
+  const view = cluster.gateway.sessions.get(worker.peer);
+  expect(view).toMatchObject({ state: { busy: 3 }, lastSeenAt: cluster.clock.now() });
+});
+
+test("however often a session asks for its channel, it is one", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.quiet();
+  const before = worker.stats();
+  const senders = [await worker.session.offers(), await worker.session.offers()].map(({ sender }) => sender);
+  expect(worker.stats().exports).toBe(before.exports);
+  for (const sender of senders) sender[Symbol.dispose]();
+});
+
 test("the output of an attempt that a newer session has adopted comes through the newer one alone", async () => {
   await using cluster = await GatewayCluster.open();
   const old = await cluster.join();
@@ -262,6 +312,21 @@ test("a worker whose session ended between the lease and the call loses nothing 
   expect(run.id.attempt).toBe(2);
   run.end();
   await cluster.hasState("t", "succeeded");
+});
+
+test("a worker that resumes while it is being given a run keeps that run", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  const release = cluster.trouble.holdAnswers("lease");
+  await cluster.submit("t");
+  await worker.send();
+  await cluster.hasState("t", "running");
+  await worker.resume([]);
+  await cluster.quiet();
+  release();
+  (await worker.nextRun()).end();
+  await cluster.hasState("t", "succeeded");
+  expect(await cluster.attempts("t")).toEqual(["succeeded"]);
 });
 
 test("a worker that drops its session is away, and keeps its attempts for its grace", async () => {

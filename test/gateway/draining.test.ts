@@ -111,6 +111,30 @@ test("only a worker that is here can be drained", async () => {
   expect(await cluster.store.listDrained()).toEqual([]);
 });
 
+test("a worker that was drained and then barred is let in when it is admitted again", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.gateway.sessions.drain(worker.peer);
+  await cluster.gateway.sessions.forget(worker.peer);
+  await cluster.gateway.sessions.admit(worker.peer);
+  await cluster.submit("t");
+  const back = await cluster.join();
+  expect((await back.take()).id.task).toBe("t");
+});
+
+test("that a worker drains by itself is told once", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  const told: string[] = [];
+  using _subscription = cluster.gateway.events.subscribe((event) => {
+    if (event.type === "worker") told.push(event.status);
+  });
+  await worker.session.drain();
+  await worker.session.drain();
+  expect(told).toEqual(["draining"]);
+  expect(view(cluster, worker)?.status).toBe("draining");
+});
+
 test("draining is told, and so is its end", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = await cluster.join();

@@ -69,14 +69,29 @@ describe("a loss is held against the run", () => {
 });
 
 describe("a loss is not held against the run", () => {
-  test.each(["ended it by itself", "has no connection to it", "drains"])("whose worker %s", async (what) => {
+  test("whose worker drains, and went away", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    await cluster.submit("t");
+    await worker.take();
+    await worker.session.drain();
+    worker.drop();
+    await cluster.pass(AWAY_GRACE_MS);
+    expect(await cluster.attempts("t")).toEqual(["lost"]);
+    expect(await lostCount(cluster)).toBe(0);
+  });
+
+  const ways = ["ended it by itself", "has no connection to it", "drains", "is drained by an operator"];
+  test.each(ways)("whose worker %s", async (what) => {
     await using cluster = await GatewayCluster.open();
     const worker = await cluster.join();
     await cluster.submit("t");
     const run = await worker.take();
     if (what === "drains") await worker.session.drain();
+    if (what === "is drained by an operator") await cluster.gateway.sessions.drain(worker.peer);
     if (what === "ended it by itself") run.end({ kind: "cancelled", reason: "its lease could not be renewed" });
-    else run.fail(what === "drains" ? failed("it was stopped") : disconnected("the runner's machine is gone"));
+    else if (what === "has no connection to it") run.fail(disconnected("the runner's machine is gone"));
+    else run.fail(failed("it was stopped"));
     await cluster.hasRunState("t", "ready");
     expect(await cluster.attempts("t")).toEqual(["lost"]);
     expect(await lostCount(cluster)).toBe(0);
@@ -116,12 +131,43 @@ describe("a loss is not held against the run", () => {
     expect(await lostCount(cluster)).toBe(0);
   });
 
+  test("that an earlier gateway began, and whose worker came back without it", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    await cluster.submit("t");
+    await worker.take();
+    await cluster.stop();
+    await cluster.start();
+    await cluster.join();
+    await cluster.hasRunState("t", "ready");
+    expect(await lostCount(cluster)).toBe(0);
+  });
+
+  test("that was being leased when its worker came back in a newer session", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    const release = cluster.trouble.holdAnswers("lease");
+    await cluster.submit("t");
+    await worker.send();
+    await cluster.hasState("t", "running");
+    await cluster.join();
+    await cluster.quiet();
+    release();
+    await cluster.hasRunState("t", "ready");
+    expect(await lostCount(cluster)).toBe(0);
+  });
+
   test("that an operator took from a worker by barring it", async () => {
     await using cluster = await GatewayCluster.open();
     const worker = await cluster.join();
     await cluster.submit("t");
     await worker.take();
+    const told: string[] = [];
+    using _subscription = cluster.gateway.events.subscribe((event) => {
+      if (event.type === "worker") told.push(event.status);
+    });
     await cluster.gateway.sessions.forget(worker.peer);
+    expect([cluster.gateway.sessions.list(), told]).toEqual([[], ["gone"]]);
     await cluster.hasRunState("t", "ready");
     expect(await lostCount(cluster)).toBe(0);
   });

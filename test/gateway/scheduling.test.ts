@@ -180,6 +180,24 @@ describe("a slot is served once", () => {
   });
 });
 
+test("a run that is made when the one before has ended is run at its own time, if that is still to come", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t", { overlap: "forbid", delayMs: 10 * SECOND, repeats: 3 });
+  (await worker.take()).end();
+  for (const run of [2, 3]) {
+    await cluster.until("the next one is made", async () => (await slots(cluster, "t", SECOND)).length === run);
+    worker.offer();
+    await cluster.pass(10 * SECOND - 1, 5 * SECOND);
+    expect(worker.runs).toHaveLength(0);
+    await cluster.pass(1);
+    const next = await worker.nextRun();
+    expect(next.id.run).toBe(run);
+    next.end();
+  }
+  await cluster.hasState("t", "succeeded");
+});
+
 describe("a task after others", () => {
   test("is run when they have succeeded, at once, and told of", async () => {
     await using cluster = await GatewayCluster.open();

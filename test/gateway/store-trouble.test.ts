@@ -12,8 +12,10 @@ test("an outcome that cannot be stored is neither lost nor acknowledged, and sto
   const run = await worker.take();
   cluster.trouble.broken.add("settle");
   run.end();
-  await cluster.pass(3_000);
+  await cluster.pass(400, 20);
   expect(cluster.trouble.calls.get("settle") ?? 0).toBeGreaterThan(2);
+  expect(cluster.trouble.calls.get("settle") ?? 0).toBeLessThan(12);
+  await cluster.pass(3_000);
   expect(run.isAcknowledged).toBe(false);
   expect(await cluster.attempts("t")).toEqual(["running"]);
   cluster.trouble.broken.clear();
@@ -127,6 +129,25 @@ test("a worker that cannot renew or log in is told to come again", async () => {
   cluster.trouble.broken.add("renew").add("getAdmission");
   await expect(worker.renew([run])).rejects.toMatchObject({ type: "overloaded" });
   await expect(cluster.connect("B").login()).rejects.toMatchObject({ type: "overloaded" });
+});
+
+test("a worker that cannot resume is told to come again, and nothing is kept of what it brought", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  worker.drop();
+  const back = cluster.connect();
+  await back.login();
+  await cluster.quiet();
+  const before = back.stats();
+  cluster.trouble.broken.add("renew");
+  await expect(back.resume([run])).rejects.toMatchObject({ type: "overloaded", code: "store-unavailable" });
+  await cluster.quiet();
+  expect(back.stats()).toEqual(before);
+  await expect(back.session.offers()).rejects.toMatchObject({ code: "resume-first" });
+  cluster.trouble.broken.clear();
+  expect(await back.resume([run])).toMatchObject([{ kind: "adopt" }]);
 });
 
 test("a store that is out of order for longer than a lease costs no attempt of a worker that is there", async () => {

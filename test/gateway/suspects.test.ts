@@ -10,6 +10,7 @@ import {
 } from "../../src/base/limits.ts";
 import type { ClusterEvent } from "../../src/gateway/events.ts";
 import type { Outcome } from "../../src/model/outcome.ts";
+import { peerId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 import type { HandRun, HandWorker } from "../support/hand-worker.ts";
 
@@ -62,6 +63,48 @@ test("a worker that loses what another one carries out gets no runs but a probe,
   expect(cluster.gateway.sessions.get(bad.peer)?.status).toBe("ready");
 });
 
+test("a probe that is cancelled says nothing: the worker gets another run at once", async () => {
+  await using cluster = await GatewayCluster.open();
+  const { bad, good } = await joinBoth(cluster);
+  await disgrace(cluster, bad, good);
+  await good[Symbol.asyncDispose]();
+  bad.offer(2);
+  await cluster.submit("first");
+  await cluster.pass(QUARANTINE_FIRST_MS, 1_000);
+  expect((await bad.nextRun()).id.task).toBe("first");
+  await cluster.submit("second");
+  await cluster.quiet();
+  expect(bad.runs).toHaveLength(0);
+  await cluster.cancel("first");
+  expect((await bad.nextRun()).id.task).toBe("second");
+});
+
+test("runs of other tasks come as soon as a probe was good", async () => {
+  await using cluster = await GatewayCluster.open();
+  const { bad, good } = await joinBoth(cluster);
+  await disgrace(cluster, bad, good);
+  await good[Symbol.asyncDispose]();
+  bad.offer(2);
+  await cluster.submit("first");
+  await cluster.submit("second");
+  await cluster.pass(QUARANTINE_FIRST_MS, 1_000);
+  const probe = await bad.nextRun();
+  await cluster.quiet();
+  expect(bad.runs).toHaveLength(0);
+  probe.end();
+  expect((await bad.nextRun()).id.task).toBe("second");
+});
+
+test("an operator's word ends both a drain and a quarantine of one worker", async () => {
+  await using cluster = await GatewayCluster.open();
+  const { bad, good } = await joinBoth(cluster);
+  await disgrace(cluster, bad, good);
+  await cluster.gateway.sessions.drain(bad.peer);
+  expect(cluster.gateway.sessions.get(bad.peer)?.status).toBe("draining");
+  await cluster.gateway.sessions.admit(bad.peer);
+  expect(cluster.gateway.sessions.get(bad.peer)?.status).toBe("ready");
+});
+
 test("an operator's word ends a quarantine at once, and is no admission", async () => {
   await using cluster = await GatewayCluster.open();
   const told: string[] = [];
@@ -94,6 +137,29 @@ test("a run that was lost waits for a worker that has not lost it, though one th
   (await getRun(cluster, busy)).end();
   await cluster.hasState("t", "succeeded");
 });
+
+test.each(["is away", "drains", "was drained by an operator", "has no slots", "is in quarantine"])(
+  "a run that was lost does not wait for a worker that %s",
+  async (what) => {
+    await using cluster = await GatewayCluster.open();
+    const lossy = await cluster.join("A", { labels: { peer: peerId("B") } });
+    const other = await cluster.join("B", { slots: what === "has no slots" ? 0 : 8 });
+    if (what === "is in quarantine") await disgrace(cluster, other, lossy);
+    if (what === "is away") {
+      await cluster.submit("held", { require: { peer: other.peer } });
+      await getRun(cluster, other);
+      other.drop();
+    }
+    if (what === "drains") await other.session.drain();
+    if (what === "was drained by an operator") await cluster.gateway.sessions.drain(other.peer);
+    await cluster.submit("t");
+    (await getRun(cluster, lossy)).end(LOST);
+    await cluster.hasRunState("t", "ready");
+    lossy.offer();
+    await cluster.quiet();
+    expect((await lossy.nextRun()).id).toMatchObject({ task: "t", attempt: 2 });
+  },
+);
 
 test("bad workers do not poison a run while a good one is busy, and the good one then carries it out", async () => {
   await using cluster = await GatewayCluster.open();
