@@ -40,6 +40,8 @@ export function attemptKey(id: AttemptId): string {
 
 export type AttemptState = "running" | "succeeded" | "failed" | "cancelled" | "lost";
 
+export const ATTEMPT_STATES: readonly AttemptState[] = ["running", "succeeded", "failed", "cancelled", "lost"];
+
 export interface Attempt {
   readonly number: number;
   readonly worker: PeerId;

@@ -34,6 +34,13 @@ export function decodeBranded<T extends string>(value: Column): T {
   return decodeText(value) as T;
 }
 
+/** Text that is one of these. */
+export function decodeOneOf<T extends string>(values: readonly T[], value: Column): T {
+  const found = values.find((each) => each === value);
+  if (found === undefined) throw new DamagedRow(`a column holds none of ${values.join(", ")}`);
+  return found;
+}
+
 function unexpected(value: Column): Error {
   return new DamagedRow(`a column holds ${value === undefined ? "nothing" : `a ${typeof value}`}`);
 }

@@ -1,5 +1,6 @@
 /** Tokens and the audit log, as rows. */
-import { parseStored } from "./damaged-row.ts";
+import { isRecord } from "../../base/json-shapes.ts";
+import { DamagedRow, parseStored } from "./damaged-row.ts";
 import { AUDIT_ENTRIES_MAX } from "../../base/limits.ts";
 import type { AuditAction } from "../../model/audit.ts";
 import { POWERS, type TokenId, type TokenLimits } from "../../model/token.ts";
@@ -90,5 +91,8 @@ export function listAudit(db: Database, { limit, belowSeq }: Args<"listAudit">):
 }
 
 function decodeLimits(row: Row): TokenLimits {
-  return parseStored(decodeText(row.limits)) as TokenLimits;
+  const limits = parseStored(decodeText(row.limits));
+  const areLimits = isRecord(limits) && Object.values(limits).every((limit) => typeof limit === "number");
+  if (!areLimits) throw new DamagedRow("the limits of a token are no numbers");
+  return limits;
 }

@@ -1,8 +1,9 @@
 /** The operation that reads all that explains where a task is. */
 import { EXPLAINED_AHEAD_MAX, EXPLAINED_ITEMS_MAX } from "../../base/limits.ts";
 import type { PeerId, TaskId } from "../../base/ids.ts";
-import type { TaskState } from "../../model/task.ts";
-import { decodeBranded, decodeNumber, decodeOptionalText } from "./columns.ts";
+import { RUN_STATES } from "../../model/run.ts";
+import { TASK_STATES, type TaskState } from "../../model/task.ts";
+import { decodeBranded, decodeNumber, decodeOneOf, decodeOptionalText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import type { Answer, Args, OpenRunWire } from "./messages.ts";
 import { type TaskRecord, loadTaskById, readTaskWire } from "./task-rows.ts";
@@ -54,7 +55,7 @@ function openRun(db: Database, row: Row): OpenRunWire {
   );
   return {
     index,
-    state: decodeBranded(row.state),
+    state: decodeOneOf(RUN_STATES, row.state),
     dueAt: decodeNumber(row.due_at),
     notBefore: decodeNumber(row.not_before),
     cancelledOn: isHeld && latest !== undefined ? decodeBranded<PeerId>(latest.worker) : undefined,
@@ -103,6 +104,6 @@ function unmet(
     .map((row) =>
       row.id === null
         ? { id: undefined, state: "deleted" }
-        : { id: decodeBranded<TaskId>(row.id), state: decodeBranded<TaskState>(row.state) },
+        : { id: decodeBranded<TaskId>(row.id), state: decodeOneOf(TASK_STATES, row.state) },
     );
 }

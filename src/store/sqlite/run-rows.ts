@@ -10,19 +10,21 @@ import { ATTEMPTS_KEPT_PER_RUN_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../base/li
 import type { PeerId } from "../../base/ids.ts";
 import type { Outcome, Usage } from "../../model/outcome.ts";
 import {
+  ATTEMPT_STATES,
   type AttemptId,
   type AttemptState,
   type RunChange,
   type RunCursor,
   type RunEvent,
   type RunRetryPolicy,
+  RUN_STATES,
   type RunState,
   transition,
 } from "../../model/run.ts";
 import type { SlotMoment } from "../../model/schedule.ts";
 import type { FileContent } from "../../model/task-file.ts";
 import { RETRYABLE_KINDS } from "../../model/task.ts";
-import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
+import { decodeBranded, decodeNumber, decodeOneOf, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import { readKeptFiles } from "./file-rows.ts";
 import type { AttemptWire, RunWire, TaskPlan } from "./messages.ts";
@@ -306,7 +308,7 @@ function decodeRunRecord(row: Row): RunRecord {
     serial: decodeNumber(row.task),
     index: decodeNumber(row.idx),
     cursor: {
-      state: decodeBranded(row.state),
+      state: decodeOneOf(RUN_STATES, row.state),
       attempt: decodeNumber(row.attempt),
       retried: decodeNumber(row.retried),
       lost: decodeNumber(row.lost),
@@ -329,7 +331,7 @@ function decodeRunWire(
     task: task.plan.id,
     serial: task.serial,
     index: decodeNumber(row.idx),
-    state: decodeBranded(row.state),
+    state: decodeOneOf(RUN_STATES, row.state),
     dueAt: decodeNumber(row.due_at),
     attempts,
     outcome: decodeOptionalText(row.outcome),
@@ -348,7 +350,7 @@ function decodeAttemptWire(row: Row): AttemptWire {
   return {
     number: decodeNumber(row.number),
     worker: decodeBranded(row.worker),
-    state: decodeBranded(row.state),
+    state: decodeOneOf(ATTEMPT_STATES, row.state),
     startedAt: decodeNumber(row.started_at),
     finishedAt: decodeOptionalNumber(row.finished_at),
     outcome: decodeOptionalText(row.outcome),

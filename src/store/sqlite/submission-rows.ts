@@ -2,7 +2,8 @@
  * Submissions that came with a key of their submitter's: what they made, as it was told then, for SUBMISSION_KEPT_MS. A
  * task's spec stays for as long, though the task be deleted, so that the answer can be given again.
  */
-import { parseStored } from "./damaged-row.ts";
+import { isRecord } from "../../base/json-shapes.ts";
+import { DamagedRow, parseStored } from "./damaged-row.ts";
 import { SUBMISSIONS_KEPT_MAX, SUBMISSION_KEPT_MS, SUBMISSION_PURGE_ROWS_MAX } from "../../base/limits.ts";
 import type { SubmissionKey } from "../store.ts";
 import { decodeNumber, decodeText } from "./columns.ts";
@@ -91,5 +92,8 @@ function forgetTasks(db: Database, number: number, limit: number): number {
 }
 
 function decodeTold(told: Parameters<typeof decodeText>[0]): TaskWire {
-  return parseStored(decodeText(told)) as TaskWire;
+  const task = parseStored(decodeText(told));
+  const isTask = isRecord(task) && typeof task["serial"] === "number" && isRecord(task["counts"]);
+  if (!isTask) throw new DamagedRow("what a submission was told is no task");
+  return task as unknown as TaskWire;
 }

@@ -2,16 +2,17 @@
  * A task's row, as a record that an operation loads, changes and saves. The task's state is computed at each save, so
  * that it cannot disagree with the counts; the counter of unfinished tasks is kept at the same place.
  */
-import { parseStored } from "./damaged-row.ts";
+import { DamagedRow, parseStored } from "./damaged-row.ts";
 import type { SQLInputValue } from "node:sqlite";
 import type { Digest, TaskId } from "../../base/ids.ts";
 import type { RunState } from "../../model/run.ts";
-import { type SlotCursor, slotsFrom } from "../../model/schedule.ts";
-import { type RunCounts, type TaskStanding, type TaskState, isFinished, taskState } from "../../model/task.ts";
+import { CATCHUPS, OVERLAPS, type SlotCursor, slotsFrom } from "../../model/schedule.ts";
+import { type RunCounts, TASK_STATES, type TaskStanding, type TaskState, isFinished, taskState } from "../../model/task.ts";
 import {
   decodeBranded,
   decodeBytes,
   decodeNumber,
+  decodeOneOf,
   decodeOptionalNumber,
   decodeOptionalText,
   decodeText,
@@ -303,8 +304,8 @@ export function decodeTaskRecord(row: Row): TaskRecord {
       total: decodeNumber(row.total) === ENDLESS ? Infinity : decodeNumber(row.total),
       cron: decodeOptionalText(row.cron),
       timezone: decodeText(row.timezone),
-      overlap: decodeBranded(row.overlap),
-      catchup: decodeBranded(row.catchup),
+      overlap: decodeOneOf(OVERLAPS, row.overlap),
+      catchup: decodeOneOf(CATCHUPS, row.catchup),
       priority: decodeNumber(row.priority),
       retries: decodeNumber(row.retries),
       backoffMs: decodeNumber(row.backoff_ms),
@@ -315,7 +316,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
     specBytes: decodeNumber(row.spec_bytes),
     submitter: decodeText(row.submitter),
     createdAt: decodeNumber(row.created_at),
-    savedState: decodeBranded(row.state),
+    savedState: decodeOneOf(TASK_STATES, row.state),
     isCancelled: decodeNumber(row.is_cancelled) !== 0,
     isWaiting: decodeNumber(row.is_waiting) !== 0,
     hasDependents: false,
@@ -356,5 +357,7 @@ function encodeReason(reason: string | undefined): string | null {
 }
 
 export function decodeReason(json: string): string {
-  return parseStored(json) as string;
+  const reason = parseStored(json);
+  if (typeof reason !== "string") throw new DamagedRow("a reason is no text");
+  return reason;
 }

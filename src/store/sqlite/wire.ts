@@ -1,8 +1,10 @@
 /** The store's values as they cross to its thread and back. */
+import { isRecord } from "../../base/json-shapes.ts";
 import { parseStored } from "./damaged-row.ts";
+import { decodeSpecShape, decodeStoredInspection, decodeStoredOutcome, decodeStoredResult } from "./stored-shapes.ts";
 import { type TaskId, parseDigest } from "../../base/ids.ts";
 import type { ModuleInspection, StoredModule } from "../../model/module.ts";
-import type { Outcome, RunResult } from "../../model/outcome.ts";
+import type { Outcome } from "../../model/outcome.ts";
 import type { Attempt, Run } from "../../model/run.ts";
 import { type Task, type TaskSpec, totalRuns } from "../../model/task.ts";
 import { requirementKey } from "../../model/worker.ts";
@@ -63,7 +65,8 @@ export function copyBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 
 export function decodeSpec(wire: SpecWire): TaskSpec {
   const { text, ...columns } = wire;
-  return { ...EARLIER_SPEC, ...(parseStored(text) as Omit<TaskSpec, keyof typeof columns>), ...columns };
+  const stored = parseStored(text);
+  return decodeSpecShape({ ...EARLIER_SPEC, ...(isRecord(stored) ? stored : {}), ...columns });
 }
 
 /** Of a spec that an earlier version has kept: what it did not know of. */
@@ -78,7 +81,7 @@ const EARLIER_SPEC = {
 
 /** `spec` is the one that the wire form has, or that the caller knew. */
 export function decodeTask(wire: TaskWire, spec: TaskSpec): Task {
-  return { ...wire, spec, result: wire.result === undefined ? undefined : decodeResult(wire.result) };
+  return { ...wire, spec, result: wire.result === undefined ? undefined : decodeStoredResult(wire.result) };
 }
 
 export function decodeRun(wire: RunWire): Run {
@@ -86,7 +89,7 @@ export function decodeRun(wire: RunWire): Run {
     ...wire,
     attempts: wire.attempts.map(decodeAttempt),
     outcome: decodeOutcome(wire.outcome),
-    result: wire.result === undefined ? undefined : decodeResult(wire.result),
+    result: wire.result === undefined ? undefined : decodeStoredResult(wire.result),
   };
 }
 
@@ -98,20 +101,12 @@ function decodeAttempt(wire: AttemptWire): Attempt {
   return { ...wire, outcome: decodeOutcome(wire.outcome) };
 }
 
-function decodeResult(json: string): RunResult {
-  return parseStored(json) as RunResult;
-}
-
 function decodeOutcome(json: string | undefined): Outcome | undefined {
-  return json === undefined ? undefined : (parseStored(json) as Outcome);
+  return json === undefined ? undefined : decodeStoredOutcome(json);
 }
 
 export function decodeModule({ digest, inspection, createdAt }: ModuleWire): StoredModule {
-  return { digest, inspection: decodeInspection(inspection), createdAt };
-}
-
-function decodeInspection(json: string): ModuleInspection {
-  return parseStored(json) as ModuleInspection;
+  return { digest, inspection: decodeStoredInspection(inspection), createdAt };
 }
 
 /** Where a list goes on: below this serial. Its form is nobody's business but the store's. */
