@@ -30,6 +30,8 @@ import { INSPECTION, T0 } from "./store-samples.ts";
 
 const HISTORIES = 15;
 const SHRINKING_MS_MAX = 90_000;
+/** No task has it. */
+const NO_SERIAL = 0;
 
 test(
   "the store on a disk and the one in memory answer alike, whatever is done to them",
@@ -183,7 +185,7 @@ class StorePair implements AsyncDisposable {
             .toSorted((a, b) => a.serial - b.serial || a.run - b.run);
     const [first] = IDS;
     if (first === undefined) throw new Error("there are ids");
-    const id = found[place % Math.max(1, found.length)] ?? { task: first, serial: 1, run: 1, attempt: 1 };
+    const id = found[place % Math.max(1, found.length)] ?? { task: first, serial: NO_SERIAL, run: 1, attempt: 1 };
     return { ...id, attempt: id.attempt + off };
   }
 
