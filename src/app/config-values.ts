@@ -1,6 +1,13 @@
 /** The values that settings take: each parser says what it expects when it refuses, with an example to copy. */
 import { resolve } from "node:path";
-import { LABEL_LENGTH_MAX, QUEUED_TASKS_MAX, SLOTS_MAX, TOKEN_LENGTH_MAX } from "../base/limits.ts";
+import {
+  LABEL_LENGTH_MAX,
+  LEASE_MS_MAX,
+  LEASE_MS_MIN,
+  QUEUED_TASKS_MAX,
+  SLOTS_MAX,
+  TOKEN_LENGTH_MAX,
+} from "../base/limits.ts";
 import { isLoopback } from "../base/loopback.ts";
 import { parseDuration } from "../api/duration.ts";
 import { parsePeerId } from "../base/ids.ts";
@@ -19,9 +26,6 @@ export interface ValuePlace {
 export type ValueParser<T> = (text: string, place: ValuePlace) => Parsed<T>;
 
 const GRACE_MS_MAX = 24 * 3_600_000;
-/** A worker renews three times in a lease; of a shorter one, a busy machine makes silence. */
-const LEASE_MS_MIN = 1_000;
-const LEASE_MS_MAX = 10 * 60_000;
 const RETAIN_MS_MAX = 36_525 * 24 * 3_600_000;
 const WEIGHT_MAX = 1_000_000;
 

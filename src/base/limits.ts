@@ -122,6 +122,9 @@ export const SETTINGS_FILE_BYTES_MAX = 64 * KIB;
 
 // Leases.
 export const LEASE_MS = 15_000;
+/** A worker renews three times in a lease; of a shorter one, a busy machine makes silence. */
+export const LEASE_MS_MIN = 1_000;
+export const LEASE_MS_MAX = 10 * 60_000;
 export const LEASE_RENEW_EVERY_MS = 5_000;
 /** A worker renews no more often than this, whatever its gateway says. */
 export const LEASE_RENEW_EVERY_MS_MIN = 100;

@@ -49,6 +49,7 @@ export interface AttemptsInit {
   readonly events: EventHub;
   readonly health: WorkerHealth;
   readonly meter: RunMeter;
+  readonly leaseMs: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

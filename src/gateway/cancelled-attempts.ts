@@ -12,7 +12,7 @@
 import type { Clock } from "../base/clock.ts";
 import { toClusterError } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
-import { CANCELLED_ATTEMPTS_MAX, LEASE_MS } from "../base/limits.ts";
+import { CANCELLED_ATTEMPTS_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { RunClient } from "../caps/run.ts";
 import { type AttemptId, attemptKey } from "../model/run.ts";
@@ -20,6 +20,7 @@ import type { Store } from "../store/store.ts";
 
 export interface CancelledAttemptsInit {
   readonly store: Pick<Store, "noteEnded">;
+  readonly leaseMs: number;
   readonly clock: Clock;
   readonly log: Log;
   /** A run that is to run again waits no longer. */
@@ -87,7 +88,7 @@ export class CancelledAttempts {
     const onClosed = () => ended.abort();
     this.#closed.signal.addEventListener("abort", onClosed, { once: true });
     // After that its lease is over, whatever the worker does.
-    using _timer = this.#init.clock.setTimer(LEASE_MS, () => ended.abort());
+    using _timer = this.#init.clock.setTimer(this.#init.leaseMs, () => ended.abort());
     try {
       await run.cancel();
       await run.outcome({ signal: ended.signal }).catch((thrown: unknown) => {

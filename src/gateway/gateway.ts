@@ -106,6 +106,7 @@ export class Gateway implements Readiness {
       pins: this.pins,
       events,
       health,
+      leaseMs: leaseClock.terms.leaseMs,
       clock,
       random,
       log,

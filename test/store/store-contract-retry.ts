@@ -1,6 +1,6 @@
 /** The store's contract: an operator has the runs of a finished task tried again. */
 import { expect, test } from "vitest";
-import { LOST_ATTEMPTS_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
+import { LEASE_MS_MAX, LOST_ATTEMPTS_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
 import type { AttemptEnd } from "../../src/model/outcome.ts";
 import type { Task } from "../../src/model/task.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -311,6 +311,15 @@ export function describeRetry(open: OpenStore): void {
     await store.extendAllLeases(T0 - 3_600_000 + 15_000);
     expect(await store.listReady(T0 - 3_600_000 + 14_999, 10)).toEqual([]);
     expect(await store.listReady(T0 - 3_600_000 + 15_000, 10)).toHaveLength(1);
+  });
+
+  test("waits no longer than any lease is, where the clock that gave it was ahead", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { task } = await createRunning(store, taskSpec("t"));
+    await store.cancelTask(task.spec.id, "enough", T0);
+    const now = T0 - 365 * 24 * 3_600_000;
+    expect(await store.retryTask(task.spec.id, now)).toMatchObject({ heldUntil: now + LEASE_MS_MAX });
   });
 
   test("a run whose attempt has ended by itself waits for no lease", async () => {

@@ -4,7 +4,12 @@
  */
 import { assert } from "../../src/base/errors.ts";
 import type { PeerId, TaskId } from "../../src/base/ids.ts";
-import { ATTEMPTS_KEPT_PER_RUN_MAX, CATCHUP_PROMOTE_WEIGHT, OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
+import {
+  ATTEMPTS_KEPT_PER_RUN_MAX,
+  CATCHUP_PROMOTE_WEIGHT,
+  LEASE_MS_MAX,
+  OPEN_RUNS_PER_TASK_MAX,
+} from "../../src/base/limits.ts";
 import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
 import {
   type Attempt,
@@ -117,7 +122,7 @@ function runAgain(
   const change = transition(run.cursor, { kind: "retry", isDue }, task.spec);
   assert(change.kind === "changed", "a run that did not succeed can run again");
   const ended = { outcome: undefined, result: undefined, usage: undefined };
-  const notBefore = run.leaseUntil > moment.now ? run.leaseUntil : 0;
+  const notBefore = run.leaseUntil > moment.now ? Math.min(run.leaseUntil, moment.now + LEASE_MS_MAX) : 0;
   return { run: { ...run, ...ended, cursor: change.next, dueAt: taken.due, notBefore }, slots: taken.task.slots };
 }
 

@@ -6,7 +6,7 @@
  * OPEN_RUNS_PER_TASK_MAX allows, after each change that takes it away or settles a run.
  */
 import { assert } from "../../base/errors.ts";
-import { ATTEMPTS_KEPT_PER_RUN_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../base/limits.ts";
+import { ATTEMPTS_KEPT_PER_RUN_MAX, LEASE_MS_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../base/limits.ts";
 import type { PeerId } from "../../base/ids.ts";
 import type { Outcome, Usage } from "../../model/outcome.ts";
 import {
@@ -135,9 +135,10 @@ function runAgain(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMo
   const change = decide(task, run, { kind: "retry", isDue: hadCome || (mayBeReady && due <= moment.now) });
   assert(change.kind === "changed", "a run that did not succeed can run again");
   moveRun(db, task, run, change.next, {
-    set: `due_at = ?, not_before = iif(lease_until > ?, lease_until, 0), outcome = NULL, result = NULL, wall_ms = NULL,
-      cpu_ms = NULL, memory_bytes = NULL`,
-    values: [due, moment.now],
+    // No lease is longer than that: it was given by a clock that was ahead.
+    set: `due_at = ?, not_before = iif(lease_until > ?, min(lease_until, ?), 0), outcome = NULL, result = NULL,
+      wall_ms = NULL, cpu_ms = NULL, memory_bytes = NULL`,
+    values: [due, moment.now, moment.now + LEASE_MS_MAX],
   });
   if (change.next.state === "scheduled") task.nextDueAt = due;
   return change.next.state;
