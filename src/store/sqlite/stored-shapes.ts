@@ -34,7 +34,8 @@ function listOf(test: Test): Test {
 /** The member that is not what it has to be, by its name. */
 function faultOf(raw: unknown, members: readonly (readonly [string, Test])[]): string | undefined {
   if (!isRecord(raw)) return "all of it";
-  return members.find(([name, test]) => !test(raw[name]))?.[0];
+  for (const [name, test] of members) if (!test(raw[name])) return name;
+  return undefined;
 }
 
 function shape(members: Readonly<Record<string, Test>>): readonly (readonly [string, Test])[] {
