@@ -2,6 +2,7 @@
  * `POST /tasks/batch`: lines of JSON, one task each, with the fields of `POST /tasks` by their names. What a form repeats
  * is an array here, and `env` and `require` may be objects. Every line names a module that the gateway has.
  */
+import { BATCH_NESTING_MAX } from "../base/limits.ts";
 import type { CronChecks } from "./cron-checks.ts";
 import type { FieldError } from "./problem.ts";
 import { type Submission, parseSubmission } from "./submission.ts";
@@ -56,6 +57,7 @@ export function parseLine({ text }: Pick<BatchLine, "text">, { now, crons }: Lin
 }
 
 function parseObject(text: string): object | undefined {
+  if (nestsDeeply(text)) return undefined;
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
@@ -83,3 +85,37 @@ function numberText(value: number): string {
   const text = String(value);
   return text.includes("e") ? value.toFixed(6) : text;
 }
+
+/**
+ * Whether there are more lists and objects within each other than any field has. To parse millions of them takes seconds,
+ * to look at each character does not.
+ */
+function nestsDeeply(text: string): boolean {
+  let depth = 0;
+  let isInString = false;
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case QUOTE:
+        isInString = !isInString;
+        break;
+      case BACKSLASH:
+        if (isInString) at++;
+        break;
+      case OPENING_BRACKET:
+      case OPENING_BRACE:
+        if (!isInString && ++depth > BATCH_NESTING_MAX) return true;
+        break;
+      case CLOSING_BRACKET:
+      case CLOSING_BRACE:
+        if (!isInString) depth--;
+    }
+  }
+  return false;
+}
+
+const QUOTE = 0x22;
+const OPENING_BRACKET = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSING_BRACKET = 0x5d;
+const OPENING_BRACE = 0x7b;
+const CLOSING_BRACE = 0x7d;

@@ -338,6 +338,8 @@ export const BATCH_BYTES_MAX = 16 * MIB;
 export const BATCH_ERRORS_MAX = 100;
 /** Tasks that the lines of one batch run after, all lines together: each is a row, and all are one transaction. */
 export const BATCH_AFTER_MAX = 50_000;
+/** Lists and objects within each other in one of its lines. */
+export const BATCH_NESTING_MAX = 16;
 /** Different cron expressions in one batch: the first slot of each is looked for in that transaction. */
 export const BATCH_CRONS_MAX = 2_000;
 /** How long reading a batch goes on before it is the turn of what else waits on the event loop. */

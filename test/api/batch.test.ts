@@ -1,0 +1,41 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type LineResult, parseLine } from "../../src/api/batch.ts";
+import { CronChecks } from "../../src/api/cron-checks.ts";
+import { BATCH_NESTING_MAX } from "../../src/base/limits.ts";
+
+const MODULE = "a".repeat(64);
+const NOW = Date.UTC(2026, 10, 22, 10);
+
+function parse(text: string): LineResult {
+  return parseLine({ text }, { now: NOW, crons: new CronChecks(NOW) });
+}
+
+function fieldsRefused(text: string): readonly string[] {
+  const result = parse(text);
+  return result.ok ? [] : result.errors.map(({ field }) => field);
+}
+
+describe("a line of a batch", () => {
+  test("is told by its field from one that nests more deeply than any field does", () => {
+    const nested = (depth: number) => `{"module":"${MODULE}","args":${"[".repeat(depth)}${"]".repeat(depth)}}`;
+    expect(fieldsRefused(nested(1))).toEqual([]);
+    expect(fieldsRefused(nested(BATCH_NESTING_MAX - 1))).toEqual(["args"]);
+    expect(fieldsRefused(nested(BATCH_NESTING_MAX))).toEqual(["line"]);
+    // Both would take the parser seconds, and end the writer of the second one's value.
+    expect(fieldsRefused("[".repeat(4_000_000))).toEqual(["line"]);
+    expect(fieldsRefused(nested(4_000_000))).toEqual(["line"]);
+  });
+
+  test("may have any text in it", () => {
+    const text = fc
+      .array(fc.constantFrom("[", "{", "]", "}", '"', "\\", "a"), { maxLength: 100 })
+      .map((all) => all.join(""));
+    fc.assert(
+      fc.property(text, (description) => {
+        const result = parse(JSON.stringify({ module: MODULE, description, args: [description] }));
+        expect(result).toMatchObject({ ok: true, submission: { description, args: [description] } });
+      }),
+    );
+  });
+});
