@@ -56,34 +56,34 @@ function broken(
 }
 
 /**
- * Sees to one task that waited for another which has ended. Undefined: there is none. `task` is what has become of it,
- * unsaved and without runs; undefined if nothing has.
+ * Sees to one task that waited for another which has ended, or that none does any more. Undefined: there is none. `task` is
+ * what has become of it, unsaved and without runs; undefined if nothing has.
  */
 export function seeToOneEnd(
   tx: Transaction,
   moment: SlotMoment,
-): { readonly before: TaskRow; readonly task: TaskRow | undefined } | undefined {
-  for (const end of tx.state.ends) {
-    const before = [...tx.state.tasks.values()].find(({ dependencies }) =>
-      dependencies.some(({ serial, state }) => serial === end.serial && state === "waiting"),
-    );
-    if (before === undefined) {
-      tx.set({ ends: tx.state.ends.filter((each) => each !== end) });
-      continue;
-    }
-    const dependencies = before.dependencies.map((each) =>
-      each.serial !== end.serial
-        ? each
-        : { ...each, state: end.ended === "succeeded" ? ("met" as const) : ("broken" as const), endedAt: end.endedAt },
-    );
-    const seen = { ...before, dependencies };
-    tx.saveTask(seen, moment.now);
-    const event = end.ended === "succeeded" ? "dependencies-met" : "dependency-broken";
-    if (taskTransition(standingOf(before), event).kind === "refused") return { before, task: undefined };
-    if (end.ended !== "succeeded") return { before, task: broken(seen, end.id, end.ended, end.reason) };
-    return { before, task: dependencies.some(({ state }) => state !== "met") ? undefined : released(seen) };
+): { readonly before: TaskRow; readonly task: TaskRow } | { readonly task: undefined } | undefined {
+  const [end] = tx.state.ends.toSorted((a, b) => a.serial - b.serial);
+  if (end === undefined) return undefined;
+  const before = [...tx.state.tasks.values()].find(({ dependencies }) =>
+    dependencies.some(({ serial, state }) => serial === end.serial && state === "waiting"),
+  );
+  if (before === undefined) {
+    tx.takeBackEnd(end);
+    return { task: undefined };
   }
-  return undefined;
+  const dependencies = before.dependencies.map((each) =>
+    each.serial !== end.serial
+      ? each
+      : { ...each, state: end.ended === "succeeded" ? ("met" as const) : ("broken" as const), endedAt: end.endedAt },
+  );
+  const seen = { ...before, dependencies };
+  tx.saveTask(seen, moment.now);
+  const event = end.ended === "succeeded" ? "dependencies-met" : "dependency-broken";
+  if (taskTransition(standingOf(before), event).kind === "refused") return { task: undefined };
+  if (end.ended !== "succeeded") return { before, task: broken(seen, end.id, end.ended, end.reason) };
+  if (dependencies.some(({ state }) => state !== "met")) return { task: undefined };
+  return { before, task: released(seen) };
 }
 
 /** Bound again to those it runs after, as they stand now; or one of them that will not succeed. */

@@ -188,9 +188,10 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
   while (work < endsMax) {
     const seen = seeToOneEnd(tx, moment);
     if (seen === undefined) break;
+    const readyMax = endsMax - work;
     work += 1;
     if (seen.task === undefined) continue;
-    const made = makeRuns(seen.task, moment, endsMax - promoted.length);
+    const made = makeRuns(seen.task, moment, readyMax);
     const { spec, serial } = tx.saveTask(made.task, now);
     for (const index of made.ready) promoted.push({ task: spec.id, serial, index });
     work = Math.max(work, promoted.length);

@@ -196,7 +196,7 @@ export class Transaction {
   }
 
   /** The task goes on: who has not been seen to waits for its next end. */
-  takeBackEnd({ serial }: TaskRow): void {
+  takeBackEnd({ serial }: { readonly serial: number }): void {
     this.set({ ends: this.#state.ends.filter((end) => end.serial !== serial) });
   }
 
