@@ -246,4 +246,18 @@ export function describeFiles(open: OpenStore): void {
     expect(await store.keepFile(attemptOf(task, 2), file("late"), WITH_BYTES)).toBe("stale");
     expect(await store.findKeptFile(task.spec.id, "out")).toMatchObject({ run: 1 });
   });
+
+  test("a run that is cancelled while it runs again lets go of what it had kept", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { attempt } = await createRunning(store, taskSpec("t"));
+    await store.keepFile(attempt, file("out", "2"), WITH_BYTES);
+    await store.settle(attempt, attemptEnd({ kind: "exited", code: 1 }), SETTLED);
+    await store.retryTask(attempt.task, T0);
+    expect(await store.findKeptFile(attempt.task, "out")).toMatchObject({ run: 1 });
+    const cancelled = await store.cancelTask(attempt.task, "enough", T0);
+    expect(cancelled).toMatchObject({ freed: { digests: [digest("2")], hasMore: false } });
+    expect(await store.findKeptFile(attempt.task, "out")).toBeUndefined();
+    expect(await store.getRun(attempt.task, 1)).toMatchObject({ state: "cancelled", files: [] });
+  });
 }

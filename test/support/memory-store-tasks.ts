@@ -22,7 +22,7 @@ import type {
   SubmitterFull,
   SubmitterLimit,
 } from "../../src/store/store.ts";
-import { freedOf } from "./memory-store-files.ts";
+import { freedOf, settleFiles } from "./memory-store-files.ts";
 import { bound, findDependencies, waitAgain } from "./memory-store-dependencies.ts";
 import { noteModule } from "./memory-store-modules.ts";
 import { endAttempt, isHeld, makeRuns } from "./memory-store-runs.ts";
@@ -173,8 +173,9 @@ export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: num
     const { next: cursor, outcome, attemptState } = change;
     if (attemptState !== undefined) running.push(attemptId(found, run));
     const attempts = attemptState === undefined ? run.attempts : endAttempt(run, attemptState, outcome, now);
-    freed.push(...run.arrivedFiles.map(({ digest }) => digest));
-    task = withRun(task, { ...run, cursor, attempts, outcome, worker: undefined, notBefore: 0, arrivedFiles: [] });
+    const files = settleFiles(run, outcome);
+    freed.push(...files.freed.digests);
+    task = withRun(task, { ...files.settled, cursor, attempts, outcome, worker: undefined, notBefore: 0 });
   }
   const runs = open.map(({ index, cursor }) => ({ index, attempt: cursor.attempt }));
   const saved = tx.saveTask(task, now);

@@ -50,7 +50,7 @@ export function settleFiles(
 }
 
 /** The attempt is over, and nothing of it is kept. */
-export function forgetArrived(db: Database, run: RunKey): FreedBlobs {
+function forgetArrived(db: Database, run: RunKey): FreedBlobs {
   return freeRows(db, ARRIVED_OF_RUN, run.serial, run.index);
 }
 

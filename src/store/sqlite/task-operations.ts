@@ -7,7 +7,7 @@ import { taskTransition } from "../../model/task.ts";
 import type { FreedBlobs } from "../store.ts";
 import { decodeOptionalText } from "./columns.ts";
 import type { Database } from "./database.ts";
-import { forgetArrived, joinFreed } from "./file-rows.ts";
+import { joinFreed, settleFiles } from "./file-rows.ts";
 import type { Answer, ListTasksArgs, SpecWire } from "./messages.ts";
 import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, readRunWires } from "./run-rows.ts";
 import {
@@ -94,8 +94,9 @@ export function cancelTask(
     if (ended.attemptState !== undefined) {
       running.push(attemptId(task, run));
       finishAttempt(db, run, ended.attemptState, ended.outcome, args.now);
-      freed.push(forgetArrived(db, run));
     }
+    // One that was to run again may have kept what an earlier outcome left.
+    if (run.cursor.attempt > 0) freed.push(settleFiles(db, run, ended.outcome).freed);
     finishRun(db, task, run, ended.next, {
       outcome: JSON.stringify(ended.outcome),
       outputTruncated: run.outputTruncated,
