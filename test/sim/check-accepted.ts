@@ -5,11 +5,12 @@ import type { TaskSpec } from "../../src/model/task.ts";
 import { isFinished } from "../../src/model/task.ts";
 import { type TaskRow, stateOf } from "../support/memory-store-state.ts";
 import type { DurableEvent, History, HistoryEvent } from "./history.ts";
+import type { Tally } from "./tally.ts";
 
 type TaskMade = Extract<DurableEvent, { kind: "task-made" }>;
 
-export function checkAccepted(history: History): readonly string[] {
-  const ledger = new Ledger(history.retainMs);
+export function checkAccepted(history: History, tally: Tally): readonly string[] {
+  const ledger = new Ledger(tally, history.retainMs);
   for (const event of history.events) ledger.see(event);
   return [...ledger.breaches, ...ledger.checkEnd(history.tasks)];
 }
@@ -31,9 +32,11 @@ class Ledger {
   readonly #cancelled = new Set<number>();
   readonly #wasCancelled = new Set<number>();
   readonly #retainMs: number;
+  readonly #tally: Tally;
   #lastSerial = 0;
 
-  constructor(retainMs = Infinity) {
+  constructor(tally: Tally, retainMs = Infinity) {
+    this.#tally = tally;
     this.#retainMs = retainMs;
   }
 
@@ -66,6 +69,7 @@ class Ledger {
         return;
       case "task-deleted": {
         const isOld = event.ageMs !== undefined && event.ageMs >= this.#retainMs;
+        this.#tally.saw(isOld ? "G1: what is forgotten has its age" : "G1: nothing is gone that nobody deleted");
         if (!isOld && !this.#deletions.has(event.task)) this.#say(`${event.task} is gone and nobody asked for it`);
         this.#alive.delete(event.serial);
         return;
@@ -73,6 +77,7 @@ class Ledger {
       case "submit-answered":
         return this.#onSubmitAnswered(event);
       case "retry-answered":
+        if (event.answer === "retried") this.#tally.saw("G1: what is said to run again does");
         if (event.answer === "retried" && !this.#retried.has(event.task)) {
           this.#say(`${event.task} was said to run again and does not`);
         }
@@ -92,6 +97,7 @@ class Ledger {
       if (task === undefined) return [`G1: ${spec.id} was durable and is gone`];
       const found: string[] = [];
       const state = stateOf(task);
+      this.#tally.saw("G1: what was accepted is there at the end");
       if (!isDeepStrictEqual(task.spec, spec)) found.push(`G1: ${spec.id} is not any more what was submitted`);
       if (!isFinished(state)) found.push(`G2: ${spec.id} is still ${state} at the end`);
       if (this.#cancelled.has(serial) && state !== "cancelled") {
@@ -115,8 +121,11 @@ class Ledger {
     this.#alive.set(serial, event);
   }
 
-  #onSubmitAnswered({ task, serial, key }: Extract<HistoryEvent, { kind: "submit-answered" }>): void {
+  #onSubmitAnswered({ task, serial, key, answer }: Extract<HistoryEvent, { kind: "submit-answered" }>): void {
     if (serial === undefined) return;
+    this.#tally.saw(
+      answer === "repeated" ? "G1: a submission is answered as it was before" : "G1: an acceptance is durable",
+    );
     if (!this.#made.has(serial)) this.#say(`${task} was accepted before it was durable`);
     if (key !== undefined && this.#serialsByKey.get(key)?.has(serial) !== true) {
       this.#say(`${key} was answered with another's task`);
@@ -129,12 +138,14 @@ class Ledger {
     const made = [...this.#made.values()].filter(({ spec }) => specs.some((each) => isDeepStrictEqual(each, spec)));
     const transactions = new Set(made.map(({ transaction }) => transaction));
     const isWhole = made.length === specs.length && transactions.size === 1;
+    if (answer === "created" && specs.length > 1) this.#tally.saw("G1: a batch is made whole");
     if (answer === "created" && !isWhole) this.#say(`batch ${batch} has made ${made.length} of ${specs.length} tasks`);
     if (answer === "refused" && made.length > 0) this.#say(`batch ${batch} was refused and has made tasks`);
   }
 
   #onCancelAnswered({ task, answer }: { readonly task: TaskId; readonly answer: string }): void {
     const isDone = [...this.#wasCancelled].some((serial) => this.#made.get(serial)?.task === task);
+    if (answer === "cancelled") this.#tally.saw("G1: what is said to be cancelled is");
     if (answer === "cancelled" && !isDone) this.#say(`${task} was said to be cancelled and was not`);
   }
 

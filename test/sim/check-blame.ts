@@ -8,6 +8,7 @@ import { type AttemptId, attemptKey } from "../../src/model/run.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
 import { guestPlan } from "./guest-plan.ts";
 import type { DurableEvent, History } from "./history.ts";
+import type { Tally } from "./tally.ts";
 import { Weather } from "./weather.ts";
 
 type RunMoved = Extract<DurableEvent, { kind: "run-moved" }> & { readonly atMs: number };
@@ -27,9 +28,9 @@ const SECOND_CHOICES_MAX = 3;
  * What a run may have brought about, for all that the gateway can know. One that stood still cannot know, either, whether a
  * worker that comes back without an attempt was never told of it or has died of it.
  */
-const DOUBTFUL_FAULTS = /^(kill-worker|pause-worker|cut|fill-disk|pause-gateway) /;
+const DOUBTFUL_FAULTS = /^(kill-worker|pause-worker|sicken-worker|cut|lag|drop|fill-disk|pause-gateway|slow-store) /;
 
-export function checkBlame(history: History): readonly string[] {
+export function checkBlame(history: History, tally: Tally): readonly string[] {
   const found: string[] = [];
   const courses = new Map<string, RunCourse>();
   const specs = new Map<number, TaskSpec>();
@@ -48,7 +49,7 @@ export function checkBlame(history: History): readonly string[] {
     if (event.to === "running") course.leasedAtMs = event.atMs;
     const spec = specs.get(event.serial);
     if (spec !== undefined && event.from === "running" && event.attemptState === "lost") {
-      found.push(...checkLoss(event, course, { spec, ended, weather, doubtful }));
+      found.push(...checkLoss(event, course, { spec, ended, weather, doubtful, tally }));
     }
     course.blamed = event.blamed;
   }
@@ -60,9 +61,11 @@ interface Known {
   readonly ended: ReadonlyMap<string, Outcome | undefined>;
   readonly weather: Weather;
   readonly doubtful: Weather;
+  readonly tally: Tally;
 }
 
-function checkLoss(event: RunMoved, course: RunCourse, { spec, ended, weather, doubtful }: Known): readonly string[] {
+function checkLoss(event: RunMoved, course: RunCourse, known: Known): readonly string[] {
+  const { spec, ended, weather, doubtful, tally } = known;
   const found: string[] = [];
   const { task, serial, run, attempt, atMs } = event;
   const where = `${task} run ${run}`;
@@ -72,11 +75,15 @@ function checkLoss(event: RunMoved, course: RunCourse, { spec, ended, weather, d
   course.everLost += 1;
   // Of the first one there is no doubt.
   const isItsDoing = ended.get(attemptKey(id))?.kind === "lost" && course.everLost === 1;
-  if (isItsDoing && !isBlamed && weather.wasFair(course.leasedAtMs, atMs)) {
+  const isClear = isItsDoing && weather.wasFairFor(event.worker, course.leasedAtMs, atMs);
+  if (isClear) tally.saw("G9: what takes its runner down is held against it");
+  if (isClear && !isBlamed) {
     found.push(`G9: ${where} attempt ${attempt} took its runner down, and that is not held against it`);
   }
   const isHarmless = guestPlan(spec.args, id).outcome.kind !== "lost";
-  if (isHarmless && isBlamed && doubtful.wasFair(course.leasedAtMs, atMs)) {
+  const isWithoutDoubt = isHarmless && doubtful.wasFairFor(event.worker, course.leasedAtMs, atMs);
+  if (isWithoutDoubt) tally.saw("G9: what nothing could be done about is not held against it");
+  if (isWithoutDoubt && isBlamed) {
     found.push(`G9: ${where} attempt ${attempt} was lost by nothing that it did, and that is held against it`);
   }
   const isOnceMore = course.lost === LOST_ATTEMPTS_MAX + SECOND_CHOICES_MAX + 1;

@@ -1,17 +1,23 @@
 /** G10: what an operator has drained is given nothing more, until it is admitted again. */
 import { DECISION_MS_MAX } from "./decision-clock.ts";
 import type { History } from "./history.ts";
+import type { Tally } from "./tally.ts";
+import { Weather } from "./weather.ts";
 
-export function checkDrained({ events }: History): readonly string[] {
+export function checkDrained(history: History, tally: Tally): readonly string[] {
+  const { events } = history;
   const found: string[] = [];
+  const slowStore = new Weather(history, (what) => what.startsWith("slow-store "));
   const drainedAtMs = new Map<string, number>();
   for (const event of events) {
     if (event.kind === "worker-drained") drainedAtMs.set(event.worker, event.atMs);
     if (event.kind === "worker-admitted") drainedAtMs.delete(event.worker);
     if (event.kind !== "run-moved" || event.to !== "running" || event.worker === undefined) continue;
+    if (drainedAtMs.size > 0) tally.saw("G10: somebody is drained when runs begin");
     const sinceMs = drainedAtMs.get(event.worker);
     // What was on its way to the disk when the drain became durable was decided before.
     if (sinceMs === undefined || event.atMs - sinceMs < DECISION_MS_MAX) continue;
+    if (!slowStore.wasFair(sinceMs, event.atMs)) continue;
     found.push(`G10: ${event.task} run ${event.run} was given to worker ${event.worker.slice(8, 9)}, which is drained`);
   }
   return found;

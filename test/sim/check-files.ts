@@ -6,10 +6,11 @@ import type { TaskSpec } from "../../src/model/task.ts";
 import type { TaskRow } from "../support/memory-store-state.ts";
 import { guestFiles } from "./guest-plan.ts";
 import type { History, HistoryEvent } from "./history.ts";
+import type { Tally } from "./tally.ts";
 
-export function checkFiles(history: History): readonly string[] {
-  const kept = history.tasks.flatMap((task) => checkKept(history, task));
-  return [...kept, ...checkFound(history), ...checkUnused(history)];
+export function checkFiles(history: History, tally: Tally): readonly string[] {
+  const kept = history.tasks.flatMap((task) => checkKept(history, task, tally));
+  return [...kept, ...checkFound(history, tally), ...checkUnused(history)];
 }
 
 /** A blob goes with the last that refers to it; if the store was in trouble then, when the next gateway starts. */
@@ -24,12 +25,13 @@ function checkUnused({ events, tasks, blobs }: History): readonly string[] {
   return unused.map((digest) => `leak: the blob ${digest.slice(0, 8)}, to which nothing refers`);
 }
 
-function checkKept({ blobs }: History, task: TaskRow): readonly string[] {
+function checkKept({ blobs }: History, task: TaskRow, tally: Tally): readonly string[] {
   const found: string[] = [];
   for (const { index, outcome, keptFiles, attempts } of task.runs) {
     const where = `${task.spec.id} run ${index}`;
     const last: AttemptId = { task: task.spec.id, serial: task.serial, run: index, attempt: attempts.length };
     const wanted = outcome?.kind === "exited" && task.spec.outputs.length > 0 ? guestFiles(task.spec.args, last) : [];
+    if (wanted.length > 0) tally.saw("G8: files are kept");
     if (show(keptFiles) !== show(wanted)) {
       found.push(`G8: of ${where} the files ${show(keptFiles)} are kept, not ${show(wanted)}`);
     }
@@ -52,7 +54,7 @@ function isKept({ to, attemptOutcome }: RunMoved): boolean {
 }
 
 /** What guests found in their folders. */
-function checkFound({ events }: History): readonly string[] {
+function checkFound({ events }: History, tally: Tally): readonly string[] {
   const found: string[] = [];
   const made = new Map<number, MadeTask>();
   const serials = new Map<TaskId, number>();
@@ -76,12 +78,14 @@ function checkFound({ events }: History): readonly string[] {
     if (event.kind === "run-moved" && event.attemptOutcome?.kind === "rejected") {
       const task = made.get(event.serial);
       const missing = task?.spec.files.some((input) => !isThere(input, task, kept) || isOf(input, changed));
+      tally.saw("G8: a file that is refused is not there");
       if (missing !== true) found.push(`G8: ${event.task} run ${event.run} was refused files that are there`);
     }
     if (event.kind !== "guest-began" || began.has(attemptKey(event.id))) continue;
     began.add(attemptKey(event.id));
     const task = made.get(event.id.serial);
     const wanted = task?.spec.files ?? [];
+    if (wanted.length > 0) tally.saw("G8: files are found");
     if (event.files.length !== wanted.length) {
       found.push(`G8: attempt ${attemptKey(event.id)} found ${event.files.length} of ${wanted.length} files`);
     }

@@ -3,6 +3,7 @@ import type { PeerId } from "../../src/base/ids.ts";
 import { LEASE_CHECK_EVERY_MS, LEASE_MS } from "../../src/base/limits.ts";
 import { type AttemptId, attemptKey } from "../../src/model/run.ts";
 import type { History } from "./history.ts";
+import type { Tally } from "./tally.ts";
 import { Weather } from "./weather.ts";
 
 interface Execution {
@@ -17,7 +18,7 @@ const GUEST_AFTER_END_MS_MAX = LEASE_MS + LEASE_CHECK_EVERY_MS + 500;
 /** From a cancellation's answer to the guest's end where nothing goes wrong: the way to the worker, and 100 ms. */
 const GUEST_AFTER_CANCEL_MS_MAX = 100 + 600;
 
-export function checkGuests(history: History): readonly string[] {
+export function checkGuests(history: History, tally: Tally): readonly string[] {
   const found: string[] = [];
   const executions = new Map<string, Execution>();
   const ends = new Map<string, End>();
@@ -46,8 +47,9 @@ export function checkGuests(history: History): readonly string[] {
   const mayGoOn = (earlier: Execution, end: End | undefined, atMs: number) =>
     end !== undefined &&
     (end.state === "lost" || (end.state === "cancelled" && wasMistimed(history, earlier, end, atMs)));
-  found.push(...overlaps([...executions.values()], ends, mayGoOn));
-  for (const [key, execution] of executions) found.push(...checkEnd(history, weather, execution, ends.get(key)));
+  found.push(...overlaps([...executions.values()], ends, { mayGoOn, tally }));
+  for (const [key, execution] of executions)
+    found.push(...checkEnd({ history, weather, tally }, execution, ends.get(key)));
   return found;
 }
 
@@ -66,10 +68,12 @@ function wasMistimed(history: History, earlier: Execution, end: End, atMs: numbe
   return pausedMs(history, earlier.worker, fromMs, atMs) > 0 || !jumps.wasFair(fromMs, atMs);
 }
 
+type MayGoOn = (earlier: Execution, end: End | undefined, atMs: number) => boolean;
+
 function overlaps(
   executions: readonly Execution[],
   ends: ReadonlyMap<string, End>,
-  mayGoOn: (earlier: Execution, end: End | undefined, atMs: number) => boolean,
+  { mayGoOn, tally }: { readonly mayGoOn: MayGoOn; readonly tally: Tally },
 ): readonly string[] {
   const byRun = Map.groupBy(executions, ({ id }) => `${id.serial}/${id.run}`);
   return [...byRun.values()].flatMap((ofRun) =>
@@ -77,6 +81,7 @@ function overlaps(
       ofRun
         .filter((later) => later.id.attempt > earlier.id.attempt && later.beganAtMs < earlier.endedAtMs)
         .filter((later) => {
+          tally.saw("G4: guests of one run overlap");
           const end = ends.get(attemptKey(earlier.id));
           return end === undefined || end.atMs > later.beganAtMs || !mayGoOn(earlier, end, later.beganAtMs);
         })
@@ -87,15 +92,23 @@ function overlaps(
   );
 }
 
-function checkEnd(history: History, weather: Weather, execution: Execution, end: End | undefined): readonly string[] {
+function checkEnd(
+  { history, weather, tally }: { readonly history: History; readonly weather: Weather; readonly tally: Tally },
+  execution: Execution,
+  end: End | undefined,
+): readonly string[] {
   const key = attemptKey(execution.id);
   if (execution.endedAtMs === Infinity) return [`G6: the guest of attempt ${key} has not ended`];
   if (end === undefined) return [];
   const lateMs = execution.endedAtMs - end.atMs - pausedMs(history, execution.worker, end.atMs, execution.endedAtMs);
+  if (lateMs > 0) tally.saw("G4: a guest ends after its attempt");
   if (lateMs > GUEST_AFTER_END_MS_MAX) {
     return [`G4: the guest of attempt ${key} went on for ${Math.round(lateMs)} ms after the attempt's end`];
   }
-  if (end.state === "cancelled" && lateMs > GUEST_AFTER_CANCEL_MS_MAX && weather.wasFair(end.atMs, end.atMs + lateMs)) {
+  const isToEnd = end.state === "cancelled" && lateMs > 0;
+  if (!isToEnd || !weather.wasFairFor(execution.worker, end.atMs, end.atMs + lateMs)) return [];
+  tally.saw("G6: a guest ends when it is cancelled");
+  if (lateMs > GUEST_AFTER_CANCEL_MS_MAX) {
     return [`G6: the guest of attempt ${key} went on for ${Math.round(lateMs)} ms after it was cancelled`];
   }
   return [];

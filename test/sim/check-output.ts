@@ -3,12 +3,13 @@ import type { AttemptId, AttemptState } from "../../src/model/run.ts";
 import type { TaskRow } from "../support/memory-store-state.ts";
 import { guestBytes, guestPlan } from "./guest-plan.ts";
 import { type History, logPieces } from "./history.ts";
+import type { Tally } from "./tally.ts";
 
-export function checkOutput(history: History): readonly string[] {
-  return history.tasks.flatMap((task) => task.runs.flatMap((run) => checkLog(task, run.index)));
+export function checkOutput(history: History, tally: Tally): readonly string[] {
+  return history.tasks.flatMap((task) => task.runs.flatMap((run) => checkLog(task, run.index, tally)));
 }
 
-function checkLog(task: TaskRow, index: number): readonly string[] {
+function checkLog(task: TaskRow, index: number, tally: Tally): readonly string[] {
   const run = task.runs[index - 1];
   if (run === undefined) return [];
   const where = `${task.spec.id} run ${index}`;
@@ -26,6 +27,7 @@ function checkLog(task: TaskRow, index: number): readonly string[] {
     lengths.set(attempt, from + bytes.length);
   }
   if (at !== run.log.bytes) found.push(`G8: the log of ${where} has ${at} bytes and is said to have ${run.log.bytes}`);
+  if (at > 0) tally.saw("G8: a log is whole");
   if (at > task.spec.outputBytesMax) found.push(`G8: the log of ${where} is longer than it may be`);
   for (const { number, state, outcome } of run.attempts) {
     // It had no guest.
@@ -33,6 +35,7 @@ function checkLog(task: TaskRow, index: number): readonly string[] {
     const id: AttemptId = { task: task.spec.id, serial: task.serial, run: index, attempt: number };
     const missing = missingBytes(task, id, state, lengths.get(number) ?? 0);
     if (missing <= 0) continue;
+    if (at >= task.spec.outputBytesMax && run.outcome !== undefined) tally.saw("G8: a log says where it was cut");
     if (at < task.spec.outputBytesMax)
       found.push(`G8: the log of ${where} lacks ${missing} bytes of attempt ${number}`);
     else if (!run.outputTruncated && run.outcome !== undefined)

@@ -7,8 +7,9 @@ import type { Outcome } from "../../src/model/outcome.ts";
 import { type AttemptId, type RunState, attemptKey } from "../../src/model/run.ts";
 import { isUnresolved } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
-import { guestPlan } from "./guest-plan.ts";
+import { SICK_MACHINE, guestPlan } from "./guest-plan.ts";
 import type { DurableEvent, History } from "./history.ts";
+import type { Tally } from "./tally.ts";
 import { Weather } from "./weather.ts";
 
 type RunMoved = Extract<DurableEvent, { kind: "run-moved" }> & { readonly atMs: number };
@@ -43,7 +44,7 @@ const MOVES: Readonly<Record<string, 0 | 1>> = {
   "cancelled>ready": 0,
 };
 
-export function checkRuns(history: History): readonly string[] {
+export function checkRuns(history: History, tally: Tally): readonly string[] {
   const found: string[] = [];
   const courses = new Map<string, RunCourse>();
   const specs = new Map<number, TaskSpec>();
@@ -62,10 +63,11 @@ export function checkRuns(history: History): readonly string[] {
     const course = courses.get(key) ?? newCourse();
     courses.set(key, course);
     const where = `${event.task} run ${event.run}`;
+    if (isOver(course.state)) tally.saw("G3: who is run again was to be");
     found.push(...checkMove(event, course, where));
     const spec = specs.get(event.serial);
     if (spec === undefined) found.push(`G3: ${where} moved and its task was not made`);
-    else found.push(...checkEnd(event, course, { spec, ended, began, weather }, where));
+    else found.push(...checkEnd(event, course, { spec, ended, began, weather, tally }, where));
     if (event.to === "running") course.leasedAtMs = event.atMs;
     course.state = event.to;
     course.attempt = event.attempt;
@@ -110,12 +112,15 @@ interface Known {
   /** Runs that have had a guest. */
   readonly began: ReadonlySet<string>;
   readonly weather: Weather;
+  readonly tally: Tally;
 }
 
 /** The attempt under way has come to its end. */
 function checkEnd(event: RunMoved, course: RunCourse, known: Known, where: string): readonly string[] {
   if (event.from !== "running") return [];
-  const { spec, began } = known;
+  const { spec, began, tally } = known;
+  const wasFair = known.weather.wasFairFor(event.worker, course.leasedAtMs, event.atMs);
+  if (wasFair) tally.saw("G2: nothing is lost where nothing is wrong");
   const found: string[] = [];
   const id: AttemptId = { task: event.task, serial: event.serial, run: event.run, attempt: event.attempt };
   const plan = guestPlan(spec.args, id);
@@ -128,7 +133,7 @@ function checkEnd(event: RunMoved, course: RunCourse, known: Known, where: strin
       break;
     case "lost":
       course.lost += 1;
-      if (plan.outcome.kind !== "lost" && known.weather.wasFair(course.leasedAtMs, event.atMs)) {
+      if (plan.outcome.kind !== "lost" && wasFair) {
         found.push(`G2: ${what} was lost though nothing went wrong`);
       }
       break;
@@ -137,35 +142,41 @@ function checkEnd(event: RunMoved, course: RunCourse, known: Known, where: strin
     default:
       found.push(`G3: ${what} is over and its attempt is ${event.attemptState}`);
   }
+  if (event.to === "succeeded") tally.saw("G2: a success had a guest");
   if (event.to === "succeeded" && !began.has(runKey(event.serial, event.run))) found.push(`G2: ${where} had no guest`);
-  if (event.to === "failed") found.push(...checkFailure(event, course, spec, where));
+  if (event.to === "failed") found.push(...checkFailure(event, course, known, where));
   return found;
 }
 
 /** What the store took for the attempt's result is what its guest gave. */
-function checkResult(event: RunMoved, id: AttemptId, { spec, ended }: Known, what: string): readonly string[] {
+function checkResult(event: RunMoved, id: AttemptId, { spec, ended, tally }: Known, what: string): readonly string[] {
   const found: string[] = [];
   const outcome = event.attemptOutcome;
   // `checkFiles` knows whether there was one.
   if (outcome?.kind === "rejected" && spec.files.some(isUnresolved)) return [];
+  tally.saw("G3: a result is the one that the guest gave");
   const own = ended.get(attemptKey(id));
   if (!ended.has(attemptKey(id))) found.push(`G3: ${what} has a result that its guest had not given`);
   else if (own === undefined || !isSame(own, outcome)) {
     found.push(`G3: ${what} has the result ${show(outcome)}; its guest gave ${show(own)}`);
   }
-  if (outcome?.kind !== "output-exceeded" && !isSame(guestPlan(spec.args, id).outcome, outcome)) {
+  // A guest that was kept from its plan has ended otherwise.
+  const isKeptFrom = outcome?.kind === "output-exceeded" || isSame({ kind: "trapped", reason: SICK_MACHINE }, outcome);
+  if (!isKeptFrom && !isSame(guestPlan(spec.args, id).outcome, outcome)) {
     found.push(`G3: ${what} has the result ${show(outcome)}, which is none of its guest's`);
   }
   return found;
 }
 
-function checkFailure(event: RunMoved, course: RunCourse, spec: TaskSpec, where: string): readonly string[] {
+function checkFailure(event: RunMoved, course: RunCourse, { spec, tally }: Known, where: string): readonly string[] {
   if (event.attemptState === "lost") {
+    tally.saw("G2: a run is given up after so many losses");
     if (course.lost >= LOST_ATTEMPTS_MAX) return [];
     return [`G2: ${where} was given up after ${course.lost} lost attempts`];
   }
   const kind = event.attemptOutcome?.kind;
   const isRetryable = spec.retryOn.some((each) => each === kind);
+  if (isRetryable) tally.saw("G2: a run has all of its tries");
   if (isRetryable && course.failed !== spec.retries + 1) {
     return [`G2: ${where} has failed after ${course.failed} of ${spec.retries + 1} tries`];
   }

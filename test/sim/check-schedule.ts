@@ -8,6 +8,7 @@ import type { RunState } from "../../src/model/run.ts";
 import { type TaskSpec, totalRuns } from "../../src/model/task.ts";
 import type { DurableEvent, History } from "./history.ts";
 import { EPOCH_MS } from "./sim-process.ts";
+import type { Tally } from "./tally.ts";
 import { Weather } from "./weather.ts";
 
 type TaskMade = Extract<DurableEvent, { kind: "task-made" }> & { readonly atMs: number };
@@ -18,7 +19,7 @@ const STANDSTILL_MS_MAX = 5_000;
 
 const OVER: readonly RunState[] = ["succeeded", "failed", "cancelled"];
 
-export function checkSchedule(history: History): readonly string[] {
+export function checkSchedule(history: History, tally: Tally): readonly string[] {
   const found: string[] = [];
   const weather = new Weather(history);
   const tasks = new Map<number, TaskCourse>();
@@ -27,7 +28,7 @@ export function checkSchedule(history: History): readonly string[] {
   for (const event of history.events) {
     switch (event.kind) {
       case "task-made":
-        tasks.set(event.serial, new TaskCourse(event));
+        tasks.set(event.serial, new TaskCourse(event, tally));
         break;
       case "run-moved":
         found.push(...(tasks.get(event.serial)?.move(event, tasks, weather) ?? []));
@@ -58,6 +59,7 @@ class TaskCourse {
   readonly id: string;
   isDeleted = false;
   readonly #made: TaskMade;
+  readonly #tally: Tally;
   readonly #spec: TaskSpec;
   readonly #after: readonly number[];
   readonly #cron: CronSchedule | undefined;
@@ -65,9 +67,10 @@ class TaskCourse {
   #isCancelled = false;
   #retriedAtMs = -Infinity;
 
-  constructor(made: TaskMade) {
+  constructor(made: TaskMade, tally: Tally) {
     const { task, spec, after } = made;
     this.#made = made;
+    this.#tally = tally;
     this.id = task;
     this.#spec = spec;
     this.#after = after;
@@ -134,6 +137,7 @@ class TaskCourse {
     if (event.run !== this.#runs.size + 1) found.push(`G5: ${where} was made after ${this.#runs.size} others`);
     found.push(...this.#checkAlone(where));
     for (const serial of this.#after) {
+      this.#tally.saw("G5: a run waits for other tasks");
       const other = tasks.get(serial);
       if (other?.hasSucceeded !== true) found.push(`G5: ${where} was made before ${other?.id} has succeeded`);
     }
@@ -142,12 +146,14 @@ class TaskCourse {
 
   #checkAlone(where: string): readonly string[] {
     if (this.#spec.overlap === "allow") return [];
+    this.#tally.saw("G4: a run waits for the one before");
     const isAlone = [...this.#runs.values()].every(({ state }) => OVER.includes(state));
     return isAlone ? [] : [`G4: ${where} was made while another was under way`];
   }
 
   #checkReady(event: RunMoved, weather: Weather, where: string): readonly string[] {
     const found: string[] = [];
+    this.#tally.saw("G5: a run is ready at its time and not before");
     if (event.wallMs < event.dueAt) found.push(`G5: ${where} was made ready before its time`);
     if (this.#cron !== undefined) return [...found, ...this.#checkSlot(event, this.#cron, weather, where)];
     const { delayMs, firstDueAt } = this.#spec;
@@ -169,7 +175,8 @@ class TaskCourse {
     // Where runs may overlap and the gateway was there all the time, none is left out.
     const sinceMs = before.readyAtMs ?? 0;
     const isGoingOn = this.#spec.overlap === "allow" && this.#retriedAtMs < sinceMs;
-    const wasServed = isGoingOn && weather.wasFair(sinceMs, event.atMs);
+    const wasServed = isGoingOn && weather.wasFairAtGateway(sinceMs, event.atMs);
+    if (wasServed) this.#tally.saw("G5: a slot follows the one before");
     return wasServed && next !== event.dueAt ? [`G5: ${where} leaves out the slot ${next}`] : [];
   }
 
@@ -181,10 +188,11 @@ class TaskCourse {
     where: string,
   ): readonly string[] {
     const before = this.#runs.get(run - 1);
-    const fairSinceMs = weather.fairSince(atMs);
+    const fairSinceMs = weather.fairAtGatewaySince(atMs);
     if (fairSinceMs === undefined || before === undefined || this.#spec.overlap === "forbid") return [];
     const sinceMs = Math.max(fairSinceMs, before.readyAtMs ?? Infinity, this.#retriedAtMs);
     if (sinceMs >= atMs) return [];
+    this.#tally.saw("G5: a schedule does not stand still");
     const free = this.#nextFree(cron, wallMs - (atMs - sinceMs), run);
     // What is decided takes its time to be durable.
     const isLate = free !== undefined && free < dueAt && free < wallMs - STANDSTILL_MS_MAX;
@@ -205,7 +213,9 @@ class TaskCourse {
   /** The first one after the task was made, or after what it waited for had ended. */
   #checkFirstSlot(event: RunMoved, cron: CronSchedule, weather: Weather, where: string): readonly string[] {
     const { createdAt, atMs } = this.#made;
-    if (this.#retriedAtMs > -Infinity || this.#after.length > 0 || !weather.wasFair(atMs, event.atMs)) return [];
+    if (this.#retriedAtMs > -Infinity || this.#after.length > 0 || !weather.wasFairAtGateway(atMs, event.atMs))
+      return [];
+    this.#tally.saw("G5: the first slot is the first");
     const first = cron.next(createdAt);
     return event.dueAt === first ? [] : [`G5: ${where} has the slot ${event.dueAt}, not its first, ${first}`];
   }

@@ -4,7 +4,8 @@
  *
  * - G1: what was accepted is there at the end, as it was accepted, unless its deletion was asked for.
  * - G2: once nothing goes wrong any more, every task comes to its end, and every run that ended had a guest. Where nothing
- *   goes wrong, what is due is ready soon, and what is ready runs soon where a worker has room for it.
+ *   goes wrong, what is due is ready soon, what is ready runs soon where a worker has room for it, what has ended is settled
+ *   soon, and what was lost with its worker is ready again soon. What goes wrong with one worker is none of another's business.
  * - G3: a run has one result, that of the attempt under way, which the guest of that attempt gave. It is never both
  *   settled and lost.
  * - G4: guests of one run overlap only when the earlier attempt was given up before, and a guest without a lease ends.
@@ -24,21 +25,28 @@ import { checkOutput } from "./check-output.ts";
 import { checkRuns } from "./check-runs.ts";
 import { checkSchedule } from "./check-schedule.ts";
 import { checkTold } from "./check-told.ts";
+import { checkQueue } from "./check-queue.ts";
+import { checkRecovery } from "./check-recovery.ts";
 import type { History } from "./history.ts";
+import type { Tally } from "./tally.ts";
 
-/** Every breach, in words, each with the number of what it breaks; empty if there is none. */
-export function breaches(history: History): readonly string[] {
+/**
+ * Every breach, in words, each with the number of what it breaks; empty if there is none. Counts what could have been one.
+ */
+export function check(history: History, tally: Tally): readonly string[] {
   return [
-    ...checkAccepted(history),
-    ...checkRuns(history),
-    ...checkSchedule(history),
-    ...checkGuests(history),
-    ...checkBlame(history),
-    ...checkDelays(history),
-    ...checkDrained(history),
-    ...checkOutput(history),
-    ...checkFiles(history),
-    ...checkTold(history),
+    ...checkAccepted(history, tally),
+    ...checkRuns(history, tally),
+    ...checkSchedule(history, tally),
+    ...checkGuests(history, tally),
+    ...checkBlame(history, tally),
+    ...checkDelays(history, tally),
+    ...checkDrained(history, tally),
+    ...checkOutput(history, tally),
+    ...checkFiles(history, tally),
+    ...checkTold(history, tally),
+    ...checkQueue(history, tally),
+    ...checkRecovery(history, tally),
     ...history.leaks.map((leak) => `leak: ${leak}`),
     ...history.events.flatMap((event) => (event.kind === "complaint" ? [`complaint: ${event.message}`] : [])),
   ];

@@ -33,6 +33,9 @@ export function durableEvents(before: StoreState, after: StoreState, moment: Mom
     if (task.isCancelled && old?.isCancelled !== true) {
       events.push({ kind: "task-cancelled", task: id, serial: task.serial });
     }
+    if (task.finishedAt !== undefined && old?.finishedAt === undefined) {
+      events.push({ kind: "task-finished", task: id, serial: task.serial });
+    }
     if (old?.finishedAt !== undefined && task.finishedAt === undefined) {
       events.push({ kind: "task-retried", task: id, serial: task.serial });
     }

@@ -42,6 +42,9 @@ export interface GuestPlan {
   readonly outputBytes: number;
 }
 
+/** Why a guest ended that did nothing to deserve it. */
+export const SICK_MACHINE = "its machine is out of order";
+
 export function habitArgs(habits: GuestHabits): readonly string[] {
   return [JSON.stringify(habits)];
 }
@@ -78,7 +81,9 @@ function outcomeOf({ failures, crashes }: GuestHabits, random: SeededRandom): Ou
 /** Bytes `from` to `to` of what the attempt writes: no two attempts write the same. */
 export function guestBytes(id: AttemptId, from: number, to: number): Uint8Array {
   const salt = id.serial * 131 + id.run * 31 + id.attempt * 17;
-  return Uint8Array.from({ length: to - from }, (_, index) => (from + index) * 7 + ((from + index) >> 8) + salt);
+  const bytes = new Uint8Array(to - from);
+  for (let at = from; at < to; at += 1) bytes[at - from] = at * 7 + (at >> 8) + salt;
+  return bytes;
 }
 
 /** What the attempt leaves in its folder: no two attempts leave the same. */

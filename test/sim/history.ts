@@ -17,7 +17,14 @@ export type HistoryEvent = { readonly atMs: number } & (
   | GuestEvent
   | { readonly kind: "told"; readonly event: ClusterEvent }
   /** Something goes wrong, and is mended; what a clock does is over at once. */
-  | { readonly kind: "fault" | "mended"; readonly what: string }
+  | {
+      readonly kind: "fault" | "mended";
+      readonly what: string;
+      /** The one that it befalls. Undefined: the gateway. */
+      readonly worker?: PeerId | undefined;
+    }
+  /** The worker's process is killed. */
+  | { readonly kind: "died"; readonly worker: PeerId }
   /** The worker's process gets no time, from here to there. */
   | { readonly kind: "paused" | "resumed"; readonly worker: PeerId }
   /** Nothing goes wrong any more. */
@@ -69,7 +76,11 @@ export type DurableEvent =
       readonly transaction: number;
     }
   /** `task-retried`: it was over, and is not any more. */
-  | { readonly kind: "task-cancelled" | "task-retried"; readonly task: TaskId; readonly serial: number }
+  | {
+      readonly kind: "task-cancelled" | "task-finished" | "task-retried";
+      readonly task: TaskId;
+      readonly serial: number;
+    }
   | {
       readonly kind: "task-deleted";
       readonly task: TaskId;
@@ -125,6 +136,8 @@ export interface KnownWorker {
   readonly labels: Readonly<Record<string, string>>;
   /** Its link takes its time for what is large. */
   readonly isSlow: boolean;
+  /** The longest that anything takes from end to end over its link. */
+  readonly delayMsMax: number;
 }
 
 export interface History {
@@ -132,6 +145,8 @@ export interface History {
   readonly workers: readonly KnownWorker[];
   /** How long finished tasks were to be kept, if they were to be forgotten. */
   readonly retainMs: number | undefined;
+  /** Unfinished tasks that the gateway was to take, if there was a limit to them. */
+  readonly queuedTasksMax: number | undefined;
   readonly events: readonly HistoryEvent[];
   /** What the store holds at the end. */
   readonly tasks: readonly TaskRow[];

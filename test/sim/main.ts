@@ -6,12 +6,15 @@
  *     npm run sim -- --from 20001   beginning with this one
  *     npm run sim -- --seed 42      one, with all that happened and what was logged
  *
- * Prints each seed that breaks a promise, with what it breaks; the exit code is then 1.
+ * Prints each seed that breaks a promise, with what it breaks; the exit code is then 1. Prints, too, how often each promise
+ * could have been seen broken: a check that has nothing to look at finds nothing.
  */
 import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import { replay } from "./replay.ts";
 import { simulate } from "./simulate.ts";
+import { type Look, Tally } from "./tally.ts";
 
 const SEEDS_DEFAULT = 10_000;
 /** Seeds that a process is given at a time. */
@@ -24,6 +27,8 @@ interface Batch {
 
 interface BatchResult {
   readonly broken: readonly { readonly seed: number; readonly breaches: readonly string[] }[];
+  /** How often each promise could have been seen broken. */
+  readonly looks: readonly (readonly [Look, number])[];
 }
 
 const { values, positionals } = parseArgs({
@@ -32,20 +37,12 @@ const { values, positionals } = parseArgs({
 });
 
 if (process.send !== undefined) serve();
-else if (values.seed !== undefined) await replay(Number(values.seed));
+else if (values.seed !== undefined) await replayOne(Number(values.seed));
 else await runMany(Number(values.from ?? 1), Number(positionals[0] ?? SEEDS_DEFAULT));
 
-/** One seed, told in full. */
-async function replay(seed: number): Promise<void> {
-  const lines: { readonly atMs: number; readonly text: string }[] = [];
-  const { history, breaches } = await simulate(seed, {
-    onLog: (text) => lines.push({ atMs: Number(text.split(" ", 1)[0]), text: `log ${text}` }),
-  });
-  for (const { atMs, ...event } of history.events) {
-    lines.push({ atMs, text: `${event.kind} ${atMs.toFixed(2)} ${JSON.stringify({ ...event, kind: undefined })}` });
-  }
-  for (const { text } of lines.toSorted((a, b) => a.atMs - b.atMs)) console.log(text);
-  for (const breach of breaches) console.log(`BROKEN ${breach}`);
+async function replayOne(seed: number): Promise<void> {
+  const { lines, breaches } = await replay(seed);
+  for (const line of lines) console.log(line);
   console.log(`seed ${seed}: ${breaches.length === 0 ? "no promise broken" : `${breaches.length} breaches`}`);
   process.exitCode = breaches.length === 0 ? 0 : 1;
 }
@@ -56,6 +53,7 @@ async function runMany(first: number, count: number): Promise<void> {
   let next = first;
   let done = 0;
   let failures = 0;
+  const tally = new Tally();
   const work = (): Promise<void> =>
     new Promise((resolve, reject) => {
       const child = fork(new URL(import.meta.url));
@@ -71,6 +69,7 @@ async function runMany(first: number, count: number): Promise<void> {
       };
       child.on("message", (result: BatchResult) => {
         done += current?.count ?? 0;
+        tally.add({ looks: new Map(result.looks) });
         for (const { seed, breaches } of result.broken) {
           failures += 1;
           console.log(`seed ${seed}: npm run sim -- --seed ${seed}\n  ${breaches.join("\n  ")}`);
@@ -85,9 +84,11 @@ async function runMany(first: number, count: number): Promise<void> {
       giveNext();
     });
   await Promise.all(Array.from({ length: availableParallelism() }, work));
+  console.log(`how often each promise could have been seen broken:\n${tally.lines().join("\n")}`);
   const seconds = (performance.now() - startedMs) / 1_000;
   console.log(`${count} seeds in ${seconds.toFixed(1)} s, ${failures} broke a promise`);
-  process.exitCode = failures === 0 ? 0 : 1;
+  for (const seldom of tally.tooSeldom(count)) console.log(`hardly ever looked at: ${seldom}`);
+  process.exitCode = failures === 0 && tally.tooSeldom(count).length === 0 ? 0 : 1;
 }
 
 /** In a process of its own: simulates what it is sent. */
@@ -99,9 +100,11 @@ function serve(): void {
 
 async function runBatch({ first, count }: Batch): Promise<BatchResult> {
   const broken: BatchResult["broken"][number][] = [];
+  const all = new Tally();
   for (let seed = first; seed < first + count; seed += 1) {
-    const { breaches } = await simulate(seed);
+    const { breaches, tally } = await simulate(seed);
+    all.add(tally);
     if (breaches.length > 0) broken.push({ seed, breaches });
   }
-  return { broken };
+  return { broken, looks: [...all.looks] };
 }

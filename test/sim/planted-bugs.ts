@@ -7,17 +7,21 @@ import type { ReadyRun, RunningAttempt, Store } from "../../src/store/store.ts";
 import { withRun } from "../support/memory-store-state.ts";
 import { emptyLog } from "../support/memory-store-log.ts";
 import type { MemoryStore } from "../support/memory-store.ts";
-import type { FaultKind } from "./scenario.ts";
-import { NOTHING_FREED, changed, every, leaveSlotOut, put, reopen } from "./sabotage.ts";
+import type { FaultKind } from "./scenario-faults.ts";
+import { NOTHING_FREED, changed, every, leaveSlotOut, put, reluctantly, reopen } from "./sabotage.ts";
 
 export interface PlantedBug {
   readonly name: string;
   /** The breach that it is planted for: no other will do, so that none stands in for a check that is gone. */
   readonly breaks: RegExp;
+  /** Guests outlast a lease, and so does what goes wrong. Default: the seed decides. */
+  readonly isLong?: boolean;
   /** By which it shows; empty: none go wrong. Default: any, and none. */
   readonly faults?: readonly FaultKind[];
   /** Finished tasks are kept for so long. Default: the seed decides. */
   readonly retainMs?: number;
+  /** Unfinished tasks that the gateway takes. Default: the seed decides. */
+  readonly queuedTasksMax?: number;
   /** The seed to begin with, for what seldom shows. Default: 1. */
   readonly firstSeed?: number;
   /** One for each process that is a gateway. */
@@ -121,7 +125,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: "a worker that comes back too late is heard, and its result taken for another attempt's",
     breaks: /^G3: .* has a result that its guest had not given$/,
     faults: ["cut", "pause-worker"],
-    firstSeed: 190,
+    isLong: true,
     plant: (store) => {
       const given: RunningAttempt[] = [];
       const current = (id: AttemptId) =>
@@ -408,7 +412,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "nobody is woken for a run that has become ready",
-    breaks: /^G2: .* waited \d+ ms while worker \w had room$/,
+    breaks: /^G2: \S+ run \d+ waited \d+ ms while worker \w had room$/,
     faults: [],
     plant: (store) => {
       const isWrong = every(4);
@@ -419,6 +423,57 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
         },
       });
     },
+  },
+  {
+    name: "nobody is woken for a run whose back-off is over",
+    breaks: /^G2: .*, which had failed, waited \d+ ms while worker \w had room$/,
+    faults: [],
+    plant: (store) =>
+      changed(store, {
+        settle: async (id, end, options) => {
+          const result = await store.settle(id, end, options);
+          if (result.kind !== "settled" || result.run.state !== "ready") return result;
+          const { task } = result;
+          const counts = { ...task.counts, ready: 0 };
+          return { ...result, backoffEnd: undefined, task: { ...task, counts, nextRunAt: undefined } };
+        },
+        promoteDue: async (...given) => ({ ...(await store.promoteDue(...given)), hasEndedBackoffs: false }),
+        nextBackoffEnd: () => Promise.resolve(undefined),
+      }),
+  },
+  {
+    name: "a run that was lost is not seen for a while",
+    breaks: /^G2: .*, which was lost, waited \d+ ms while worker \w had room$/,
+    faults: [],
+    plant: (store) => {
+      const since = new Map<string, number>();
+      return changed(store, {
+        listReady: async (now, limit, options) =>
+          (await store.listReady(now, limit, options)).filter(({ lostOn, serial, index, nextAttempt }) => {
+            const key = `${serial}/${index}/${nextAttempt}`;
+            if (!since.has(key)) since.set(key, now);
+            return lostOn.length === 0 || now - (since.get(key) ?? now) > 6_000;
+          }),
+      });
+    },
+  },
+  {
+    name: "what has ended is settled at the seventh time of asking",
+    breaks: /^G2: .* was settled \d+ ms later than its end takes to be told$/,
+    faults: [],
+    plant: (store) => changed(store, { settle: reluctantly(store, () => true) }),
+  },
+  {
+    name: "what was lost with its worker is settled at the seventh time of asking",
+    breaks: /^G2: .* was taken for alive for \d+ ms after its worker died$/,
+    faults: ["kill-worker"],
+    plant: (store) => changed(store, { settle: reluctantly(store, (end) => end.outcome.kind === "lost") }),
+  },
+  {
+    name: "nobody knows how many tasks are unfinished",
+    breaks: /^queue: with \S+ there are \d+ unfinished tasks, and 2 may be$/,
+    queuedTasksMax: 2,
+    plant: (store) => changed(store, { measureQueue: () => Promise.resolve({ tasks: 0, bytes: 0 }) }),
   },
   {
     name: "what takes its runner down is not held against it",

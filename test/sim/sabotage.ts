@@ -1,6 +1,8 @@
 /** What planted bugs are made of: a store some of whose operations are others, and what is done to its rows behind its back. */
 import { parseCron } from "../../src/model/cron.ts";
-import type { AttemptId } from "../../src/model/run.ts";
+import { overloaded } from "../../src/base/errors.ts";
+import type { AttemptEnd } from "../../src/model/outcome.ts";
+import { type AttemptId, attemptKey } from "../../src/model/run.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { MemoryStore } from "../support/memory-store.ts";
 import { type TaskRow, withRun } from "../support/memory-store-state.ts";
@@ -48,3 +50,16 @@ export function reopen(store: MemoryStore, id: AttemptId): void {
   const again = { ...run, cursor: { ...run.cursor, state: "ready" as const }, outcome: undefined };
   put(store, { ...withRun(task, again), finishedAt: undefined });
 }
+
+/** A settlement that is refused a few times, if it is of this kind, as a store with much to do does. */
+export function reluctantly(store: MemoryStore, isOfKind: (end: AttemptEnd) => boolean): Store["settle"] {
+  const asked = new Map<string, number>();
+  return (id, end, options) => {
+    const count = (asked.get(attemptKey(id)) ?? 0) + 1;
+    asked.set(attemptKey(id), count);
+    if (count > REFUSALS || !isOfKind(end)) return store.settle(id, end, options);
+    return Promise.reject(overloaded("not now", { code: "store-busy" }));
+  };
+}
+
+const REFUSALS = 7;

@@ -1,15 +1,16 @@
 /** What is to happen in one simulation, drawn from its seed: machines, requests, and what goes wrong. */
 import type { PeerId, TaskId } from "../../src/base/ids.ts";
-import { randomIndex } from "../../src/base/random.ts";
+import { OUTPUT_IN_MEMORY_BYTES_MAX } from "../../src/base/limits.ts";
 import { CATCHUPS } from "../../src/model/schedule.ts";
 import { PICK_POLICIES, type PickPolicy } from "../../src/model/worker.ts";
 import type { FileReference } from "../../src/model/task-file.ts";
 import { RETRYABLE_KINDS, type TaskSpec } from "../../src/model/task.ts";
 import { peerId, taskId, taskSpec } from "../store/store-samples.ts";
-import type { DiskTrouble } from "../support/memory-store.ts";
-import { SeededRandom } from "../support/seeded-random.ts";
+import { Dice } from "./dice.ts";
 import { guestFilePath, habitArgs } from "./guest-plan.ts";
+import { FAULT_DRAWS, FAULT_KINDS, type FaultAction, type FaultKind, faultOf } from "./scenario-faults.ts";
 import type { LinkInit } from "./sim-link.ts";
+import { AFTERMATH_MS } from "./weather.ts";
 
 export interface WorkerPlan {
   readonly peer: PeerId;
@@ -18,8 +19,6 @@ export interface WorkerPlan {
   readonly labels: Readonly<Record<string, string>>;
   readonly link: LinkInit;
 }
-
-export type CutKind = "both" | "to-gateway" | "to-worker";
 
 export type Action = RequestAction | FaultAction;
 
@@ -45,53 +44,24 @@ export type RequestAction =
   | { readonly kind: "cancel" | "delete" | "retry"; readonly task: TaskId }
   | { readonly kind: "operate"; readonly worker: number; readonly what: "drain" | "admit" | "forget" };
 
-export type FaultAction =
-  | {
-      readonly kind: "kill-gateway";
-      /** While a transaction is on its way to the disk. */
-      readonly isMidCommit: boolean;
-      /** The share of the transactions under way that are durable. */
-      readonly durable: number;
-      readonly downMs: number;
-    }
-  | { readonly kind: "drain-gateway"; readonly downMs: number }
-  | { readonly kind: "break-store"; readonly durable: number; readonly killAfterMs: number; readonly downMs: number }
-  | { readonly kind: "trouble-store"; readonly trouble: DiskTrouble; readonly ms: number }
-  /** `backAfterMs`: it is put back again, by as much. */
-  | { readonly kind: "jump-clock"; readonly ms: number; readonly backAfterMs?: number }
-  | { readonly kind: "pause-gateway"; readonly ms: number }
-  | {
-      readonly kind: "kill-worker";
-      readonly worker: number;
-      readonly failsPower: boolean;
-      readonly wipesDisk: boolean;
-      readonly downMs: number;
-    }
-  | { readonly kind: "drain-worker"; readonly worker: number; readonly downMs: number }
-  | { readonly kind: "pause-worker"; readonly worker: number; readonly ms: number }
-  | { readonly kind: "cut"; readonly worker: number; readonly way: CutKind; readonly ms: number }
-  | { readonly kind: "fill-disk"; readonly worker: number; readonly ms: number };
-
-export type FaultKind = FaultAction["kind"];
-
-const FAULT_KINDS: readonly FaultKind[] = [
-  "kill-gateway",
-  "drain-gateway",
-  "break-store",
-  "trouble-store",
-  "jump-clock",
-  "pause-gateway",
-  "kill-worker",
-  "drain-worker",
-  "pause-worker",
-  "fill-disk",
-  "cut",
-];
-
 export interface Step {
   /** After the step before. */
   readonly waitMs: number;
   readonly action: Action;
+}
+
+/** All tasks of a second gateway have names that begin so, and no others. */
+export const SECOND_PREFIX = "u";
+
+/** What becomes of a second gateway. Times count from the beginning. */
+export interface SecondPlan {
+  readonly submissions: readonly { readonly atMs: number; readonly order: Order }[];
+  /** `durable`: it is killed, and so much of what is on its way to the disk gets there; undefined: it is told to stop. */
+  readonly absences: readonly {
+    readonly atMs: number;
+    readonly downMs: number;
+    readonly durable: number | undefined;
+  }[];
 }
 
 export interface Scenario {
@@ -101,59 +71,105 @@ export interface Scenario {
   readonly steps: readonly Step[];
   /** How long finished tasks are kept. Undefined: longer than anything here. */
   readonly retainMs: number | undefined;
+  /** Unfinished tasks that the gateway takes. Undefined: more than there are. */
+  readonly queuedTasksMax: number | undefined;
+  /** A gateway on which workers fall back. */
+  readonly second: SecondPlan | undefined;
+  /** Workers are let in as they come; otherwise when an operator says so. */
+  readonly isOpen: boolean;
 }
 
 /** Requests and faults together, of one scenario. */
 const STEPS_MIN = 8;
 const STEPS_MAX = 26;
+/** Of a sequel, and how long the quiet before it is: what was wrong shows no more (`weather.ts`). */
+const SEQUEL_STEPS_MAX = 7;
+const QUIET_MS = AFTERMATH_MS + 10_000;
 const WORKERS_MAX = 3;
 const SLOTS_MAX = 3;
 const NAMES = ["A", "B", "C"];
 const TASK_IDS_MAX = 12;
+/** Mean time of the longest guests, where they are to outlast a lease. */
+const LONG_GUEST_MS_MAX = 40_000;
 /** How often guests of a task take their runner down, one as likely as the other. */
 const CRASHES = [...Array.from({ length: 27 }, () => 0), 0.3, 0.3, 1];
-
-/** Of the jumps of the clock: those that go far ahead, and are taken back. */
-const FAR_JUMPS = 0.15;
 
 /** What a scenario is to be like. Default: the seed decides. */
 export interface GivenTraits {
   /** The only kinds of faults that happen, and often; empty: none happen. */
   readonly faults?: readonly FaultKind[] | undefined;
+  /** Guests outlast a lease, and so does what goes wrong. */
+  readonly isLong?: boolean | undefined;
   readonly retainMs?: number | undefined;
+  readonly queuedTasksMax?: number | undefined;
 }
 
-export function scenarioOf(seed: number, { faults, retainMs }: GivenTraits = {}): Scenario {
-  const random = new SeededRandom(seed);
-  const dice = new Dice(random);
-  const workers = Array.from({ length: 1 + dice.below(WORKERS_MAX) }, (_, index) => workerPlan(dice, index));
-  const drawn = moodOf(dice);
-  const mood = faults === undefined ? drawn : { ...drawn, faults, faultShare: faults.length === 0 ? 0 : 0.6 };
-  const steps: Step[] = [];
+export function scenarioOf(seed: number, given: GivenTraits = {}): Scenario {
+  const dice = new Dice(seed);
+  const drawn = 1 + dice.below(WORKERS_MAX);
+  const mood = { ...moodOf(dice), ...givenMood(given) };
+  const length = Math.max(mood.workersMin, drawn);
+  const workers = Array.from({ length }, (_, index) => workerPlan(dice, index));
   const known: TaskId[] = [];
   const count = STEPS_MIN + dice.below(STEPS_MAX - STEPS_MIN + 1);
+  const steps = [...stepsOf(dice, { mood, count, workers, known })];
+  if (mood.hasSequel) {
+    const [first, ...others] = stepsOf(dice, {
+      mood: { ...mood, ...CALM },
+      count: 1 + dice.below(SEQUEL_STEPS_MAX),
+      workers,
+      known,
+    });
+    if (first !== undefined) steps.push({ ...first, waitMs: first.waitMs + QUIET_MS }, ...others);
+  }
+  const policy = dice.pick(PICK_POLICIES);
+  const retainMs = dice.chance(0.06) ? dice.between(1_000, 30_000) : undefined;
+  const queuedTasksMax = dice.chance(0.06) ? 1 + dice.below(6) : undefined;
+  const second = mood.hasSecond ? secondOf(dice, { ...mood, workers, known: [] }, steps) : undefined;
+  const isOpen = mood.faultShare === 0 || dice.chance(0.93);
+  return { seed, policy, workers, steps, retainMs, queuedTasksMax, second, isOpen, ...withoutUndefined(given) };
+}
+
+function withoutUndefined({ retainMs, queuedTasksMax }: GivenTraits): Partial<Scenario> {
+  return {
+    ...(retainMs !== undefined && { retainMs }),
+    ...(queuedTasksMax !== undefined && { queuedTasksMax }),
+  };
+}
+
+interface StepsContext {
+  readonly mood: Mood;
+  readonly count: number;
+  readonly workers: readonly WorkerPlan[];
+  /** Ids that were submitted, or will have been by then. Grows. */
+  readonly known: TaskId[];
+}
+
+function stepsOf(dice: Dice, { mood, count, workers, known }: StepsContext): readonly Step[] {
+  const steps: Step[] = [];
   while (steps.length < count) {
-    const waitMs = mood.paceMs * -Math.log(1 - random.next());
+    const waitMs = mood.paceMs * -Math.log(1 - dice.random.next());
     if (steps.length > 0 && dice.chance(mood.faultShare)) {
-      steps.push({ waitMs, action: faultOf(dice, dice.pick(mood.faults), workers.length) });
+      steps.push({
+        waitMs,
+        action: faultOf(dice, dice.pick(mood.faults), workers.length, mood.guestMsMax === LONG_GUEST_MS_MAX),
+      });
       continue;
     }
-    const action = requestOf(dice, { workers, known, guestMsMax: mood.guestMsMax });
+    const action = requestOf(dice, { ...mood, workers, known });
     steps.push({ waitMs, action });
     if (action.kind === "batch") known.push(...action.orders.map(({ spec }) => spec.id));
     if (action.kind !== "submit") continue;
     known.push(action.spec.id);
     // While its first guest is likely to run.
-    const cancelMs = action.spec.firstDueAt + (mood.guestMsMax / 10) * random.next();
+    const cancelMs = action.spec.firstDueAt + (mood.guestMsMax / 10) * dice.random.next();
     if (!dice.chance(mood.faultShare === 0 ? 0.4 : 0.1)) continue;
     steps.push({ waitMs: cancelMs, action: { kind: "cancel", task: action.spec.id } });
     if (dice.chance(0.3)) {
-      steps.push({ waitMs: mood.guestMsMax * random.next(), action: { kind: "retry", task: action.spec.id } });
+      steps.push({ waitMs: mood.guestMsMax * dice.random.next(), action: { kind: "retry", task: action.spec.id } });
     }
   }
-  const policy = dice.pick(PICK_POLICIES);
-  const ownRetainMs = dice.chance(0.06) ? dice.between(1_000, 30_000) : undefined;
-  return { seed, policy, workers, steps, retainMs: retainMs ?? ownRetainMs };
+  return steps;
 }
 
 /**
@@ -161,49 +177,90 @@ export function scenarioOf(seed: number, { faults, retainMs }: GivenTraits = {})
  * many of one kind together do is not found where there is some of everything.
  */
 interface Mood {
-  /** Of the steps. Some scenarios have none: there nothing may be lost. */
+  /** Of the steps. Some scenarios have none: there nothing may be lost, and nothing late. */
   readonly faultShare: number;
   readonly faults: readonly FaultKind[];
+  /** Of the requests: what operators do to workers. */
+  readonly operatorShare: number;
+  /** After all that, and a while in which nothing happens, comes a time without faults: what they have left behind shows. */
+  readonly hasSequel: boolean;
+  readonly workersMin: number;
+  /** There is a second gateway. */
+  readonly hasSecond: boolean;
   /** Mean time between steps. */
   readonly paceMs: number;
   readonly guestMsMax: number;
 }
 
+const CALM = { faultShare: 0, faults: [], operatorShare: 0, hasSecond: false };
+
 function moodOf(dice: Dice): Mood {
-  const wanted = 1 + dice.below(4);
-  return {
-    faultShare: dice.pick([0, 0, 0.2, 0.4, 0.4, 0.4, 0.4, 0.6, 0.6, 0.6, 0.6, 0.75, 0.75, 0.75]),
-    faults: Array.from({ length: wanted }, () => dice.pick(FAULT_KINDS)),
+  const guests = {
+    workersMin: 1,
     paceMs: dice.pick([30, 200, 1_000, 2_500]),
     guestMsMax: dice.pick([50, 1_000, 6_000, 20_000]),
   };
+  const drawn = dice.random.next();
+  if (drawn < CALM_SHARE) return { ...guests, ...CALM, hasSequel: false };
+  if (drawn < CALM_SHARE + LONG_SHARE) return longMood(dice);
+  if (drawn < CALM_SHARE + LONG_SHARE + SECOND_SHARE) return { ...guests, ...secondMood(dice) };
+  const isOperated = drawn > 1 - OPERATED_SHARE;
+  const wanted = drawn < CALM_SHARE + LONG_SHARE + SECOND_SHARE + ONE_KIND_SHARE || isOperated ? 1 : 2 + dice.below(4);
+  return {
+    ...guests,
+    faultShare: dice.pick([0.2, 0.4, 0.4, 0.6, 0.6, 0.75]),
+    faults: dice.chance(0.05) ? FAULT_KINDS : Array.from({ length: wanted }, () => dice.pick(FAULT_DRAWS)),
+    operatorShare: isOperated ? 0.4 : dice.pick([0, 0.05]),
+    hasSequel: dice.chance(0.3),
+    hasSecond: false,
+  };
 }
 
-class Dice {
-  readonly random: SeededRandom;
+/** Of the scenarios: those without faults, those with guests that outlast a lease, those with a second gateway, those with one kind of faults, and those in which operators have much to do. */
+const CALM_SHARE = 0.22;
+const LONG_SHARE = 0.06;
+const SECOND_SHARE = 0.05;
+const ONE_KIND_SHARE = 0.25;
+const OPERATED_SHARE = 0.08;
 
-  constructor(random: SeededRandom) {
-    this.random = random;
-  }
+/** Few guests, which outlast a lease, and workers that cannot be heard for as long: guests whose run is given to another. */
+function longMood(dice: Dice): Mood {
+  const others: readonly FaultKind[] = ["pause-worker", "cut", "lag", "drop", "pause-gateway", "drain-worker"];
+  const ways = {
+    workersMin: WORKERS_MAX,
+    faults: ["pause-worker", dice.pick(others)] as const,
+    faultShare: 0.5,
+    operatorShare: 0,
+    hasSequel: false,
+    hasSecond: false,
+  };
+  return { ...ways, paceMs: dice.pick([200, 1_000]), guestMsMax: LONG_GUEST_MS_MAX };
+}
 
-  below(count: number): number {
-    return randomIndex(this.random, count);
-  }
+/** Gateways that come and go, and workers that go from one to the other. */
+function secondMood(dice: Dice) {
+  const faults: readonly FaultKind[] = ["kill-gateway", "drain-gateway", "drop", dice.pick(FAULT_DRAWS)];
+  return { faults, faultShare: 0.4, operatorShare: 0, hasSequel: false, hasSecond: true };
+}
 
-  pick<T>(choices: readonly T[]): T {
-    const choice = choices[this.below(choices.length)];
-    if (choice === undefined) throw new Error("nothing to choose from");
-    return choice;
-  }
+function secondOf(dice: Dice, context: RequestContext, steps: readonly Step[]): SecondPlan {
+  const lastsMs = 1_000 + steps.reduce((sum, { waitMs }) => sum + waitMs, 0);
+  const submissions = Array.from({ length: 1 + dice.below(5) }, (_, index) => {
+    const order = orderOf(dice, taskId(`${SECOND_PREFIX}${index + 1}`), context);
+    return { atMs: lastsMs * dice.random.next(), order: { ...order, module: 0 } };
+  });
+  const absences = Array.from({ length: 1 + dice.below(3) }, () => ({
+    atMs: lastsMs * dice.random.next(),
+    downMs: dice.between(200, 20_000),
+    durable: dice.chance(0.6) ? dice.random.next() : undefined,
+  }));
+  return { submissions, absences };
+}
 
-  chance(probability: number): boolean {
-    return this.random.next() < probability;
-  }
-
-  /** Spread over the orders of magnitude. */
-  between(min: number, max: number): number {
-    return min * (max / min) ** this.random.next();
-  }
+function givenMood({ faults, isLong }: GivenTraits): Partial<Mood> {
+  const long = isLong === true ? { guestMsMax: LONG_GUEST_MS_MAX, workersMin: WORKERS_MAX } : {};
+  if (faults === undefined) return long;
+  return faults.length === 0 ? { ...long, ...CALM, hasSequel: false } : { ...long, faults, faultShare: 0.6 };
 }
 
 function workerPlan(dice: Dice, index: number): WorkerPlan {
@@ -223,11 +280,10 @@ function workerPlan(dice: Dice, index: number): WorkerPlan {
   };
 }
 
-interface RequestContext {
+interface RequestContext extends Pick<Mood, "guestMsMax" | "operatorShare"> {
   readonly workers: readonly WorkerPlan[];
   /** Ids that were submitted, or will have been by then. */
   readonly known: readonly TaskId[];
-  readonly guestMsMax: number;
 }
 
 function requestOf(dice: Dice, context: RequestContext): RequestAction {
@@ -237,7 +293,7 @@ function requestOf(dice: Dice, context: RequestContext): RequestAction {
   if (dice.chance(0.12)) return { kind: "cancel", task: dice.chance(0.9) ? late : id };
   if (dice.chance(0.12)) return { kind: "delete", task: dice.chance(0.9) ? late : id };
   if (dice.chance(0.12)) return { kind: "retry", task: late };
-  if (dice.chance(0.05)) {
+  if (dice.chance(context.operatorShare)) {
     const worker = dice.below(workers.length);
     return { kind: "operate", worker, what: dice.pick(["drain", "drain", "admit", "forget"]) };
   }
@@ -254,19 +310,20 @@ function requestOf(dice: Dice, context: RequestContext): RequestAction {
   return { kind: "submit", ...manner, ...orderOf(dice, id, context) };
 }
 
-function orderOf(dice: Dice, id: TaskId, { workers, known, guestMsMax }: RequestContext): Order {
+function orderOf(dice: Dice, id: TaskId, context: RequestContext): Order {
+  const { workers, guestMsMax } = context;
   const isFlaky = dice.chance(0.3);
   const habits = {
     seed: dice.below(1_000_000),
-    meanMs: dice.between(guestMsMax / 20, guestMsMax),
+    meanMs: dice.between(guestMsMax / (guestMsMax === LONG_GUEST_MS_MAX ? 2 : 20), guestMsMax),
     failures: isFlaky ? 0.5 : 0,
     crashes: dice.pick(CRASHES),
-    outputBytes: dice.chance(0.05) ? 400_000 : dice.chance(0.6) ? dice.between(1, 3_000) : 0,
+    outputBytes: outputBytesOf(dice),
     files: dice.chance(0.3) ? 1 + dice.below(3) : 0,
     fileBytes: Math.ceil(dice.chance(0.05) ? 300_000 : dice.between(1, 3_000)),
   };
   const wantsZone = dice.chance(0.15) ? { zone: workers.length > 1 && dice.chance(0.5) ? "b" : "a" } : {};
-  const schedule = scheduleOf(dice, known, id);
+  const schedule = scheduleOf(dice, id, context);
   const [before] = schedule.after ?? [];
   const spec = taskSpec(id, {
     args: habitArgs(habits),
@@ -277,7 +334,7 @@ function orderOf(dice: Dice, id: TaskId, { workers, known, guestMsMax }: Request
     retryOn: dice.chance(0.8) ? RETRYABLE_KINDS : ["trapped"],
     priority: dice.below(5) - 2,
     require: wantsZone,
-    outputBytesMax: dice.chance(0.2) ? Math.ceil(dice.between(1, 2_000)) : 1_000_000,
+    outputBytesMax: dice.chance(0.2) ? Math.ceil(dice.between(1, 2_000)) : 3 * OUTPUT_IN_MEMORY_BYTES_MAX,
     outputLimit: dice.chance(0.3) ? "fail" : "truncate",
   });
   return {
@@ -288,8 +345,15 @@ function orderOf(dice: Dice, id: TaskId, { workers, known, guestMsMax }: Request
   };
 }
 
+/** Now and then so much that a worker without its gateway cannot keep it in memory. */
+function outputBytesOf(dice: Dice): number {
+  if (dice.chance(0.015)) return 2.5 * OUTPUT_IN_MEMORY_BYTES_MAX;
+  if (dice.chance(0.05)) return 400_000;
+  return dice.chance(0.6) ? dice.between(1, 3_000) : 0;
+}
+
 /** When the task's runs are due. */
-function scheduleOf(dice: Dice, known: readonly TaskId[], id: TaskId): Partial<TaskSpec> {
+function scheduleOf(dice: Dice, id: TaskId, { known, guestMsMax }: RequestContext): Partial<TaskSpec> {
   const overlap = dice.chance(0.25) ? "forbid" : "allow";
   const others = [...new Set(known)].filter((other) => other !== id);
   const after = dice.chance(0.2) ? new Set([others.at(-1 - dice.below(2)), others.at(-1 - dice.below(4))]) : new Set();
@@ -304,41 +368,7 @@ function scheduleOf(dice: Dice, known: readonly TaskId[], id: TaskId): Partial<T
     ...when,
     start: startMs / 1_000,
     firstDueAt: startMs,
-    repeats: dice.chance(0.4) ? 1 : 1 + dice.below(7),
+    repeats: dice.chance(0.4) ? 1 : 1 + dice.below(guestMsMax === LONG_GUEST_MS_MAX ? 2 : 7),
     delayMs: dice.chance(0.4) ? 0 : dice.between(5, 3_000),
   };
-}
-
-function faultOf(dice: Dice, kind: FaultKind, workers: number): FaultAction {
-  const worker = dice.below(workers);
-  const downMs = dice.between(20, 25_000);
-  // Most are about as long as pings, graces and leases are.
-  const ms = dice.chance(0.3) ? dice.between(20, 2_000) : dice.between(2_000, 25_000);
-  const durable = dice.random.next();
-  switch (kind) {
-    case "kill-gateway":
-      return { kind, isMidCommit: dice.chance(0.7), durable, downMs };
-    case "drain-gateway":
-      return { kind, downMs };
-    case "break-store":
-      return { kind, durable, killAfterMs: dice.between(1, 5_000), downMs };
-    case "trouble-store":
-      return { kind, trouble: dice.pick(["busy", "full"]), ms: dice.between(10, 12_000) };
-    case "jump-clock":
-      if (dice.chance(FAR_JUMPS))
-        return { kind, ms: dice.between(300_000, 1_200_000), backAfterMs: dice.between(200, 8_000) };
-      return { kind, ms: (dice.chance(0.5) ? 1 : -1) * dice.between(100, 40_000) };
-    case "pause-gateway":
-      return { kind, ms };
-    case "kill-worker":
-      return { kind, worker, failsPower: dice.chance(0.3), wipesDisk: dice.chance(0.2), downMs };
-    case "drain-worker":
-      return { kind, worker, downMs };
-    case "pause-worker":
-      return { kind, worker, ms };
-    case "fill-disk":
-      return { kind, worker, ms: dice.between(100, 8_000) };
-    case "cut":
-      return { kind, worker, way: dice.pick(["both", "to-gateway", "to-worker"]), ms };
-  }
 }

@@ -1,7 +1,7 @@
 /** The simulated cluster: carries a scenario out, step by step, then lets everything recover, and writes the history. */
 import { assert, messageOf } from "../../src/base/errors.ts";
 import { RETAIN_SWEEP_EVERY_MS } from "../../src/base/limits.ts";
-import type { Digest, PeerId } from "../../src/base/ids.ts";
+import type { Digest } from "../../src/base/ids.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
 import type { InputFile } from "../../src/model/task-file.ts";
 import type { WorkerView } from "../../src/model/worker.ts";
@@ -15,10 +15,12 @@ import { DecisionClock } from "./decision-clock.ts";
 import { durableEvents } from "./durable-events.ts";
 import { EventLoop } from "./event-loop.ts";
 import { digestOf } from "./guest-plan.ts";
-import type { EventWithoutTime, History, HistoryEvent } from "./history.ts";
+import type { EventWithoutTime, GuestEvent, History, HistoryEvent } from "./history.ts";
 import type { Action, Order, Scenario } from "./scenario.ts";
 import { type ClientOrder, SimClient } from "./sim-client.ts";
+import { leftovers, nameOf } from "./leftovers.ts";
 import { SimFaults } from "./sim-faults.ts";
+import { SecondGateway } from "./sim-second-gateway.ts";
 import { SimGateway } from "./sim-gateway.ts";
 import { Link } from "./sim-link.ts";
 import { Listener } from "./sim-network.ts";
@@ -45,6 +47,9 @@ const FAULTS_MS_MAX = 60_000;
 /** How long the last words about a run may take to reach everybody, over the slowest link. */
 const QUIET_MS_MAX = 20_000;
 
+/** Between two workers that an operator lets in. */
+const LET_IN_AFTER_MS = 1_700;
+
 const GATEWAY = peerId("G");
 
 export class SimCluster {
@@ -61,6 +66,7 @@ export class SimCluster {
   /** Says that what an operator did to a worker is over. */
   readonly #operated: (() => void)[] = [];
   readonly #workers: readonly SimWorker[];
+  readonly #second: SecondGateway | undefined;
   readonly #decisions = new DecisionClock(this.#wall);
   #transactions = 0;
   readonly #faults: SimFaults;
@@ -85,7 +91,9 @@ export class SimCluster {
       blobs,
       listener,
       policy: scenario.policy,
+      isOpen: scenario.isOpen,
       retainMs: scenario.retainMs,
+      queuedTasksMax: scenario.queuedTasksMax,
       random: random.fork(),
       log,
       record: (event) => this.#record(event),
@@ -97,17 +105,27 @@ export class SimCluster {
       blobs,
       record: (event) => this.#record(event),
     });
+    this.#second =
+      scenario.second &&
+      new SecondGateway({
+        loop: this.#loop,
+        plan: scenario.second,
+        policy: scenario.policy,
+        random: random.fork(),
+        log: log.child({ gateway: "H" }),
+        orderOf: (order) => this.#order(order),
+      });
+    const places = [{ gateway: GATEWAY, listener }, ...(this.#second === undefined ? [] : [placeOf(this.#second)])];
     this.#workers = scenario.workers.map(
       (plan) =>
         new SimWorker({
           ...plan,
           loop: this.#loop,
-          gateway: GATEWAY,
+          gateways: places,
           link: new Link(plan.link, random.fork()),
-          listener,
           random: random.fork(),
           log,
-          record: (event) => this.#record(event),
+          record: (event) => this.#recordGuest(event),
         }),
     );
     this.#faults = new SimFaults({
@@ -115,37 +133,64 @@ export class SimCluster {
       wall: this.#wall,
       decisions: this.#decisions,
       gateway: this.#gateway,
+      blobs,
       workers: this.#workers,
-      record: (event) => this.#record(event),
+      record: (event) => this.#recordForAll(event),
     });
   }
 
-  /** Carries out all of it. Call it once. */
-  async run(): Promise<History> {
+  /** Carries out all of it, and gives the history of each gateway. Call it once. */
+  async run(): Promise<readonly History[]> {
     this.#gateway.start();
+    if (this.#second !== undefined) {
+      this.#second.begin();
+      // Where a worker is there is nothing else to be promised.
+      this.#recordForAll({ kind: "fault", what: "two-gateways {}" });
+    }
     for (const worker of this.#workers) worker.start();
+    if (!this.#scenario.isOpen) this.#letInLate();
     for (const { waitMs, action } of this.#scenario.steps) {
       await this.#loop.run(waitMs);
       this.#act(action);
     }
     await this.#untilMended();
-    this.#record({ kind: "calm" });
+    this.#recordForAll({ kind: "calm" });
     this.#faults.recover();
+    await this.#second?.stop();
     await this.#untilDone();
+    await this.#finishSecond();
     await this.#untilForgotten();
     await this.#lookForLeaks();
     await this.#stopAll();
+    const { retainMs, queuedTasksMax } = this.#scenario;
+    const first = await this.#historyOf({ disk: this.#disk, blobs: this.#blobs, events: this.#events });
+    const all = [{ ...first, retainMs, queuedTasksMax, leaks: this.#leaks }];
+    return this.#second === undefined ? all : [...all, await this.#historyOf(this.#second)];
+  }
+
+  async #historyOf({ disk, blobs, events }: Pick<SecondGateway, "disk" | "blobs" | "events">): Promise<History> {
     return {
       seed: this.#scenario.seed,
       workers: this.#scenario.workers.map(({ peer, slots, labels, link }) => {
-        return { peer, slots, labels, isSlow: link.bytesPerMs !== Infinity };
+        return { peer, slots, labels, isSlow: link.bytesPerMs !== Infinity, delayMsMax: link.delayMsMax };
       }),
-      retainMs: this.#scenario.retainMs,
-      events: this.#events,
-      tasks: [...this.#disk.state.tasks.values()],
-      blobs: new Set(await Array.fromAsync(this.#blobs.list())),
-      leaks: this.#leaks,
+      retainMs: undefined,
+      queuedTasksMax: undefined,
+      events,
+      tasks: [...disk.state.tasks.values()],
+      blobs: new Set(await Array.fromAsync(blobs.list())),
+      leaks: [],
     };
+  }
+
+  /** What was begun at the second gateway ends there, while the first one is away; then all is as it was. */
+  async #finishSecond(): Promise<void> {
+    if (this.#second === undefined || !this.#isDone()) return;
+    if (!(await this.#second.finishWithout(this.#gateway, this.#workers.length))) {
+      this.#leaks.push("something was still under way at the second gateway");
+    }
+    const endMs = this.#loop.nowMs + CALM_MS_MAX;
+    while (this.#loop.nowMs < endMs && !this.#isDone()) await this.#loop.run(CALM_STEP_MS);
   }
 
   /** Events of the loop so far. */
@@ -169,11 +214,19 @@ export class SimCluster {
       case "operate": {
         const worker = this.#workers[action.worker];
         assert(worker !== undefined, "the scenario knows its workers");
-        this.#operated.push(this.#faults.begin(describe(action)));
+        this.#operated.push(this.#faults.begin(action, worker.peer));
         return client.operate(worker.peer, action.what);
       }
       default:
-        return this.#faults.carryOut(action, this.#faults.begin(describe(action)));
+        return this.#faults.carryOut(action);
+    }
+  }
+
+  /** A gateway that lets nobody in by itself: operators do, in the end at the latest. */
+  #letInLate(): void {
+    for (const [index, worker] of this.#workers.entries()) {
+      this.#operated.push(this.#faults.begin({ kind: "operate", worker: index, what: "admit" }, worker.peer));
+      this.#loop.after((index + 1) * LET_IN_AFTER_MS, () => this.#client.operate(worker.peer, "admit"));
     }
   }
 
@@ -256,20 +309,7 @@ export class SimCluster {
   }
 
   #leftovers(): readonly string[] {
-    const found: string[] = [];
-    const slots = new Map(this.#workers.map((worker) => [worker.peer, worker.slots]));
-    for (const view of this.#gateway.gateway?.sessions.list() ?? []) {
-      if (view.offers !== slots.get(view.id)) found.push(`${view.offers} offers of worker ${nameOf(view.id)}`);
-    }
-    const connections = [...this.#gateway.connections];
-    if (connections.length !== this.#workers.length) found.push(`${connections.length} connections`);
-    const tables = connections.map((connection) => JSON.stringify(connection.stats())).toSorted();
-    const idle = this.#workers.map((worker) => JSON.stringify(idleStats(worker.slots))).toSorted();
-    if (tables.join() !== idle.join()) found.push(`tables of connections: ${tables.join(" ")}`);
-    const files = this.#workers.flatMap((worker) => worker.disk.files());
-    const left = files.filter((path) => !/^\/modules\/[0-9a-f]{64}(\.file)?$/.test(path));
-    if (left.length > 0) found.push(`files: ${left.join(" ")}`);
-    return found;
+    return leftovers(this.#gateway, this.#workers);
   }
 
   /** Everybody stops in good order, and nothing is left of them. */
@@ -298,6 +338,17 @@ export class SimCluster {
     for (const event of durableEvents(before, after, moment)) this.#record(event);
   }
 
+  #recordGuest(event: GuestEvent): void {
+    if (this.#second?.isOf(event.id.task) === true) this.#second.record(event);
+    else this.#record(event);
+  }
+
+  /** What befalls the cluster befalls each of its gateways. */
+  #recordForAll(event: EventWithoutTime): void {
+    this.#record(event);
+    this.#second?.record(event);
+  }
+
   #record(event: EventWithoutTime): void {
     this.#events.push({ ...event, atMs: this.#loop.nowMs });
   }
@@ -322,24 +373,16 @@ export class SimCluster {
 
 /** What the gateway says of a store in trouble that has refused it something. All other errors are our own. */
 function isExpected(message: string, error: unknown): boolean {
+  if (message === "the store is in trouble: no new work is taken, what there is can be read") return true;
   return /trying again|could not be read|will end/.test(message) && isStoreTrouble(error);
+}
+
+function placeOf({ peer, listener }: SecondGateway) {
+  return { gateway: peer, listener };
 }
 
 function isHere({ status }: WorkerView): boolean {
   return status === "ready" || status === "quarantined";
-}
-
-/** Of a connection on which a worker waits with all its slots on offer. */
-function idleStats(slots: number) {
-  return { questions: 0, answers: slots, exports: 2, imports: slots };
-}
-
-function nameOf(peer: PeerId): string {
-  return peer.slice(8, 9);
-}
-
-function describe({ kind, ...rest }: Action): string {
-  return `${kind} ${JSON.stringify(rest)}`;
 }
 
 function describeFields(fields: LogFields): string {

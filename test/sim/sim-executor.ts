@@ -8,14 +8,21 @@ import type { AttemptId } from "../../src/model/run.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import type { Random } from "../../src/base/random.ts";
 import type { Executor, GuestIo, GuestSpec } from "../../src/worker/guest.ts";
-import { type GuestPlan, digestOf, guestBytes, guestFileBytes, guestPlan } from "./guest-plan.ts";
+import { type GuestPlan, SICK_MACHINE, digestOf, guestBytes, guestFileBytes, guestPlan } from "./guest-plan.ts";
 import type { GuestEvent } from "./history.ts";
+import type { Sickness } from "./scenario-faults.ts";
 import type { SimDisk } from "./sim-files.ts";
 import type { SimProcess } from "./sim-process.ts";
+
+/** Of a worker's machine, over its processes. */
+export interface MachineHealth {
+  sickness: Sickness | undefined;
+}
 
 export interface SimExecutorInit {
   readonly process: SimProcess;
   readonly disk: SimDisk;
+  readonly health: MachineHealth;
   readonly worker: PeerId;
   readonly random: Random;
   readonly record: (event: GuestEvent) => void;
@@ -135,7 +142,14 @@ class SimGuest {
   }
 
   #ownOutcome(): Outcome {
-    return this.#init.plan.outcome;
+    switch (this.#init.health.sickness) {
+      case undefined:
+        return this.#init.plan.outcome;
+      case "lost":
+        return { kind: "lost", reason: SICK_MACHINE };
+      case "trapped":
+        return { kind: "trapped", reason: SICK_MACHINE };
+    }
   }
 
   #end(outcome: Outcome, { wasKilled }: { readonly wasKilled: boolean }): void {

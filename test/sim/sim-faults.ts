@@ -1,9 +1,12 @@
 /** What goes wrong in a simulated cluster, from when it begins to when it is mended. */
 import { assert } from "../../src/base/errors.ts";
+import type { MemoryBlobs } from "../support/memory-blobs.ts";
+import type { PeerId } from "../../src/base/ids.ts";
 import type { DecisionClock } from "./decision-clock.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { EventWithoutTime } from "./history.ts";
-import type { FaultAction } from "./scenario.ts";
+import type { Action } from "./scenario.ts";
+import { type CutKind, type FaultAction, SLOW_GROUP_MS_MAX } from "./scenario-faults.ts";
 import type { SimGateway } from "./sim-gateway.ts";
 import type { WallClock } from "./sim-process.ts";
 import type { SimWorker } from "./sim-worker.ts";
@@ -14,6 +17,8 @@ export interface SimFaultsInit {
   readonly wall: WallClock;
   readonly decisions: DecisionClock;
   readonly gateway: SimGateway;
+  /** Of the gateway's machine. */
+  readonly blobs: MemoryBlobs;
   readonly workers: readonly SimWorker[];
   readonly record: (event: EventWithoutTime) => void;
 }
@@ -40,12 +45,15 @@ export class SimFaults {
     const { gateway, workers } = this.#init;
     gateway.onNextCommit(() => {});
     gateway.setTrouble(undefined);
+    gateway.setSlow(0);
+    this.#init.blobs.isUnreadable = false;
     this.#setClockRight();
     this.#resumeGateway(gateway.process);
     for (const worker of workers) {
       worker.link.toGateway.mend();
       worker.link.toWorker.mend();
       worker.disk.isFull = false;
+      worker.setSickness(undefined);
       this.#resume(worker, worker.process);
     }
   }
@@ -54,7 +62,7 @@ export class SimFaults {
   #setClockRight(): void {
     const { wall, decisions, loop } = this.#init;
     if (wall.offsetMs === 0) return;
-    const mended = this.begin(`jump-clock ${JSON.stringify({ ms: -wall.offsetMs })}`);
+    const mended = this.begin({ kind: "jump-clock", ms: -wall.offsetMs });
     decisions.set(0, loop.nowMs);
     mended();
   }
@@ -64,18 +72,24 @@ export class SimFaults {
     this.#isStopping = true;
   }
 
-  /** Something goes wrong from now on, until what this returns is called. */
-  begin(what: string): () => void {
-    this.#init.record({ kind: "fault", what });
+  /** Something goes wrong from now on, until what this returns is called. `worker`: that it befalls, if not the gateway. */
+  begin({ kind, ...rest }: Action, worker?: PeerId): () => void {
+    const what = `${kind} ${JSON.stringify(rest)}`;
+    this.#init.record({ kind: "fault", what, worker });
     this.#underway += 1;
     return () => {
       this.#underway -= 1;
-      this.#init.record({ kind: "mended", what });
+      this.#init.record({ kind: "mended", what, worker });
     };
   }
 
-  /** `mended` is called when it is over. */
-  carryOut(action: FaultAction, mended: () => void): void {
+  /** From its beginning until it is mended. */
+  carryOut(action: FaultAction): void {
+    if ("worker" in action) return this.#failWorker(action);
+    this.#failGateway(action, this.begin(action));
+  }
+
+  #failGateway(action: Exclude<FaultAction, { readonly worker: number }>, mended: () => void): void {
     const { gateway, decisions, wall, loop } = this.#init;
     switch (action.kind) {
       case "kill-gateway": {
@@ -94,6 +108,21 @@ export class SimFaults {
           gateway.setTrouble(undefined);
           mended();
         });
+      case "slow-store":
+        gateway.setSlow(action.groupMs);
+        return this.#later(action.ms, () => {
+          gateway.setSlow(0);
+          // What has begun takes its time still.
+          this.#later(SLOW_GROUP_MS_MAX, mended);
+        });
+      case "hide-blobs": {
+        const { blobs } = this.#init;
+        blobs.isUnreadable = true;
+        return this.#later(action.ms, () => {
+          blobs.isUnreadable = false;
+          mended();
+        });
+      }
       case "jump-clock":
         decisions.set(wall.offsetMs + action.ms, loop.nowMs);
         if (action.backAfterMs === undefined) return mended();
@@ -111,18 +140,17 @@ export class SimFaults {
           mended();
         });
       }
-      default:
-        return this.#failWorker(action, mended);
     }
   }
 
-  #failWorker(action: Extract<FaultAction, { readonly worker: number }>, mended: () => void): void {
+  #failWorker(action: Extract<FaultAction, { readonly worker: number }>): void {
     // One that has something to lose, where there is one.
     const { workers } = this.#init;
     const busy = workers.filter((each) => each.guests > 0);
     const choice = busy.length > 0 ? busy : workers;
     const worker = choice[action.worker % choice.length];
     assert(worker !== undefined, "there are workers");
+    const mended = this.begin(action, worker.peer);
     const startLater = (): void =>
       this.#later(action.kind === "kill-worker" || action.kind === "drain-worker" ? action.downMs : 0, () => {
         worker.start();
@@ -131,6 +159,7 @@ export class SimFaults {
     switch (action.kind) {
       case "kill-worker":
         worker.kill(action);
+        this.#init.record({ kind: "died", worker: worker.peer });
         return startLater();
       case "drain-worker":
         return worker.drain(startLater);
@@ -142,9 +171,28 @@ export class SimFaults {
           worker.disk.isFull = false;
           mended();
         });
+      case "jump-worker-clock":
+        worker.jumpClock(action.ms);
+        return mended();
+      case "sicken-worker":
+        worker.setSickness(action.sickness);
+        return this.#later(action.ms, () => {
+          worker.setSickness(undefined);
+          mended();
+        });
+      case "drop":
+        worker.link.drop(action.end, action);
+        return mended();
+      case "lag": {
+        const ends = waysOf(worker, action.way).map((way) => way.lag(action.lagMs));
+        return this.#later(action.ms, () => {
+          for (const end of ends) end();
+          // What was sent last arrives by then.
+          this.#later(action.lagMs, mended);
+        });
+      }
       case "cut": {
-        const { toGateway, toWorker } = worker.link;
-        const ways = { both: [toGateway, toWorker], "to-gateway": [toGateway], "to-worker": [toWorker] }[action.way];
+        const ways = waysOf(worker, action.way);
         for (const way of ways) way.cut();
         return this.#later(action.ms, () => {
           for (const way of ways) way.mend();
@@ -193,4 +241,9 @@ export class SimFaults {
       if (!this.#isStopping) act();
     });
   }
+}
+
+function waysOf({ link }: SimWorker, way: CutKind) {
+  const { toGateway, toWorker } = link;
+  return { both: [toGateway, toWorker], "to-gateway": [toGateway], "to-worker": [toWorker] }[way];
 }

@@ -25,7 +25,9 @@ export interface SimGatewayInit {
   readonly blobs: MemoryBlobs;
   readonly listener: Listener;
   readonly policy: PickPolicy;
+  readonly isOpen: boolean;
   readonly retainMs: number | undefined;
+  readonly queuedTasksMax: number | undefined;
   readonly random: SeededRandom;
   readonly log: Log;
   readonly record: (event: Extract<HistoryEvent, { kind: "told" }>) => void;
@@ -54,6 +56,8 @@ export class SimGateway {
   readonly #latency: SeededRandom;
   #now: Incarnation | undefined;
   #trouble: DiskTrouble | undefined;
+  /** By how much longer a group may take now. */
+  #slowMs = 0;
   /** Called when the next group that writes is on its way to the disk. */
   #onNextCommit: ((withinMs: number) => void) | undefined;
 
@@ -134,6 +138,11 @@ export class SimGateway {
     if (this.#now !== undefined) this.#now.store.trouble = trouble;
   }
 
+  /** Each group takes up to so much longer from now on; 0: no longer than usual. */
+  setSlow(groupMs: number): void {
+    this.#slowMs = groupMs;
+  }
+
   /** SIGTERM. Calls back when the process has ended by itself. */
   drain(onEnded: () => void): void {
     const now = this.#now;
@@ -160,7 +169,7 @@ export class SimGateway {
   }
 
   async #open(now: Incarnation, random: SeededRandom): Promise<void> {
-    const { blobs, listener, policy, retainMs, log, record, sabotage } = this.#init;
+    const { blobs, listener, policy, isOpen, retainMs, queuedTasksMax, log, record, sabotage } = this.#init;
     const { process } = now;
     const { clock } = process;
     const stack = new AsyncDisposableStack();
@@ -170,10 +179,11 @@ export class SimGateway {
       store,
       blobs,
       verifier: { makeNonce: () => new Uint8Array(32), verify: () => undefined },
-      isOpen: true,
+      isOpen,
       policy,
       retainMs,
       clockTrustedAfterMs: 0,
+      queueLimits: queuedTasksMax === undefined ? undefined : { tasks: queuedTasksMax },
       clock,
       random,
       log,
@@ -203,7 +213,8 @@ export class SimGateway {
 
   #nextLatencyMs(isWriting: boolean): number {
     const stall = this.#latency.next() < 0.01 ? STALL_MS_MAX * this.#latency.next() : 0;
-    const usual = (isWriting ? WRITE_MS_MAX : READ_MS_MAX) * (0.05 + 0.95 * this.#latency.next() ** 2);
+    const slow = this.#slowMs > 0 ? this.#slowMs * (0.2 + 0.8 * this.#latency.next()) : 0;
+    const usual = slow + (isWriting ? WRITE_MS_MAX : READ_MS_MAX) * (0.05 + 0.95 * this.#latency.next() ** 2);
     const act = this.#onNextCommit;
     if (isWriting && act !== undefined) {
       this.#onNextCommit = undefined;

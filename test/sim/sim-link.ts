@@ -18,6 +18,8 @@ export class Direction {
   readonly #random: Random;
   #isCut = false;
   #onMended: (() => void)[] = [];
+  /** By how much later all arrives now. */
+  readonly #lags = new Set<{ readonly ms: number }>();
 
   constructor(init: LinkInit, random: Random) {
     this.#init = init;
@@ -44,6 +46,13 @@ export class Direction {
     for (const act of waiting) act();
   }
 
+  /** All that is sent from now on arrives so much later, until what this returns is called. */
+  lag(ms: number): () => void {
+    const lag = { ms };
+    this.#lags.add(lag);
+    return () => this.#lags.delete(lag);
+  }
+
   /** Calls when the link carries something again. */
   whenMended(act: () => void): void {
     this.#onMended.push(act);
@@ -51,7 +60,8 @@ export class Direction {
 
   delayMs(bytes = 0): number {
     const { delayMsMin, delayMsMax, bytesPerMs } = this.#init;
-    return delayMsMin + (delayMsMax - delayMsMin) * this.#random.next() + bytes / bytesPerMs;
+    const lagMs = Math.max(0, ...[...this.#lags].map(({ ms }) => ms));
+    return delayMsMin + (delayMsMax - delayMsMin) * this.#random.next() + bytes / bytesPerMs + lagMs;
   }
 
   /** How many of these bytes come at once. */
@@ -65,12 +75,28 @@ export class Direction {
   }
 }
 
+/** An end of a connection over a link. */
+interface LinkedEnd {
+  readonly isOver: boolean;
+  drop(options: { readonly isTold: boolean }): void;
+}
+
 export class Link {
   readonly toGateway: Direction;
   readonly toWorker: Direction;
+  /** Of the connection that was made last, and of those before it that are there still. */
+  #ends: { readonly gateway: LinkedEnd; readonly worker: LinkedEnd }[] = [];
 
   constructor(init: LinkInit, random: Random) {
     this.toGateway = new Direction(init, random);
     this.toWorker = new Direction(init, random);
+  }
+  connected(ends: { readonly gateway: LinkedEnd; readonly worker: LinkedEnd }): void {
+    this.#ends = [...this.#ends.filter(({ gateway, worker }) => !gateway.isOver || !worker.isOver), ends];
+  }
+
+  /** Something on the way forgets every connection, and tells this end of it; `isTold`: the other one, too. */
+  drop(end: "gateway" | "worker", options: { readonly isTold: boolean }): void {
+    for (const ends of this.#ends) ends[end].drop(options);
   }
 }

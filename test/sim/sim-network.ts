@@ -4,7 +4,7 @@
  * link, and while the link is cut, in one direction or both, not at all: they wait, as TCP has it, and who has waited for
  * too long gives the connection up without the other side's knowing.
  */
-import { ClusterError, disconnected } from "../../src/base/errors.ts";
+import { ClusterError, assert, disconnected } from "../../src/base/errors.ts";
 import type { PeerId } from "../../src/base/ids.ts";
 import { DIAL_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, PING_EVERY_MS, PING_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { PEER_SILENT } from "../../src/rpc/byte-stream.ts";
@@ -37,20 +37,33 @@ export class Listener {
   }
 }
 
-export interface DialInit {
+/** A gateway, and what listens at its address. */
+export interface GatewayPlace {
+  readonly gateway: PeerId;
+  readonly listener: Listener;
+}
+
+interface DialInit extends GatewayPlace {
   readonly loop: EventLoop;
   readonly link: Link;
-  readonly listener: Listener;
   readonly process: SimProcess;
   readonly worker: PeerId;
-  readonly gateway: PeerId;
 }
 
 /** The facet of a host that dials, in a worker's process. */
-export function dialerHost(init: DialInit) {
+export function dialerHost({
+  gateways,
+  ...init
+}: Omit<DialInit, keyof GatewayPlace> & { readonly gateways: readonly GatewayPlace[] }) {
   return {
-    openStream: (_target: unknown, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<OpenedStream> =>
-      dial(init, signal),
+    openStream: (
+      { peerId }: { readonly peerId?: PeerId | undefined },
+      { signal }: { signal?: AbortSignal | undefined } = {},
+    ): Promise<OpenedStream> => {
+      const place = gateways.find(({ gateway }) => gateway === peerId);
+      assert(place !== undefined, "a worker dials gateways that it knows");
+      return dial({ ...init, ...place }, signal);
+    },
   };
 }
 
@@ -135,6 +148,7 @@ function connect(init: DialInit, gatewayProcess: SimProcess): { gatewayEnd: SimS
   const gatewayEnd = new SimStream(`from ${process.name}`, gatewayProcess, link.toWorker);
   workerEnd.join(gatewayEnd);
   gatewayEnd.join(workerEnd);
+  link.connected({ gateway: gatewayEnd, worker: workerEnd });
   watch(workerEnd, process, link.toGateway, gatewayProcess, link.toWorker);
   watch(gatewayEnd, gatewayProcess, link.toWorker, process, link.toGateway);
   return { gatewayEnd, workerEnd };

@@ -106,6 +106,19 @@ export class SimStream implements ByteStream {
     this.#process.loop.after(0, () => this.#process.deliver(() => this.#receiver?.onEnd(reason)));
   }
 
+  /**
+   * The connection is gone for this end, and by no doing of either. The other one is told, or learns it by the answer to
+   * what it sends next; until then it takes the connection for a good one.
+   */
+  drop({ isTold }: { readonly isTold: boolean }): void {
+    if (this.#isOver) return;
+    this.#isClosed = true;
+    this.#finish();
+    this.#lane.length = 0;
+    if (isTold) this.#send({ kind: "reset", arrivesAtMs: this.#arrival(0) });
+    this.#process.deliver(() => this.#receiver?.onEnd(disconnected("the connection was reset")));
+  }
+
   /** This end is gone from one moment to the next; what is on its way may arrive still. */
   #vanish(keepsLane: boolean): void {
     if (this.#isOver) return;

@@ -10,23 +10,25 @@ import type { PeerId } from "../../src/base/ids.ts";
 import { WORKER_HAND_BACK_MS } from "../../src/base/limits.ts";
 import type { Log } from "../../src/base/log.ts";
 import { Dialer } from "../../src/net/dialer.ts";
+import type { Where } from "../../src/net/where.ts";
 import { openWorker } from "../../src/worker/open-worker.ts";
 import type { WorkerServer } from "../../src/worker/worker-server.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { GuestEvent } from "./history.ts";
-import { SimExecutor } from "./sim-executor.ts";
+import type { Sickness } from "./scenario-faults.ts";
+import { type MachineHealth, SimExecutor } from "./sim-executor.ts";
 import { SimDisk } from "./sim-files.ts";
 import type { Link } from "./sim-link.ts";
-import { type Listener, dialerHost } from "./sim-network.ts";
+import { type GatewayPlace, dialerHost } from "./sim-network.ts";
 import { SimProcess, type WallClock } from "./sim-process.ts";
 
 export interface SimWorkerInit {
   readonly loop: EventLoop;
   readonly peer: PeerId;
-  readonly gateway: PeerId;
   readonly link: Link;
-  readonly listener: Listener;
+  /** Where it looks for a gateway, in this order. */
+  readonly gateways: readonly GatewayPlace[];
   readonly slots: number;
   readonly weight: number;
   readonly labels: Readonly<Record<string, string>>;
@@ -49,6 +51,8 @@ export class SimWorker {
   readonly disk: SimDisk;
   readonly #init: SimWorkerInit;
   readonly #wall: WallClock = { offsetMs: 0 };
+  /** What becomes of its guests, while the machine is out of order. */
+  readonly #health: MachineHealth = { sickness: undefined };
   #now: Incarnation | undefined;
 
   constructor(init: SimWorkerInit) {
@@ -80,11 +84,28 @@ export class SimWorker {
     if (this.#now !== undefined) return;
     const { loop, peer, random, record } = this.#init;
     const process = new SimProcess(`worker ${peer.slice(8, 9)}`, loop, this.#wall);
-    const executor = new SimExecutor({ process, disk: this.disk, worker: peer, random: random.fork(), record });
+    const executor = new SimExecutor({
+      process,
+      disk: this.disk,
+      health: this.#health,
+      worker: peer,
+      random: random.fork(),
+      record,
+    });
     const now: Incarnation = { process, executor };
     this.#now = now;
     const own = random.fork();
     process.deliver(() => void this.#open(now, own));
+  }
+
+  /** Somebody sets the machine's clock. */
+  jumpClock(ms: number): void {
+    this.#wall.offsetMs += ms;
+  }
+
+  /** From now on guests end so, whatever they do; undefined: as they do by themselves. */
+  setSickness(sickness: Sickness | undefined): void {
+    this.#health.sickness = sickness;
   }
 
   /** SIGKILL; with the machine, if its power fails. */
@@ -109,7 +130,7 @@ export class SimWorker {
   }
 
   async #open(now: Incarnation, random: SeededRandom): Promise<void> {
-    const { peer, gateway, link, listener, slots, weight, labels, loop } = this.#init;
+    const { peer, gateways, link, slots, weight, labels, loop } = this.#init;
     const { process } = now;
     const { clock } = process;
     const log = this.#init.log.child({ worker: peer.slice(8, 9) });
@@ -132,9 +153,9 @@ export class SimWorker {
     );
     stack.use(
       new Dialer({
-        host: dialerHost({ loop, link, listener, process, worker: peer, gateway }),
-        discovery: discoveryOf(gateway),
-        targets: [{ kind: "peer", peerId: gateway, secret: undefined }],
+        host: dialerHost({ loop, link, gateways, process, worker: peer }),
+        discovery: discovery(),
+        targets: gateways.map(({ gateway }) => ({ kind: "peer", peerId: gateway, secret: undefined })),
         onConnected: (opened) =>
           serveGateway({ worker: server, workerId: peer, namespace: "sim", secret: undefined, powers }, opened),
         clock,
@@ -153,11 +174,16 @@ export class SimWorker {
   }
 }
 
-/** A gateway that is where it always is. */
-function discoveryOf(gateway: PeerId) {
+/** Gateways that are where they always are. */
+function discovery() {
   const nothing: Disposable = { [Symbol.dispose]: () => {} };
   return {
-    candidates: () => Promise.resolve({ peerId: gateway, addresses: ["/sim/gateway"], notes: [] }),
+    candidates: (where: Where) =>
+      Promise.resolve({
+        peerId: where.kind === "host" ? undefined : where.peerId,
+        addresses: ["/sim/gateway"],
+        notes: [],
+      }),
     secretOf: () => Promise.resolve(undefined),
     remember: () => {},
     hunt: () => nothing,

@@ -6,13 +6,15 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { assert } from "../../src/base/errors.ts";
+import { assert, failed } from "../../src/base/errors.ts";
 import { type Digest, parseDigest } from "../../src/base/ids.ts";
 import type { Blob, BlobStore, BlobWriter } from "../../src/store/blobs.ts";
 
 export class MemoryBlobs implements BlobStore {
   readonly #blobs = new Map<Digest, Uint8Array>();
   #generation = 0;
+  /** Set by a test, for as long as it lasts: nothing can be read. */
+  isUnreadable = false;
 
   /** Keeps these bytes as if they had been written and committed. */
   put(bytes: Uint8Array): Digest {
@@ -33,8 +35,9 @@ export class MemoryBlobs implements BlobStore {
   }
 
   open(digest: Digest): Promise<Blob | undefined> {
+    if (this.isUnreadable) return Promise.reject(unreadable());
     const bytes = this.#blobs.get(digest);
-    return Promise.resolve(bytes === undefined ? undefined : new MemoryBlob(digest, bytes));
+    return Promise.resolve(bytes === undefined ? undefined : new MemoryBlob(digest, bytes, () => this.isUnreadable));
   }
 
   async *list(): AsyncGenerator<Digest, void> {
@@ -120,20 +123,27 @@ class MemoryBlob implements Blob {
   readonly digest: Digest;
   readonly bytes: number;
   readonly #content: Uint8Array;
+  readonly #isUnreadable: () => boolean;
 
-  constructor(digest: Digest, content: Uint8Array) {
+  constructor(digest: Digest, content: Uint8Array, isUnreadable: () => boolean) {
+    this.#isUnreadable = isUnreadable;
     this.digest = digest;
     this.bytes = content.length;
     this.#content = content;
   }
 
   read(offset: number, length: number): Promise<Uint8Array> {
+    if (this.#isUnreadable()) return Promise.reject(unreadable());
     return Promise.resolve(this.#content.slice(offset, offset + length));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve();
   }
+}
+
+function unreadable(): Error {
+  return failed("EIO: the blob cannot be read", { code: "store-unavailable" });
 }
 
 function digestOf(pieces: readonly Uint8Array[]): Digest {

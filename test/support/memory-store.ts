@@ -32,7 +32,7 @@ import type {
   SubmissionKey,
   SubmitterLimit,
 } from "../../src/store/store.ts";
-import { StoreFailure } from "../../src/store/trouble.ts";
+import { StoreFailure, type StoreTrouble } from "../../src/store/trouble.ts";
 import * as files from "./memory-store-files.ts";
 import * as logs from "./memory-store-log.ts";
 import * as modules from "./memory-store-modules.ts";
@@ -285,8 +285,10 @@ export class MemoryStore implements Store {
     return this.#write((tx) => tx.set({ clockMark: at }));
   }
 
-  check(): Promise<undefined> {
-    return Promise.resolve(undefined);
+  /** At once, as what is known is. */
+  check(): Promise<StoreTrouble | undefined> {
+    const kind = this.#isBroken ? "stopped" : this.trouble === "full" ? "disk-full" : this.trouble;
+    return Promise.resolve(kind === undefined ? undefined : { kind, message: `the store is in trouble: ${kind}` });
   }
 
   close(): Promise<void> {
