@@ -16,6 +16,8 @@ export interface PlantedBug {
   readonly breaks: RegExp;
   /** Guests outlast a lease, and so does what goes wrong. Default: the seed decides. */
   readonly isLong?: boolean;
+  /** Operators have much to do. Default: the seed decides. */
+  readonly isOperated?: boolean;
   /** By which it shows; empty: none go wrong. Default: any, and none. */
   readonly faults?: readonly FaultKind[];
   /** Finished tasks are kept for so long. Default: the seed decides. */
@@ -350,6 +352,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "a drained worker is given runs",
     breaks: /^G10: .* was given to worker \w, which is drained$/,
+    isOperated: true,
     plant: (store) =>
       changed(store, {
         setDrained: (peer, isDrained, now) => (isDrained ? store.setDrained(peer, isDrained, now) : Promise.resolve()),

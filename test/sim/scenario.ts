@@ -100,6 +100,8 @@ export interface GivenTraits {
   readonly faults?: readonly FaultKind[] | undefined;
   /** Guests outlast a lease, and so does what goes wrong. */
   readonly isLong?: boolean | undefined;
+  /** Operators have much to do. */
+  readonly isOperated?: boolean | undefined;
   readonly retainMs?: number | undefined;
   readonly queuedTasksMax?: number | undefined;
 }
@@ -210,7 +212,7 @@ function moodOf(dice: Dice): Mood {
     ...guests,
     faultShare: dice.pick([0.2, 0.4, 0.4, 0.6, 0.6, 0.75]),
     faults: dice.chance(0.05) ? FAULT_KINDS : Array.from({ length: wanted }, () => dice.pick(FAULT_DRAWS)),
-    operatorShare: isOperated ? 0.4 : dice.pick([0, 0.05]),
+    operatorShare: isOperated ? MUCH_OPERATED : dice.pick([0, 0.05]),
     hasSequel: dice.chance(0.3),
     hasSecond: false,
   };
@@ -222,6 +224,8 @@ const LONG_SHARE = 0.06;
 const SECOND_SHARE = 0.05;
 const ONE_KIND_SHARE = 0.25;
 const OPERATED_SHARE = 0.08;
+/** Of the requests, where operators have much to do. */
+const MUCH_OPERATED = 0.4;
 
 /** Few guests, which outlast a lease, and workers that cannot be heard for as long: guests whose run is given to another. */
 function longMood(dice: Dice): Mood {
@@ -257,10 +261,13 @@ function secondOf(dice: Dice, context: RequestContext, steps: readonly Step[]): 
   return { submissions, absences };
 }
 
-function givenMood({ faults, isLong }: GivenTraits): Partial<Mood> {
-  const long = isLong === true ? { guestMsMax: LONG_GUEST_MS_MAX, workersMin: WORKERS_MAX } : {};
-  if (faults === undefined) return long;
-  return faults.length === 0 ? { ...long, ...CALM, hasSequel: false } : { ...long, faults, faultShare: 0.6 };
+function givenMood({ faults, isLong, isOperated }: GivenTraits): Partial<Mood> {
+  const given = {
+    ...(isLong === true && { guestMsMax: LONG_GUEST_MS_MAX, workersMin: WORKERS_MAX }),
+    ...(isOperated === true && { operatorShare: MUCH_OPERATED }),
+  };
+  if (faults === undefined) return given;
+  return faults.length === 0 ? { ...given, ...CALM, hasSequel: false } : { ...given, faults, faultShare: 0.6 };
 }
 
 function workerPlan(dice: Dice, index: number): WorkerPlan {
