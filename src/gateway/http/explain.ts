@@ -228,9 +228,8 @@ function workerReason(
     const freeSlots = free.reduce((sum, { offers }) => sum + offers, 0);
     const { readyAhead } = inspection;
     if (readyAhead >= freeSlots) {
-      const ahead = `${inspection.isMoreAhead ? "more than " : ""}${readyAhead} ready ${readyAhead === 1 ? "run comes" : "runs come"} before it`;
       const slots = freeSlots === 1 ? "1 free slot" : `${freeSlots} free slots`;
-      return reasonOf("slot", `${subject}; ${ahead}, for ${slots} of ${names}.`, {
+      return reasonOf("slot", `${subject}; ${runsAhead(inspection)}, for ${slots} of ${names}.`, {
         ...facts,
         workers: usable.length,
         slots: freeSlots,
@@ -345,16 +344,20 @@ function allHeldBack(
   });
 }
 
+/** "3 ready runs come", of those before a run. */
+function runsAhead({ readyAhead, isMoreAhead }: TaskInspection): string {
+  return `${isMoreAhead ? "more than " : ""}${readyAhead} ready ${readyAhead === 1 ? "run comes" : "runs come"} before it`;
+}
+
 function noSlot(
-  { readyAhead, isMoreAhead }: TaskInspection,
+  inspection: TaskInspection,
   usable: readonly WorkerView[],
   subject: string,
   facts: Readonly<Record<string, unknown>>,
 ): ReasonJson {
   const slots = usable.reduce((sum, { state }) => sum + state.slots, 0);
   const who = usable.length === 1 ? "the one worker" : `all ${usable.length} workers`;
-  const more = isMoreAhead ? "more than " : "";
-  const ahead = readyAhead === 0 ? "it is the first in line" : `${more}${readyAhead} ready runs come before it`;
+  const ahead = inspection.readyAhead === 0 ? "it is the first in line" : runsAhead(inspection);
   return reasonOf(
     "slot",
     `${subject}; ${who} that can take it ${usable.length === 1 ? "has" : "have"} no free slot of ${slots}, and ${ahead}.`,
@@ -362,7 +365,7 @@ function noSlot(
       ...facts,
       workers: usable.length,
       slots,
-      ahead: readyAhead,
+      ahead: inspection.readyAhead,
     },
   );
 }

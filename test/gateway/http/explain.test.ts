@@ -115,6 +115,8 @@ describe("a task that is ready", () => {
       slots: 4,
       ahead: 3,
     });
+    const [one] = told({ inspection: inspection({ readyAhead: 1 }), workers: [worker()] });
+    expect(one?.[1]).toMatch(/, and 1 ready run comes before it\.$/);
     const many = inspection({ openRuns: [run(), run({ index: 2 })], readyAhead: 1_000, isMoreAhead: true });
     expect(told({ inspection: many, workers: [worker()] })).toEqual([
       [
