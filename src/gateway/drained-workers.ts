@@ -10,7 +10,7 @@ import type { Log } from "../base/log.ts";
 import type { Store } from "../store/store.ts";
 
 export interface DrainedWorkersInit {
-  readonly store: Store;
+  readonly store: Pick<Store, "listDrained" | "setDrained">;
   readonly clock: Clock;
   readonly log: Log;
   /** For those that an earlier gateway drained. */

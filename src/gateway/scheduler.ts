@@ -22,7 +22,7 @@ import type { Store } from "../store/store.ts";
 import { type EventHub, publishReady } from "./events.ts";
 
 export interface SchedulerInit {
-  readonly store: Store;
+  readonly store: Pick<Store, "promoteDue">;
   readonly events: EventHub;
   readonly clock: Clock;
   readonly random: Random;
