@@ -26,6 +26,8 @@ export const REASON_CODES = [
   "label",
   /** The workers that could take it are given no runs now. */
   "worker",
+  /** Its module, or a file that it needs, could not be read: that is tried again in a while. */
+  "unreadable",
   /** It was lost on the workers that are free, and waits for another one. */
   "untried",
   /** The workers that could take it have no free slot. */

@@ -191,6 +191,7 @@ async function openHttp(parts: HttpParts): Promise<HttpServer> {
     events: gateway.events,
     readiness: gateway,
     storeHealth: gateway.storeHealth,
+    starts: gateway,
     inspector,
     clock: powers.clock,
     log,

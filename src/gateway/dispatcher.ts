@@ -56,7 +56,7 @@ import type { LeaseClock } from "./lease-clock.ts";
 import type { RunMeter } from "./run-meter.ts";
 import { Turns } from "./turns.ts";
 import { UnmetRequirements } from "./unmet-requirements.ts";
-import { type BlobReads, UnreadableBlobs } from "./unreadable-blobs.ts";
+import { type BlobReads, type RunName, UnreadableBlobs } from "./unreadable-blobs.ts";
 import type { StoreReadiness } from "./services.ts";
 import { type UntriedRound, UntriedWaits } from "./untried-waits.ts";
 import type { WorkerHealth } from "./worker-health.ts";
@@ -128,6 +128,11 @@ export class Dispatcher {
     this.#state = "working";
     // Offers of one tick are matched together.
     queueMicrotask(() => void this.#work());
+  }
+
+  /** How long a ready run still waits for a module or file that could not be read; undefined if it does not. */
+  blobWaitMs(run: RunName, spec: TaskSpec): number | undefined {
+    return this.#unreadable.restMs(run, blobsOf(spec));
   }
 
   /** The store takes something again: what waits for the next try is tried now. */

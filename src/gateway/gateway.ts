@@ -28,7 +28,9 @@ import { QueueGate } from "./queue-gate.ts";
 import { Retention } from "./retention.ts";
 import { NO_RUN_METER, type RunMeter } from "./run-meter.ts";
 import { Scheduler } from "./scheduler.ts";
-import type { Readiness, TaskService } from "./services.ts";
+import type { TaskSpec } from "../model/task.ts";
+import type { Readiness, RunStarts, TaskService } from "./services.ts";
+import type { RunName } from "./unreadable-blobs.ts";
 import { StoreHealth } from "./store-health.ts";
 import { StoreTaskService } from "./task-service.ts";
 import { WorkerHealth } from "./worker-health.ts";
@@ -64,7 +66,7 @@ export interface GatewayInit {
   readonly queueLimits?: Partial<QueueSize> | undefined;
 }
 
-export class Gateway implements Readiness {
+export class Gateway implements Readiness, RunStarts {
   readonly events = new EventHub();
   readonly pins: BlobPins;
   readonly tasks: TaskService;
@@ -190,6 +192,10 @@ export class Gateway implements Readiness {
   /** Attempts whose outcomes it waits for. */
   get attemptsInSight(): number {
     return this.#attempts.count;
+  }
+
+  blobWaitMs(run: RunName, spec: TaskSpec): number | undefined {
+    return this.#dispatcher.blobWaitMs(run, spec);
   }
 
   notReadyBecause(): string | undefined {

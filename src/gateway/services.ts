@@ -103,6 +103,12 @@ export interface StoreReadiness {
   noteFailure(failure: StoreFailure): void;
 }
 
+/** Why ready runs are passed over, beyond what the store and the workers show. */
+export interface RunStarts {
+  /** How long one still waits for a module or file that could not be read; undefined if it does not. */
+  blobWaitMs(run: { readonly serial: number; readonly index: number }, spec: TaskSpec): number | undefined;
+}
+
 /** Whether new work is taken: not while the gateway drains. */
 export interface Readiness {
   /** Undefined when ready; else why not. */

@@ -84,9 +84,14 @@ export class UnreadableBlobs {
 
   /** A run that needs these blobs is not to be started now. */
   isResting(run: RunName, blobs: readonly Digest[]): boolean {
-    if (this.#rests.size === 0) return false;
+    return this.#rests.size > 0 && this.restMs(run, blobs) !== undefined;
+  }
+
+  /** How long a run that needs these blobs still waits; undefined if it does not. */
+  restMs(run: RunName, blobs: readonly Digest[]): number | undefined {
     const nowMs = this.#init.clock.monotonicMs();
-    return [runKey(run), ...blobs].some((key) => nowMs < (this.#rests.get(key) ?? -Infinity));
+    const leftMs = Math.max(...[runKey(run), ...blobs].map((key) => (this.#rests.get(key) ?? -Infinity) - nowMs));
+    return leftMs > 0 ? leftMs : undefined;
   }
 
   /**
@@ -147,7 +152,7 @@ export class UnreadableBlobs {
   }
 }
 
-interface RunName {
+export interface RunName {
   readonly serial: number;
   readonly index: number;
 }

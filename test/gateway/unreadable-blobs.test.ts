@@ -86,6 +86,11 @@ test("a run whose module cannot be read rests between its tries, and costs its w
   await cluster.quiet();
   expect(worker.runs).toEqual([]);
   expect(cluster.gateway.sessions.get(worker.peer)).toMatchObject({ status: "ready", isResting: false });
+  const { serial, spec } = await cluster.task("t");
+  expect(cluster.gateway.blobWaitMs({ serial, index: 1 }, spec)).toBeGreaterThan(0);
+  expect(
+    cluster.gateway.blobWaitMs({ serial: serial + 1, index: 1 }, { ...spec, module: digest("c") }),
+  ).toBeUndefined();
   await cluster.pass(2_000, 250);
   expect((await worker.nextRun()).id.attempt).toBe(2);
 });

@@ -2,7 +2,7 @@
  * Why a task is where it is: a pure function of what the store knows of it and of the workers that are there. Every reason
  * is a sentence that a person can act on, and the same as data.
  */
-import type { ExplanationJson, ReasonCode, ReasonJson } from "../../api/explanation.ts";
+import type { ExplanationJson, ReasonJson } from "../../api/explanation.ts";
 import { formatTime } from "../../api/time.ts";
 import { assertNever } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
@@ -12,6 +12,7 @@ import { type Task, isFinished } from "../../model/task.ts";
 import { type Entry, KINDS_DEFAULT, isWasmEntry } from "../../model/entry.ts";
 import { type WorkerView, hasLabels, meetsRequirements } from "../../model/worker.ts";
 import type { OpenRun, TaskInspection } from "../../store/inspection.ts";
+import { duration, list, nameOf, reasonOf } from "./explain-words.ts";
 
 export interface ExplainInput {
   readonly inspection: TaskInspection;
@@ -19,6 +20,8 @@ export interface ExplainInput {
   /** Why the gateway, or its store, starts nothing now. */
   readonly gatewayTrouble?: string | undefined;
   readonly storeTrouble?: string | undefined;
+  /** How long a ready run still waits for a module or file that could not be read; undefined if it does not. */
+  readonly blobWaitMs?: ((run: OpenRun) => number | undefined) | undefined;
   readonly now: number;
 }
 
@@ -193,7 +196,11 @@ function readyReasons(input: ExplainInput, ready: readonly OpenRun[]): readonly 
   if (input.storeTrouble !== undefined) {
     return [reasonOf("store", `${subject}, and nothing is started now: ${input.storeTrouble}.`, run)];
   }
-  return [workerReason(input, first, subject, run)];
+  const blobWaitMs = input.blobWaitMs?.(first);
+  if (blobWaitMs === undefined) return [workerReason(input, first, subject, run)];
+  const until = formatTime(input.now + blobWaitMs);
+  const message = `${subject}; the gateway could not read its module, or a file that it needs, and tries again at ${until}, in ${duration(blobWaitMs)}: the gateway's log says which. Submitting it again mends it.`;
+  return [reasonOf("unreadable", message, { ...run, until })];
 }
 
 function workerReason(
@@ -368,33 +375,4 @@ function noSlot(
       ahead: inspection.readyAhead,
     },
   );
-}
-
-function reasonOf(code: ReasonCode, message: string, facts: Readonly<Record<string, unknown>> = {}): ReasonJson {
-  return { code, message, ...facts };
-}
-
-const NAME_LENGTH = 12;
-
-/** By its host where that is known, and the end of its id. */
-function nameOf(id: PeerId, worker: WorkerView | undefined): string {
-  const host = worker?.state.labels["host"];
-  const short = id.length > NAME_LENGTH ? `…${id.slice(-8)}` : id;
-  return host === undefined ? `worker ${short}` : `worker ${short} (${host})`;
-}
-
-function list(items: readonly string[]): string {
-  const shown = items.slice(0, EXPLAINED_ITEMS_MAX);
-  const more = items.length > shown.length ? ` and ${items.length - shown.length} more` : "";
-  return `${shown.join(", ")}${more}`;
-}
-
-function duration(ms: number): string {
-  const seconds = Math.max(0, ms) / 1_000;
-  if (seconds < 1) return `${Math.round(seconds * 1_000)} ms`;
-  if (seconds < 60) return `${Number(seconds.toFixed(1))} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
-  const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
 }

@@ -13,6 +13,7 @@ import type {
   JoinSecretRotation,
   MemberSource,
   Readiness,
+  RunStarts,
   StoreReadiness,
   TaskService,
   WorkerDirectory,
@@ -36,6 +37,7 @@ export interface HttpContext {
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly storeHealth: StoreReadiness;
+  readonly starts: RunStarts | undefined;
   readonly inspector: ModuleInspector;
   readonly clock: Clock;
   readonly log: Log;

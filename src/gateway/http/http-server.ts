@@ -34,6 +34,7 @@ import type {
   JoinSecretRotation,
   MemberSource,
   Readiness,
+  RunStarts,
   StoreReadiness,
   TaskService,
   WorkerDirectory,
@@ -65,6 +66,8 @@ export interface HttpServerInit {
   readonly events: EventHub;
   readonly readiness: Readiness;
   readonly storeHealth: StoreReadiness;
+  /** Default: nothing is passed over. */
+  readonly starts?: RunStarts | undefined;
   readonly inspector: ModuleInspector;
   readonly clock: Clock;
   readonly log: Log;
@@ -199,6 +202,7 @@ function httpContext(init: HttpServerInit, closing: AbortSignal): HttpContext {
     events,
     readiness,
     storeHealth,
+    starts: init.starts,
     inspector,
     clock,
     log,

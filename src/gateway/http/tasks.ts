@@ -4,6 +4,7 @@ import { taskJson } from "../../api/task-json.ts";
 import { type TaskId, parseTaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TASK_WAIT_MS_MAX } from "../../base/limits.ts";
 import { TASK_STATES, type Task, isFinished } from "../../model/task.ts";
+import type { OpenRun } from "../../store/inspection.ts";
 import { recordDone } from "./audited.ts";
 import { submitBatch } from "./batch.ts";
 import { explain } from "./explain.ts";
@@ -65,8 +66,13 @@ export function tasksRouter(context: HttpContext): Router {
     const inspection = await store.inspectTask(id, now);
     if (inspection === undefined) throw noSuchTask(id);
     const gatewayTrouble = context.readiness.notReadyBecause();
-    const storeTrouble = context.storeHealth.refusesBecause();
-    response.json(explain({ inspection, workers: context.workers.list(), gatewayTrouble, storeTrouble, now }));
+    const { storeHealth, starts } = context;
+    // What is left of a disk that is nearly full is kept for runs that were accepted: they are started.
+    const storeTrouble = storeHealth.trouble() === "disk-nearly-full" ? undefined : storeHealth.refusesBecause();
+    const { serial, spec } = inspection.task;
+    const blobWaitMs = ({ index }: OpenRun) => starts?.blobWaitMs({ serial, index }, spec);
+    const workers = context.workers.list();
+    response.json(explain({ inspection, workers, gatewayTrouble, storeTrouble, blobWaitMs, now }));
   });
   router.post("/tasks/:id/retry", async (request, response) => {
     const id = taskIdOf(request);

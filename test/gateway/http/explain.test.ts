@@ -1,8 +1,15 @@
 /** Why a task is where it is, in words and as data. */
 import { describe, expect, test } from "vitest";
-import { type ExplanationJson, REASON_CODES, explanationSchema } from "../../../src/api/explanation.ts";
+import {
+  type ExplanationJson,
+  REASON_CODES,
+  type ReasonCode,
+  explanationSchema,
+} from "../../../src/api/explanation.ts";
 import { EXPLAINED_ITEMS_MAX } from "../../../src/base/limits.ts";
 import { type ExplainInput, explain } from "../../../src/gateway/http/explain.ts";
+import { parseEntry } from "../../../src/model/entry.ts";
+import { RUN_STATES } from "../../../src/model/run.ts";
 import type { Task } from "../../../src/model/task.ts";
 import type { WorkerView } from "../../../src/model/worker.ts";
 import type { OpenRun, TaskInspection } from "../../../src/store/inspection.ts";
@@ -11,6 +18,8 @@ import { guestBytes } from "../../support/guests.ts";
 import { T0, WORKER_A, WORKER_B, peerId, taskId, taskSpec } from "../../store/store-samples.ts";
 
 const CANCELLED = { kind: "cancelled", reason: "cancelled by a user" } as const;
+const TRAPPED = { kind: "trapped", reason: "unreachable" } as const;
+const RESIZE = parseEntry("resize");
 const NONE = { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
 
 function task(changes: Partial<Task> = {}): Task {
@@ -327,6 +336,170 @@ test("a run on a worker that is not connected may come back", () => {
   expect(first?.[1]).toMatch(/, which is not connected: it may come back, or the run is tried elsewhere, for 0 ms/);
 });
 
+/** A row for each state of a run, and each reason why one that is ready is not started; what comes first of the reasons. */
+const SAYINGS: readonly (readonly [string, Partial<ExplainInput>, ReasonCode, RegExp])[] = [
+  ["ready, no worker", {}, "no-worker", /no worker is connected: start one with `capmesh --dial <gateway>`/],
+  ["ready, pending alone", { workers: [worker({ status: "pending" })] }, "no-worker", /`capmesh worker admit /],
+  ["ready, away alone", { workers: [worker({ status: "away" })] }, "no-worker", /no worker is connected/],
+  [
+    "ready, of no worker's kind",
+    {
+      inspection: inspection({ task: task({ spec: taskSpec("t", { entry: RESIZE ?? "run" }) }) }),
+      workers: [worker()],
+    },
+    "entry",
+    /no connected worker runs entry=resize; there are workers for command, component, run: start one that has it/,
+  ],
+  [
+    "ready, of no worker's labels",
+    {
+      inspection: inspection({ task: task({ spec: taskSpec("t", { require: { gpu: "yes" } }) }) }),
+      workers: [worker()],
+    },
+    "label",
+    /no connected worker has gpu=yes; the closest is worker .*, where gpu is not set/,
+  ],
+  [
+    "ready, all quarantined",
+    { workers: [worker({ status: "quarantined", note: "why" })] },
+    "worker",
+    /is in quarantine \(why\)/,
+  ],
+  ["ready, all drained", { workers: [worker({ status: "draining" })] }, "worker", /given no runs now: .* drains/],
+  [
+    "ready, all resting",
+    { workers: [worker({ isResting: true, offers: 1 })] },
+    "worker",
+    /rests after it lost attempts/,
+  ],
+  ["ready, all busy", { workers: [worker()] }, "slot", /no free slot of 2, and it is the first in line/],
+  [
+    "ready, behind others of its task",
+    { inspection: inspection({ readyAhead: 3 }), workers: [worker({ offers: 2 })] },
+    "slot",
+    /3 ready runs come before it, for 2 free slots of worker /,
+  ],
+  [
+    "ready, lost where there is room",
+    {
+      inspection: inspection({ openRuns: [run({ attempt: 1, lost: 1, lostOn: [WORKER_A] })] }),
+      workers: [worker({ offers: 1 }), worker({ id: WORKER_B })],
+    },
+    "untried",
+    /it was lost on worker .*, and waits a while for a worker that has not been tried/,
+  ],
+  [
+    "ready, its module cannot be read",
+    { workers: [worker({ offers: 1 })], blobWaitMs: () => 3_000 },
+    "unreadable",
+    /could not read its module, or a file that it needs, and tries again at 2027-01-15T08:00:03\.000Z, in 3 s/,
+  ],
+  [
+    "ready, about to be started",
+    { workers: [worker({ offers: 1 })] },
+    "starting",
+    /has a free slot: it is about to be/,
+  ],
+  [
+    "ready, store in trouble",
+    { workers: [worker({ offers: 1 })], storeTrouble: "X" },
+    "store",
+    /nothing is started now: X\./,
+  ],
+  ["ready, gateway stops", { workers: [worker()], gatewayTrouble: "Y" }, "gateway", /nothing is started now: Y\./],
+  [
+    "ready, backing off",
+    { inspection: inspection({ openRuns: [run({ attempt: 2, notBefore: T0 + 90_000, lastOutcome: TRAPPED })] }) },
+    "backoff",
+    /^Attempt 2 of run 1 ended as trapped: it is tried again at 2027-01-15T08:01:30\.000Z, in 1 min 30 s\.$/,
+  ],
+  [
+    "ready, behind a cancelled attempt",
+    { inspection: inspection({ openRuns: [run({ attempt: 1, notBefore: T0 + 9_000, cancelledOn: WORKER_A })] }) },
+    "lease",
+    /attempt 1 of it was cancelled, and worker .* has not said that it is over: .* in 9 s, when its lease has ended/,
+  ],
+  [
+    "ready, nearly poisoned",
+    { inspection: inspection({ openRuns: [run({ attempt: 4, lost: 4, notBefore: 0 })] }), workers: [worker()] },
+    "slot",
+    /no free slot/,
+  ],
+  [
+    "running",
+    {
+      inspection: inspection({
+        task: task({ state: "running" }),
+        openRuns: [run({ state: "running", attempt: 1, worker: WORKER_A, startedAt: T0 - 500 })],
+      }),
+      workers: [worker()],
+    },
+    "running",
+    /^Attempt 1 of run 1 is under way on worker .*, for 500 ms of at most 5 min 0 s\.$/,
+  ],
+  [
+    "scheduled",
+    {
+      inspection: inspection({
+        task: task({ state: "scheduled", nextRunAt: T0 + 60_000 }),
+        openRuns: [run({ state: "scheduled", dueAt: T0 + 60_000 })],
+      }),
+    },
+    "time",
+    /^Run 1 is due at 2027-01-15T08:01:00\.000Z, in 1 min 0 s\.$/,
+  ],
+  [
+    "scheduled, behind the run before it",
+    {
+      inspection: inspection({
+        task: task({ state: "ready", nextRunAt: T0, spec: taskSpec("t", { overlap: "forbid", repeats: 2 }) }),
+        openRuns: [run({ notBefore: T0 + 1_000, attempt: 1 })],
+      }),
+    },
+    "backoff",
+    /^Attempt 1 of run 1 failed: it is tried again at /,
+  ],
+  [
+    "not made, behind other tasks",
+    {
+      inspection: inspection({
+        task: task({ state: "scheduled" }),
+        openRuns: [],
+        waitsFor: [{ id: taskId("first"), state: "running" }],
+        unmetCount: 1,
+      }),
+    },
+    "dependency",
+    /^It runs after first, which is running: GET \/tasks\/first\/explain says why\.$/,
+  ],
+  ...(["succeeded", "failed", "cancelled"] as const).map(
+    (state) =>
+      [
+        state,
+        { inspection: inspection({ task: task({ state, finishedAt: T0, reason: "Z" }), openRuns: [] }) },
+        "finished",
+        state === "succeeded" ? /all its runs have succeeded/ : /: Z; POST \/tasks\/t\/retry runs what did not succeed/,
+      ] as const,
+  ),
+];
+
+describe("what is said of a run that is", () => {
+  test.each(SAYINGS)("%s", (_, input, code, sentence) => {
+    const [first] = told(input);
+    expect(first).toEqual([code, expect.stringMatching(sentence)]);
+  });
+
+  test("in each state there is, and for each reason", () => {
+    const states = SAYINGS.flatMap(([, { inspection: seen = inspection() }]) => [
+      seen.task.state,
+      ...seen.openRuns.map(({ state }) => state),
+    ]);
+    expect(new Set(states)).toEqual(new Set(RUN_STATES));
+    const codes = SAYINGS.flatMap(([, input]) => told(input).map(([code]) => code));
+    expect(new Set(codes)).toEqual(new Set(REASON_CODES));
+  });
+});
+
 test.each([
   ["succeeded", undefined, "all its runs have succeeded."],
   [
@@ -366,6 +539,10 @@ describe("GET /tasks/{id}/explain", () => {
     expect(await client.explain("a")).toMatchObject({ reasons: [{ code: "backoff", attempt: 1, outcome: "exited" }] });
     await client.cancel("a");
     expect(await codes("a")).toEqual(["finished"]);
+    // What is left of such a disk is kept for what was accepted, which is started.
+    gateway.store.check = () => Promise.resolve({ kind: "disk-nearly-full", message: "little is left" });
+    expect((await fetch(`${gateway.url}/readyz`)).status).toBe(503);
+    expect(await codes("c")).toEqual(["slot"]);
     await expect(client.explain("nobody")).rejects.toMatchObject({ status: 404, code: "no-such-task" });
   });
 });
