@@ -312,8 +312,8 @@ export const CATCHUP_RUNS_MAX = 1_000;
 /** How many other runs making one ready counts for that has all its task's missed slots counted. */
 export const CATCHUP_PROMOTE_WEIGHT = 100;
 /** Slots that are looked at in one go for one that has not fired; so many count for as much as making one run ready. */
-export const SLOTS_LOOKED_AT_MAX = 1_000;
-export const SLOTS_LOOKED_AT_PER_PROMOTE = 10;
+export const SLOTS_LOOKED_AT_MAX = 200;
+export const SLOTS_LOOKED_AT_PER_PROMOTE = 4;
 /** How long a submission is kept that came with a key of its submitter's; and how many are, the latest. */
 export const SUBMISSION_KEPT_MS = 24 * 3_600_000;
 /** Output of a run of a worker's own kind that was written and has not been passed on. */

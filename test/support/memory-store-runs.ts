@@ -1,27 +1,13 @@
 /**
- * A MemoryStore's operations that move runs: due, lease, settle. `transition` of the model decides each change. A task
- * has at most one scheduled run, its next; `makeRuns` restores that after each change that takes it away or ends a run.
+ * A MemoryStore's operations that move runs: due, lease, settle. `transition` of the model decides each change.
  */
 import { assert } from "../../src/base/errors.ts";
 import type { PeerId, TaskId } from "../../src/base/ids.ts";
-import {
-  ATTEMPTS_KEPT_PER_RUN_MAX,
-  CATCHUP_PROMOTE_WEIGHT,
-  LEASE_MS_MAX,
-  OPEN_RUNS_PER_TASK_MAX,
-} from "../../src/base/limits.ts";
+import { ATTEMPTS_KEPT_PER_RUN_MAX, CATCHUP_PROMOTE_WEIGHT } from "../../src/base/limits.ts";
 import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
-import {
-  type Attempt,
-  type AttemptId,
-  type AttemptState,
-  type RunChange,
-  type RunCursor,
-  transition,
-} from "../../src/model/run.ts";
-import { type CronSchedule, CronSchedules } from "../../src/model/cron.ts";
-import { type SlotCursor, type SlotMoment, nextSlot, slotsAfterSetBack } from "../../src/model/schedule.ts";
-import { type TaskState, dueAt, totalRuns } from "../../src/model/task.ts";
+import { type Attempt, type AttemptId, type AttemptState, type RunChange, transition } from "../../src/model/run.ts";
+import { type SlotMoment, slotsAfterSetBack } from "../../src/model/schedule.ts";
+import { type TaskState, totalRuns } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
 import { failureReason } from "../../src/store/failure-reason.ts";
 import type {
@@ -35,120 +21,19 @@ import type {
 } from "../../src/store/store.ts";
 import { settleFiles } from "./memory-store-files.ts";
 import { seeToOneEnd } from "./memory-store-dependencies.ts";
-import { emptyLog, resultTexts } from "./memory-store-log.ts";
+import { resultTexts } from "./memory-store-log.ts";
+import { makeRuns, nextDue, retakeSlot } from "./memory-store-making.ts";
 import {
   type RunRow,
   type TaskRow,
   type Transaction,
   attemptId,
-  countsOf,
   runOf,
   runView,
   stateOf,
   taskView,
   withRun,
 } from "./memory-store-state.ts";
-
-const NEW_RUN: RunCursor = { state: "scheduled", attempt: 0, retried: 0, lost: 0 };
-
-const SCHEDULES = new CronSchedules();
-
-/**
- * Makes the task's next runs: those due as ready, at most `readyMax`, then the next one as scheduled. `ready` are the
- * indexes of those that are ready. The caller saves the task.
- */
-export function makeRuns(
-  task: TaskRow,
-  moment: SlotMoment,
-  readyMax: number,
-): { readonly task: TaskRow; readonly ready: readonly number[] } {
-  const runs = [...task.runs];
-  const ready: number[] = [];
-  const counts = countsOf(task);
-  const openMax = task.spec.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
-  let { slots, retrying } = task;
-  let hasScheduled = counts.scheduled > 0;
-  for (const run of task.runs) {
-    if (retrying === undefined || task.isCancelled || run.index > retrying.to) break;
-    if (counts.ready + counts.running + counts.scheduled + ready.length >= openMax) break;
-    if (run.index < retrying.from || (run.cursor.state !== "failed" && run.cursor.state !== "cancelled")) continue;
-    retrying = { from: run.index + 1, to: retrying.to };
-    const again = runAgain({ ...task, runs, slots }, run, moment);
-    runs[run.index - 1] = again.run;
-    ({ slots } = again);
-    if (again.run.cursor.state === "ready") ready.push(run.index);
-    else hasScheduled = true;
-  }
-  const mayMakeMore = () => !task.isCancelled && !task.isWaiting && runs.length < totalRuns(task.spec) && !hasScheduled;
-  while (mayMakeMore() && counts.ready + counts.running + ready.length < openMax) {
-    const index = runs.length + 1;
-    const next = nextDue({ ...task, runs, slots }, index, moment);
-    if (next === undefined) break;
-    ({ slots } = next);
-    const isReady = next.mayBeReady && next.due <= moment.now && ready.length < readyMax;
-    if (isReady) ready.push(index);
-    else hasScheduled = true;
-    runs.push({
-      index,
-      cursor: isReady ? { ...NEW_RUN, state: "ready" } : NEW_RUN,
-      dueAt: next.due,
-      notBefore: 0,
-      startedAt: 0,
-      leaseUntil: 0,
-      attempts: [],
-      log: emptyLog(),
-      attemptOffset: 0,
-      outputTruncated: false,
-      arrivedFiles: [],
-      keptFiles: [],
-    });
-  }
-  const isHeldBack = task.spec.overlap === "forbid" && mayMakeMore();
-  const heldBackUntil = isHeldBack
-    ? nextDue({ ...task, runs, slots }, runs.length + 1, { now: moment.now, missedBefore: -Infinity })?.due
-    : undefined;
-  return { task: { ...task, runs, slots, retrying, heldBackUntil }, ready };
-}
-
-/** A run that was over, open again. The task's last one, if it never began, takes its slot as one that is scheduled does. */
-function runAgain(
-  task: TaskRow,
-  run: RunRow,
-  moment: SlotMoment,
-): { readonly run: RunRow; readonly slots: SlotCursor } {
-  const hadCome = run.cursor.attempt > 0 || run.index < task.runs.length;
-  const taken = hadCome ? { task, due: run.dueAt, mayBeReady: true } : retakeSlot(task, run, moment);
-  const isDue = hadCome || (taken.mayBeReady && taken.due <= moment.now);
-  const change = transition(run.cursor, { kind: "retry", isDue }, task.spec);
-  assert(change.kind === "changed", "a run that did not succeed can run again");
-  const ended = { outcome: undefined, result: undefined, usage: undefined };
-  const notBefore = run.leaseUntil > moment.now ? Math.min(run.leaseUntil, moment.now + LEASE_MS_MAX) : 0;
-  return { run: { ...run, ...ended, cursor: change.next, dueAt: taken.due, notBefore }, slots: taken.task.slots };
-}
-
-function scheduleOf({ spec }: TaskRow): CronSchedule | undefined {
-  return spec.cron === undefined ? undefined : SCHEDULES.get(spec.cron, spec.timezone);
-}
-
-/** When a run is due. `mayBeReady` is false for a slot that has fired, at which the run waits to look further then. */
-interface DueTime {
-  readonly due: number;
-  readonly slots: SlotCursor;
-  readonly mayBeReady: boolean;
-  readonly work: number;
-}
-
-function nextDue(task: TaskRow, index: number, moment: SlotMoment): DueTime | undefined {
-  const { spec, slots, runs } = task;
-  const schedule = scheduleOf(task);
-  if (schedule === undefined) {
-    const due = dueAt({ firstDueAt: task.firstDueAt, delayMs: spec.delayMs }, index);
-    return { due, slots, mayBeReady: true, work: 1 };
-  }
-  const hasFired = (slot: number) => runs.some((run) => run.dueAt === slot && run.index !== index);
-  const choice = nextSlot(schedule, spec.catchup, slots, moment, hasFired);
-  return choice && { due: choice.slot, slots: choice.cursor, mayBeReady: !choice.hasFired, work: choice.work };
-}
 
 /** Has tasks with cron go on from now that had come further, by a clock that was put back since; returns how much work that was. */
 function seatAnew(tx: Transaction, moment: SlotMoment, limit: number): number {
@@ -200,29 +85,16 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
   }
   const hasMoreEnds = work >= endsMax;
   work += seatAnew(tx, moment, limit - work);
-  const due = [...tx.runs((run) => run.cursor.state === "scheduled" && run.dueAt <= now)];
-  for (const { task: found, run } of due.toSorted((a, b) => a.run.dueAt - b.run.dueAt)) {
-    if (work >= limit) break;
-    const { task, due: slot, mayBeReady, work: looking } = retakeSlot(found, run, moment);
-    // Counting what was missed is work; so is putting a run off.
-    const workFor = (after: TaskRow) =>
-      Math.max(looking, after.slots.owedUntil === found.slots.owedUntil ? 1 : CATCHUP_PROMOTE_WEIGHT);
-    if (slot > now || !mayBeReady) {
-      tx.saveTask(withRun(task, { ...run, dueAt: slot }), now);
-      work += workFor(task);
-      continue;
+  // One that was put off to a slot which has come as well is due again.
+  for (let due = dueRuns(tx, now); due.length > 0 && work < limit; due = dueRuns(tx, now)) {
+    for (const each of due) {
+      if (work >= limit) break;
+      const done = promote(tx, each, moment, limit - work);
+      work += done.work;
+      for (const index of done.ready) promoted.push({ task: done.task.spec.id, serial: done.task.serial, index });
+      const state = stateOf(done.task);
+      if (state !== stateOf(each.task)) changedTasks.push({ task: done.task.spec.id, state });
     }
-    const change = transition(run.cursor, { kind: "due" }, task.spec);
-    assert(change.kind === "changed", "a scheduled run can become ready");
-    const ready = withRun(task, { ...run, dueAt: slot, cursor: change.next });
-    const made = makeRuns(ready, moment, limit - work - 1);
-    tx.saveTask(made.task, now);
-    work += Math.max(made.ready.length + 1, workFor(made.task));
-    for (const index of [run.index, ...made.ready]) {
-      promoted.push({ task: task.spec.id, serial: task.serial, index });
-    }
-    const state = stateOf(made.task);
-    if (state !== stateOf(found)) changedTasks.push({ task: task.spec.id, state });
   }
   const told = { promoted, changedTasks, hasEndedBackoffs: ended > 0 };
   if (work >= limit || ended >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
@@ -231,17 +103,37 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
   return { ...told, nextDueAt: smallest(backoffEnd === undefined ? waiting : [...waiting, backoffEnd]) };
 }
 
-/** The slot that a run takes which has not begun: another one, where that was missed or the clock was put back. */
-function retakeSlot(
-  task: TaskRow,
-  run: RunRow,
+interface DueRun {
+  readonly task: TaskRow;
+  readonly run: RunRow;
+}
+
+function dueRuns(tx: Transaction, now: number): readonly DueRun[] {
+  const due = [...tx.runs((run) => run.cursor.state === "scheduled" && run.dueAt <= now)];
+  return due.toSorted((a, b) => a.run.dueAt - b.run.dueAt);
+}
+
+/** Makes a run ready that is due, and those after it; or puts it off. `limit` is for all of them. */
+function promote(
+  tx: Transaction,
+  { task: found, run }: DueRun,
   moment: SlotMoment,
-): { readonly task: TaskRow; readonly due: number; readonly mayBeReady: boolean; readonly work: number } {
-  const own = { task, due: run.dueAt, mayBeReady: true, work: 1 };
-  if (task.spec.cron === undefined) return own;
-  const slots = { ...task.slots, takenUntil: Math.min(run.dueAt - 1, moment.now) };
-  const next = nextDue({ ...task, slots }, run.index, moment);
-  return next === undefined ? own : { ...next, task: { ...task, slots: next.slots } };
+  limit: number,
+): { readonly task: TaskRow; readonly ready: readonly number[]; readonly work: number } {
+  const { now } = moment;
+  const { task, due: slot, mayBeReady, work: looking } = retakeSlot(found, run, moment);
+  // Counting what was missed is work; so is putting a run off.
+  const workFor = (after: TaskRow) =>
+    Math.max(looking, after.slots.owedUntil === found.slots.owedUntil ? 1 : CATCHUP_PROMOTE_WEIGHT);
+  if (slot > now || !mayBeReady) {
+    const putOff = tx.saveTask(withRun(task, { ...run, dueAt: slot }), now);
+    return { task: putOff, ready: [], work: workFor(putOff) };
+  }
+  const change = transition(run.cursor, { kind: "due" }, task.spec);
+  assert(change.kind === "changed", "a scheduled run can become ready");
+  const made = makeRuns(withRun(task, { ...run, dueAt: slot, cursor: change.next }), moment, limit - 1);
+  const ready = [run.index, ...made.ready];
+  return { task: tx.saveTask(made.task, now), ready, work: Math.max(ready.length, workFor(made.task)) };
 }
 
 /** What has backed off long enough is ready for good, even if the clock then goes back. Returns how many of them. */

@@ -25,7 +25,8 @@ import type {
 import { freedOf, settleFiles } from "./memory-store-files.ts";
 import { bound, findDependencies, waitAgain } from "./memory-store-dependencies.ts";
 import { noteModule } from "./memory-store-modules.ts";
-import { endAttempt, isHeld, makeRuns } from "./memory-store-runs.ts";
+import { makeRuns } from "./memory-store-making.ts";
+import { endAttempt, isHeld } from "./memory-store-runs.ts";
 import {
   type TaskRow,
   type Transaction,
