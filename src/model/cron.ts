@@ -16,8 +16,8 @@
  * Pure: the same expression, zone and moment have the same answer on every machine that has the same time zone rules.
  */
 import { Cron } from "croner";
-import { assert } from "../base/errors.ts";
 import { CRON_LENGTH_MAX, CRON_SCHEDULES_MAX } from "../base/limits.ts";
+import { parseTimezone } from "./timezone.ts";
 
 export interface CronSchedule {
   /** The first slot after this moment; undefined where there is none for as long as anybody plans. */
@@ -95,7 +95,8 @@ function withSeconds(expression: string): string {
 export class CronSchedules {
   readonly #schedules = new Map<string, CronSchedule>();
 
-  get(expression: string, timezone: string): CronSchedule {
+  /** Undefined: it is not one that was accepted. */
+  find(expression: string, timezone: string): CronSchedule | undefined {
     const key = `${timezone} ${expression}`;
     const known = this.#schedules.get(key);
     if (known !== undefined) {
@@ -103,8 +104,8 @@ export class CronSchedules {
       this.#schedules.set(key, known);
       return known;
     }
-    const result = parseCron(expression, timezone);
-    assert(result.ok, "a cron expression that was accepted can be read");
+    const result = parseTimezone(timezone) === undefined ? undefined : parseCron(expression, timezone);
+    if (result?.ok !== true) return undefined;
     this.#schedules.set(key, result.schedule);
     const [oldest] = this.#schedules.keys();
     if (this.#schedules.size > CRON_SCHEDULES_MAX && oldest !== undefined) this.#schedules.delete(oldest);

@@ -395,10 +395,10 @@ function namedTimes(
 
 test("keeps the schedules that were asked for lately, and no more", () => {
   const schedules = new CronSchedules();
-  const first = schedules.get("0 0 * * *", "UTC");
-  expect(schedules.get("0 0 * * *", "UTC")).toBe(first);
-  expect(schedules.get("0 0 * * *", "Europe/Berlin")).not.toBe(first);
+  const first = schedules.find("0 0 * * *", "UTC");
+  expect(schedules.find("0 0 * * *", "UTC")).toBe(first);
+  expect(schedules.find("0 0 * * *", "Europe/Berlin")).not.toBe(first);
   for (let each = 0; each < CRON_SCHEDULES_MAX; each++)
-    schedules.get(`${each % 60} ${Math.floor(each / 60) % 24} ${1 + Math.floor(each / 1_440)} * *`, "UTC");
-  expect(schedules.get("0 0 * * *", "UTC")).not.toBe(first);
+    schedules.find(`${each % 60} ${Math.floor(each / 60) % 24} ${1 + Math.floor(each / 1_440)} * *`, "UTC");
+  expect(schedules.find("0 0 * * *", "UTC")).not.toBe(first);
 });

@@ -89,7 +89,7 @@ function runAgain(
 }
 
 function scheduleOf({ spec }: TaskRow): CronSchedule | undefined {
-  return spec.cron === undefined ? undefined : SCHEDULES.get(spec.cron, spec.timezone);
+  return spec.cron === undefined ? undefined : SCHEDULES.find(spec.cron, spec.timezone);
 }
 
 /** When a run is due. `mayBeReady` is false for a slot that has fired, at which the run waits to look further then. */

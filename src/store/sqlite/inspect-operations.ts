@@ -1,9 +1,17 @@
 /** The operation that reads all that explains where a task is. */
 import { EXPLAINED_AHEAD_MAX, EXPLAINED_ITEMS_MAX } from "../../base/limits.ts";
-import type { PeerId, TaskId } from "../../base/ids.ts";
+import type { TaskId } from "../../base/ids.ts";
 import { RUN_STATES } from "../../model/run.ts";
 import { TASK_STATES, type TaskState } from "../../model/task.ts";
-import { decodeBranded, decodeNumber, decodeOneOf, decodeOptionalText } from "./columns.ts";
+import {
+  decodeCount,
+  decodeNumber,
+  decodeOneOf,
+  decodeOptionalText,
+  decodeTaskId,
+  decodeTime,
+  decodeWorker,
+} from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import type { Answer, Args, OpenRunWire } from "./messages.ts";
 import { type TaskRecord, loadTaskById, readTaskWire } from "./task-rows.ts";
@@ -33,9 +41,9 @@ export function inspectTask(db: Database, { id, now }: Args<"inspectTask">): Ans
 }
 
 function openRun(db: Database, row: Row): OpenRunWire {
-  const serial = decodeNumber(row.task);
-  const index = decodeNumber(row.idx);
-  const attempt = decodeNumber(row.attempt);
+  const serial = decodeCount(row.task);
+  const index = decodeCount(row.idx);
+  const attempt = decodeCount(row.attempt);
   const isRunning = row.state === "running";
   const isHeld = row.state === "ready" && decodeNumber(row.not_before) > 0 && row.lease_until !== null;
   const latest =
@@ -56,14 +64,14 @@ function openRun(db: Database, row: Row): OpenRunWire {
   return {
     index,
     state: decodeOneOf(RUN_STATES, row.state),
-    dueAt: decodeNumber(row.due_at),
-    notBefore: decodeNumber(row.not_before),
-    cancelledOn: isHeld && latest !== undefined ? decodeBranded<PeerId>(latest.worker) : undefined,
+    dueAt: decodeTime(row.due_at),
+    notBefore: decodeTime(row.not_before),
+    cancelledOn: isHeld && latest !== undefined ? decodeWorker(latest.worker) : undefined,
     attempt,
-    lost: decodeNumber(row.lost),
-    lostOn: lostOn.map((each) => decodeBranded<PeerId>(each.worker)),
-    worker: isRunning ? decodeBranded<PeerId>(row.worker) : undefined,
-    startedAt: isRunning ? decodeNumber(row.started_at) : undefined,
+    lost: decodeCount(row.lost),
+    lostOn: lostOn.map((each) => decodeWorker(each.worker)),
+    worker: isRunning ? decodeWorker(row.worker) : undefined,
+    startedAt: isRunning ? decodeTime(row.started_at) : undefined,
     lastOutcome: decodeOptionalText(latest?.outcome ?? null),
   };
 }
@@ -104,6 +112,6 @@ function unmet(
     .map((row) =>
       row.id === null
         ? { id: undefined, state: "deleted" }
-        : { id: decodeBranded<TaskId>(row.id), state: decodeOneOf(TASK_STATES, row.state) },
+        : { id: decodeTaskId(row.id), state: decodeOneOf(TASK_STATES, row.state) },
     );
 }

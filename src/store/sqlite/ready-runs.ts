@@ -5,8 +5,7 @@
  * is listed is the merge of one ordered source for each requirement, and one of the runs whose back-off has just ended.
  */
 import { STORE_ENDED_BACKOFFS_MAX, STORE_PAGE_BYTES_MAX } from "../../base/limits.ts";
-import type { PeerId } from "../../base/ids.ts";
-import { decodeBranded, decodeNumber } from "./columns.ts";
+import { decodeCount, decodeNumber, decodeTime, decodeWorker } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import type { Answer, ListReadyArgs, ReadyPosition, ReadyRunWire, SpecWire } from "./messages.ts";
 import { readSpec } from "./task-rows.ts";
@@ -47,7 +46,7 @@ function readTriedWorkers(db: Database, serial: number, index: number): Tried {
     index,
   );
   const lost = rows.filter((row) => decodeNumber(row.was_lost) !== 0);
-  const workerOf = (row: Row) => decodeBranded<PeerId>(row.worker);
+  const workerOf = (row: Row) => decodeWorker(row.worker);
   return { triedWorkers: rows.map(workerOf), lostOn: lost.map(workerOf) };
 }
 
@@ -143,12 +142,12 @@ function readEndedBackoffs(db: Database, now: number, except: readonly number[])
 
 function decodeReadyRow(row: Row): ReadyRow {
   return {
-    serial: decodeNumber(row.task),
-    index: decodeNumber(row.idx),
-    dueAt: decodeNumber(row.due_at),
+    serial: decodeCount(row.task),
+    index: decodeCount(row.idx),
+    dueAt: decodeTime(row.due_at),
     priority: decodeNumber(row.priority),
-    requirement: decodeNumber(row.requirement),
-    attempt: decodeNumber(row.attempt),
+    requirement: decodeCount(row.requirement),
+    attempt: decodeCount(row.attempt),
   };
 }
 

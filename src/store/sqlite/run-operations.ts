@@ -9,7 +9,16 @@ import type { FileContent } from "../../model/task-file.ts";
 import type { TaskState } from "../../model/task.ts";
 import { failureReason } from "../failure-reason.ts";
 import type { RunRef, RunningAttempt } from "../store.ts";
-import { decodeBranded, decodeNumber, decodeOptionalNumber } from "./columns.ts";
+import {
+  decodeAmount,
+  decodeCount,
+  decodeNumber,
+  decodeOptionalNumber,
+  decodeTaskId,
+  decodeTime,
+  decodeWorker,
+} from "./columns.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { Database, Row } from "./database.ts";
 import { settleFiles } from "./file-rows.ts";
 import { seeToEnds } from "./dependency-rows.ts";
@@ -22,10 +31,11 @@ import {
   finishRun,
   insertAttempt,
   loadRun,
+  loadTaskOf,
   makeRuns,
   moveRun,
-  readAttempts,
 } from "./run-rows.ts";
+import { readAttempts } from "./run-wires.ts";
 import { seatAnew } from "./set-back-slots.ts";
 import { retakeSlot } from "./slot-rows.ts";
 import { type TaskRecord, loadTask, readTaskWire, saveTask } from "./task-rows.ts";
@@ -53,7 +63,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
       if (work >= limit) break;
       const serial = decodeNumber(row.task);
       const task = loadTask(db, serial);
-      assert(task !== undefined, "a run that was not settled has a task");
+      if (task === undefined) throw new DamagedRow("a run that is scheduled has no task");
       const { savedState: before, slots } = task;
       const { ready, work: found } = promote(db, task, decodeNumber(row.idx), args, limit - work);
       work += Math.max(found, ready.length, task.slots.owedUntil === slots.owedUntil ? 0 : CATCHUP_PROMOTE_WEIGHT);
@@ -124,7 +134,7 @@ export function nextBackoffEnd(db: Database, args: Args<"nextBackoffEnd">): numb
 export function lease(db: Database, args: Args<"lease">): boolean {
   const { id, worker, now, leaseUntil } = args;
   const run = loadRun(db, id.serial, id.run);
-  const task = run === undefined ? undefined : loadTask(db, id.serial);
+  const task = run === undefined ? undefined : loadTaskOf(db, run);
   if (run === undefined || task === undefined || run.cursor.attempt + 1 !== id.attempt) return false;
   const change = decide(task, run, { kind: "lease" });
   if (change.kind === "refused") return false;
@@ -198,24 +208,24 @@ export function extendAllLeases(db: Database, args: Args<"extendAllLeases">): vo
 function decodeRunningAttempt(row: Row): RunningAttempt {
   return {
     id: {
-      task: decodeBranded(row.id),
-      serial: decodeNumber(row.task),
-      run: decodeNumber(row.idx),
-      attempt: decodeNumber(row.attempt),
+      task: decodeTaskId(row.id),
+      serial: decodeCount(row.task),
+      run: decodeCount(row.idx),
+      attempt: decodeCount(row.attempt),
     },
-    worker: decodeBranded(row.worker),
-    leaseUntil: decodeNumber(row.lease_until),
-    startedAt: decodeNumber(row.started_at),
-    outputBytes: decodeNumber(row.output_bytes) - decodeNumber(row.attempt_offset),
-    outputBytesMax: decodeNumber(row.output_bytes_max),
-    timeoutMs: decodeNumber(row.timeout_ms),
+    worker: decodeWorker(row.worker),
+    leaseUntil: decodeTime(row.lease_until),
+    startedAt: decodeTime(row.started_at),
+    outputBytes: decodeCount(row.output_bytes) - decodeCount(row.attempt_offset),
+    outputBytesMax: decodeCount(row.output_bytes_max),
+    timeoutMs: decodeAmount(row.timeout_ms),
   };
 }
 
 export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
   const { id, end, now } = args;
   const run = loadRun(db, id.serial, id.run);
-  const task = run === undefined ? undefined : loadTask(db, id.serial);
+  const task = run === undefined ? undefined : loadTaskOf(db, run);
   if (run === undefined || task === undefined) return { kind: "stale" };
   const change = decide(task, run, { kind: "settle", attempt: id.attempt, end, isBlameless: args.isBlameless });
   if (change.kind === "refused") return { kind: "stale" };

@@ -10,26 +10,24 @@ import { ATTEMPTS_KEPT_PER_RUN_MAX, LEASE_MS_MAX, OPEN_RUNS_PER_TASK_MAX } from 
 import type { PeerId } from "../../base/ids.ts";
 import type { Outcome, Usage } from "../../model/outcome.ts";
 import {
-  ATTEMPT_STATES,
   type AttemptId,
   type AttemptState,
+  RUN_STATES,
   type RunChange,
   type RunCursor,
   type RunEvent,
   type RunRetryPolicy,
-  RUN_STATES,
   type RunState,
   transition,
 } from "../../model/run.ts";
 import type { SlotMoment } from "../../model/schedule.ts";
-import type { FileContent } from "../../model/task-file.ts";
 import { RETRYABLE_KINDS } from "../../model/task.ts";
-import { decodeBranded, decodeNumber, decodeOneOf, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
+import { decodeCount, decodeNumber, decodeOneOf, decodeTime } from "./columns.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { Database, Row } from "./database.ts";
-import { readKeptFiles } from "./file-rows.ts";
-import type { AttemptWire, RunWire, TaskPlan } from "./messages.ts";
+import type { TaskPlan } from "./messages.ts";
 import { dueAfterNow, retakeSlot, takeDueTime } from "./slot-rows.ts";
-import { type TaskRecord, countRun, openRuns } from "./task-rows.ts";
+import { type TaskRecord, countRun, loadTask, openRuns } from "./task-rows.ts";
 
 /** A run's row, but for what it ended with. */
 export interface RunRecord {
@@ -44,6 +42,15 @@ export interface RunRecord {
 }
 
 const RECORD = `task, idx, state, due_at, attempt, retried, lost, output_bytes, attempt_offset, output_truncated`;
+
+/** The task of a run that is open: a task that goes takes those with it. */
+export function loadTaskOf(db: Database, run: RunRecord): TaskRecord | undefined {
+  const task = loadTask(db, run.serial);
+  if (task === undefined && OPEN_STATES.has(run.cursor.state)) throw new DamagedRow("a run that is open has no task");
+  return task;
+}
+
+const OPEN_STATES: ReadonlySet<RunState> = new Set(["scheduled", "ready", "running"]);
 
 export function loadRun(db: Database, serial: number, index: number): RunRecord | undefined {
   const row = db.get(`SELECT ${RECORD} FROM runs WHERE task = ? AND idx = ?`, serial, index);
@@ -149,10 +156,10 @@ function mayMakeMore(task: TaskRecord): boolean {
 }
 
 function insertRun(db: Database, task: TaskRecord, index: number, state: RunState, due: number): void {
-  db.run(
+  const inserted = db.run(
     `INSERT INTO runs (task, idx, state, due_at, priority, requirement, not_before, attempt, retried, lost, output_bytes,
        attempt_offset, output_truncated, is_slot)
-     VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, ?)`,
+     VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, ?) ON CONFLICT DO NOTHING`,
     task.serial,
     index,
     state,
@@ -161,6 +168,7 @@ function insertRun(db: Database, task: TaskRecord, index: number, state: RunStat
     task.requirement,
     Number(task.plan.cron !== undefined),
   );
+  if (inserted === 0) throw new DamagedRow("a run that has not been made is there");
 }
 
 /** Writes a run's next cursor if it still stands where it was read. `extra` sets more columns. */
@@ -220,14 +228,16 @@ export function finishRun(
 }
 
 export function insertAttempt(db: Database, run: RunRecord, number: number, worker: PeerId, now: number): void {
-  db.run(
-    "INSERT INTO attempts (task, run, number, worker, state, started_at) VALUES (?, ?, ?, ?, 'running', ?)",
+  const inserted = db.run(
+    `INSERT INTO attempts (task, run, number, worker, state, started_at) VALUES (?, ?, ?, ?, 'running', ?)
+     ON CONFLICT DO NOTHING`,
     run.serial,
     run.index,
     number,
     worker,
     now,
   );
+  if (inserted === 0) throw new DamagedRow("an attempt that has not begun is there");
   if (number <= ATTEMPTS_KEPT_PER_RUN_MAX) return;
   db.run(
     "DELETE FROM attempts WHERE task = ? AND run = ? AND number <= ?",
@@ -253,107 +263,22 @@ export function attemptId(task: TaskRecord, run: RunRecord): AttemptId {
   return { task: task.plan.id, serial: task.serial, run: run.index, attempt: run.cursor.attempt };
 }
 
-/** Runs `fromIndex` to `fromIndex + limit - 1` as they are told, as many as `bytesMax` allows, but one at least. */
-export function readRunWires(
-  db: Database,
-  task: TaskRecord,
-  range: { readonly fromIndex: number; readonly limit: number; readonly bytesMax: number },
-): readonly RunWire[] {
-  const toIndex = range.fromIndex + range.limit - 1;
-  const rows: Row[] = [];
-  let bytes = 0;
-  const found = db.iterate(
-    "SELECT * FROM runs WHERE task = ? AND idx BETWEEN ? AND ? ORDER BY idx",
-    task.serial,
-    range.fromIndex,
-    toIndex,
-  );
-  for (const row of found) {
-    bytes += decodeOptionalText(row.result)?.length ?? 0;
-    if (rows.length > 0 && bytes > range.bytesMax) break;
-    rows.push(row);
-  }
-  const kept = readKeptFiles(db, task.serial, range.fromIndex, range.fromIndex + rows.length - 1);
-  const attempts = readAttempts(db, task.serial, range.fromIndex, kept.toIndex);
-  return rows.slice(0, kept.toIndex - range.fromIndex + 1).map((row) => {
-    const index = decodeNumber(row.idx);
-    return decodeRunWire(task, row, attempts.get(index) ?? [], kept.files.get(index) ?? []);
-  });
-}
-
-/** Attempts of the runs `fromIndex` to `toIndex`, by run. */
-export function readAttempts(
-  db: Database,
-  serial: number,
-  fromIndex: number,
-  toIndex: number,
-): ReadonlyMap<number, readonly AttemptWire[]> {
-  const attempts = new Map<number, AttemptWire[]>();
-  const rows = db.all(
-    "SELECT * FROM attempts WHERE task = ? AND run BETWEEN ? AND ? ORDER BY run, number",
-    serial,
-    fromIndex,
-    toIndex,
-  );
-  for (const row of rows) {
-    const run = decodeNumber(row.run);
-    const ofRun = attempts.get(run) ?? [];
-    ofRun.push(decodeAttemptWire(row));
-    attempts.set(run, ofRun);
-  }
-  return attempts;
-}
-
 function decodeRunRecord(row: Row): RunRecord {
+  const outputBytes = decodeCount(row.output_bytes);
+  const attemptOffset = decodeCount(row.attempt_offset);
+  if (attemptOffset > outputBytes) throw new DamagedRow("the log of a run ends before its latest attempt's begins");
   return {
-    serial: decodeNumber(row.task),
-    index: decodeNumber(row.idx),
+    serial: decodeCount(row.task),
+    index: decodeCount(row.idx),
     cursor: {
       state: decodeOneOf(RUN_STATES, row.state),
-      attempt: decodeNumber(row.attempt),
-      retried: decodeNumber(row.retried),
-      lost: decodeNumber(row.lost),
+      attempt: decodeCount(row.attempt),
+      retried: decodeCount(row.retried),
+      lost: decodeCount(row.lost),
     },
-    dueAt: decodeNumber(row.due_at),
-    outputBytes: decodeNumber(row.output_bytes),
-    attemptOffset: decodeNumber(row.attempt_offset),
+    dueAt: decodeTime(row.due_at),
+    outputBytes,
+    attemptOffset,
     outputTruncated: decodeNumber(row.output_truncated) !== 0,
-  };
-}
-
-function decodeRunWire(
-  task: TaskRecord,
-  row: Row,
-  attempts: readonly AttemptWire[],
-  files: readonly FileContent[],
-): RunWire {
-  const wallMs = decodeOptionalNumber(row.wall_ms);
-  return {
-    task: task.plan.id,
-    serial: task.serial,
-    index: decodeNumber(row.idx),
-    state: decodeOneOf(RUN_STATES, row.state),
-    dueAt: decodeNumber(row.due_at),
-    attempts,
-    outcome: decodeOptionalText(row.outcome),
-    result: decodeOptionalText(row.result),
-    usage:
-      wallMs === undefined
-        ? undefined
-        : { wallMs, cpuMs: decodeNumber(row.cpu_ms), memoryBytes: decodeNumber(row.memory_bytes) },
-    outputBytes: decodeNumber(row.output_bytes),
-    outputTruncated: decodeNumber(row.output_truncated) !== 0,
-    files,
-  };
-}
-
-function decodeAttemptWire(row: Row): AttemptWire {
-  return {
-    number: decodeNumber(row.number),
-    worker: decodeBranded(row.worker),
-    state: decodeOneOf(ATTEMPT_STATES, row.state),
-    startedAt: decodeNumber(row.started_at),
-    finishedAt: decodeOptionalNumber(row.finished_at),
-    outcome: decodeOptionalText(row.outcome),
   };
 }

@@ -5,6 +5,7 @@
  */
 import { type SlotChoice, type SlotMoment, nextSlot } from "../../model/schedule.ts";
 import { dueAt } from "../../model/task.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { Database } from "./database.ts";
 import type { RunWire } from "./messages.ts";
 import type { TaskRecord } from "./task-rows.ts";
@@ -39,7 +40,8 @@ function takeSlot(task: TaskRecord, choice: SlotChoice | undefined): TakenDueTim
 function chooseSlot(db: Database, task: TaskRecord, moment: SlotMoment, index: number): SlotChoice | undefined {
   const { plan, slots, serial } = task;
   if (plan.cron === undefined) return undefined;
-  const schedule = db.schedules.get(plan.cron, plan.timezone);
+  const schedule = db.schedules.find(plan.cron, plan.timezone);
+  if (schedule === undefined) throw new DamagedRow("a cron expression, or its time zone, cannot be read");
   return nextSlot(schedule, plan.catchup, slots, moment, (slot) => hasFired(db, serial, slot, index));
 }
 

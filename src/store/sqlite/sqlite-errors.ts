@@ -4,6 +4,7 @@ import { DamagedRow } from "./damaged-row.ts";
 import { StoreFailure, type StoreTrouble, type TroubleKind } from "../trouble.ts";
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html). */
+const ERROR = 1;
 const PERM = 3;
 const BUSY = 5;
 const LOCKED = 6;
@@ -18,7 +19,7 @@ export function toStoreError(thrown: unknown, path: string): ClusterError {
   if (thrown instanceof ClusterError) return thrown;
   const code = decodeResultCode(thrown);
   const message = sentence(code, path, messageOf(thrown));
-  const kind = code === undefined ? undefined : KINDS.get(code);
+  const kind = kindOf(code);
   return kind === undefined
     ? failed(message, { code: "store-unavailable", cause: thrown })
     : new StoreFailure(kind, message, thrown);
@@ -33,8 +34,12 @@ export function damaged(path: string, message: string): ClusterError {
 export function toTrouble(thrown: unknown, path: string): StoreTrouble | undefined {
   if (thrown instanceof DamagedRow) return { kind: "damaged", message: sentence(CORRUPT, path, thrown.message) };
   const code = decodeResultCode(thrown);
-  const kind = code === undefined ? undefined : KINDS.get(code);
+  const kind = kindOf(code);
   return kind === undefined ? undefined : { kind, message: sentence(code, path, messageOf(thrown)) };
+}
+
+function kindOf(code: number | undefined): TroubleKind | undefined {
+  return code === undefined ? undefined : KINDS.get(code);
 }
 
 const KINDS: ReadonlyMap<number, TroubleKind> = new Map([
@@ -72,6 +77,13 @@ function sentence(code: number | undefined, path: string, message: string): stri
 
 /** The primary result code of what `node:sqlite` threw; undefined if it is not SQLite's. */
 function decodeResultCode(thrown: unknown): number | undefined {
-  if (!(thrown instanceof Error) || !("errcode" in thrown) || typeof thrown.errcode !== "number") return undefined;
-  return thrown.errcode & 0xff;
+  if (!(thrown instanceof Error)) return undefined;
+  // A number that nobody here has written: no column holds one that large.
+  if ("code" in thrown && thrown.code === "ERR_OUT_OF_RANGE") return CORRUPT;
+  if (!("errcode" in thrown) || typeof thrown.errcode !== "number") return undefined;
+  const code = thrown.errcode & 0xff;
+  return code === ERROR && NOT_AS_WRITTEN.test(thrown.message) ? CORRUPT : code;
 }
+
+/** All statements are our own: one that fails so has met tables, or JSON in them, that are not what was written. */
+const NOT_AS_WRITTEN = /^(no such (table|column|index)|malformed JSON)/;

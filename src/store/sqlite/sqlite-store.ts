@@ -119,11 +119,8 @@ export class SqliteStore implements Store, CredentialStore {
     const owned = wires.map(({ spec }) => spec.stdin);
     const answer = await this.#thread.call("createTasks", { tasks: wires, now, key, limit }, owned);
     if (answer.kind !== "created" && answer.kind !== "repeated") return answer;
-    const isNew = answer.kind === "created";
-    return {
-      ...answer,
-      tasks: answer.tasks.map((task, index) => this.#decode(task, isNew ? tasks[index]?.spec : undefined)),
-    };
+    const known = answer.kind === "created" ? tasks : [];
+    return { ...answer, tasks: answer.tasks.map((task, index) => this.#decode(task, known[index]?.spec)) };
   }
 
   async findSubmission(key: SubmissionKey, now: number): Promise<FoundSubmission | undefined> {
@@ -133,7 +130,7 @@ export class SqliteStore implements Store, CredentialStore {
 
   async getTask(id: TaskId): Promise<Task | undefined> {
     const wire = await this.#thread.call("getTask", { id });
-    return wire === undefined ? undefined : this.#decode(wire);
+    return wire && this.#decode(wire, undefined, id);
   }
 
   findTasks(ids: readonly TaskId[]): Promise<readonly FoundTask[]> {
@@ -403,10 +400,11 @@ export class SqliteStore implements Store, CredentialStore {
     }
   }
 
-  #decode(wire: TaskWire, known?: TaskSpec): Task {
+  #decode(wire: TaskWire, known?: TaskSpec, id?: TaskId): Task {
     return this.#whole(() => {
       const spec = known ?? (wire.spec === undefined ? undefined : this.#specs.decode(wire.serial, wire.spec));
       assert(spec !== undefined, "a task comes with its spec unless it is known");
+      if (id !== undefined && spec.id !== id) throw new DamagedRow(`task ${id} has the spec of another`);
       return decodeTask(wire, spec);
     });
   }

@@ -6,10 +6,12 @@ import type { AttemptId } from "../../model/run.ts";
 import { taskTransition } from "../../model/task.ts";
 import type { FreedBlobs } from "../store.ts";
 import { decodeOptionalText } from "./columns.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { Database } from "./database.ts";
 import { joinFreed, settleFiles } from "./file-rows.ts";
 import type { Answer, ListTasksArgs, SpecWire } from "./messages.ts";
-import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns, readRunWires } from "./run-rows.ts";
+import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns } from "./run-rows.ts";
+import { readRunWires } from "./run-wires.ts";
 import {
   type TaskRecord,
   decodeSpecWire,
@@ -90,7 +92,8 @@ export function cancelTask(
   const open = loadOpenRuns(db, task);
   for (const run of open) {
     const ended = decide(task, run, { kind: "cancel", reason: args.reason });
-    assert(ended.kind === "changed" && ended.outcome !== undefined, "an open run can be cancelled");
+    if (ended.kind !== "changed") throw new DamagedRow("a run that is over has no outcome");
+    assert(ended.outcome !== undefined, "a run that is cancelled is over");
     if (ended.attemptState !== undefined) {
       running.push(attemptId(task, run));
       finishAttempt(db, run, ended.attemptState, ended.outcome, args.now);

@@ -2,21 +2,35 @@
  * A task's row, as a record that an operation loads, changes and saves. The task's state is computed at each save, so
  * that it cannot disagree with the counts; the counter of unfinished tasks is kept at the same place.
  */
-import { DamagedRow, parseStored } from "./damaged-row.ts";
 import type { SQLInputValue } from "node:sqlite";
-import type { Digest, TaskId } from "../../base/ids.ts";
+import type { TaskId } from "../../base/ids.ts";
 import type { RunState } from "../../model/run.ts";
 import { CATCHUPS, OVERLAPS, type SlotCursor, slotsFrom } from "../../model/schedule.ts";
-import { type RunCounts, TASK_STATES, type TaskStanding, type TaskState, isFinished, taskState } from "../../model/task.ts";
 import {
-  decodeBranded,
+  type RunCounts,
+  TASK_STATES,
+  type TaskStanding,
+  type TaskState,
+  isFinished,
+  madeRuns,
+  taskState,
+} from "../../model/task.ts";
+import {
+  decodeAmount,
   decodeBytes,
+  decodeCount,
+  decodeDigest,
   decodeNumber,
   decodeOneOf,
-  decodeOptionalNumber,
+  decodeOptionalAmount,
+  decodeOptionalCount,
   decodeOptionalText,
+  decodeOptionalTime,
+  decodeTaskId,
   decodeText,
+  decodeTime,
 } from "./columns.ts";
+import { DamagedRow, parseStored } from "./damaged-row.ts";
 import type { OpenRunCounts } from "../store.ts";
 import type { Database, Row } from "./database.ts";
 import { noteEnd } from "./dependency-ends.ts";
@@ -155,8 +169,12 @@ export function loadTaskById(db: Database, id: TaskId): TaskRecord | undefined {
   return row === undefined ? undefined : decodeTaskRecord(row);
 }
 
-/** Moves one run from a state to another in the counts; `from` is undefined for a run that was just made. */
+/**
+ * Moves one run from a state to another in the counts; `from` is undefined for a run that was just made. Throws DamagedRow if
+ * none was counted there.
+ */
 export function countRun(task: TaskRecord, from: RunState | undefined, to: RunState): void {
+  if (from !== undefined && task.counts[from] === 0) throw new DamagedRow("a task has fewer runs than there are");
   if (from !== undefined) task.counts[from]--;
   task.counts[to]++;
 }
@@ -285,69 +303,83 @@ export function readRunningSince(db: Database, serials: readonly number[]): Read
   for (const row of rows) {
     const serial = decodeNumber(row.task);
     const times = since.get(serial) ?? [];
-    times.push(decodeNumber(row.started_at));
+    times.push(decodeTime(row.started_at));
     since.set(serial, times);
   }
   return since;
 }
 
+/** Throws DamagedRow, too, where columns contradict each other: they are only ever written together. */
 export function decodeTaskRecord(row: Row): TaskRecord {
   const reason = decodeOptionalText(row.reason);
-  return {
-    serial: decodeNumber(row.serial),
-    plan: {
-      id: decodeBranded(row.id),
-      module: row.module === NO_MODULE ? undefined : decodeBranded<Digest>(row.module),
-      firstDueAt: decodeNumber(row.first_due_at),
-      startAfterMs: decodeOptionalNumber(row.start_after_ms),
-      delayMs: decodeNumber(row.delay_ms),
-      total: decodeNumber(row.total) === ENDLESS ? Infinity : decodeNumber(row.total),
-      cron: decodeOptionalText(row.cron),
-      timezone: decodeText(row.timezone),
-      overlap: decodeOneOf(OVERLAPS, row.overlap),
-      catchup: decodeOneOf(CATCHUPS, row.catchup),
-      priority: decodeNumber(row.priority),
-      retries: decodeNumber(row.retries),
-      backoffMs: decodeNumber(row.backoff_ms),
-      retryOn: decodeText(row.retry_on),
-      outputBytesMax: decodeNumber(row.output_bytes_max),
-    },
-    requirement: decodeNumber(row.requirement),
-    specBytes: decodeNumber(row.spec_bytes),
+  const scheduled = decodeCount(row.scheduled);
+  const ready = decodeCount(row.ready);
+  const running = decodeCount(row.running);
+  const record: TaskRecord = {
+    serial: decodeCount(row.serial),
+    plan: decodePlan(row),
+    requirement: decodeCount(row.requirement),
+    specBytes: decodeCount(row.spec_bytes),
     submitter: decodeText(row.submitter),
-    createdAt: decodeNumber(row.created_at),
+    createdAt: decodeTime(row.created_at),
     savedState: decodeOneOf(TASK_STATES, row.state),
     isCancelled: decodeNumber(row.is_cancelled) !== 0,
     isWaiting: decodeNumber(row.is_waiting) !== 0,
     hasDependents: false,
     counts: {
-      scheduled: decodeNumber(row.scheduled),
-      ready: decodeNumber(row.ready),
-      running: decodeNumber(row.running),
-      succeeded: decodeNumber(row.succeeded),
-      failed: decodeNumber(row.failed),
-      cancelled: decodeNumber(row.cancelled),
+      scheduled,
+      ready,
+      running,
+      succeeded: decodeCount(row.succeeded),
+      failed: decodeCount(row.failed),
+      cancelled: decodeCount(row.cancelled),
     },
-    savedOpen: {
-      scheduled: decodeNumber(row.scheduled),
-      ready: decodeNumber(row.ready),
-      running: decodeNumber(row.running),
-    },
-    made: decodeNumber(row.made),
-    nextDueAt: decodeOptionalNumber(row.next_due_at),
+    savedOpen: { scheduled, ready, running },
+    made: decodeCount(row.made),
+    nextDueAt: decodeOptionalTime(row.next_due_at),
     retrying:
-      row.retry_from === null ? undefined : { from: decodeNumber(row.retry_from), to: decodeNumber(row.retry_to) },
+      row.retry_from === null ? undefined : { from: decodeCount(row.retry_from), to: decodeCount(row.retry_to) },
     slots: {
-      takenUntil: decodeNumber(row.taken_until),
-      owedUntil: decodeNumber(row.owed_until),
-      seatedAt: decodeOptionalNumber(row.seated_at) ?? 0,
-      reachedAt: decodeNumber(row.reached_at),
+      takenUntil: decodeTime(row.taken_until),
+      owedUntil: decodeTime(row.owed_until),
+      seatedAt: decodeOptionalTime(row.seated_at) ?? 0,
+      reachedAt: decodeTime(row.reached_at),
     },
-    savedSeatedAt: decodeOptionalNumber(row.seated_at) ?? null,
-    finishedAt: decodeOptionalNumber(row.finished_at),
+    savedSeatedAt: decodeOptionalTime(row.seated_at) ?? null,
+    finishedAt: decodeOptionalTime(row.finished_at),
     reason: reason === undefined ? undefined : decodeReason(reason),
-    resultRun: decodeOptionalNumber(row.result_run),
-    latestRun: decodeOptionalNumber(row.latest_run),
+    resultRun: decodeOptionalCount(row.result_run),
+    latestRun: decodeOptionalCount(row.latest_run),
+  };
+  const { plan, counts, savedState, finishedAt } = record;
+  if (
+    madeRuns(counts) !== record.made ||
+    taskState(plan.total, counts, record.isCancelled) !== savedState ||
+    (finishedAt !== undefined) !== isFinished(savedState)
+  ) {
+    throw new DamagedRow(`the columns of task ${JSON.stringify(plan.id)} contradict each other`);
+  }
+  return record;
+}
+
+function decodePlan(row: Row): TaskPlan {
+  const total = decodeCount(row.total);
+  return {
+    id: decodeTaskId(row.id),
+    module: row.module === NO_MODULE ? undefined : decodeDigest(row.module),
+    firstDueAt: decodeTime(row.first_due_at),
+    startAfterMs: decodeOptionalAmount(row.start_after_ms),
+    delayMs: decodeAmount(row.delay_ms),
+    total: total === ENDLESS ? Infinity : total,
+    cron: decodeOptionalText(row.cron),
+    timezone: decodeText(row.timezone),
+    overlap: decodeOneOf(OVERLAPS, row.overlap),
+    catchup: decodeOneOf(CATCHUPS, row.catchup),
+    priority: decodeNumber(row.priority),
+    retries: decodeCount(row.retries),
+    backoffMs: decodeAmount(row.backoff_ms),
+    retryOn: decodeText(row.retry_on),
+    outputBytesMax: decodeCount(row.output_bytes_max),
   };
 }
 
