@@ -26,6 +26,7 @@ import type { Powers } from "./app.ts";
 import type { Config } from "./config.ts";
 import { acceptWorkers } from "./gateway-connections.ts";
 import { type Inspection, openInspection } from "./inspection.ts";
+import { lockStore } from "./store-lock.ts";
 import { memberViews } from "./member-views.ts";
 import { openRpcEndpoint } from "./rpc-endpoint.ts";
 import { VERSION } from "./version.ts";
@@ -56,6 +57,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   const metrics = new GatewayMetrics();
   stack.use(new ProcessMetrics(metrics.registry));
   const measuring = { meter: metrics.store, clock };
+  stack.use(await lockStore(storePath));
   await refuseEmptied(storePath, join(data.path, "blobs"));
   const store = stack.use(await SqliteStore.open({ path: storePath, log, measuring }));
   metrics.showStore(() => store.stats);

@@ -35,6 +35,8 @@ export function troubleSentence(kind: TroubleKind): string {
       return "reading or writing its files fails";
     case "busy":
       return "another process keeps its database locked, or it has too much to do";
+    case "moved":
+      return "its database is not where it was; the gateway's log says what to do";
     case "damaged":
       return "its database is damaged; the gateway's log says what to do";
     case "stopped":

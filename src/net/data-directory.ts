@@ -1,28 +1,21 @@
 /**
  * The folder in which one process keeps what must survive it: identity, store, blobs, module cache. One process per
- * folder: the first holds a lock that the kernel releases when the process ends, however it ends.
- *
- * Node has no file locks of its own; SQLite takes real ones (fcntl), so the lock is an open exclusive transaction on an
- * otherwise unused database file `lock`.
+ * folder: the first holds its lock.
  */
-import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { failed, messageOf } from "../base/errors.ts";
-import { ensurePrivateFolder, writePrivateFile } from "./private-file.ts";
+import { FileLock, holderText } from "./file-lock.ts";
+import { ensurePrivateFolder } from "./private-file.ts";
 
 const LOCK_FILE = "lock";
-const HOLDER_FILE = "lock.pid";
 /** Folders tried by `openFirstFree`; more processes of one role on a machine have folders given by name. */
 const CANDIDATES_MAX = 1_024;
-/** SQLite's "another connection holds the lock". */
-const SQLITE_BUSY = 5;
 
 export class DataDirectory implements AsyncDisposable {
   readonly path: string;
-  #lock: DatabaseSync | undefined;
+  readonly #lock: FileLock;
 
-  private constructor(path: string, lock: DatabaseSync) {
+  private constructor(path: string, lock: FileLock) {
     this.path = path;
     this.#lock = lock;
   }
@@ -35,9 +28,8 @@ export class DataDirectory implements AsyncDisposable {
     const absolute = resolve(path);
     const lock = await lockFolder(absolute);
     if (lock !== undefined) return new DataDirectory(absolute, lock);
-    const holder = await readHolder(absolute);
     throw failed(
-      `the data directory ${absolute} is in use by another process${holder === undefined ? "" : ` (pid ${holder})`}: ` +
+      `the data directory ${absolute} is in use by another process${await holderText(join(absolute, LOCK_FILE))}: ` +
         "stop that one, or give this one its own with --data <dir>",
       { code: "data-directory-in-use" },
     );
@@ -57,39 +49,19 @@ export class DataDirectory implements AsyncDisposable {
 
   /** Releases the lock. Idempotent. What is in the folder stays. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#lock?.close();
-    this.#lock = undefined;
+    this.#lock[Symbol.dispose]();
   }
 }
 
 /** The held lock; undefined if another process (or another DataDirectory of this one) holds it. */
-async function lockFolder(folder: string): Promise<DatabaseSync | undefined> {
-  let lock: DatabaseSync | undefined;
+async function lockFolder(folder: string): Promise<FileLock | undefined> {
   try {
     await ensurePrivateFolder(folder);
-    lock = new DatabaseSync(join(folder, LOCK_FILE));
-    // In memory, so that nothing is ever written and a folder on a full disk can still be locked.
-    lock.exec(
-      "PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE",
-    );
+    return await FileLock.take(join(folder, LOCK_FILE));
   } catch (error) {
-    lock?.close();
-    if (isBusy(error)) return undefined;
     throw failed(`cannot use ${folder} as data directory (--data): ${messageOf(error)}`, {
       code: "data-directory-unusable",
       cause: error,
     });
   }
-  // Who holds it is only told, never trusted.
-  await writePrivateFile(join(folder, HOLDER_FILE), `${process.pid}\n`).catch(() => undefined);
-  return lock;
-}
-
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY;
-}
-
-async function readHolder(folder: string): Promise<string | undefined> {
-  const text = await readFile(join(folder, HOLDER_FILE), "latin1").catch(() => "");
-  return /^\d{1,10}$/.test(text.trim()) ? text.trim() : undefined;
 }

@@ -4,6 +4,8 @@
  *
  * - `disk-full`, `disk-nearly-full`, `not-writable`, `io-error`, `busy`: over as soon as the cause is, without a restart.
  *   A disk is nearly full while there is still room for what was accepted to come to its end.
+ * - `moved`: the database is not where it was. What is written would be nobody's after a restart, so nothing is. Over when
+ *   it is put back, or by a restart with what is there then.
  * - `damaged`: nothing more is written until somebody has seen to the file, so that the damage does not grow.
  * - `stopped`: the process has to be started again.
  */
@@ -17,6 +19,7 @@ export const TROUBLE_KINDS = [
   "not-writable",
   "io-error",
   "busy",
+  "moved",
   "damaged",
   "stopped",
 ] as const;

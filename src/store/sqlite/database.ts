@@ -19,12 +19,15 @@ export class Database implements Disposable {
   /** Of cron expressions, read once as statements are. */
   readonly schedules = new CronSchedules();
   readonly #file: DatabaseSync;
+  /** Of the file and its log, as they were opened. */
+  readonly #places: readonly Place[];
   readonly #statements = new Map<string, StatementSync>();
   #writes = 0;
 
   private constructor(path: string, file: DatabaseSync) {
     this.path = path;
     this.#file = file;
+    this.#places = [path, `${path}-wal`].flatMap((name) => placeOf(name) ?? []);
   }
 
   /**
@@ -56,6 +59,14 @@ export class Database implements Disposable {
   /** Every statement that was carried out so far, for a look at how SQLite carries it out. */
   get statements(): readonly string[] {
     return Array.from(this.#statements.keys());
+  }
+
+  /** Whether the file and its log are still those under their names: what is written has to be found there again. */
+  isInPlace(): boolean {
+    return this.#places.every(({ name, device, inode }) => {
+      const now = placeOf(name);
+      return now?.device === device && now.inode === inode;
+    });
   }
 
   /** SQLite ends a transaction by itself on some errors: a full disk is one. */
@@ -113,6 +124,22 @@ export class Database implements Disposable {
   }
 }
 
+interface Place {
+  readonly name: string;
+  readonly device: number;
+  readonly inode: number;
+}
+
+/** Undefined: there is nothing of this name, or nothing that can be looked at. */
+function placeOf(name: string): Place | undefined {
+  try {
+    const { dev: device, ino: inode } = statSync(name);
+    return { name, device, inode };
+  } catch {
+    return undefined;
+  }
+}
+
 /** SQLite gives the files beside the database (-wal, -shm) the database's mode. */
 function makePrivateFile(path: string): void {
   try {
@@ -132,13 +159,16 @@ function makePrivateFile(path: string): void {
  */
 function refuseLoneLog(path: string): void {
   const log = `${path}-wal`;
-  if (sizeOf(path) > 0 || sizeOf(log) === 0) return;
+  if (sizeOf(path) >= HEADER_BYTES || sizeOf(log) === 0) return;
   throw failed(
     `the database ${path} is gone or empty, but its log ${log} is there: put the database back where it was, ` +
-      "restore both from a backup, or move the log away to begin with an empty database",
+      "restore both from a backup, or move the log and the folder blobs away to begin with an empty database",
     { code: "store-unavailable" },
   );
 }
+
+/** What SQLite's files begin with. It takes one that is cut within for a new one, or for none of its own. */
+const HEADER_BYTES = 100;
 
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;

@@ -23,7 +23,7 @@ import { TroubleWatch } from "./trouble-watch.ts";
 /** `watch` is told how the transactions go that these are carried out in. */
 export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operations {
   return {
-    look: () => watch.trouble ?? lookForRoom(dirname(db.path)),
+    look: () => watch.look() ?? lookForRoom(dirname(db.path)),
     distrust: ({ what }) => watch.failed(new DamagedRow(what)),
     probe: () => void db.run(PROBE),
     createTask: (args) => creating.createTask(db, args),

@@ -30,6 +30,16 @@ export function damaged(path: string, message: string): ClusterError {
   return new StoreFailure("damaged", sentence(CORRUPT, path, message));
 }
 
+/** The file, or its log, is not under its name any more. */
+export function moved(path: string): StoreTrouble {
+  return {
+    kind: "moved",
+    message:
+      `the database ${path}, or its log ${path}-wal, was moved, replaced or deleted while it is in use: put both back where ` +
+      "they were, or start the gateway again to go on with what is there now; nothing is written meanwhile",
+  };
+}
+
 /** What this says about the file; undefined if it says nothing, as when one statement is at fault. */
 export function toTrouble(thrown: unknown, path: string): StoreTrouble | undefined {
   if (thrown instanceof DamagedRow) return { kind: "damaged", message: sentence(CORRUPT, path, thrown.message) };
@@ -63,7 +73,7 @@ function sentence(code: number | undefined, path: string, message: string): stri
       return `the disk that holds the database ${path} is full: free some space; nothing that was accepted is lost`;
     case CORRUPT:
     case NOTADB:
-      return `${path} is damaged or is not a database (${message}): restore it from a backup, or move it away to begin with an empty one`;
+      return `${path} is damaged or is not a database (${message}): restore it from a backup, or move it and the folder blobs away to begin anew`;
     case PERM:
     case READONLY:
     case CANTOPEN:

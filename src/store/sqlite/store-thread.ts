@@ -85,7 +85,7 @@ export class StoreThread {
       worker.on("message", (message: FromThread) => thread.#receive(message));
       return thread;
     }
-    await thread.#ended;
+    await (first === undefined ? thread.#ended : thread.close());
     throw first?.kind === "refused" ? decodeError(first.error) : (thread.#end ?? thread.#unavailable(undefined));
   }
 

@@ -139,6 +139,9 @@ function main(): void {
   if (!(opened instanceof Database)) {
     const refused: FromThread = { kind: "refused", error: opened };
     parentPort.postMessage(refused);
+    // The thread ends when it is told that this has come: what is sent at the very end may not arrive.
+    const port = parentPort;
+    port.once("message", () => port.close());
     return;
   }
   new StoreLoop(parentPort, opened).start();

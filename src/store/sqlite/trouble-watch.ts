@@ -5,7 +5,7 @@
 import { STORE_BUSY_TIMEOUT_MS, STORE_STILL_BUSY_TIMEOUT_MS } from "../../base/limits.ts";
 import { StoreFailure, type StoreTrouble } from "../trouble.ts";
 import type { Database } from "./database.ts";
-import { toTrouble } from "./sqlite-errors.ts";
+import { moved, toTrouble } from "./sqlite-errors.ts";
 
 export class TroubleWatch {
   readonly #db: Database;
@@ -30,9 +30,22 @@ export class TroubleWatch {
     if (this.#trouble !== undefined && this.#trouble.kind !== "damaged") this.#set(undefined);
   }
 
+  /** What is known, after a look whether the file is where it was. */
+  look(): StoreTrouble | undefined {
+    if (this.#trouble === undefined || this.#trouble.kind === "moved") this.#lookForFile();
+    return this.#trouble;
+  }
+
   /** Throws if nothing may be written. */
   requireWritable(): void {
-    if (this.#trouble?.kind === "damaged") throw new StoreFailure("damaged", this.#trouble.message);
+    if (this.#trouble?.kind !== "damaged") this.#lookForFile();
+    const { kind, message } = this.#trouble ?? {};
+    if (kind === "damaged" || kind === "moved") throw new StoreFailure(kind, message ?? kind);
+  }
+
+  #lookForFile(): void {
+    if (!this.#db.isInPlace()) this.#set(moved(this.#db.path));
+    else if (this.#trouble?.kind === "moved") this.#set(undefined);
   }
 
   #set(trouble: StoreTrouble | undefined): void {

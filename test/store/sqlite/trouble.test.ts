@@ -1,5 +1,5 @@
 /** What the store answers when its file gives trouble, and that it goes on by itself once that is over. */
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -101,6 +101,31 @@ describe("a file that is damaged while it is open", () => {
     ]);
     expect(behindAChange).toMatchObject([broken, { answer: { state: "ready" } }]);
     expect(file.ask({ name: "listReady", args: { now: T0, limit: 1 } })).toMatchObject({ answer: { runs: [{}] } });
+  });
+});
+
+describe("a file that is taken away while it is open", () => {
+  test.each(["capmesh.db", "capmesh.db-wal"])("is not written to any more until %s is back", async (name) => {
+    await using harness = await SqliteHarness.open();
+    const { store, folder } = harness;
+    await create(store, taskSpec("before"));
+    renameSync(join(folder, name), join(folder, "elsewhere"));
+    const gone = { type: "failed", code: "store-unavailable", trouble: "moved" };
+    await expect(create(store, taskSpec("during"))).rejects.toMatchObject(gone);
+    expect(await store.check()).toMatchObject({ kind: "moved", message: expect.stringContaining("put both back") });
+    expect(await store.getTask(taskId("before"))).toBeDefined();
+    renameSync(join(folder, "elsewhere"), join(folder, name));
+    expect(await store.check()).toBeUndefined();
+    await create(store, taskSpec("after"));
+  });
+
+  test("is noticed by a check, and another file in its place is not it", async () => {
+    await using harness = await SqliteHarness.open();
+    const { store, path } = harness;
+    rmSync(path);
+    expect(await store.check()).toMatchObject({ kind: "moved" });
+    writeFileSync(path, "");
+    expect(await store.check({ isThorough: true })).toMatchObject({ kind: "moved" });
   });
 });
 

@@ -1,0 +1,38 @@
+/** One gateway per database: two would each give the runs of the other away, and delete its files. */
+import { realpath } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { failed, messageOf } from "../base/errors.ts";
+import { FileLock, holderText } from "../net/file-lock.ts";
+
+/**
+ * Held until it is disposed or the process ends. Beside the file, whose own locks are for whoever reads it or makes a
+ * backup. Rejects with `failed`: `store-in-use`, or `store-unavailable`.
+ */
+export async function lockStore(storePath: string): Promise<FileLock> {
+  const path = await lockPath(storePath);
+  let lock: FileLock | undefined;
+  try {
+    lock = await FileLock.take(path);
+  } catch (error) {
+    throw failed(
+      `the database ${storePath} cannot be opened for writing (${path}: ${messageOf(error)}): its folder has to exist and ` +
+        "to be writable for this user",
+      { code: "store-unavailable", cause: error },
+    );
+  }
+  if (lock !== undefined) return lock;
+  throw failed(
+    `the database ${storePath} is in use by another gateway${await holderText(path)}: stop that one, or give this one its ` +
+      "own with --store or --data",
+    { code: "store-in-use" },
+  );
+}
+
+/** The same one for all names of a file. */
+async function lockPath(storePath: string): Promise<string> {
+  const real = await realpath(storePath).catch(async () => {
+    const folder = await realpath(dirname(storePath)).catch(() => dirname(storePath));
+    return join(folder, basename(storePath));
+  });
+  return `${real}.lock`;
+}
