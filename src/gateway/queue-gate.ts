@@ -45,8 +45,10 @@ export class QueueGate implements Disposable {
   async admit(wanted: QueueSize): Promise<Disposable> {
     this.#requireFitting(wanted);
     this.#underWay = sum(this.#underWay, wanted);
+    let isIn = true;
     const leave = (): void => {
-      this.#underWay = sum(this.#underWay, { tasks: -wanted.tasks, bytes: -wanted.bytes });
+      if (isIn) this.#underWay = sum(this.#underWay, { tasks: -wanted.tasks, bytes: -wanted.bytes });
+      isIn = false;
     };
     try {
       const stored = await this.#init.store.measureQueue();

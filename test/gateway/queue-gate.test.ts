@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { QUEUE_RETRY_MS_MAX, QUEUE_RETRY_MS_MIN } from "../../src/base/limits.ts";
 import { ClusterError } from "../../src/base/errors.ts";
 import { EventHub } from "../../src/gateway/events.ts";
-import { QueueGate } from "../../src/gateway/queue-gate.ts";
+import { QueueGate, queuedBytes } from "../../src/gateway/queue-gate.ts";
 import { taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 import { ManualClock } from "../support/manual-clock.ts";
@@ -60,6 +60,55 @@ test("counts bytes too", async () => {
   expect(typeof (await queue.ask(100))).toBe("object");
 });
 
+test("what has left leaves once, however often that is said", async () => {
+  using queue = new Queue({ tasks: 2 });
+  const first = await queue.ask();
+  if (typeof first === "number") throw new Error("there is room");
+  first[Symbol.dispose]();
+  first[Symbol.dispose]();
+  const answers = await Promise.all([queue.ask(), queue.ask(), queue.ask()]);
+  expect(answers.filter((answer) => typeof answer !== "number").length).toBeLessThanOrEqual(2);
+});
+
+test("tells to come back when there will be room for its bytes", async () => {
+  using queue = new Queue({ bytes: 10_000 });
+  queue.drain(2, 600);
+  // Each has a hundred bytes; twenty tasks have to end, two a second.
+  queue.size = { tasks: 100, bytes: 10_000 };
+  const waitMs = await queue.ask(2_000);
+  expect(waitMs).toBeGreaterThan(7_000);
+  expect(waitMs).toBeLessThan(11_000);
+});
+
+test.each(["succeeded", "failed", "cancelled"] as const)("a task that is %s counts as an end", async (state) => {
+  using queue = new Queue({ tasks: 1 });
+  queue.size = { tasks: 1, bytes: 0 };
+  queue.clock.advance(3_600_000);
+  const before = await queue.ask();
+  for (let each = 0; each < 100; each++) queue.events.publish({ type: "task", task: taskId("t"), state });
+  expect(await queue.ask()).toBeLessThan(Number(before));
+});
+
+test("a gate that is gone counts nothing any more", async () => {
+  const queue = new Queue({ tasks: 1 });
+  queue.size = { tasks: 1, bytes: 0 };
+  queue.clock.advance(3_600_000);
+  queue[Symbol.dispose]();
+  queue.drain(100, 60);
+  expect(await queue.ask()).toBeCloseTo(QUEUE_RETRY_MS_MAX, 0);
+});
+
+test("all that a submitter can make large counts", () => {
+  const plain = { stdin: new Uint8Array(), args: [], env: {}, description: "" };
+  const more = [
+    { stdin: new Uint8Array(100) },
+    { args: ["x".repeat(50), "x".repeat(50)] },
+    { env: { [`K${"x".repeat(49)}`]: "x".repeat(50) } },
+    { description: "x".repeat(100) },
+  ].map((changes) => queuedBytes({ ...plain, ...changes }) - queuedBytes(plain));
+  expect(more).toEqual([100, 100, 100, 100]);
+});
+
 test("tells to come back when there will be room, by how fast tasks end", async () => {
   using queue = new Queue({ tasks: 100 });
   queue.drain(2, 600);
@@ -98,6 +147,8 @@ test("tells a second or so where tasks take one, however young the gateway is or
 test("what an empty queue has no room for is refused for good", async () => {
   using queue = new Queue({ tasks: 5 });
   await expect(queue.gate.admit({ tasks: 6, bytes: 0 })).rejects.toMatchObject({ type: "failed", code: "too-large" });
+  using small = new Queue({ bytes: 1_000 });
+  await expect(small.ask(1_001)).rejects.toMatchObject({ type: "failed", code: "too-large" });
 });
 
 test("tells a longest time while nothing ends, and a shortest when much does", async () => {

@@ -37,6 +37,46 @@ test("writes to find out when it is asked, however many ask, once a second at mo
   expect(store.asked.filter(({ isThorough }) => isThorough)).toHaveLength(2);
 });
 
+test("tells that a trouble is over, or is another one, and not that it has begun", async () => {
+  await using setup = new Setup();
+  const { store } = setup;
+  store.trouble = FULL;
+  await setup.pass(2 * STORE_CHECK_EVERY_MS);
+  expect(setup.relieved).toBe(0);
+  store.trouble = { kind: "busy", message: "somebody else holds it" };
+  await setup.pass(STORE_CHECK_EVERY_MS);
+  expect(setup.relieved).toBe(1);
+  store.trouble = undefined;
+  await setup.pass(STORE_CHECK_EVERY_MS);
+  expect(setup.relieved).toBe(2);
+});
+
+test("looks once at a time, however slow the store is, and whoever asks meanwhile gets an answer of its own", async () => {
+  await using setup = new Setup();
+  const { health, store } = setup;
+  const answered = Promise.withResolvers<void>();
+  store.answering = answered.promise;
+  await setup.pass(STORE_CHECK_EVERY_MS);
+  store.trouble = FULL;
+  const answers = Promise.all([health.check(), health.check()]);
+  await setup.pass(STORE_CHECK_EVERY_MS);
+  expect(store.asked).toHaveLength(1);
+  answered.resolve();
+  expect(await answers).toEqual(["its disk is full", "its disk is full"]);
+  expect(store.asked).toHaveLength(2);
+});
+
+test("leaves no timer when it is closed while it looks", async () => {
+  await using setup = new Setup();
+  const answered = Promise.withResolvers<void>();
+  setup.store.answering = answered.promise;
+  await setup.pass(STORE_CHECK_EVERY_MS);
+  setup.health.close();
+  answered.resolve();
+  await settlePromises();
+  expect(setup.clock.pendingTimers).toBe(0);
+});
+
 test("a gateway whose store is in trouble takes no task, by whichever way it comes", async () => {
   await using cluster = await GatewayCluster.open();
   let trouble: StoreTrouble | undefined = FULL;
@@ -51,10 +91,13 @@ test("a gateway whose store is in trouble takes no task, by whichever way it com
 class Part {
   trouble: StoreTrouble | undefined;
   readonly asked: CheckOptions[] = [];
+  answering = Promise.resolve();
 
-  check(options: CheckOptions = {}): Promise<StoreTrouble | undefined> {
+  async check(options: CheckOptions = {}): Promise<StoreTrouble | undefined> {
     this.asked.push(options);
-    return Promise.resolve(this.trouble);
+    const { trouble } = this;
+    await this.answering;
+    return trouble;
   }
 }
 
@@ -62,7 +105,14 @@ class Setup implements AsyncDisposable {
   readonly store = new Part();
   readonly blobs = new Part();
   readonly clock = new ManualClock({ now: T0 });
-  readonly health = new StoreHealth({ store: this.store, blobs: this.blobs, clock: this.clock, log: silentLog });
+  relieved = 0;
+  readonly health = new StoreHealth({
+    store: this.store,
+    blobs: this.blobs,
+    clock: this.clock,
+    log: silentLog,
+    onRelieved: () => (this.relieved += 1),
+  });
 
   constructor() {
     this.health.start();

@@ -1,4 +1,5 @@
 /** Waiting for tasks' ends: told once it is so, however many wait, and at the cost of one. */
+import { getEventListeners } from "node:events";
 import { expect, test } from "vitest";
 import { TaskEnds } from "../../src/gateway/task-ends.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
@@ -49,6 +50,39 @@ test("a task that is deleted, or is another's by now, has no end", async () => {
   expect(await waiting).toBeUndefined();
   await cluster.submit("one");
   expect(await ends.of({ id: spec.id, serial }, { signal })).toBeUndefined();
+});
+
+test("an end that comes while the store is read is not missed", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  const { spec, serial } = await cluster.submit("one");
+  const run = await worker.take();
+  const ends = new TaskEnds({ store: cluster.store, events: cluster.gateway.events });
+  const { signal } = new AbortController();
+  const release = cluster.trouble.holdAnswers("getTask");
+  const end = ends.of({ id: spec.id, serial }, { signal });
+  await cluster.quiet();
+  run.end();
+  await run.acknowledged;
+  release();
+  expect((await end)?.state).toBe("succeeded");
+});
+
+test("nothing is left of a wait that is over, and none begins that is over already", async () => {
+  await using cluster = await GatewayCluster.open();
+  const { spec, serial } = await cluster.submit("one");
+  const ends = new TaskEnds({ store: cluster.store, events: cluster.gateway.events });
+  const waiting = new AbortController();
+  const end = ends.of({ id: spec.id, serial }, waiting);
+  const reads = () => cluster.trouble.calls.get("getTask") ?? 0;
+  await expect(ends.of({ id: spec.id, serial }, { signal: AbortSignal.abort(new Error("no")) })).rejects.toThrow("no");
+  await cluster.cancel("one");
+  expect((await end)?.state).toBe("cancelled");
+  expect(getEventListeners(waiting.signal, "abort")).toEqual([]);
+  await cluster.quiet();
+  const before = reads();
+  cluster.gateway.events.publish({ type: "task", task: spec.id, state: "cancelled" });
+  expect(reads()).toBe(before);
 });
 
 test("a store that fails is told to those who wait", async () => {

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { failed } from "../../src/base/errors.ts";
 import {
   BLOB_FORGIVEN_MS,
+  BLOB_RETRY_FIRST_MS,
   BLOB_RETRY_MAX_MS,
   BLOB_UNREADABLE_ATTEMPTS_MAX,
   BLOB_UNREADABLE_MS_MAX,
@@ -33,6 +34,7 @@ test("an attempt that reads again and again counts once, and is told of once", a
   const read = () => expect(reads.of(BLOB, () => Promise.reject(BROKEN))).rejects.toMatchObject({ type: "overloaded" });
   await Promise.all(Array.from({ length: 2 * BLOB_UNREADABLE_ATTEMPTS_MAX }, read));
   expect(told).toMatchObject([{ blob: BLOB, isHopeless: false }]);
+  expect(setup.blobs.nextEndInMs()).toBeLessThanOrEqual(BLOB_RETRY_FIRST_MS);
   setup.clock.advance(BLOB_UNREADABLE_MS_MAX);
   expect((await setup.fail(1)).isHopeless).toBe(false);
 });
@@ -68,6 +70,7 @@ test("lets its runs wait for a moment, longer each time, and no more once it was
   expect(setup.blobs.isResting({ serial: 1, index: 1 }, [])).toBe(true);
   setup.clock.advance(first);
   expect(setup.blobs.isResting(other, [BLOB])).toBe(false);
+  expect(setup.blobs.nextEndInMs()).toBeUndefined();
   for (let each = 2; each < 7; each++) await setup.fail(each);
   expect(setup.blobs.nextEndInMs()).toBeGreaterThan(first);
   expect(await setup.blobs.readsFor(attempt(8), () => {}).of(BLOB, async () => "bytes")).toBe("bytes");
