@@ -168,6 +168,20 @@ export function describeFiles(open: OpenStore): void {
     expect(await settle(3, "3", { kind: "trapped", reason: "no" })).toEqual([[], [digest("2"), digest("3")]]);
   });
 
+  test("tells what a run has kept while it is tried again, too", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const { task, attempt } = await createRunning(store, taskSpec("t"));
+    await store.keepFile(attempt, file("out"), WITH_BYTES);
+    await store.settle(attempt, attemptEnd({ kind: "exited", code: 1 }), SETTLED);
+    await store.retryTask(task.spec.id, T0 + 200);
+    const again = attemptOf(task, 1, 2);
+    await store.lease(again, WORKER_A, T0 + 200, T0 + 9_000);
+    const settled = await store.settle(again, LOST, SETTLED);
+    expect(settled).toMatchObject({ kind: "settled", run: { state: "ready", files: [file("out")] } });
+    expect(await store.getRun(task.spec.id, 1)).toEqual(settled.kind === "settled" && settled.run);
+  });
+
   test("finds the latest run that has kept a file, or the one that is named", async () => {
     await using harness = await open();
     const { store } = harness;

@@ -29,14 +29,14 @@ export function insertInputFiles(db: Database, serial: number, digests: readonly
 
 /**
  * An attempt is over: what has arrived of it is kept, if its run is over with it and its guest has exited. `outcome` is the
- * run's, if it is over; then it replaces whatever an earlier outcome of the run has kept.
+ * run's, if it is over; then it replaces whatever an earlier outcome of the run has kept. `files` are what the run has now.
  */
 export function settleFiles(
   db: Database,
   run: RunKey,
   outcome: Outcome | undefined,
 ): { readonly files: readonly FileContent[]; readonly freed: FreedBlobs } {
-  if (outcome === undefined) return { files: [], freed: forgetArrived(db, run) };
+  if (outcome === undefined) return { files: keptOf(db, run), freed: forgetArrived(db, run) };
   const replaced = freeRows(db, KEPT_OF_RUN, run.serial, run.index);
   if (outcome.kind !== "exited") return { files: [], freed: joinFreed([replaced, forgetArrived(db, run)]) };
   db.run(
@@ -46,7 +46,11 @@ export function settleFiles(
     run.index,
   );
   db.run("DELETE FROM arrived_files WHERE task = ? AND run = ?", run.serial, run.index);
-  return { files: readKeptFiles(db, run.serial, run.index, run.index).files.get(run.index) ?? [], freed: replaced };
+  return { files: keptOf(db, run), freed: replaced };
+}
+
+function keptOf(db: Database, { serial, index }: RunKey): readonly FileContent[] {
+  return readKeptFiles(db, serial, index, index).files.get(index) ?? [];
 }
 
 /** The attempt is over, and nothing of it is kept. */

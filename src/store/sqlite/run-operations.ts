@@ -235,7 +235,7 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
   const notBefore = notBeforeOf(change, args);
   const told =
     change.outcome === undefined
-      ? tryAgain(db, task, run, change, { ...args, notBefore })
+      ? tryAgain(db, task, run, change, { ...args, notBefore, files })
       : endRun(db, task, run, { ...change, outcome: change.outcome }, { ...args, files });
   const ready = change.outcome === undefined ? [] : makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);
@@ -264,14 +264,14 @@ function tryAgain(
   task: TaskRecord,
   run: RunRecord,
   change: Changed,
-  { end, notBefore }: SettleArgs & { readonly notBefore: number },
+  { end, notBefore, files }: SettleArgs & { readonly notBefore: number; readonly files: readonly FileContent[] },
 ): RunWire {
   const outputTruncated = run.outputTruncated || end.outputTruncated;
   moveRun(db, task, run, change.next, {
     set: "worker = NULL, lease_until = NULL, not_before = ?, output_truncated = ?",
     values: [notBefore, Number(outputTruncated)],
   });
-  return settledRunWire(db, task, run, change, { outputTruncated, files: [] });
+  return settledRunWire(db, task, run, change, { outputTruncated, files });
 }
 
 function endRun(
