@@ -73,7 +73,9 @@ describe("a gateway", { timeout: LONG_MS }, () => {
     const { code, stderr } = await line.run(["--gateway", ...QUIET, "--data", data]);
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringMatching(/data\/capmesh\.db is damaged.*restore it from a backup, or move it away/),
+      stderr: expect.stringMatching(
+        /data\/capmesh\.db is damaged.*restore it from a backup, or move it and the folder blobs away/,
+      ),
     });
     expect(readFileSync(join(data, "capmesh.db"), "utf8")).toBe("no database\n".repeat(1_000));
   });

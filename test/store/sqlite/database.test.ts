@@ -104,7 +104,9 @@ describe("the SQLite file", () => {
     damage(file);
     closeSync(file);
     const before = await readFile(path);
-    const message = expect.stringMatching(/capmesh\.db is damaged.*restore it from a backup, or move it away/);
+    const message = expect.stringMatching(
+      /capmesh\.db is damaged.*restore it from a backup, or move it and the folder blobs away/,
+    );
     expect(() => Database.open(path)).toThrow(expect.objectContaining({ ...UNAVAILABLE, message }));
     expect((await readFile(path)).equals(before)).toBe(true);
   });
