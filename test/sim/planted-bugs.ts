@@ -198,7 +198,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "a run is tried again while its cancelled attempt may still be under way",
     breaks: /^G4: attempt \S+ began beside \S+, which was not lost$/,
-    firstSeed: 70,
+    firstSeed: 105,
     plant: (store) =>
       changed(store, {
         retryTask: async (id, now, limit) => {
