@@ -318,7 +318,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: "a schedule stands still after the clock was put back",
     breaks: /^G5: \S+ run \d+ stands still: the slot \d+ has come, and it waits for \d+$/,
     faults: ["jump-clock"],
-    firstSeed: 39,
     plant: (store) =>
       changed(store, {
         promoteDue: (now, ...rest) => {
