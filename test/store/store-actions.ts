@@ -104,7 +104,8 @@ export interface DraftTask {
 /** The task as it is when it is submitted now. */
 export function newTask({ startMs, isStartTime, changes }: DraftTask, now: number): NewTask {
   const firstDueAt = now + startMs;
-  const start = isStartTime ? new Date(firstDueAt).toISOString() : startMs / 1_000;
+  // What is past can only be said as a time.
+  const start = isStartTime || startMs < 0 ? new Date(firstDueAt).toISOString() : startMs / 1_000;
   return { spec: taskSpec(changes.id, { ...changes, start, firstDueAt }), inspection: INSPECTION };
 }
 
