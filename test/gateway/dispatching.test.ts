@@ -10,6 +10,19 @@ import {
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 import type { HandWorker } from "../support/hand-worker.ts";
 
+test("by round-robin workers are served in turn, also when runs come one by one", async () => {
+  await using cluster = await GatewayCluster.open({ policy: "round-robin" });
+  const workers = [await cluster.join("A"), await cluster.join("B"), await cluster.join("C")];
+  for (const worker of workers) worker.offer(3);
+  await cluster.quiet();
+  for (let run = 0; run < 6; run++) {
+    await cluster.submit(`t${run}`);
+    await cluster.hasState(`t${run}`, "running");
+  }
+  await cluster.until("all have come", () => workers.reduce((count, { runs }) => count + runs.length, 0) === 6);
+  expect(workers.map(({ runs }) => runs.length)).toEqual([2, 2, 2]);
+});
+
 test("a run behind more than a window of runs that want other workers is found", async () => {
   await using cluster = await GatewayCluster.open();
   await Promise.all(

@@ -80,6 +80,23 @@ test.each(["listReady", "lease", "getModule"] as const)(
   },
 );
 
+test("runs are started as soon as the store is seen to be well, however long the next try was put off", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  let trouble: StoreTrouble | undefined = { kind: "disk-full", message: "the disk is full" };
+  cluster.trouble.store.check = () => Promise.resolve(trouble);
+  await cluster.submit("t");
+  cluster.trouble.broken.add("listReady");
+  worker.offer();
+  await cluster.pass(20_000);
+  const tries = cluster.trouble.calls.get("listReady") ?? 0;
+  trouble = undefined;
+  cluster.trouble.broken.clear();
+  await cluster.pass(STORE_CHECK_EVERY_MS);
+  expect(cluster.trouble.calls.get("listReady") ?? 0).toBeGreaterThan(tries);
+  expect((await worker.nextRun()).id.task).toBe("t");
+});
+
 test("a store that fails for a moment makes no run miss the end of its back-off", async () => {
   await using cluster = await GatewayCluster.open();
   const worker = await cluster.join();
