@@ -214,6 +214,27 @@ export function describeDependencies(open: OpenStore): void {
     expect(await promoteAll(store, T0 + 10, 10)).toHaveLength(15);
   });
 
+  test("makes no more runs ready than it is told, where those that waited have many", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("a"));
+    for (const id of ["x", "y"]) await create(store, after(["a"], { id: taskId(id), repeats: 10 }));
+    await end(store, "a", T0 + 10);
+    await promoteAll(store, T0 + 10, 4);
+    expect(await store.listReady(T0 + 10, 100)).toHaveLength(20);
+  });
+
+  test("the first that has failed of those it runs after is the reason", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    for (const id of ["a", "b"]) {
+      await create(store, taskSpec(id));
+      await end(store, id, T0, "failure");
+    }
+    await create(store, after(["b", "a"]));
+    expect((await get(store, "t")).reason).toMatch(/^it runs after b, which failed/);
+  });
+
   test(
     "in any graph, a task runs once all before it have succeeded, and is cancelled once one has not",
     { timeout: 60_000 },

@@ -232,6 +232,18 @@ export function describeRetry(open: OpenStore): void {
     });
   });
 
+  test("a task is ready at once after one that has failed, and has succeeded since", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("a"));
+    await create(store, taskSpec("t", { after: [taskId("a")] }));
+    await settle(store, 1, 1, FAILED, "a");
+    await store.promoteDue(T0, 10);
+    await store.retryTask(taskId("a"), T0);
+    await settle(store, 1, 2, attemptEnd(), "a");
+    expect(await store.retryTask(taskId("t"), T0 + 10)).toMatchObject({ kind: "retried", ready: [{ index: 1 }] });
+  });
+
   test("an end that was not seen to is taken back", async () => {
     await using harness = await open();
     const { store } = harness;
