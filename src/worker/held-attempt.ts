@@ -74,6 +74,7 @@ export class HeldAttempt implements WorkerAttempt {
   #handedBack: Outcome | undefined;
   #isForgotten = false;
   /** Forgotten, and nobody is to be told of it. */
+  #isStopped = false;
   #isUnwanted = false;
   #hasEnded = false;
   readonly #end: Promise<AttemptEnd>;
@@ -163,7 +164,8 @@ export class HeldAttempt implements WorkerAttempt {
     const end = await unlessAborted(this.#end, signal);
     await this.#spool.drained({ signal });
     await this.#files?.drained({ signal });
-    if (end.outcome === this.#handedBack) {
+    // Of one that was stopped the output and the files are gone, however its guest has ended meanwhile.
+    if (this.#isStopped || end.outcome === this.#handedBack) {
       throw handedBack(end.outcome.kind === "lost" ? end.outcome.reason : "the worker gave it back");
     }
     return withRefusal(this.#spool.endedWith(end), this.#files?.refusal);
@@ -204,6 +206,7 @@ export class HeldAttempt implements WorkerAttempt {
     if (this.#isForgotten) return;
     if (!this.#hasEnded) this.#init.log.info("an attempt was stopped", { ...this.id, reason });
     this.handBack(reason);
+    this.#isStopped = true;
     this.#forget();
   }
 
