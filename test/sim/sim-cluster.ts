@@ -39,6 +39,8 @@ export interface ClusterOptions {
 /** Time without faults in which everything is to come to its end, besides what is waited for and worked at. */
 const CALM_MS_MAX = 60_000;
 const CALM_STEP_MS = 500;
+/** No part of any period, so that what comes again and again is not met each time. */
+const LOOK_STEP_MS = 97;
 /** Time for everybody to stop, at the end. */
 const STOP_MS_MAX = 60_000;
 
@@ -296,6 +298,9 @@ export class SimCluster {
 
   /** Nothing may be left of what is done, once the last words about it have got through. */
   async #lookForLeaks(): Promise<void> {
+    const endMs = this.#loop.nowMs + QUIET_MS_MAX;
+    // A look at the store that comes again and again may be under way at this moment.
+    while (!this.#isDone() && this.#loop.nowMs < endMs) await this.#loop.run(LOOK_STEP_MS);
     if (!this.#isDone()) {
       const workers = this.#gateway.gateway?.sessions.list() ?? [];
       const views = workers.map(({ id, ...view }) => `${nameOf(id)} ${JSON.stringify(view)}`);
@@ -303,7 +308,6 @@ export class SimCluster {
       return;
     }
     let found = this.#leftovers();
-    const endMs = this.#loop.nowMs + QUIET_MS_MAX;
     for (; found.length > 0 && this.#loop.nowMs < endMs; found = this.#leftovers()) await this.#loop.run(CALM_STEP_MS);
     this.#leaks.push(...found);
   }
