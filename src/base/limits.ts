@@ -298,6 +298,8 @@ export const STORE_DEPENDENTS_LOOKED_AT_MAX = 1_000;
 export const STORE_ENDED_BACKOFFS_MAX = 4_096;
 /** Blobs that one operation says it has let go of; what is beyond is found by going through all blobs. */
 export const STORE_FREED_BLOBS_MAX = 4_096;
+/** Bytes of logs that one step of forgetting runs removes; the last of them may be beyond. */
+export const STORE_FORGET_OUTPUT_BYTES = 8 * MIB;
 /** Attempts of a run that are remembered, the latest. */
 export const ATTEMPTS_KEPT_PER_RUN_MAX = 100;
 /** Small writes to a log are put together in rows of up to this many bytes. */

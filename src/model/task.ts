@@ -105,6 +105,8 @@ export interface Task {
   /** When the first run of a task without cron is due. Undefined while it waits for other tasks, whose ends decide it. */
   readonly firstDueAt?: number | undefined;
   readonly counts: RunCounts;
+  /** The first of its runs that is still known: those before it were forgotten for their age. `counts` has them too. */
+  readonly firstRun: number;
   readonly isCancelled: boolean;
   readonly state: TaskState;
   /** Due time of the next run that waits for its time; undefined when none does. */

@@ -66,7 +66,7 @@ export interface Store extends ModuleStore, AsyncDisposable {
   /** Runs that have rows and are not settled, of all tasks. Cheap. */
   countOpenRuns(): Promise<OpenRunCounts>;
   /**
-   * By index, ascending, from `fromIndex`. Undefined: no such task. Large results may make it shorter than `limit`:
+   * By index, ascending, from `fromIndex`, or from the first that is known. Undefined: no such task. Large results may make it shorter than `limit`:
    * what is empty is the end. Of a run's attempts the latest ATTEMPTS_KEPT_PER_RUN_MAX are there.
    */
   listRuns(id: TaskId, options: { fromIndex: number; limit: number }): Promise<readonly Run[] | undefined>;
@@ -94,6 +94,13 @@ export interface Store extends ModuleStore, AsyncDisposable {
    * tasks; one that an unfinished task runs after is passed over. Deleting many is done bit by bit by calling again.
    */
   forgetFinished(endedBefore: number, limit: number, after?: FinishedPosition): Promise<ForgetResult>;
+  /**
+   * Forgets runs of tasks without end that are not finished: of each the oldest, up to the first that is not settled, or that
+   * was due or had an attempt end at `endedBefore` or later, or that is the latest one to have started or to have ended. A
+   * task that is being retried is passed over. Looks at `limit` tasks behind the serial `after`, in their order, and
+   * forgets `limit` runs at most, or STORE_FORGET_OUTPUT_BYTES of output.
+   */
+  forgetRuns(endedBefore: number, limit: number, after: number): Promise<ForgetRunsResult>;
 
   // Scheduling.
 
@@ -334,6 +341,14 @@ export interface ForgetResult {
   readonly freed: FreedBlobs;
   /** The last task that was looked at; undefined: there are no more. */
   readonly next?: FinishedPosition | undefined;
+}
+
+export interface ForgetRunsResult {
+  /** How many. */
+  readonly forgotten: number;
+  readonly freed: FreedBlobs;
+  /** Behind which serial to go on; undefined: there are no more. */
+  readonly next?: number | undefined;
 }
 
 /** Blobs that something referred to and does no longer: whoever holds the blob store looks whether anything still does. */
