@@ -1,6 +1,7 @@
 /**
- * Forgets tasks that finished long ago, with their output and the files kept of them, lets modules go that came by themselves
- * and that nobody has named for long, and then the blobs that nothing refers to any more. In small batches with pauses, so that nobody waits for it.
+ * Forgets tasks that finished long ago, with their output and the files kept of them, and so the old runs of tasks without
+ * end; lets modules go that came by themselves and that nobody has named for long, and then the blobs that nothing refers to
+ * any more. In small batches with pauses, so that nobody waits for it.
  *
  * Age is by the wall clock as far as it is believed (`clock-trust.ts`).
  */
@@ -13,13 +14,13 @@ import { ClockTrust } from "./clock-trust.ts";
 import type { EventHub } from "./events.ts";
 
 export interface RetentionInit {
-  /** How long a finished task is kept; undefined: for ever. */
+  /** How long a finished task is kept, or a run of a task without end; undefined: for ever. */
   readonly retainMs: number | undefined;
   /** How long a module that came by itself is held after it was last brought or named; undefined: for ever. */
   readonly retainModulesMs: number | undefined;
   /** How long the clock is not believed at first. Default: RETAIN_CLOCK_TRUST_MS. */
   readonly clockTrustedAfterMs?: number | undefined;
-  readonly store: Pick<Store, "forgetFinished" | "releaseModules" | "getClockMark" | "setClockMark">;
+  readonly store: Pick<Store, "forgetFinished" | "forgetRuns" | "releaseModules" | "getClockMark" | "setClockMark">;
   readonly pins: Pick<BlobPins, "retireFreed">;
   readonly events: EventHub;
   readonly clock: Clock;
@@ -60,6 +61,8 @@ export class Retention {
         if (now === undefined) continue;
         const forgotten = retainMs === undefined ? 0 : await this.#sweep(now - retainMs);
         if (forgotten > 0) log.info("finished tasks were forgotten for their age", { tasks: forgotten });
+        const runs = retainMs === undefined ? 0 : await this.#sweepRuns(now - retainMs);
+        if (runs > 0) log.info("old runs of tasks without end were forgotten", { runs });
         const released = retainModulesMs === undefined ? 0 : await this.#release(now - retainModulesMs, now);
         if (released > 0) log.info("modules that nobody names were let go for their age", { modules: released });
       } catch (error) {
@@ -78,6 +81,23 @@ export class Retention {
       const { forgotten, freed, next } = await store.forgetFinished(endedBefore, RETAIN_BATCH, after);
       for (const task of forgotten) events.publish({ type: "task", task, state: "deleted" });
       count += forgotten.length;
+      await pins.retireFreed(freed);
+      if (next === undefined) break;
+      after = next;
+      await sleep(clock, RETAIN_BATCH_PAUSE_MS, { signal }).catch(() => {});
+    }
+    return count;
+  }
+
+  /** How many were forgotten. Rejects as the store does. */
+  async #sweepRuns(endedBefore: number): Promise<number> {
+    const { store, pins, clock } = this.#init;
+    const { signal } = this.#closed;
+    const timesSet = this.#trust.timesSet();
+    let count = 0;
+    for (let after: number | undefined = 0; !signal.aborted && this.#trust.timesSet() === timesSet;) {
+      const { forgotten, freed, next } = await store.forgetRuns(endedBefore, RETAIN_BATCH, after);
+      count += forgotten;
       await pins.retireFreed(freed);
       if (next === undefined) break;
       after = next;

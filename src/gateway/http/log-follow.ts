@@ -4,7 +4,7 @@
  */
 import type { TaskId } from "../../base/ids.ts";
 import { LOG_EVENT_BYTES_MAX } from "../../base/limits.ts";
-import { isFinished, totalRuns } from "../../model/task.ts";
+import { type Task, isFinished, totalRuns } from "../../model/task.ts";
 import type { OutputStream } from "../../model/output.ts";
 import type { OutputChunk, Store } from "../../store/store.ts";
 import type { EventHub } from "../events.ts";
@@ -59,27 +59,32 @@ interface Reading extends LogFollowInit {
 }
 
 async function* followAll(init: Reading, signal: AbortSignal): AsyncGenerator<LogItem, void> {
-  for (let run = init.fromRun; ; run++) {
-    const hasLog = yield* followRun(init, run, run === init.fromRun ? init.offset : 0, signal);
-    if (!hasLog) break;
+  let { offset } = init;
+  for (let run: number | undefined = init.fromRun; run !== undefined; offset = 0) {
+    run = yield* followRun(init, run, offset, signal);
   }
   yield { kind: "end", run: undefined, state: await endState(init, undefined) };
 }
 
-/** One run to its end. False: there is no such run, and none will come. */
+/**
+ * One run to its end, or until it is forgotten. Returns the run to go on with; undefined: there is no such run, and none will
+ * come.
+ */
 async function* followRun(
   init: Reading,
   run: number,
   from: number,
   signal: AbortSignal,
-): AsyncGenerator<LogItem, boolean> {
+): AsyncGenerator<LogItem, number | undefined> {
   const { log, watch, stream, isFollowing } = init;
   let offset = from;
   for (;;) {
     signal.throwIfAborted();
     const page = await log.readOutput(run, { stream, offset, bytesMax: LOG_EVENT_BYTES_MAX });
     if (page === undefined) {
-      if (!isFollowing || !(await mayComeYet(init, run))) return false;
+      const task = await init.store.getTask(init.task);
+      if (task !== undefined && run < task.firstRun) return task.firstRun;
+      if (!isFollowing || task === undefined || !mayComeYet(task, run)) return undefined;
     } else {
       if (page.chunks.length > 0) yield { kind: "chunks", run, chunks: page.chunks };
       const hasMore = page.nextOffset > offset && page.nextOffset < page.outputBytes;
@@ -88,7 +93,7 @@ async function* followRun(
       if (page.isComplete || !isFollowing) {
         if (page.isTruncated) yield { kind: "truncated", run, outputBytes: page.outputBytes };
         yield { kind: "run-end", run, outputBytes: page.outputBytes };
-        return true;
+        return run + 1;
       }
     }
     await watch.changed({ signal });
@@ -96,9 +101,8 @@ async function* followRun(
 }
 
 /** Whether a run that has no row yet is going to have one. */
-async function mayComeYet({ store, task }: LogFollowInit, run: number): Promise<boolean> {
-  const found = await store.getTask(task);
-  return found !== undefined && !isFinished(found.state) && run <= totalRuns(found.spec);
+function mayComeYet(task: Task, run: number): boolean {
+  return !isFinished(task.state) && run <= totalRuns(task.spec);
 }
 
 /** A character has four bytes at most, so its beginning three. */

@@ -52,15 +52,18 @@ function parseLogQuery(context: HttpContext, request: Request, task: Task, isFol
   const stream = query.choice("stream", STREAMS);
   const init = { store, events, logs, task: task.spec.id, stream, isFollowing };
   const resumed = parseLastEventId(request);
-  if (resumed !== undefined && parseRunIndex(String(resumed.run), task) === undefined) {
+  const isForgotten = run === "all" && resumed !== undefined && resumed.run < task.firstRun;
+  if (resumed !== undefined && !isForgotten && parseRunIndex(String(resumed.run), task) === undefined) {
     throw noSuchRun(task.spec.id, String(resumed.run), task);
   }
   if (run === "all") {
     if (offset !== undefined) {
       throw invalidFields([{ field: "offset", message: "counts the bytes of one run: name it, or leave offset out" }]);
     }
-    const follow = { ...init, selection: "all", offset: resumed?.offset ?? 0, fromRun: resumed?.run ?? 1 } as const;
-    return { follow, held: resumed?.held ?? [] };
+    // Where its run was forgotten meanwhile, a reader goes on with the first that is known.
+    const from = resumed === undefined || isForgotten ? { run: task.firstRun, offset: 0 } : resumed;
+    const follow = { ...init, selection: "all", offset: from.offset, fromRun: from.run } as const;
+    return { follow, held: isForgotten ? [] : (resumed?.held ?? []) };
   }
   const index = run === undefined ? undefined : parseRunIndex(run, task);
   if (run !== undefined && index === undefined) throw noSuchRun(task.spec.id, run, task);

@@ -19,19 +19,23 @@ export function runsRouter({ store }: HttpContext): Router {
     const id = taskIdOf(request);
     const query = new Query(request);
     const limit = query.integer("limit", { min: 1, max: LIST_LIMIT_MAX }) ?? LIST_LIMIT_MAX;
-    const first = query.integer("cursor", { min: 1, max: REPEATS_MAX }) ?? 1;
+    const cursor = query.integer("cursor", { min: 1, max: REPEATS_MAX }) ?? 1;
     const task = await store.getTask(id);
     if (task === undefined) throw noSuchTask(id);
+    const first = Math.max(cursor, task.firstRun);
     const last = Math.min(knownRuns(task), first + limit - 1);
     const runs: RunJson[] = [];
+    let next = first;
     // A page of the store may be shorter than was asked for; only an empty one says that there are no more rows.
-    while (first + runs.length <= last) {
-      const page = await store.listRuns(id, { fromIndex: first + runs.length, limit: last - first - runs.length + 1 });
+    while (next <= last) {
+      const page = await store.listRuns(id, { fromIndex: next, limit: last - next + 1 });
       if (page === undefined) throw noSuchTask(id);
-      if (page.length === 0) break;
-      runs.push(...page.map(runJson));
+      const newest = page.at(-1);
+      if (newest === undefined) break;
+      runs.push(...page.filter(({ index }) => index <= last).map(runJson));
+      next = newest.index + 1;
     }
-    for (let index = first + runs.length; index <= last; index++) runs.push(futureRun(task, index));
+    for (; next <= last; next++) runs.push(futureRun(task, next));
     if (last < knownRuns(task)) response.setHeader("link", nextPageLink(request, String(last + 1)));
     response.json(runs);
   });
@@ -43,22 +47,29 @@ export function runsRouter({ store }: HttpContext): Router {
     const index = parseRunIndex(text, task);
     if (index === undefined) throw noSuchRun(id, text, task);
     const run = await store.getRun(id, index);
+    // It has just been forgotten.
+    if (run === undefined && index <= madeRuns(task.counts)) throw noSuchRun(id, text, task);
     response.json(run === undefined ? futureRun(task, index) : runJson(run));
   });
   return router;
 }
 
-/** From 1 to the task's number of runs. */
+/** From the task's first run that is known to its last. */
 export function parseRunIndex(text: string, task: Task): number | undefined {
   const index = /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
-  return index !== undefined && index <= knownRuns(task) ? index : undefined;
+  return index !== undefined && index >= task.firstRun && index <= knownRuns(task) ? index : undefined;
 }
 
 export function noSuchRun(id: TaskId, text: string, task: Task): Refusal {
   const count = knownRuns(task);
   const soFar = totalRuns(task.spec) === Infinity ? " so far" : "";
-  const known = count === 1 ? `it has run 1 only${soFar}` : `its runs are 1 to ${count}${soFar}`;
-  return new Refusal("no-such-run", `The task ${id} has no run ${JSON.stringify(text.slice(0, 32))}: ${known}.`);
+  const known =
+    count === task.firstRun ? `it has run ${count} only${soFar}` : `its runs are ${task.firstRun} to ${count}${soFar}`;
+  const forgotten = task.firstRun === 1 ? "" : "; those before were forgotten for their age";
+  return new Refusal(
+    "no-such-run",
+    `The task ${id} has no run ${JSON.stringify(text.slice(0, 32))}: ${known}${forgotten}.`,
+  );
 }
 
 function nominalDueAt({ spec, firstDueAt, nextRunAt, counts }: Task, index: number): number | undefined {

@@ -49,6 +49,11 @@ export function settleFiles(
   return { files: keptOf(db, run), freed: replaced };
 }
 
+/** The run is forgotten, with what was kept of it. */
+export function freeKeptOf(db: Database, run: RunKey): FreedBlobs {
+  return freeRows(db, KEPT_OF_RUN, run.serial, run.index);
+}
+
 function keptOf(db: Database, { serial, index }: RunKey): readonly FileContent[] {
   return readKeptFiles(db, serial, index, index).files.get(index) ?? [];
 }

@@ -25,6 +25,7 @@ import type {
   CancelTaskResult,
   FinishedPosition,
   ForgetResult,
+  ForgetRunsResult,
   FoundTask,
   CreateTaskResult,
   CreateTasksResult,
@@ -58,6 +59,7 @@ export interface TaskWire {
   readonly createdAt: number;
   readonly firstDueAt: number | undefined;
   readonly counts: RunCounts;
+  readonly firstRun: number;
   readonly isCancelled: boolean;
   readonly state: TaskState;
   readonly nextRunAt: number | undefined;
@@ -279,6 +281,10 @@ export interface OperationTypes {
   forgetFinished: Operation<
     { readonly endedBefore: number; readonly limit: number; readonly after: FinishedPosition | undefined },
     ForgetResult
+  >;
+  forgetRuns: Operation<
+    { readonly endedBefore: number; readonly limit: number; readonly after: number },
+    ForgetRunsResult
   >;
   promoteDue: Operation<{ readonly now: number; readonly limit: number; readonly missedBefore: number }, PromoteResult>;
   listReady: Operation<

@@ -376,6 +376,12 @@ const V14 = `
   ) STRICT;
 `;
 
+/** Tasks without end, and which of their runs have not been forgotten. */
+const V15 = `
+  ALTER TABLE tasks ADD COLUMN first_run INTEGER NOT NULL DEFAULT 1;
+  CREATE INDEX tasks_endless ON tasks (serial) WHERE total = 0 AND finished_at IS NULL;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, sql: V1 },
   { version: 2, sql: V2 },
@@ -391,4 +397,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 12, sql: V12 },
   { version: 13, sql: V13 },
   { version: 14, sql: V14 },
+  { version: 15, sql: V15 },
 ];

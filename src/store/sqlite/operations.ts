@@ -11,6 +11,7 @@ import type { Answer, Args, Operations } from "./messages.ts";
 import { inspectTask } from "./inspect-operations.ts";
 import { appendOutput, readOutput } from "./output-rows.ts";
 import { deleteTask, forgetFinished } from "./forgetting.ts";
+import { forgetRuns } from "./run-forgetting.ts";
 import { listReady } from "./ready-runs.ts";
 import { retryTask } from "./retry-operations.ts";
 import * as runs from "./run-operations.ts";
@@ -41,6 +42,7 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     retryTask: (args) => retryTask(db, args),
     deleteTask: (args) => deleteTask(db, args),
     forgetFinished: (args) => forgetFinished(db, args),
+    forgetRuns: (args) => forgetRuns(db, args),
     promoteDue: (args) => runs.promoteDue(db, args),
     listReady: (args) => listReady(db, args),
     nextBackoffEnd: (args) => runs.nextBackoffEnd(db, args),

@@ -17,19 +17,23 @@ import { readKeptFiles } from "./file-rows.ts";
 import type { AttemptWire, RunWire } from "./messages.ts";
 import type { TaskRecord } from "./task-rows.ts";
 
-/** Runs `fromIndex` to `fromIndex + limit - 1` as they are told, as many as `bytesMax` allows, but one at least. */
+/**
+ * `limit` runs from `fromIndex` on as they are told, or from the first that is known; as many as `bytesMax` allows, but one
+ * at least.
+ */
 export function readRunWires(
   db: Database,
   task: TaskRecord,
   range: { readonly fromIndex: number; readonly limit: number; readonly bytesMax: number },
 ): readonly RunWire[] {
-  const toIndex = range.fromIndex + range.limit - 1;
+  const fromIndex = Math.max(range.fromIndex, task.firstRun);
+  const toIndex = fromIndex + range.limit - 1;
   const rows: Row[] = [];
   let bytes = 0;
   const found = db.iterate(
     "SELECT * FROM runs WHERE task = ? AND idx BETWEEN ? AND ? ORDER BY idx",
     task.serial,
-    range.fromIndex,
+    fromIndex,
     toIndex,
   );
   for (const row of found) {
@@ -37,9 +41,9 @@ export function readRunWires(
     if (rows.length > 0 && bytes > range.bytesMax) break;
     rows.push(row);
   }
-  const kept = readKeptFiles(db, task.serial, range.fromIndex, range.fromIndex + rows.length - 1);
-  const attempts = readAttempts(db, task.serial, range.fromIndex, kept.toIndex);
-  return rows.slice(0, kept.toIndex - range.fromIndex + 1).map((row) => {
+  const kept = readKeptFiles(db, task.serial, fromIndex, fromIndex + rows.length - 1);
+  const attempts = readAttempts(db, task.serial, fromIndex, kept.toIndex);
+  return rows.slice(0, kept.toIndex - fromIndex + 1).map((row) => {
     const index = decodeNumber(row.idx);
     return decodeRunWire(task, row, attempts.get(index) ?? [], kept.files.get(index) ?? []);
   });

@@ -25,6 +25,7 @@ import type {
   DeleteTaskResult,
   FinishedPosition,
   ForgetResult,
+  ForgetRunsResult,
   FoundSubmission,
   FoundTask,
   ListReadyOptions,
@@ -166,7 +167,7 @@ export class SqliteStore implements Store, CredentialStore {
 
   async getRun(id: TaskId, index: number): Promise<Run | undefined> {
     const runs = await this.listRuns(id, { fromIndex: index, limit: 1 });
-    return runs?.[0];
+    return runs?.find((run) => run.index === index);
   }
 
   async getLatestStartedRun(id: TaskId): Promise<Run | undefined> {
@@ -201,6 +202,10 @@ export class SqliteStore implements Store, CredentialStore {
 
   forgetFinished(endedBefore: number, limit: number, after?: FinishedPosition): Promise<ForgetResult> {
     return this.#thread.call("forgetFinished", { endedBefore, limit, after });
+  }
+
+  forgetRuns(endedBefore: number, limit: number, after: number): Promise<ForgetRunsResult> {
+    return this.#thread.call("forgetRuns", { endedBefore, limit, after });
   }
 
   promoteDue(now: number, limit: number, missedBefore = -Infinity): Promise<PromoteResult> {

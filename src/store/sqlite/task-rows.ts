@@ -58,6 +58,8 @@ export interface TaskRecord {
   readonly counts: { -readonly [State in keyof RunCounts]: RunCounts[State] };
   /** Rows of runs that were made: the runs 1 to `made`. */
   made: number;
+  /** Those before it were forgotten. */
+  firstRun: number;
   /** Of the one run that is scheduled; where a run waits for the one before it to end, of that. */
   nextDueAt: number | undefined;
   /** Those of its runs 1 to `to` that did not succeed are to run again; from `from` on they have not been taken up. */
@@ -131,6 +133,7 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
     counts: { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 },
     savedOpen: { scheduled: 0, ready: 0, running: 0 },
     made: 0,
+    firstRun: 1,
     nextDueAt: undefined,
     retrying: undefined,
     slots: slotsFrom(now),
@@ -250,6 +253,7 @@ export function taskWire(task: TaskRecord, parts: Pick<TaskWire, "spec" | "resul
     serial: task.serial,
     createdAt: task.createdAt,
     counts: task.counts,
+    firstRun: task.firstRun,
     firstDueAt: task.isWaiting ? undefined : task.plan.firstDueAt,
     isCancelled: task.isCancelled,
     state: task.savedState,
@@ -336,6 +340,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
     },
     savedOpen: { scheduled, ready, running },
     made: decodeCount(row.made),
+    firstRun: decodeCount(row.first_run),
     nextDueAt: decodeOptionalTime(row.next_due_at),
     retrying:
       row.retry_from === null ? undefined : { from: decodeCount(row.retry_from), to: decodeCount(row.retry_to) },
@@ -354,6 +359,7 @@ export function decodeTaskRecord(row: Row): TaskRecord {
   const { plan, counts, savedState, finishedAt } = record;
   if (
     madeRuns(counts) !== record.made ||
+    record.firstRun > Math.max(1, record.made) ||
     taskState(plan.total, counts, record.isCancelled) !== savedState ||
     (finishedAt !== undefined) !== isFinished(savedState)
   ) {

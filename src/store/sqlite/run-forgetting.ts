@@ -1,0 +1,77 @@
+/**
+ * Forgetting runs: a task without end would keep them for ever. The oldest go, so that those which are known are always the
+ * ones from `first_run` on, and everything that counts runs goes on counting all of them.
+ */
+import { STORE_FORGET_OUTPUT_BYTES } from "../../base/limits.ts";
+import type { FreedBlobs } from "../store.ts";
+import { decodeCount, decodeNumber, decodeTime } from "./columns.ts";
+import type { Database } from "./database.ts";
+import { freeKeptOf, joinFreed } from "./file-rows.ts";
+import type { Answer, Args } from "./messages.ts";
+import { type TaskRecord, decodeTaskRecord } from "./task-rows.ts";
+
+export function forgetRuns(db: Database, { endedBefore, limit, after }: Args<"forgetRuns">): Answer<"forgetRuns"> {
+  const rows = db.all(
+    `SELECT * FROM tasks INDEXED BY tasks_endless WHERE total = 0 AND finished_at IS NULL AND serial > ?
+     ORDER BY serial LIMIT ?`,
+    after,
+    limit,
+  );
+  const freed: FreedBlobs[] = [];
+  let forgotten = 0;
+  let bytes = 0;
+  let last: number | undefined;
+  for (const row of rows) {
+    const task = decodeTaskRecord(row);
+    last = task.serial;
+    for (const run of oldRuns(db, task, endedBefore, limit - forgotten)) {
+      freed.push(forgetRun(db, task, run.index));
+      forgotten += 1;
+      bytes += run.outputBytes;
+      if (forgotten >= limit || bytes >= STORE_FORGET_OUTPUT_BYTES) {
+        return { forgotten, freed: joinFreed(freed), next: task.serial - 1 };
+      }
+    }
+  }
+  return { forgotten, freed: joinFreed(freed), next: rows.length < limit ? undefined : last };
+}
+
+interface OldRun {
+  readonly index: number;
+  readonly outputBytes: number;
+}
+
+/** Those that may go, from the first one on. */
+function oldRuns(db: Database, task: TaskRecord, endedBefore: number, limit: number): readonly OldRun[] {
+  if (task.retrying !== undefined) return [];
+  const shown = Math.min(task.resultRun ?? Infinity, task.latestRun ?? Infinity);
+  const rows = db.all(
+    `SELECT idx, due_at, output_bytes, outcome IS NULL AS is_open,
+       (SELECT count(*) FROM attempts a WHERE a.task = r.task AND a.run = r.idx
+          AND (a.finished_at IS NULL OR a.finished_at >= ?1)) AS young
+     FROM runs r WHERE task = ?2 AND idx >= ?3 ORDER BY idx LIMIT ?4`,
+    endedBefore,
+    task.serial,
+    task.firstRun,
+    limit,
+  );
+  const old: OldRun[] = [];
+  for (const row of rows) {
+    const index = decodeCount(row.idx);
+    const isOver = decodeNumber(row.is_open) === 0 && decodeNumber(row.young) === 0;
+    if (index >= shown || !isOver || decodeTime(row.due_at) >= endedBefore) break;
+    old.push({ index, outputBytes: decodeCount(row.output_bytes) });
+  }
+  return old;
+}
+
+function forgetRun(db: Database, task: TaskRecord, index: number): FreedBlobs {
+  const { serial } = task;
+  const freed = freeKeptOf(db, { serial, index });
+  db.run("DELETE FROM output WHERE task = ? AND run = ?", serial, index);
+  db.run("DELETE FROM attempts WHERE task = ? AND run = ?", serial, index);
+  db.run("DELETE FROM runs WHERE task = ? AND idx = ?", serial, index);
+  task.firstRun = index + 1;
+  db.run("UPDATE tasks SET first_run = ? WHERE serial = ?", task.firstRun, serial);
+  return freed;
+}
