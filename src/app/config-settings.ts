@@ -56,7 +56,7 @@ export const SETTINGS = {
   queue: { valueName: "n", help: "unfinished tasks that a gateway takes before it answers 429" },
   retain: {
     valueName: "duration",
-    help: "how long a gateway keeps finished tasks, their output and files (default: 30d); 0 or off: for ever",
+    help: "how long a gateway keeps finished tasks and runs, their output and files (default: 30d); 0 or off: for ever",
   },
   "retain-modules": {
     valueName: "duration",

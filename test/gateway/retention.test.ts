@@ -11,7 +11,7 @@ import type { Digest } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { EventHub } from "../../src/gateway/events.ts";
 import { Retention } from "../../src/gateway/retention.ts";
-import type { FinishedPosition, ForgetResult } from "../../src/store/store.ts";
+import type { FinishedPosition, ForgetResult, ForgetRunsResult } from "../../src/store/store.ts";
 import { INSPECTION, T0, digest, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 import { ManualClock, settlePromises } from "../support/manual-clock.ts";
@@ -29,11 +29,23 @@ test("forgets in batches what is older than it may be, with pauses, and tells of
   expect(setup.retired).toEqual([digest(), digest()]);
 });
 
+test("forgets old runs of tasks without end, in batches as well", async () => {
+  await using setup = new Setup({ retainMs: DAY_MS });
+  setup.runs.push(...Array.from({ length: RETAIN_BATCH + 1 }, () => T0 - DAY_MS), T0);
+  await setup.pass(RETAIN_SWEEP_EVERY_MS);
+  expect(setup.runs.filter((at) => at < Infinity)).toHaveLength(2);
+  await setup.pass(RETAIN_BATCH_PAUSE_MS);
+  expect(setup.runs.filter((at) => at < Infinity)).toEqual([T0]);
+  expect(setup.retired).toEqual([digest("c"), digest("c")]);
+});
+
 test("keeps everything when that is wanted", async () => {
   await using setup = new Setup({ retainMs: undefined });
   setup.finished.push(0);
+  setup.runs.push(0);
   await setup.pass(10 * RETAIN_SWEEP_EVERY_MS);
   expect(setup.finished).toEqual([0]);
+  expect(setup.runs).toEqual([0]);
 });
 
 test("goes on after the store has failed", async () => {
@@ -255,6 +267,8 @@ class Setup implements AsyncDisposable {
   readonly disk: Disk;
   readonly retired: string[] = [];
   deleted = 0;
+  /** When the runs of tasks without end were over, by the serial of their task, which is their place here plus one. */
+  readonly runs: number[] = [];
   isBroken = false;
   readonly #retention: Retention;
 
@@ -281,6 +295,7 @@ class Setup implements AsyncDisposable {
       retainModulesMs: undefined,
       store: {
         forgetFinished: (...args) => this.#forget(...args),
+        forgetRuns: async (...args) => this.#forgetRuns(...args),
         getClockMark: async () => this.disk.mark,
         setClockMark: async (at) => {
           if (this.isBroken) throw new Error("the disk is full");
@@ -312,6 +327,17 @@ class Setup implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#retention.close();
     expect(this.clock.pendingTimers).toBe(0);
+  }
+
+  #forgetRuns(endedBefore: number, limit: number, after: number): ForgetRunsResult {
+    const looked = this.runs.slice(after, after + limit);
+    const old = looked.filter((at) => at < endedBefore);
+    for (const [index, at] of looked.entries()) if (at < endedBefore) this.runs[after + index] = Infinity;
+    return {
+      forgotten: old.length,
+      freed: { digests: old.length > 0 ? [digest("c")] : [], hasMore: false },
+      next: looked.length < limit ? undefined : after + limit,
+    };
   }
 
   async #forget(endedBefore: number, limit: number, after?: FinishedPosition): Promise<ForgetResult> {

@@ -3,8 +3,9 @@
  * ones from `first_run` on, and everything that counts runs goes on counting all of them.
  */
 import { STORE_FORGET_OUTPUT_BYTES } from "../../base/limits.ts";
+import { RUN_STATES } from "../../model/run.ts";
 import type { FreedBlobs } from "../store.ts";
-import { decodeCount, decodeNumber, decodeTime } from "./columns.ts";
+import { decodeCount, decodeNumber, decodeOneOf, decodeTime } from "./columns.ts";
 import type { Database } from "./database.ts";
 import { freeKeptOf, joinFreed } from "./file-rows.ts";
 import type { Answer, Args } from "./messages.ts";
@@ -46,7 +47,7 @@ function oldRuns(db: Database, task: TaskRecord, endedBefore: number, limit: num
   if (task.retrying !== undefined) return [];
   const shown = Math.min(task.resultRun ?? Infinity, task.latestRun ?? Infinity);
   const rows = db.all(
-    `SELECT idx, due_at, output_bytes, outcome IS NULL AS is_open,
+    `SELECT idx, due_at, output_bytes, state,
        (SELECT count(*) FROM attempts a WHERE a.task = r.task AND a.run = r.idx
           AND (a.finished_at IS NULL OR a.finished_at >= ?1)) AS young
      FROM runs r WHERE task = ?2 AND idx >= ?3 ORDER BY idx LIMIT ?4`,
@@ -58,8 +59,10 @@ function oldRuns(db: Database, task: TaskRecord, endedBefore: number, limit: num
   const old: OldRun[] = [];
   for (const row of rows) {
     const index = decodeCount(row.idx);
-    const isOver = decodeNumber(row.is_open) === 0 && decodeNumber(row.young) === 0;
-    if (index >= shown || !isOver || decodeTime(row.due_at) >= endedBefore) break;
+    const state = decodeOneOf(RUN_STATES, row.state);
+    const isOpen = state === "scheduled" || state === "ready" || state === "running";
+    if (index >= shown || isOpen || decodeNumber(row.young) > 0) break;
+    if (decodeTime(row.due_at) >= endedBefore) break;
     old.push({ index, outputBytes: decodeCount(row.output_bytes) });
   }
   return old;

@@ -55,6 +55,16 @@ function useEverything(store: Operations): void {
   store.retryTask({ id: taskId("y"), now });
   store.deleteTask({ id: taskId("y") });
   create("cron", { cron: "* * * * * *", repeats: 0, catchup: "none" });
+  create("endless", { cron: "* * * * * *", repeats: 0 });
+  const endless = store.getTask({ id: taskId("endless") });
+  store.promoteDue({ now: T0 + 3_000, limit: 10, missedBefore: -Infinity });
+  for (const run of [1, 2]) {
+    const id = { task: taskId("endless"), serial: endless?.serial ?? 0, run, attempt: 1 };
+    store.lease({ id, worker: WORKER_A, now, leaseUntil: now });
+    store.settle({ id, end: attemptEnd(), now, backoffJitter: 0, isBlameless: false, isSpecKnown: false });
+  }
+  expect(store.forgetRuns({ endedBefore: T0 + 10_000, limit: 10, after: 0 }).forgotten).toBe(1);
+  store.deleteTask({ id: taskId("endless") });
   const key = { submitter: "local", key: "k", fingerprint: "f" };
   for (const at of [T0, T0 + SUBMISSION_KEPT_MS]) {
     store.createTasks({ tasks: [encodeNewTask(taskSpec(`keyed${at}`), INSPECTION)], now: at, key });

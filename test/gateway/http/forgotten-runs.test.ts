@@ -1,0 +1,94 @@
+/** What is told of a task without end whose first runs were forgotten for their age. */
+import { expect, test } from "vitest";
+import { problemSchema } from "../../../src/api/problem.ts";
+import { SseParser } from "../../../src/api/sse.ts";
+import { followLog } from "../../../src/gateway/http/log-follow.ts";
+import { SharedLogs } from "../../../src/gateway/http/shared-log.ts";
+import { taskId } from "../../store/store-samples.ts";
+import { ApiGateway } from "../../support/api-gateway.ts";
+import { guestBytes } from "../../support/guests.ts";
+
+const LATER_MS = 500 * 86_400_000;
+
+/** Of the task `a`, runs 1 to 4 have printed their number, and 1 and 2 are forgotten. */
+async function withForgotten(): Promise<ApiGateway> {
+  const gateway = await ApiGateway.open();
+  await gateway.client().submit({ wasm: guestBytes("hello"), id: "a", cron: "0 0 1 * *", repeats: 0 });
+  for (const run of [1, 2, 3, 4]) {
+    const attempt = await gateway.start("a", run);
+    await gateway.write(attempt, "stdout", `run ${run}\n`);
+    await gateway.succeed(attempt);
+  }
+  expect(await gateway.store.forgetRuns(Date.now() + LATER_MS, 2, 0)).toMatchObject({ forgotten: 2 });
+  return gateway;
+}
+
+test("its runs are those that are known, by the index that they have", async () => {
+  await using gateway = await withForgotten();
+  const client = gateway.client();
+  const indexes: number[] = [];
+  for await (const { index } of client.listRuns("a")) indexes.push(index);
+  expect(indexes.slice(0, 3)).toEqual([3, 4, 5]);
+  const page: unknown = await (await fetch(`${gateway.url}/tasks/a/runs?limit=1&cursor=2`)).json();
+  expect(page).toMatchObject([{ index: 3 }]);
+  expect(await client.getRun("a", 3)).toMatchObject({ index: 3, state: "succeeded" });
+  expect(await client.getTask("a")).toMatchObject({ complete: 4 });
+});
+
+test.each(["runs/2", "logs?run=2", "runs/2/files", "logs?run=1&follow=1"])(
+  "%s says why there is none",
+  async (path) => {
+    await using gateway = await withForgotten();
+    const response = await fetch(`${gateway.url}/tasks/a/${path}`);
+    expect(response.status).toBe(404);
+    const { code, detail } = problemSchema.parse(await response.json());
+    expect(code).toBe("no-such-run");
+    expect(detail).toContain("its runs are 3 to ");
+    expect(detail).toContain("those before were forgotten for their age");
+  },
+);
+
+test("the log of all runs begins with the first that is known", async () => {
+  await using gateway = await withForgotten();
+  const text = await (await fetch(`${gateway.url}/tasks/a/logs?run=all`)).text();
+  expect(text).toBe("run 3\nrun 4\n");
+});
+
+test("a reader of all runs that was in the middle of a forgotten one goes on behind it", async () => {
+  await using gateway = await withForgotten();
+  const headers = { "last-event-id": "1:3", accept: "text/event-stream" };
+  const response = await fetch(`${gateway.url}/tasks/a/logs?run=all&follow=0`, { headers });
+  const events = new SseParser().push(await response.text());
+  expect(events.map(({ event, id }) => [event, id])).toEqual([
+    ["stdout", "3:6"],
+    ["stdout", "4:6"],
+    ["end", "4:6"],
+  ]);
+});
+
+test("runs that are forgotten while they are read are passed over, at once", async () => {
+  await using gateway = await withForgotten();
+  const { store, events } = gateway;
+  const reading = {
+    store,
+    events,
+    logs: new SharedLogs({ store, events }),
+    task: taskId("a"),
+    selection: "all",
+    stream: undefined,
+    offset: 2,
+    fromRun: 1,
+    isFollowing: true,
+  } as const;
+  const read: [string, number | undefined][] = [];
+  for await (const item of followLog(reading, AbortSignal.timeout(60_000))) {
+    read.push([item.kind, item.run]);
+    if (read.length === 4) break;
+  }
+  expect(read).toEqual([
+    ["chunks", 3],
+    ["run-end", 3],
+    ["chunks", 4],
+    ["run-end", 4],
+  ]);
+});
