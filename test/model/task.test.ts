@@ -37,6 +37,7 @@ function task(changes: Partial<Task>): Task {
     serial: 1,
     createdAt: T0,
     counts: NONE,
+    firstRun: 1,
     isCancelled: false,
     state: "scheduled",
     runningSince: [],

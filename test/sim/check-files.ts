@@ -3,7 +3,7 @@ import type { TaskId } from "../../src/base/ids.ts";
 import { type AttemptId, attemptKey } from "../../src/model/run.ts";
 import type { FileContent, InputFile } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
-import type { TaskRow } from "../support/memory-store-state.ts";
+import { type TaskRow, rememberedRuns } from "../support/memory-store-state.ts";
 import { guestFiles } from "./guest-plan.ts";
 import type { History, HistoryEvent } from "./history.ts";
 import type { Tally } from "./tally.ts";
@@ -27,7 +27,7 @@ function checkUnused({ events, tasks, blobs }: History): readonly string[] {
 
 function checkKept({ blobs }: History, task: TaskRow, tally: Tally): readonly string[] {
   const found: string[] = [];
-  for (const { index, outcome, keptFiles, attempts } of task.runs) {
+  for (const { index, outcome, keptFiles, attempts } of rememberedRuns(task)) {
     const where = `${task.spec.id} run ${index}`;
     const last: AttemptId = { task: task.spec.id, serial: task.serial, run: index, attempt: attempts.length };
     const wanted = outcome?.kind === "exited" && task.spec.outputs.length > 0 ? guestFiles(task.spec.args, last) : [];

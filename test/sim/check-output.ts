@@ -1,12 +1,12 @@
 /** G8: logs are gap-free up to their cap, and say where they were cut. */
 import type { AttemptId, AttemptState } from "../../src/model/run.ts";
-import type { TaskRow } from "../support/memory-store-state.ts";
+import { type TaskRow, rememberedRuns } from "../support/memory-store-state.ts";
 import { guestBytes, guestPlan } from "./guest-plan.ts";
 import { type History, logPieces } from "./history.ts";
 import type { Tally } from "./tally.ts";
 
 export function checkOutput(history: History, tally: Tally): readonly string[] {
-  return history.tasks.flatMap((task) => task.runs.flatMap((run) => checkLog(task, run.index, tally)));
+  return history.tasks.flatMap((task) => rememberedRuns(task).flatMap((run) => checkLog(task, run.index, tally)));
 }
 
 function checkLog(task: TaskRow, index: number, tally: Tally): readonly string[] {

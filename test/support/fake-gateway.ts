@@ -11,6 +11,7 @@ export const TASK: TaskJson = {
       serial: 1,
       createdAt: T0,
       counts: { scheduled: 0, ready: 0, running: 0, succeeded: 1, failed: 0, cancelled: 0 },
+      firstRun: 1,
       isCancelled: false,
       state: "succeeded",
       finishedAt: T0,

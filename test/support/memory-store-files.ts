@@ -5,7 +5,7 @@ import type { Outcome } from "../../src/model/outcome.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import type { FreedBlobs, KeepFileResult, KeptFile } from "../../src/store/store.ts";
-import { type RunRow, type Transaction, withRun } from "./memory-store-state.ts";
+import { type RunRow, type Transaction, rememberedRuns, withRun } from "./memory-store-state.ts";
 
 export function keepFile(tx: Transaction, id: AttemptId, file: FileContent, hasBytes: boolean): KeepFileResult {
   const found = tx.find(id);
@@ -36,7 +36,7 @@ export function findKeptFile(
     dependent === undefined ? undefined : [...tx.state.tasks.values()].find(({ serial }) => serial === dependent);
   const isOther = !(waiting?.dependencies.some(({ serial }) => serial === task?.serial) ?? false);
   if (dependent !== undefined && isOther) return undefined;
-  for (const each of task?.runs.toReversed() ?? []) {
+  for (const each of task === undefined ? [] : rememberedRuns(task).toReversed()) {
     const file = each.keptFiles.find((kept) => kept.path === path);
     if (file !== undefined && (run === undefined || run === each.index)) return { ...file, run: each.index };
   }

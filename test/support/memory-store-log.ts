@@ -5,7 +5,15 @@ import type { AttemptId } from "../../src/model/run.ts";
 import { resultText } from "../../src/store/result-text.ts";
 import type { OutputStream } from "../../src/model/output.ts";
 import type { AppendResult, OutputChunk, OutputPage, ReadOutputOptions } from "../../src/store/store.ts";
-import { type LogPiece, type RunLog, type RunRow, type Transaction, isOpen, withRun } from "./memory-store-state.ts";
+import {
+  type LogPiece,
+  type RunLog,
+  type RunRow,
+  type Transaction,
+  isOpen,
+  knownRun,
+  withRun,
+} from "./memory-store-state.ts";
 
 export function emptyLog(): RunLog {
   return { pieces: [], count: 0, bytes: 0 };
@@ -51,7 +59,8 @@ export function readOutput(
   index: number,
   options: ReadOutputOptions,
 ): OutputPage | undefined {
-  const run = tx.task(id)?.runs[index - 1];
+  const task = tx.task(id);
+  const run = task && knownRun(task, index);
   if (run === undefined) return undefined;
   const { offset, stream } = options;
   const chunks: OutputChunk[] = [];

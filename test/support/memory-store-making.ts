@@ -30,11 +30,12 @@ export function makeRuns(
   const openMax = task.spec.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
   let { slots, retrying } = task;
   let hasScheduled = counts.scheduled > 0;
-  for (const run of task.runs) {
-    if (retrying === undefined || task.isCancelled || run.index > retrying.to) break;
-    if (counts.ready + counts.running + counts.scheduled + ready.length >= openMax) break;
-    if (run.index < retrying.from || (run.cursor.state !== "failed" && run.cursor.state !== "cancelled")) continue;
-    retrying = { from: run.index + 1, to: retrying.to };
+  for (let open = counts.ready + counts.running + counts.scheduled; open < openMax; open += 1) {
+    if (retrying === undefined || task.isCancelled) break;
+    const { from, to }: Retrying = retrying;
+    const run = runs.find(({ index, cursor }) => index >= from && index <= to && hasNotSucceeded(cursor));
+    retrying = run && { from: run.index + 1, to };
+    if (run === undefined) break;
     const again = runAgain({ ...task, runs, slots }, run, moment);
     runs[run.index - 1] = again.run;
     ({ slots } = again);
@@ -72,6 +73,12 @@ export function makeRuns(
   return { task: { ...task, runs, slots, retrying, heldBackUntil }, ready };
 }
 
+type Retrying = NonNullable<TaskRow["retrying"]>;
+
+function hasNotSucceeded({ state }: RunCursor): boolean {
+  return state === "failed" || state === "cancelled";
+}
+
 /** A run that was over, open again. The task's last one, if it never began, takes its slot as one that is scheduled does. */
 function runAgain(
   task: TaskRow,
@@ -107,7 +114,9 @@ export function nextDue(task: TaskRow, index: number, moment: SlotMoment): DueTi
     const due = dueAt({ firstDueAt: task.firstDueAt, delayMs: spec.delayMs }, index);
     return { due, slots, mayBeReady: true, work: 1 };
   }
-  const hasFired = (slot: number) => runs.some((run) => run.dueAt === slot && run.index !== index);
+  // Nobody knows any more at which slots those have fired that were forgotten.
+  const hasFired = (slot: number) =>
+    runs.some((run) => run.dueAt === slot && run.index !== index && run.index >= task.firstRun);
   const choice = nextSlot(schedule, spec.catchup, slots, moment, hasFired);
   return choice && { due: choice.slot, slots: choice.cursor, mayBeReady: !choice.hasFired, work: choice.work };
 }

@@ -85,8 +85,10 @@ export interface TaskRow {
   readonly spec: TaskSpec;
   readonly serial: number;
   readonly createdAt: number;
-  /** Those that were made: run n is the n-th. */
+  /** Those that were made: run n is the n-th. Of those before `firstRun` only what counts is left. */
   readonly runs: readonly RunRow[];
+  /** The first one that was not forgotten for its age. */
+  readonly firstRun: number;
   readonly isCancelled: boolean;
   /** Tasks that it runs after, and whether it still waits for them. */
   readonly dependencies: readonly Dependency[];
@@ -166,7 +168,7 @@ export class Transaction {
   /** The task and the run of an attempt's name, if they are still there. The attempt need not be. */
   find(id: AttemptId): { readonly task: TaskRow; readonly run: RunRow } | undefined {
     const task = this.task(id.task);
-    const run = task?.runs[id.run - 1];
+    const run = task && knownRun(task, id.run);
     return task === undefined || run === undefined || task.serial !== id.serial ? undefined : { task, run };
   }
 
@@ -234,6 +236,16 @@ export function runOf(task: TaskRow, index: number): RunRow {
   return run;
 }
 
+/** Undefined: there is none, or it was forgotten. */
+export function knownRun(task: TaskRow, index: number): RunRow | undefined {
+  return index < task.firstRun ? undefined : task.runs[index - 1];
+}
+
+/** Those that were not forgotten. */
+export function rememberedRuns(task: TaskRow): readonly RunRow[] {
+  return task.runs.slice(task.firstRun - 1);
+}
+
 export function countsOf(task: TaskRow): RunCounts {
   const counts = { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
   for (const run of task.runs) counts[run.cursor.state] += 1;
@@ -265,6 +277,7 @@ export function taskView(task: TaskRow): Task {
     serial: task.serial,
     createdAt: task.createdAt,
     counts: countsOf(task),
+    firstRun: task.firstRun,
     firstDueAt: task.isWaiting ? undefined : task.firstDueAt,
     isCancelled: task.isCancelled,
     state: stateOf(task),

@@ -32,6 +32,8 @@ import {
   type Transaction,
   attemptId,
   isOpen,
+  knownRun,
+  rememberedRuns,
   runOf,
   runView,
   standingOf,
@@ -58,7 +60,17 @@ export function createTask(
   const slots = slotsFrom(now);
   const { firstDueAt } = spec;
   const waits = { dependencies: [], isWaiting: false };
-  const empty = { spec, serial, createdAt: now, firstDueAt, runs: [], isCancelled: false, slots, ...waits };
+  const empty = {
+    spec,
+    serial,
+    createdAt: now,
+    firstDueAt,
+    runs: [],
+    firstRun: 1,
+    isCancelled: false,
+    slots,
+    ...waits,
+  };
   const { task, ready } = makeRuns(bound(tx, empty, dependencies), { now, missedBefore: now }, Infinity);
   return { kind: "created", task: taskView(tx.saveTask(task, now)), ready };
 }
@@ -142,10 +154,11 @@ export function listRuns(
 ): readonly Run[] | undefined {
   const task = tx.task(id);
   if (task === undefined) return undefined;
-  const from = options.fromIndex - 1;
   const page: Run[] = [];
   let bytes = 0;
-  for (const run of task.runs.slice(from, from + options.limit)) {
+  for (const run of rememberedRuns(task)) {
+    if (run.index < options.fromIndex) continue;
+    if (page.length >= options.limit) break;
     bytes += JSON.stringify(run.result ?? {}).length;
     if (page.length > 0 && bytes > STORE_PAGE_BYTES_MAX) break;
     page.push(runView(task, run));
@@ -153,9 +166,15 @@ export function listRuns(
   return page;
 }
 
+export function getRun(tx: Transaction, id: TaskId, index: number): Run | undefined {
+  const task = tx.task(id);
+  const run = task && knownRun(task, index);
+  return task === undefined || run === undefined ? undefined : runView(task, run);
+}
+
 export function getLatestStartedRun(tx: Transaction, id: TaskId): Run | undefined {
   const latest = tx.task(id)?.latestRun;
-  return latest === undefined ? undefined : listRuns(tx, id, { fromIndex: latest, limit: 1 })?.[0];
+  return latest === undefined ? undefined : getRun(tx, id, latest);
 }
 
 export function cancelTask(tx: Transaction, id: TaskId, reason: string, now: number): CancelTaskResult {
@@ -203,7 +222,7 @@ export function retryTask(tx: Transaction, id: TaskId, now: number, limit?: Subm
     isCancelled: false,
     reason: undefined,
     slots: slotsAfterSetBack(found.slots, now),
-    retrying: { from: 1, to: found.runs.length },
+    retrying: { from: found.firstRun, to: found.runs.length },
   };
   const { task, ready } = makeRuns(reopened, { now, missedBefore: now }, Infinity);
   const saved = tx.saveTask(task, now);

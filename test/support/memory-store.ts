@@ -34,6 +34,7 @@ import type {
 } from "../../src/store/store.ts";
 import { StoreFailure, type StoreTrouble } from "../../src/store/trouble.ts";
 import * as files from "./memory-store-files.ts";
+import { forgetRuns } from "./memory-store-forgetting.ts";
 import * as logs from "./memory-store-log.ts";
 import * as modules from "./memory-store-modules.ts";
 import * as runs from "./memory-store-runs.ts";
@@ -157,7 +158,7 @@ export class MemoryStore implements Store {
   }
 
   getRun(id: TaskId, index: number) {
-    return this.#read((tx) => tasks.listRuns(tx, id, { fromIndex: index, limit: 1 })?.[0]);
+    return this.#read((tx) => tasks.getRun(tx, id, index));
   }
 
   getLatestStartedRun(id: TaskId) {
@@ -182,6 +183,10 @@ export class MemoryStore implements Store {
 
   forgetFinished(endedBefore: number, limit: number, after?: FinishedPosition) {
     return this.#write((tx) => tasks.forgetFinished(tx, endedBefore, limit, after));
+  }
+
+  forgetRuns(endedBefore: number, limit: number, after: number) {
+    return this.#write((tx) => forgetRuns(tx, endedBefore, limit, after));
   }
 
   promoteDue(now: number, limit: number, missedBefore = -Infinity) {
