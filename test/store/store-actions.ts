@@ -73,7 +73,7 @@ export type Action =
   | { readonly kind: "extend-all"; readonly leaseMs: number }
   | { readonly kind: "cancel" | "delete"; readonly id: TaskId }
   | { readonly kind: "retry"; readonly id: TaskId; readonly max?: number | undefined }
-  | { readonly kind: "forget"; readonly ageMs: number; readonly limit: number }
+  | { readonly kind: "forget" | "forget-runs"; readonly ageMs: number; readonly limit: number }
   | { readonly kind: "hold"; readonly digest: Digest }
   | { readonly kind: "release"; readonly ageMs: number; readonly limit: number }
   | { readonly kind: "drain"; readonly worker: PeerId; readonly isDrained: boolean }
@@ -286,6 +286,14 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("forget" as const),
       ageMs: fc.constantFrom(0, 100, 5_000),
+      limit: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("forget-runs" as const),
+      ageMs: fc.constantFrom(-1, 1_000, 5_000),
       limit: fc.integer({ min: 1, max: 3 }),
     }),
   },

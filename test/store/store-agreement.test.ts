@@ -159,6 +159,8 @@ class StorePair implements AsyncDisposable {
         return this.#both((store) => store.retryTask(action.id, now, submitterLimit(action.max)));
       case "forget":
         return this.#both((store) => forgetAll(store, now - action.ageMs, action.limit));
+      case "forget-runs":
+        return this.#both((store) => forgetAllRuns(store, now - action.ageMs, action.limit));
       case "hold":
         return this.#both((store) => store.holdModule(action.digest, INSPECTION, now));
       case "release":
@@ -199,7 +201,7 @@ class StorePair implements AsyncDisposable {
       ...TASK_STATES.map((state) => (store: Store) => listAll(store, state)),
       ...IDS.flatMap((id) => [
         (store: Store) => store.getTask(id),
-        (store: Store) => store.listRuns(id, { fromIndex: 2, limit: 3 }),
+        ...[1, 2].map((fromIndex) => (store: Store) => store.listRuns(id, { fromIndex, limit: 3 })),
         (store: Store) => store.getRun(id, 1),
         (store: Store) => store.getLatestStartedRun(id),
         (store: Store) => readLog(store, id),
@@ -273,6 +275,19 @@ async function forgetAll(store: Store, endedBefore: number, limit: number): Prom
     rounds.push(round);
     after = round.next;
     if (after === undefined) return rounds;
+  }
+}
+
+/** Step by step: which tasks each one looks at beside those without end is a store's own affair. */
+async function forgetAllRuns(store: Store, endedBefore: number, limit: number): Promise<unknown> {
+  const freed = new Set<Digest>();
+  let forgotten = 0;
+  for (let after = 0; ;) {
+    const step = await store.forgetRuns(endedBefore, limit, after);
+    forgotten += step.forgotten;
+    for (const digest of step.freed.digests) freed.add(digest);
+    if (step.next === undefined) return { forgotten, digests: [...freed] };
+    after = step.next;
   }
 }
 

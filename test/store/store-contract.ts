@@ -13,6 +13,7 @@ import { describeModules } from "./store-contract-modules.ts";
 import { describeOutput } from "./store-contract-output.ts";
 import { describeRetention } from "./store-contract-retention.ts";
 import { describeRetry } from "./store-contract-retry.ts";
+import { describeRunRetention } from "./store-contract-run-retention.ts";
 import { describeSchedule } from "./store-contract-schedule.ts";
 import { describeSettling } from "./store-contract-settling.ts";
 import { describeSubmissions } from "./store-contract-submissions.ts";
@@ -59,6 +60,9 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("retention", () => {
       describeRetention(open);
+    });
+    describe("retention of runs", () => {
+      describeRunRetention(open);
     });
     describe("output", () => {
       describeOutput(open);

@@ -33,8 +33,7 @@ export function forgetRuns(tx: Transaction, endedBefore: number, limit: number, 
 
 function mayGo({ retrying, latestRun, resultRun }: TaskRow, run: RunRow, endedBefore: number): boolean {
   if (retrying !== undefined || isOpen(run) || run.index === latestRun || run.index === resultRun) return false;
-  const isYoung = ({ finishedAt = 0 }: { readonly finishedAt?: number | undefined }) => finishedAt >= endedBefore;
-  return run.dueAt < endedBefore && !run.attempts.some(isYoung);
+  return run.dueAt < endedBefore && run.attempts.every(({ finishedAt = Infinity }) => finishedAt < endedBefore);
 }
 
 /** What still counts of a run that is forgotten. */
