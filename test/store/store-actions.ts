@@ -164,6 +164,14 @@ const draftTask: fc.Arbitrary<DraftTask> = fc.record({
     .map(({ schedule, ...rest }) => ({ ...rest, ...schedule })),
 });
 
+/** Under few names, so that most of the submissions are in vain. */
+const endlessTask: fc.Arbitrary<DraftTask> = fc
+  .record({ task: draftTask, id: fc.constantFrom(...IDS.slice(0, 2)), overlap: fc.constantFrom(...OVERLAPS) })
+  .map(({ task, id: own, overlap }) => {
+    const changes = { id: own, overlap, cron: "* * * * * *", repeats: 0, after: [], priority: 0, require: {} };
+    return { ...task, changes: { ...task.changes, ...changes } };
+  });
+
 function customKind(name: string): CustomKind {
   const kind = parseCustomKind(name);
   if (kind === undefined) throw new Error(`${name} is the name of a kind`);
@@ -209,6 +217,12 @@ const worker = fc.constantFrom(...WORKERS);
 const leaseMs = fc.constantFrom(10, 1_000, 60_000);
 const id = fc.constantFrom(...IDS);
 const max = some(fc.nat({ max: 4 }));
+
+const forgetRuns: fc.Arbitrary<Action> = fc.record({
+  kind: fc.constant("forget-runs" as const),
+  ageMs: fc.constantFrom(-1, 1_000, 5_000),
+  limit: fc.integer({ min: 1, max: 3 }),
+});
 
 const action: fc.Arbitrary<Action> = fc.oneof(
   {
@@ -289,14 +303,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       limit: fc.integer({ min: 1, max: 3 }),
     }),
   },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant("forget-runs" as const),
-      ageMs: fc.constantFrom(-1, 1_000, 5_000),
-      limit: fc.integer({ min: 1, max: 3 }),
-    }),
-  },
+  { weight: 1, arbitrary: forgetRuns },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("hold" as const), digest: fc.constantFrom(...DIGESTS) }) },
   {
     weight: 1,
@@ -318,14 +325,52 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("reopen" as const) }) },
 );
 
-export const steps: fc.Arbitrary<readonly Step[]> = fc.array(
-  fc.record({
-    waitMs: fc.oneof(
-      { weight: 10, arbitrary: fc.constantFrom(0, 0, 1, 10, 500, 1_000, 3_333) },
-      { weight: 1, arbitrary: fc.constantFrom(-2_000, 70_000, SUBMISSION_KEPT_MS) },
-    ),
-    action,
-    looks: fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
-  }),
-  { minLength: 20, maxLength: 100, size: "max" },
+const first = (among: AttemptChoice["among"]): AttemptChoice => ({ among, place: 0, off: 0 });
+
+/** What makes tasks without end go on for long, most of the time one run after the other. */
+const endlessAction: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 2, arbitrary: action },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("submit" as const), task: endlessTask }) },
+  { weight: 6, arbitrary: fc.constant({ kind: "promote", limit: 1_000, missedMs: undefined } as const) },
+  { weight: 10, arbitrary: fc.constant({ kind: "lease", which: first("ready"), worker: WORKER_A, leaseMs: 60_000 }) },
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      kind: fc.constant("settle" as const),
+      which: fc.constant(first("running")),
+      end: fc.oneof({ weight: 3, arbitrary: fc.constant(attemptEnd()) }, { weight: 1, arbitrary: end }),
+      isBlameless: fc.constant(false),
+      backoffJitter: fc.constant(0),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("keep-file" as const),
+      which: fc.constant(first("running")),
+      path: fc.constantFrom(...PATHS),
+      digest: fc.constantFrom(...DIGESTS.slice(2)),
+      hasBytes: fc.constant(true),
+    }),
+  },
+  { weight: 3, arbitrary: forgetRuns },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("retry" as const), id: fc.constantFrom(...IDS.slice(0, 2)) }) },
 );
+
+const stepsOf = (actions: fc.Arbitrary<Action>, lengthMin: number): fc.Arbitrary<readonly Step[]> =>
+  fc.array(
+    fc.record({
+      waitMs: fc.oneof(
+        { weight: 10, arbitrary: fc.constantFrom(0, 0, 1, 10, 500, 1_000, 3_333) },
+        { weight: 1, arbitrary: fc.constantFrom(-2_000, 70_000, SUBMISSION_KEPT_MS) },
+      ),
+      action: actions,
+      looks: fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+    }),
+    { minLength: lengthMin, maxLength: 100, size: "max" },
+  );
+
+export const steps: fc.Arbitrary<readonly Step[]> = stepsOf(action, 20);
+
+/** Histories of tasks without end, of which old runs are forgotten. */
+export const endlessSteps: fc.Arbitrary<readonly Step[]> = stepsOf(endlessAction, 80);

@@ -21,6 +21,7 @@ import {
   type Step,
   SUBMITTERS,
   WORKERS,
+  endlessSteps,
   newTask,
   steps,
   submissionKey,
@@ -28,21 +29,23 @@ import {
 } from "./store-actions.ts";
 import { INSPECTION, T0 } from "./store-samples.ts";
 
-const HISTORIES = 15;
 const SEED = 1;
 const SHRINKING_MS_MAX = 90_000;
 /** No task has it. */
 const NO_SERIAL = 0;
 
-test(
-  "the store on a disk and the one in memory answer alike, whatever is done to them",
+test.each([
+  { what: "whatever is done to them", histories: steps, numRuns: 15 },
+  { what: "with tasks that have no end", histories: endlessSteps, numRuns: 5 },
+])(
+  "the store on a disk and the one in memory answer alike, $what",
   { timeout: 180_000 },
-  async () => {
+  async ({ histories, numRuns }) => {
     const held: { pair: StorePair | undefined } = { pair: undefined };
     let history = 0;
     try {
       await fc.assert(
-        fc.asyncProperty(steps, async (all) => {
+        fc.asyncProperty(histories, async (all) => {
           const pair = (held.pair ??= await StorePair.open());
           history += 1;
           try {
@@ -56,7 +59,7 @@ test(
         }),
         // The same histories each time: another seed has others. Whoever has to look into a disagreement wants a short one, but
         // not for ever.
-        { seed: SEED, numRuns: HISTORIES, plugins: [fc.interruptAfterTimeLimit(SHRINKING_MS_MAX)] },
+        { seed: SEED, numRuns, plugins: [fc.interruptAfterTimeLimit(SHRINKING_MS_MAX)] },
       );
     } finally {
       await held.pair?.[Symbol.asyncDispose]();
