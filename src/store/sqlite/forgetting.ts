@@ -12,7 +12,8 @@ import { blobsOfTask, joinFreed } from "./file-rows.ts";
 import type { Answer, Args } from "./messages.ts";
 import { attemptId, loadOpenRuns } from "./run-rows.ts";
 import { countUnfinished, forgetOpenRuns } from "./queue-rows.ts";
-import { type TaskRecord, decodeTaskRecord, dropRequirement, loadTaskById } from "./task-rows.ts";
+import { dropRequirement } from "./requirement-rows.ts";
+import { type TaskRecord, decodeTaskRecord, loadTaskById } from "./task-rows.ts";
 
 export function deleteTask(db: Database, args: { readonly id: TaskId }): Answer<"deleteTask"> {
   const task = loadTaskById(db, args.id);

@@ -13,6 +13,8 @@
  * - There are no foreign keys: a deleted task's rows are removed in pieces, after the task (`graves`). A serial is
  *   never used again, so that they belong to nobody meanwhile.
  * - Times are REAL, as a clock's milliseconds need not be whole.
+ *
+ * It is long since each version adds to it, and none is ever taken away.
  */
 
 export interface Migration {

@@ -35,6 +35,7 @@ import type { OpenRunCounts } from "../store.ts";
 import type { Database, Row } from "./database.ts";
 import { noteEnd } from "./dependency-ends.ts";
 import { countOpenRunsOf, countUnfinished } from "./queue-rows.ts";
+import { numberRequirement } from "./requirement-rows.ts";
 import type { NewTaskWire, SpecWire, TaskPlan, TaskWire } from "./messages.ts";
 
 /** A task as its row has it. Operations change it, then `saveTask`. */
@@ -143,23 +144,6 @@ export function insertTask(db: Database, args: NewTaskWire, now: number): TaskRe
     resultRun: undefined,
     latestRun: undefined,
   };
-}
-
-/** The number that stands for this requirement, which is numbered when it first comes. */
-function numberRequirement(db: Database, labels: string): number {
-  if (labels === "") return 0;
-  const known = db.get("SELECT number FROM requirements WHERE labels = ?", labels);
-  if (known !== undefined) return decodeNumber(known.number);
-  return db.insert("INSERT INTO requirements (labels) VALUES (?)", labels);
-}
-
-/** Forgets the number when the task that had it was the last one. */
-export function dropRequirement(db: Database, task: TaskRecord): void {
-  if (task.requirement === 0) return;
-  db.run(
-    "DELETE FROM requirements WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE requirement = ?1 AND requirement > 0)",
-    task.requirement,
-  );
 }
 
 export function loadTask(db: Database, serial: number): TaskRecord | undefined {
