@@ -255,6 +255,21 @@ test("a gateway forgets a finished task, and the bytes of its module", async () 
   await cluster.until("its module's bytes are gone", async () => !(await isThere(cluster, module)));
 });
 
+test("a gateway forgets the old runs of a task that has no end, and goes on with it", async () => {
+  await using cluster = await GatewayCluster.open({ retainMs: 120_000 });
+  await cluster.pass(RETAIN_CLOCK_TRUST_MS, RETAIN_SWEEP_EVERY_MS);
+  const worker = await cluster.join();
+  await cluster.submit("t", { cron: "* * * * *", repeats: 0 });
+  for (let run = 1; run <= 5; run++) {
+    await cluster.pass(60_000, 5_000);
+    (await worker.take()).end();
+    await cluster.until("it has ended", async () => (await cluster.task("t")).counts.succeeded === run);
+  }
+  await cluster.until("the first is forgotten", async () => (await cluster.task("t")).firstRun > 1);
+  expect(await cluster.store.getRun(taskId("t"), 1)).toBeUndefined();
+  expect(await cluster.store.getRun(taskId("t"), 5)).toMatchObject({ state: "succeeded" });
+});
+
 /** What outlives a gateway: the times at which tasks finished, and the mark. */
 interface Disk {
   finished: number[];

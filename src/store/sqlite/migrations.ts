@@ -14,7 +14,7 @@
  *   never used again, so that they belong to nobody meanwhile.
  * - Times are REAL, as a clock's milliseconds need not be whole.
  *
- * It is long since each version adds to it, and none is ever taken away.
+ * The file is long, as each version adds to it and no step is ever taken away.
  */
 
 export interface Migration {
