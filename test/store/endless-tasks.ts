@@ -5,10 +5,14 @@ import type { AttemptEnd } from "../../src/model/outcome.ts";
 import type { Task } from "../../src/model/task.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import type { Store } from "../../src/store/store.ts";
-import { T0, WORKER_A, attemptEnd, attemptOf, bytesOf, create, taskSpec } from "./store-samples.ts";
+import { T0, WORKER_A, attemptEnd, attemptOf, bytesOf, create, digest, taskId, taskSpec } from "./store-samples.ts";
 
 /** T0 is a whole second: run n is due n seconds later. */
 export const EVERY_SECOND = { cron: "* * * * * *", repeats: 0 };
+
+/** Everything in these tests is older. */
+export const LATER = T0 + 1_000_000;
+export const NONE_FREED = { digests: [], hasMore: false };
 
 export function slot(run: number): number {
   return T0 + run * 1_000;
@@ -33,7 +37,7 @@ export async function live(store: Store, task: Task, runs: readonly number[], ho
   }
 }
 
-export interface Ending {
+interface Ending {
   readonly attempt?: number;
   readonly at?: number;
   readonly how?: AttemptEnd;
@@ -66,4 +70,19 @@ export async function end(
 ): Promise<void> {
   const settled = await store.settle(attemptOf(task, run, attempt), how, { now: at, backoffJitter: 0 });
   assert(settled.kind === "settled", `run ${run} was under way`);
+}
+
+export function keptFile(path: string, digit: string): FileContent {
+  return { path, digest: digest(digit), bytes: 10 };
+}
+
+export async function get(store: Store, id: string): Promise<Task> {
+  const task = await store.getTask(taskId(id));
+  assert(task !== undefined, `${id} is there`);
+  return task;
+}
+
+export async function indexes(store: Store, id: string, fromIndex: number, limit: number): Promise<readonly number[]> {
+  const runs = await store.listRuns(taskId(id), { fromIndex, limit });
+  return runs?.map(({ index }) => index) ?? [];
 }

@@ -7,6 +7,7 @@ import { describeClock } from "./store-contract-clock.ts";
 import { describeCron } from "./store-contract-cron.ts";
 import { describeFiles } from "./store-contract-files.ts";
 import { describeDependencies } from "./store-contract-dependencies.ts";
+import { describeForgottenRuns } from "./store-contract-forgotten-runs.ts";
 import { describeInspection } from "./store-contract-inspection.ts";
 import { describeLeases } from "./store-contract-leases.ts";
 import { describeModules } from "./store-contract-modules.ts";
@@ -63,6 +64,7 @@ export function storeContract(name: string, open: OpenStore): void {
     });
     describe("retention of runs", () => {
       describeRunRetention(open);
+      describeForgottenRuns(open);
     });
     describe("output", () => {
       describeOutput(open);
