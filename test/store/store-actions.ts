@@ -357,7 +357,8 @@ const endlessAction: fc.Arbitrary<Action> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("retry" as const), id: fc.constantFrom(...IDS.slice(0, 2)) }) },
 );
 
-const stepsOf = (actions: fc.Arbitrary<Action>, lengthMin: number): fc.Arbitrary<readonly Step[]> =>
+/** One step in `lookEvery` looks at everything. */
+const stepsOf = (actions: fc.Arbitrary<Action>, lengthMin: number, lookEvery: number): fc.Arbitrary<readonly Step[]> =>
   fc.array(
     fc.record({
       waitMs: fc.oneof(
@@ -365,12 +366,15 @@ const stepsOf = (actions: fc.Arbitrary<Action>, lengthMin: number): fc.Arbitrary
         { weight: 1, arbitrary: fc.constantFrom(-2_000, 70_000, SUBMISSION_KEPT_MS) },
       ),
       action: actions,
-      looks: fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+      looks: fc.oneof(
+        { weight: lookEvery - 1, arbitrary: fc.constant(false) },
+        { weight: 1, arbitrary: fc.constant(true) },
+      ),
     }),
     { minLength: lengthMin, maxLength: 100, size: "max" },
   );
 
-export const steps: fc.Arbitrary<readonly Step[]> = stepsOf(action, 20);
+export const steps: fc.Arbitrary<readonly Step[]> = stepsOf(action, 20, 4);
 
 /** Histories of tasks without end, of which old runs are forgotten. */
-export const endlessSteps: fc.Arbitrary<readonly Step[]> = stepsOf(endlessAction, 80);
+export const endlessSteps: fc.Arbitrary<readonly Step[]> = stepsOf(endlessAction, 80, 10);

@@ -7,8 +7,9 @@
  * when its commit is over. Until then a crash may come: of the group's transactions any number, the first so many, may
  * turn out to be durable; what only waited never is.
  *
- * It is long because it has a method for each operation. To add one: its function on a Transaction goes into `memory-store-tasks.ts`, `-runs.ts`, `-files.ts`, `-modules.ts` or `-log.ts`, one line
- * here hands it on by `#read` or `#write`, and the conformance suite says whether it is right.
+ * It is long because it has a method for each operation. To add one: its function on a Transaction goes into
+ * `memory-store-tasks.ts`, `-runs.ts`, `-forgetting.ts`, `-files.ts`, `-modules.ts` or `-log.ts`, one line here hands it on
+ * by `#read` or `#write`, and the conformance suite says whether it is right.
  */
 import type { Clock, Timer } from "../../src/base/clock.ts";
 import { failed } from "../../src/base/errors.ts";
