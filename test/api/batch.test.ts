@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type LineResult, parseLine } from "../../src/api/batch.ts";
+import { type LineResult, batchLines, parseLine } from "../../src/api/batch.ts";
 import { CronChecks } from "../../src/api/cron-checks.ts";
-import { BATCH_NESTING_MAX } from "../../src/base/limits.ts";
+import { BATCH_BYTES_MAX, BATCH_LINES_MAX, BATCH_NESTING_MAX } from "../../src/base/limits.ts";
 
 const MODULE = "a".repeat(64);
 const NOW = Date.UTC(2026, 10, 22, 10);
@@ -37,5 +37,33 @@ describe("a line of a batch", () => {
         expect(result).toMatchObject({ ok: true, submission: { description, args: [description] } });
       }),
     );
+  });
+});
+
+describe("the lines of a batch", () => {
+  test("are those that are not blank, with their numbers", () => {
+    expect(batchLines("\n a \r\n\t\n\nb\n", { max: 9 })).toEqual([
+      { line: 2, text: "a" },
+      { line: 5, text: "b" },
+    ]);
+    expect(batchLines("a\nb", { max: 9 })).toEqual([
+      { line: 1, text: "a" },
+      { line: 2, text: "b" },
+    ]);
+    expect(batchLines("", { max: 9 })).toEqual([]);
+  });
+
+  test("are no more than were asked for, whatever comes behind them", () => {
+    const lines = batchLines("x\n".repeat(BATCH_BYTES_MAX / 2), { max: BATCH_LINES_MAX });
+    expect(lines).toHaveLength(BATCH_LINES_MAX);
+    expect(lines.at(-1)?.line).toBe(BATCH_LINES_MAX);
+  });
+
+  test("cost no memory where they are blank", () => {
+    const text = "\n".repeat(BATCH_BYTES_MAX);
+    const before = process.memoryUsage().heapUsed;
+    expect(batchLines(text, { max: BATCH_LINES_MAX })).toEqual([]);
+    // An object for each of them would be a gigabyte.
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(4 * BATCH_BYTES_MAX);
   });
 });

@@ -98,12 +98,9 @@ async function acceptBatch(
     grant.beginSubmit();
     return found.tasks;
   }
-  const lines = batchLines(decodeText(body));
+  const lines = batchLines(decodeText(body), { max: BATCH_LINES_MAX + 1 });
   if (lines.length > BATCH_LINES_MAX) {
-    throw new Refusal(
-      "too-large",
-      `The batch has ${lines.length} lines, and ${BATCH_LINES_MAX} are the most: send it in parts.`,
-    );
+    throw new Refusal("too-large", `The batch has more than ${BATCH_LINES_MAX} lines: send it in parts.`);
   }
   spendLines(grant, lines.length);
   const errors = new BatchErrors(lines.length);

@@ -83,7 +83,9 @@ describe("POST /tasks/batch", () => {
     const lines = Array.from({ length: BATCH_LINES_MAX }, (_, each) => ({ module: digest, id: `t${each}` }));
     expect(await tasksOf(await post(gateway, lines))).toHaveLength(BATCH_LINES_MAX);
     expect((await gateway.store.measureQueue()).tasks).toBe(BATCH_LINES_MAX + 1);
-    expect((await post(gateway, [...lines, { module: digest }])).status).toBe(413);
+    const problem = problemSchema.parse(await (await post(gateway, [...lines, { module: digest }])).json());
+    expect(problem).toMatchObject({ status: 413, code: "too-large" });
+    expect(problem.detail).toBe(`The batch has more than ${BATCH_LINES_MAX} lines: send it in parts.`);
   });
 
   test("refuses all where a field is wrong, and names every line", async () => {
