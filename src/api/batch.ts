@@ -18,7 +18,7 @@ export function batchLines(text: string, { max }: { readonly max: number }): rea
   const lines: BatchLine[] = [];
   let from = 0;
   for (let line = 1; from <= text.length && lines.length < max; line++) {
-    // A run of empty lines is passed over in a tenth of the time.
+    // Nothing but line ends is passed over several times as fast so.
     if (text.charCodeAt(from) === LINE_FEED) {
       from++;
       continue;

@@ -348,9 +348,8 @@ export const BATCH_CRONS_MAX = 2_000;
 export const LOOP_TURN_MS_MAX = 10;
 /** Fields that are none of a submission, of which one refusal tells. */
 export const STRANGERS_TOLD_MAX = 20;
-/** Tasks that are looked for at once, and in all, to say all that is wrong with a batch. */
+/** Tasks that are looked for at once, to say all that is wrong with a batch: of all that its lines name. */
 export const BATCH_LOOKUP_TASKS = 1_000;
-export const BATCH_LOOKUP_TASKS_MAX = BATCH_AFTER_MAX + BATCH_LINES_MAX;
 /** When whoever finds the queue full is told to come back, at least and at most. */
 export const QUEUE_RETRY_MS_MIN = 1_000;
 export const QUEUE_RETRY_MS_MAX = 60_000;

@@ -8,7 +8,7 @@ import { SUBMISSION_FIELDS, type Submission } from "../../api/submission.ts";
 import type { Clock } from "../../base/clock.ts";
 import { assert } from "../../base/errors.ts";
 import type { Digest, TaskId } from "../../base/ids.ts";
-import { BATCH_LOOKUP_TASKS, BATCH_LOOKUP_TASKS_MAX } from "../../base/limits.ts";
+import { BATCH_LOOKUP_TASKS } from "../../base/limits.ts";
 import type { Entry } from "../../model/entry.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { totalRuns } from "../../model/task.ts";
@@ -161,19 +161,21 @@ export async function checkModules(
 
 /**
  * Ids that are taken, and tasks of `after` that are not there or never succeed, as if the lines were stored one by one in
- * their order, those with errors too. Past BATCH_LOOKUP_TASKS_MAX tasks nothing is said.
+ * their order, those with errors too. The lines name BATCH_AFTER_MAX tasks in `after` at most: the caller has seen to that.
  */
 export async function checkIds(
-  store: Pick<Store, "findTasks">,
+  { store, clock }: IdsContext,
   lines: readonly CheckedLine[],
   errors: BatchErrors,
 ): Promise<void> {
   errors.beginPass();
-  const known = await lookUp(store, lines);
+  const turns = new EventLoopTurns(clock);
+  const known = await lookUp(store, lines, turns);
   // What a line would have been called that cannot be read, nobody knows.
   let mayBeAny = false;
   for (const line of lines) {
     if (errors.hasEndedPass()) break;
+    await turns.next();
     const { submission, id } = line;
     const after = submission?.after ?? [];
     const unknown = mayBeAny ? [] : after.filter((each) => known.get(each) === "none");
@@ -185,20 +187,29 @@ export async function checkIds(
       errors.add(line, "invalid-field", dependencyErrors({ kind: "bad-dependencies", unknown, endless }));
     }
     mayBeAny ||= submission === undefined || line.refused.has("id");
-    if (id === undefined || submission === undefined || known.get(id) === undefined) continue;
+    if (id === undefined || submission === undefined) continue;
     if (known.get(id) === "none") known.set(id, totalRuns(submission) === Infinity ? "endless" : "there");
   }
 }
 
+interface IdsContext {
+  readonly store: Pick<Store, "findTasks">;
+  readonly clock: Pick<Clock, "monotonicMs">;
+}
+
 type Known = "none" | "there" | "endless";
 
-/** What the store knows of all ids that the lines name; what is not in it has not been looked for. */
-async function lookUp(store: Pick<Store, "findTasks">, lines: readonly CheckedLine[]): Promise<Map<TaskId, Known>> {
+/** What the store knows of all ids that the lines name. */
+async function lookUp(
+  store: IdsContext["store"],
+  lines: readonly CheckedLine[],
+  turns: EventLoopTurns,
+): Promise<Map<TaskId, Known>> {
   const known = new Map<TaskId, Known>();
   for (const { submission, id } of lines) {
-    for (const each of [...(id === undefined ? [] : [id]), ...(submission?.after ?? [])]) {
-      if (known.size < BATCH_LOOKUP_TASKS_MAX) known.set(each, "none");
-    }
+    await turns.next();
+    if (id !== undefined) known.set(id, "none");
+    for (const each of submission?.after ?? []) known.set(each, "none");
   }
   const ids = [...known.keys()];
   for (let from = 0; from < ids.length; from += BATCH_LOOKUP_TASKS) {

@@ -105,7 +105,7 @@ async function acceptBatch(
   spendLines(grant, lines.length);
   const errors = new BatchErrors(lines.length);
   const readable = await readLines(lines, context.clock, errors);
-  if (errors.isEmpty) requireOneTransaction(readable);
+  requireOneTransaction(readable);
   if (errors.isEmpty) await context.tasks.requireRoom(Math.max(1, lines.length));
   const checked = await withFiles(context, grant, readable, errors);
   const digests = checked.flatMap(({ submission }) =>
@@ -116,7 +116,7 @@ async function acceptBatch(
   await checkFiles(context, checked, errors);
   const modules = await checkModules(context, checked, errors);
   if (!errors.isEmpty) {
-    await checkIds(context.store, checked, errors);
+    await checkIds(context, checked, errors);
     throw errors.refusal();
   }
   const now = context.clock.now();
@@ -144,12 +144,12 @@ async function acceptBatch(
  * is so still.
  */
 async function refusedLines(
-  { store }: HttpContext,
+  context: HttpContext,
   lines: readonly CheckedLine[],
   refusals: Extract<CreateTasksResult, { readonly kind: "refused" }>["refusals"],
 ): Promise<Refusal> {
   const errors = new BatchErrors(lines.length);
-  await checkIds(store, lines, errors);
+  await checkIds(context, lines, errors);
   if (!errors.isEmpty) return errors.refusal();
   for (const { index, refusal } of refusals) {
     const line = lines[index];
@@ -160,9 +160,12 @@ async function refusedLines(
   return errors.refusal();
 }
 
-/** Refuses what would keep the store from everything else for long, as it is stored in one go. */
+/**
+ * Refuses what would keep the store from everything else for long, as it is stored in one go. Lines with errors count too,
+ * with what could be read of them: all that the lines name is looked up to say what is wrong.
+ */
 function requireOneTransaction(lines: readonly CheckedLine[]): void {
-  const after = lines.reduce((sum, line) => sum + soundSubmission(line).after.length, 0);
+  const after = lines.reduce((sum, { submission }) => sum + (submission?.after.length ?? 0), 0);
   if (after > BATCH_AFTER_MAX) {
     throw new Refusal(
       "too-large",
@@ -170,7 +173,9 @@ function requireOneTransaction(lines: readonly CheckedLine[]): void {
     );
   }
   const crons = new Set(
-    lines.map(soundSubmission).flatMap(({ cron, timezone }) => (cron === undefined ? [] : `${timezone} ${cron}`)),
+    lines.flatMap(({ submission }) =>
+      submission?.cron === undefined ? [] : `${submission.timezone} ${submission.cron}`,
+    ),
   );
   if (crons.size > BATCH_CRONS_MAX) {
     throw new Refusal(

@@ -231,6 +231,8 @@ describe("POST /tasks/batch", () => {
     const problem = await refusalOf(gateway, await post(gateway, [...full, { module: digest, after: ["first"] }]));
     expect(problem).toMatchObject({ status: 413, code: "too-large" });
     expect(problem.detail).toMatch(/^The lines of the batch run after 50001 tasks in all, and 50000 are the most: /);
+    const withErrors = [...full, { module: digest, after: ["first"], strat: 1 }, "no object"];
+    expect(await refusalOf(gateway, await post(gateway, withErrors))).toMatchObject({ detail: problem.detail });
     expect(await refusalOf(gateway, await post(gateway, full.slice(1)))).toMatchObject({ code: "invalid-field" });
   });
 
