@@ -10,7 +10,7 @@ import { failed } from "../../base/errors.ts";
 import { STORE_BUSY_TIMEOUT_MS, STORE_CHECKED_BYTES_MAX } from "../../base/limits.ts";
 import { CronSchedules } from "../../model/cron.ts";
 import { MIGRATIONS, type Migration } from "./migrations.ts";
-import { damaged, toStoreError } from "./sqlite-errors.ts";
+import { damaged, toStoreError, toTrouble } from "./sqlite-errors.ts";
 
 export type Row = Readonly<Record<string, SQLOutputValue>>;
 
@@ -35,18 +35,24 @@ export class Database implements Disposable {
    * program's or a newer version's is refused, and left as it is. Throws a ClusterError.
    */
   static open(path: string, migrations: readonly Migration[] = MIGRATIONS): Database {
+    const newest = newestOf(migrations);
+    let look: DatabaseSync | undefined;
     let file: DatabaseSync | undefined;
     try {
       refuseLoneLog(path);
       makePrivateFile(path);
+      look = lookInto(path, newest);
       file = new DatabaseSync(path, { timeout: STORE_BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
-      refuseForeign(file, path, newestOf(migrations));
-      refuseDamaged(file, path);
+      // Reads the log's index too, which is not made a second time as long as the first one to read it is there.
+      refuseForeign(file, path, newest);
+      if (look === undefined) refuseDamaged(file, path);
+      look?.close();
       configure(file);
       migrate(file, path, migrations);
       return new Database(path, file);
     } catch (thrown) {
-      file?.close();
+      if (file?.isOpen) file.close();
+      if (look?.isOpen) look.close();
       throw toStoreError(thrown, path);
     }
   }
@@ -172,6 +178,25 @@ const HEADER_BYTES = 100;
 
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/**
+ * Refuses a file on a connection that cannot write: the last one that can, when it is closed, writes the log into the
+ * database and deletes it. Undefined: there is nothing in the file, or nothing that can be read without writing, as when a
+ * transaction of another journal mode has to be taken back first, or the log's index cannot be made. To close.
+ */
+function lookInto(path: string, newest: number): DatabaseSync | undefined {
+  if (sizeOf(path) === 0) return undefined;
+  const look = new DatabaseSync(path, { readOnly: true, timeout: STORE_BUSY_TIMEOUT_MS });
+  try {
+    refuseForeign(look, path, newest);
+    refuseDamaged(look, path);
+    return look;
+  } catch (thrown) {
+    look.close();
+    if (toTrouble(thrown, path)?.kind === "not-writable") return undefined;
+    throw thrown;
+  }
 }
 
 /** Marks a file as ours, "CpMh", so that another program's database is never written to. */

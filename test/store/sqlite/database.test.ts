@@ -1,5 +1,5 @@
-import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
-import { chmod, mkdtemp, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { closeSync, existsSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { chmod, copyFile, mkdtemp, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -111,6 +111,35 @@ describe("the SQLite file", () => {
     expect((await readFile(path)).equals(before)).toBe(true);
   });
 
+  test.each([
+    ["a newer version wrote it", "PRAGMA user_version = 99", "written by a newer Capmesh"],
+    ["it is another program's", "PRAGMA application_id = 7", "another program"],
+    [
+      "it is damaged",
+      "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET rootpage = 3 WHERE name = 'runs'",
+      "damaged",
+    ],
+  ])("is refused when %s, and its log, in which that is, is left as it is", async (_, change, why) => {
+    await using folder = await Folder.create();
+    const path = folder.file("capmesh.db");
+    await crashedCopy(path, change);
+    const before = await Promise.all(["", "-wal"].map((suffix) => readFile(path + suffix)));
+    expect(before[1]?.length).toBeGreaterThan(0);
+    const message = containing(why);
+    expect(() => Database.open(path)).toThrow(expect.objectContaining({ ...UNAVAILABLE, message }));
+    const after = await Promise.all(["", "-wal"].map((suffix) => readFile(path + suffix)));
+    expect(after.map((bytes, index) => before[index]?.equals(bytes))).toEqual([true, true]);
+  });
+
+  test("is opened when a transaction of another journal mode has to be taken back first", async () => {
+    await using folder = await Folder.create();
+    const path = folder.file("capmesh.db");
+    await crashedCopy(path, "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN; DELETE FROM specs");
+    expect((await stat(`${path}-journal`)).size).toBeGreaterThan(0);
+    using db = Database.open(path);
+    expect(db.get("SELECT count(*) AS count FROM specs")).toMatchObject({ count: 200 });
+  });
+
   test.each(["gone", "empty"])("is refused when it is %s and its log is not, which is left as it is", async (how) => {
     await using folder = await Folder.create();
     const path = folder.file("capmesh.db");
@@ -174,6 +203,17 @@ describe("the SQLite file", () => {
     expect(same.map((result) => result.kind).toSorted()).toEqual(["created", "id-taken"]);
   });
 });
+
+/** What a process leaves that ends after these statements, without closing the file. */
+async function crashedCopy(path: string, statements: string): Promise<void> {
+  const original = `${path}-original`;
+  fillNewest(original);
+  using file = new DatabaseSync(original, { defensive: false });
+  file.exec(statements);
+  for (const suffix of ["", "-wal", "-journal"]) {
+    if (existsSync(original + suffix)) await copyFile(original + suffix, path + suffix);
+  }
+}
 
 function fillNewest(path: string): void {
   using db = Database.open(path);
