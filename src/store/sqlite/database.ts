@@ -27,7 +27,7 @@ export class Database implements Disposable {
   private constructor(path: string, file: DatabaseSync) {
     this.path = path;
     this.#file = file;
-    this.#places = [path, `${path}-wal`].flatMap((name) => placeOf(name) ?? []);
+    this.#places = [path, `${path}-wal`].map(placeOf).filter((place) => typeof place === "object");
   }
 
   /**
@@ -67,11 +67,15 @@ export class Database implements Disposable {
     return Array.from(this.#statements.keys());
   }
 
-  /** Whether the file and its log are still those under their names: what is written has to be found there again. */
+  /**
+   * Whether the file and its log are still those under their names: what is written has to be found there again. True where
+   * that cannot be told, as of a disk that does not answer: the next write says what is wrong.
+   */
   isInPlace(): boolean {
     return this.#places.every(({ name, device, inode }) => {
       const now = placeOf(name);
-      return now?.device === device && now.inode === inode;
+      if (now === "unknown") return true;
+      return now !== "nothing" && now.device === device && now.inode === inode;
     });
   }
 
@@ -136,13 +140,13 @@ interface Place {
   readonly inode: number;
 }
 
-/** Undefined: there is nothing of this name, or nothing that can be looked at. */
-function placeOf(name: string): Place | undefined {
+function placeOf(name: string): Place | "nothing" | "unknown" {
   try {
     const { dev: device, ino: inode } = statSync(name);
     return { name, device, inode };
-  } catch {
-    return undefined;
+  } catch (thrown) {
+    const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+    return code === "ENOENT" || code === "ENOTDIR" ? "nothing" : "unknown";
   }
 }
 

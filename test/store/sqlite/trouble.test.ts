@@ -1,5 +1,15 @@
 /** What the store answers when its file gives trouble, and that it goes on by itself once that is over. */
-import { closeSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -127,6 +137,26 @@ describe("a file that is taken away while it is open", () => {
     writeFileSync(path, "");
     expect(await store.check({ isThorough: true })).toMatchObject({ kind: "moved" });
   });
+});
+
+test("a file that cannot be looked at was not moved: what is wrong with it a write says", () => {
+  const folder = mkdtempSync(join(tmpdir(), "capmesh-trouble-"));
+  const inner = join(folder, "inner");
+  mkdirSync(inner);
+  const db = Database.open(join(inner, "capmesh.db"));
+  try {
+    renameSync(inner, join(folder, "elsewhere"));
+    expect(db.isInPlace()).toBe(false);
+    writeFileSync(inner, "");
+    expect(db.isInPlace()).toBe(false);
+    rmSync(inner);
+    // A name without end is refused as a disk that does not answer is: by an error that is not "there is nothing".
+    symlinkSync(inner, inner);
+    expect(db.isInPlace()).toBe(true);
+  } finally {
+    db[Symbol.dispose]();
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("rows that are not what was written are damage, which the store tells and does not write to any more", async () => {
