@@ -32,6 +32,9 @@ export interface CheckedLine extends BatchPlace {
 const MODULE_FIELDS: readonly string[] = ["module", "wasm", "entry"];
 const ENTRY_FIELDS: readonly string[] = [...MODULE_FIELDS, "input", "difficulty", "memory"];
 
+/** Fields on which it depends whether a task ends: beside cron, a first time or a delay may have been meant in its place. */
+const END_FIELDS: readonly string[] = ["cron", "repeats", "start", "delay"];
+
 /**
  * Reads all lines, as long as there is not more wrong with them than can be told. A line may take milliseconds, and there
  * are many: others have their turn in between.
@@ -171,7 +174,7 @@ export async function checkIds(
   errors.beginPass();
   const turns = new EventLoopTurns(clock);
   const known = await lookUp(store, lines, turns);
-  // What a line would have been called that cannot be read, nobody knows.
+  // What a line would have been called whose id cannot be read, or may be in a misspelt field, nobody knows.
   let mayBeAny = false;
   for (const line of lines) {
     if (errors.hasEndedPass()) break;
@@ -186,9 +189,10 @@ export async function checkIds(
     if (unknown.length + endless.length > 0) {
       errors.add(line, "invalid-field", dependencyErrors({ kind: "bad-dependencies", unknown, endless }));
     }
-    mayBeAny ||= submission === undefined || line.refused.has("id");
+    mayBeAny ||= submission === undefined || (id === undefined && !isSoundIn(line, ["id"]));
     if (id === undefined || submission === undefined) continue;
-    if (known.get(id) === "none") known.set(id, totalRuns(submission) === Infinity ? "endless" : "there");
+    const isEndless = isSoundIn(line, END_FIELDS) && totalRuns(submission) === Infinity;
+    if (known.get(id) === "none") known.set(id, isEndless ? "endless" : "there");
   }
 }
 

@@ -179,6 +179,33 @@ describe("POST /tasks/batch", () => {
     ]);
   });
 
+  test("takes a line for no task without end, and for none that has no name, where that only follows", async () => {
+    await using gateway = await openGateway();
+    const cron = "0 3 * * *";
+    const response = await post(gateway, [
+      { module: digest, id: "a", cron, repeat: 3 },
+      { module: digest, id: "b", cron, repeats: -1 },
+      { module: digest, id: "c", cron, delay: 5 },
+      { module: digest, id: "d", cron, memory: 0 },
+      { module: digest, after: ["a", "b", "c", "elsewhere"] },
+      { module: digest, after: ["d"] },
+      { module: digest, ID: "e" },
+      { module: digest, after: ["e"] },
+    ]);
+    const problem = await refusalOf(gateway, response);
+    expect(problem.errors?.map(({ line, field }) => [line, field])).toEqual([
+      [1, "repeat"],
+      [2, "repeats"],
+      [3, "delay"],
+      [4, "memory"],
+      [5, "after"],
+      [6, "after"],
+      [7, "ID"],
+    ]);
+    expect(problem.errors?.[4]?.message).toMatch(/^names elsewhere, and there is no such task/);
+    expect(problem.errors?.[5]?.message).toMatch(/^names d, which runs until it is cancelled/);
+  });
+
   test("names a bounded number of errors, of all kinds by line", async () => {
     await using gateway = await openGateway();
     const response = await post(
