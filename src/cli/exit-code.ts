@@ -75,7 +75,6 @@ export function describeError(thrown: unknown): string {
 }
 
 function describeRefusal(error: ApiError): string {
-  if (error.errors.some(({ line }) => line !== undefined)) return describeLines(error);
   if (error.errors.length > 0) {
     return error.errors.map(({ field, message }) => `${flagOfField(field)}: ${message}`).join("\n");
   }
@@ -83,18 +82,6 @@ function describeRefusal(error: ApiError): string {
     return `${error.message}\non the gateway's machine: export CAPMESH_TOKEN=$(cat ~/.local/share/capmesh/gateway/admin-token), or the file that it named when it started`;
   // What the API points to is there on the command line too.
   return error.message.replace(/see GET \/(task|worker|token|module)s\./, "`capmesh $1 ls` lists what there is.");
-}
-
-/** Of a batch: its fields are named as its lines have them. */
-function describeLines({ message, errors }: ApiError): string {
-  const each = errors.map(({ line, id, field, message: what }) => {
-    const name = id === undefined ? "" : ` (${id})`;
-    return `  line ${line ?? "?"}${name}: ${field} ${what}`;
-  });
-  // What all of it is about comes before the first of them, and how many are not listed behind the last.
-  const [about = "the batch was refused"] = message.split(": line ");
-  const more = /; (and \d+ more)$/.exec(message)?.[1];
-  return [`${about}:`, ...each, ...(more === undefined ? [] : [`  ${more}`])].join("\n");
 }
 
 /** Fields that are not called after their flags. */

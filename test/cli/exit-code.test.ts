@@ -37,22 +37,6 @@ describe("what is said", () => {
     expect(describeError(thrown)).toBe("--output-max: at most 5\n<file.wasm>: empty");
   });
 
-  test("lists what is wrong with the lines of a batch, each with its task", () => {
-    const thrown = new ApiError({
-      status: 400,
-      code: "invalid-field",
-      message:
-        "2 of 3 lines cannot be accepted, so none is: line 1 (a): repeats is -1; line 3: after names b; and 7 more",
-      errors: [
-        { line: 1, index: 0, id: "a", field: "repeats", message: "is -1" },
-        { line: 3, index: 1, field: "after", message: "names b" },
-      ],
-    });
-    expect(describeError(thrown)).toBe(
-      "2 of 3 lines cannot be accepted, so none is:\n  line 1 (a): repeats is -1\n  line 3: after names b\n  and 7 more",
-    );
-  });
-
   test("tells how to give a token", () => {
     expect(describeError(refusal(401, "unauthenticated"))).toContain("CAPMESH_TOKEN");
   });
