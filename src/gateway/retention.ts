@@ -56,14 +56,15 @@ export class Retention {
       await sleep(clock, RETAIN_SWEEP_EVERY_MS, { signal }).catch(() => {});
       if (signal.aborted) continue;
       try {
-        // All that this sweep does goes by the time that was believed when it began.
+        // All that this sweep does goes by the time that was believed when it began, and ends when the clock is set.
+        const timesSet = this.#trust.timesSet();
         const now = await this.#trust.believedAt();
         if (now === undefined) continue;
-        const forgotten = retainMs === undefined ? 0 : await this.#sweep(now - retainMs);
+        const forgotten = retainMs === undefined ? 0 : await this.#sweep(now - retainMs, timesSet);
         if (forgotten > 0) log.info("finished tasks were forgotten for their age", { tasks: forgotten });
-        const runs = retainMs === undefined ? 0 : await this.#sweepRuns(now - retainMs);
+        const runs = retainMs === undefined ? 0 : await this.#sweepRuns(now - retainMs, timesSet);
         if (runs > 0) log.info("old runs of tasks without end were forgotten", { runs });
-        const released = retainModulesMs === undefined ? 0 : await this.#release(now - retainModulesMs, now);
+        const released = retainModulesMs === undefined ? 0 : await this.#release(now - retainModulesMs, now, timesSet);
         if (released > 0) log.info("modules that nobody names were let go for their age", { modules: released });
       } catch (error) {
         if (!signal.aborted) log.warn("finished tasks and old modules could not be forgotten; trying again", { error });
@@ -72,10 +73,9 @@ export class Retention {
   }
 
   /** How many were forgotten. Rejects as the store does. */
-  async #sweep(endedBefore: number): Promise<number> {
+  async #sweep(endedBefore: number, timesSet: number): Promise<number> {
     const { store, pins, events, clock } = this.#init;
     const { signal } = this.#closed;
-    const timesSet = this.#trust.timesSet();
     let count = 0;
     for (let after: FinishedPosition | undefined; !signal.aborted && this.#trust.timesSet() === timesSet;) {
       const { forgotten, freed, next } = await store.forgetFinished(endedBefore, RETAIN_BATCH, after);
@@ -90,10 +90,9 @@ export class Retention {
   }
 
   /** How many were forgotten. Rejects as the store does. */
-  async #sweepRuns(endedBefore: number): Promise<number> {
+  async #sweepRuns(endedBefore: number, timesSet: number): Promise<number> {
     const { store, pins, clock } = this.#init;
     const { signal } = this.#closed;
-    const timesSet = this.#trust.timesSet();
     let count = 0;
     for (let after: number | undefined = 0; !signal.aborted && this.#trust.timesSet() === timesSet;) {
       const { forgotten, freed, next } = await store.forgetRuns(endedBefore, RETAIN_BATCH, after);
@@ -107,10 +106,9 @@ export class Retention {
   }
 
   /** How many were let go. A submission that has pinned one keeps its bytes. Rejects as the store does. */
-  async #release(heldBefore: number, now: number): Promise<number> {
+  async #release(heldBefore: number, now: number, timesSet: number): Promise<number> {
     const { store, pins, clock } = this.#init;
     const { signal } = this.#closed;
-    const timesSet = this.#trust.timesSet();
     let count = 0;
     while (!signal.aborted && this.#trust.timesSet() === timesSet) {
       const { released, isThrough } = await store.releaseModules(heldBefore, RETAIN_BATCH, now);

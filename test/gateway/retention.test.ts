@@ -39,6 +39,18 @@ test("forgets old runs of tasks without end, in batches as well", async () => {
   expect(setup.retired).toEqual([digest("c"), digest("c")]);
 });
 
+test("a clock that is set in the middle of a sweep ends all of it", async () => {
+  await using setup = new Setup({ retainMs: DAY_MS });
+  setup.clock.jump(365 * DAY_MS);
+  await setup.pass(RETAIN_CLOCK_TRUST_MS);
+  setup.finished.push(...Array.from({ length: RETAIN_BATCH + 1 }, () => T0));
+  setup.runs.push(T0);
+  setup.onForget = () => setup.clock.jump(-365 * DAY_MS);
+  await setup.pass(2 * RETAIN_SWEEP_EVERY_MS);
+  expect(setup.finished).toHaveLength(1);
+  expect(setup.runs).toEqual([T0]);
+});
+
 test("keeps everything when that is wanted", async () => {
   await using setup = new Setup({ retainMs: undefined });
   setup.finished.push(0);
@@ -285,6 +297,7 @@ class Setup implements AsyncDisposable {
   /** When the runs of tasks without end were over, by the serial of their task, which is their place here plus one. */
   readonly runs: number[] = [];
   isBroken = false;
+  onForget: () => void = () => {};
   readonly #retention: Retention;
 
   constructor({
@@ -357,6 +370,7 @@ class Setup implements AsyncDisposable {
 
   async #forget(endedBefore: number, limit: number, after?: FinishedPosition): Promise<ForgetResult> {
     if (this.isBroken) throw new Error("the disk is full");
+    this.onForget();
     const behind = this.finished.filter((at) => at >= (after?.finishedAt ?? 0));
     const old = behind.filter((at) => at < endedBefore).slice(0, limit);
     this.finished.splice(0, old.length);
