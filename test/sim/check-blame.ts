@@ -22,8 +22,11 @@ interface RunCourse {
   blamed: number;
 }
 
-/** What may be lost besides on workers that have lost the run before while others are busy, which does not count. */
-const SECOND_CHOICES_MAX = 3;
+/**
+ * What may be lost besides on workers that have lost the run before while others are busy, which does not count. The waits
+ * before these double from 10 s on: no more of them fit into the time that a simulation lasts.
+ */
+const SECOND_CHOICES_MAX = 5;
 /**
  * What a run may have brought about, for all that the gateway can know. One that stood still cannot know, either, whether a
  * worker that comes back without an attempt was never told of it or has died of it.
