@@ -300,6 +300,9 @@ export const STORE_ENDED_BACKOFFS_MAX = 4_096;
 export const STORE_FREED_BLOBS_MAX = 4_096;
 /** Bytes of logs that one step of forgetting runs removes; the last of them may be beyond. */
 export const STORE_FORGET_OUTPUT_BYTES = 8 * MIB;
+/** Rows that it removes, the last run's may be beyond; and of them those of logs, which are large. */
+export const STORE_FORGET_ROWS_MAX = 4_096;
+export const STORE_FORGET_LOG_ROWS_MAX = 512;
 /** Attempts of a run that are remembered, the latest. */
 export const ATTEMPTS_KEPT_PER_RUN_MAX = 100;
 /** Small writes to a log are put together in rows of up to this many bytes. */
@@ -335,6 +338,8 @@ export const SUBMISSION_PURGE_ROWS_MAX = 512;
 export const SUBMISSION_KEY_LENGTH_MAX = 255;
 /** Lines of one batch, and its bytes. */
 export const BATCH_LINES_MAX = 10_000;
+/** Runs that a batch makes ready at once, beyond the first of each task; the others that are due follow bit by bit. */
+export const BATCH_READY_RUNS_MAX = 10_000;
 export const BATCH_BYTES_MAX = 16 * MIB;
 /** What is wrong with a batch is told of so many fields. */
 export const BATCH_ERRORS_MAX = 100;

@@ -1,7 +1,7 @@
 /**
  * When the runs of a task with `cron` are due: they take its slots one after the other, in the order in which the wall clock
  * comes to them. No slot is taken that a run of the task has had, so that none fires twice, over restarts and clocks that
- * jump either way.
+ * jump either way; but for runs that were forgotten for their age, where a clock is put back that far.
  *
  * A clock that is put back comes to moments again for which the task was already past. It then goes on from the moment that
  * the clock says: with the first slot after it that has not fired. What a clock that was ahead has taken is taken, and

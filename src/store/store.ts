@@ -138,7 +138,7 @@ export interface Store extends ModuleStore, AsyncDisposable {
   listRunning(worker?: PeerId): Promise<readonly RunningAttempt[]>;
   /**
    * Gives every attempt under way a lease until `leaseUntil`: for a gateway that has just started, or whose clock was set.
-   * Runs that wait for the lease of a cancelled attempt wait no longer than that.
+   * Runs that wait for the lease of a cancelled attempt wait until then, too.
    */
   extendAllLeases(leaseUntil: number): Promise<void>;
   /** Attempts whose lease ended before `now`. They are not changed: the caller settles them as lost. */

@@ -1,6 +1,11 @@
 /** The store's contract: several tasks at once, submissions that are made once, and the size of the queue. */
 import { describe, expect, test } from "vitest";
-import { SUBMISSION_KEPT_MS, SUBMISSION_PURGE_ROWS_MAX } from "../../src/base/limits.ts";
+import {
+  BATCH_READY_RUNS_MAX,
+  OPEN_RUNS_PER_TASK_MAX,
+  SUBMISSION_KEPT_MS,
+  SUBMISSION_PURGE_ROWS_MAX,
+} from "../../src/base/limits.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
 import type { NewTask, SubmissionKey } from "../../src/store/store.ts";
 import type { OpenStore } from "./store-harness.ts";
@@ -51,6 +56,21 @@ export function describeSubmissions(open: OpenStore): void {
       expect(await store.listReady(T0, 10)).toHaveLength(1);
       expect(await store.getModule(digest("b"))).toBeUndefined();
       expect(await store.findSubmission(KEY, T0)).toBeUndefined();
+    });
+
+    test("have each a run ready that is due, and of all not too many at once", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const many = { repeats: OPEN_RUNS_PER_TASK_MAX, delayMs: 0 };
+      const count = Math.ceil(BATCH_READY_RUNS_MAX / OPEN_RUNS_PER_TASK_MAX) + 2;
+      const batch = Array.from({ length: count }, (_, index) => fresh(`t${index}`, many));
+      const result = await store.createTasks(batch, T0);
+      const ready = result.kind === "created" ? result.ready.map((runs) => runs.length) : [];
+      expect(Math.min(...ready)).toBe(1);
+      expect(ready.reduce((sum, runs) => sum + runs, 0)).toBeLessThan(BATCH_READY_RUNS_MAX + count);
+      const { nextDueAt } = await store.promoteDue(T0, 10_000);
+      expect(nextDueAt).toBeUndefined();
+      expect((await store.countOpenRuns()).ready).toBe(count * OPEN_RUNS_PER_TASK_MAX);
     });
 
     test("stand beside other operations of the same moment", async () => {

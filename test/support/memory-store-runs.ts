@@ -261,7 +261,7 @@ export function extendAllLeases(tx: Transaction, leaseUntil: number): void {
     const found = tx.find(id);
     if (found !== undefined) tx.saveTask(withRun(found.task, { ...found.run, leaseUntil }), 0);
   }
-  for (const { task, run } of tx.runs((each) => isHeld(each) && each.notBefore > leaseUntil)) {
+  for (const { task, run } of tx.runs(isHeld)) {
     tx.saveTask(withRun(tx.task(task.spec.id) ?? task, { ...run, notBefore: leaseUntil, leaseUntil }), 0);
   }
 }

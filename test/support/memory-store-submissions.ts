@@ -1,5 +1,5 @@
 /** A MemoryStore's submissions: tasks made once for a key, and several of them at once. */
-import { SUBMISSION_KEPT_MS } from "../../src/base/limits.ts";
+import { BATCH_READY_RUNS_MAX, SUBMISSION_KEPT_MS } from "../../src/base/limits.ts";
 import type {
   CreateTaskResult,
   CreateTasksResult,
@@ -53,7 +53,12 @@ export function submitTasks(
   const full = fullFor(tx, limit, tasks.length);
   if (full !== undefined) return full;
   const before = tx.state;
-  const made = tasks.map(({ spec, inspection }) => createTask(tx, spec, inspection, now));
+  let readyMax = BATCH_READY_RUNS_MAX;
+  const made = tasks.map(({ spec, inspection }) => {
+    const each = createTask(tx, spec, inspection, now, Math.max(1, readyMax));
+    if (each.kind === "created") readyMax -= each.ready.length;
+    return each;
+  });
   const created = made.flatMap((each) => (each.kind === "created" ? [each] : []));
   if (created.length < made.length) {
     tx.set(before);

@@ -48,6 +48,7 @@ export function createTask(
   spec: TaskSpec,
   inspection: ModuleInspection | undefined,
   now: number,
+  readyMax = Infinity,
 ): CreateTaskRefusal | Extract<CreateTaskResult, { readonly kind: "created" }> {
   if (tx.task(spec.id) !== undefined) return { kind: "id-taken" };
   const { tasks: dependencies, unknown, endless } = findDependencies(tx, spec.after);
@@ -71,7 +72,7 @@ export function createTask(
     slots,
     ...waits,
   };
-  const { task, ready } = makeRuns(bound(tx, empty, dependencies), { now, missedBefore: now }, Infinity);
+  const { task, ready } = makeRuns(bound(tx, empty, dependencies), { now, missedBefore: now }, readyMax);
   return { kind: "created", task: taskView(tx.saveTask(task, now)), ready };
 }
 

@@ -1,4 +1,5 @@
 /** Operations that make tasks. Each runs inside a transaction of the store's thread. */
+import { BATCH_READY_RUNS_MAX } from "../../base/limits.ts";
 import type { Database } from "./database.ts";
 import { KnownTasks, bindDependencies, findDependencies } from "./dependency-rows.ts";
 import { insertInputFiles } from "./file-rows.ts";
@@ -29,7 +30,12 @@ export function createTasks(db: Database, { tasks, now, key, limit }: Args<"crea
   db.control("SAVEPOINT batch");
   // Each sees the ones before it: they may be what it runs after.
   const known = new KnownTasks(db);
-  const made = tasks.map((task) => create(db, task, now, known));
+  let readyMax = BATCH_READY_RUNS_MAX;
+  const made = tasks.map((task) => {
+    const each = create(db, task, now, { known, readyMax: Math.max(1, readyMax) });
+    if (each.kind === "created") readyMax -= each.ready.length;
+    return each;
+  });
   const created = made.flatMap((each) => (each.kind === "created" ? [each] : []));
   if (created.length < made.length) {
     db.control("ROLLBACK TO batch");
@@ -45,7 +51,18 @@ export function createTasks(db: Database, { tasks, now, key, limit }: Args<"crea
 
 type Created = Exclude<Answer<"createTask">, { readonly kind: "repeated" | "key-mismatch" | "submitter-full" }>;
 
-function create(db: Database, args: NewTaskWire, now: number, known = new KnownTasks(db)): Created {
+interface CreateOptions {
+  readonly known: KnownTasks;
+  /** Runs that are made ready; the others that are due are for a promotion. */
+  readonly readyMax: number;
+}
+
+function create(
+  db: Database,
+  args: NewTaskWire,
+  now: number,
+  { known, readyMax }: CreateOptions = { known: new KnownTasks(db), readyMax: Infinity },
+): Created {
   const { unknown, endless, tasks: dependencies } = findDependencies(known, args.after);
   const isBad = unknown.length > 0 || endless.length > 0;
   if (isBad && loadTaskById(db, args.plan.id) === undefined) return { kind: "bad-dependencies", unknown, endless };
@@ -57,7 +74,7 @@ function create(db: Database, args: NewTaskWire, now: number, known = new KnownT
   }
   insertInputFiles(db, task.serial, args.inputDigests);
   bindDependencies(db, task, dependencies);
-  const ready = makeRuns(db, task, { now, missedBefore: now }, Infinity);
+  const ready = makeRuns(db, task, { now, missedBefore: now }, readyMax);
   saveTask(db, task, now);
   known.add(task);
   return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };

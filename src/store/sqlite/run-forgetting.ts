@@ -1,8 +1,9 @@
 /**
  * Forgetting runs: a task without end would keep them for ever. The oldest go, so that those which are known are always the
- * ones from `first_run` on, and everything that counts runs goes on counting all of them.
+ * ones from `first_run` on, and everything that counts runs goes on counting all of them. Logs may be long: those of runs
+ * that were forgotten are removed in pieces, by the steps that follow.
  */
-import { STORE_FORGET_OUTPUT_BYTES } from "../../base/limits.ts";
+import { STORE_FORGET_LOG_ROWS_MAX, STORE_FORGET_OUTPUT_BYTES, STORE_FORGET_ROWS_MAX } from "../../base/limits.ts";
 import { RUN_STATES } from "../../model/run.ts";
 import type { FreedBlobs } from "../store.ts";
 import { decodeCount, decodeNumber, decodeOneOf, decodeTime } from "./columns.ts";
@@ -21,17 +22,23 @@ export function forgetRuns(db: Database, { endedBefore, limit, after }: Args<"fo
   const freed: FreedBlobs[] = [];
   let forgotten = 0;
   let bytes = 0;
+  let rowsLeft = STORE_FORGET_ROWS_MAX;
+  let logRowsLeft = STORE_FORGET_LOG_ROWS_MAX;
   let last: number | undefined;
   for (const row of rows) {
     const task = decodeTaskRecord(row);
     last = task.serial;
-    for (const run of oldRuns(db, task, endedBefore, limit - forgotten)) {
-      freed.push(forgetRun(db, task, run.index));
+    logRowsLeft -= removeLogs(db, task, logRowsLeft);
+    for (const run of logRowsLeft > 0 ? oldRuns(db, task, endedBefore, limit - forgotten) : []) {
+      const step = forgetRun(db, task, run.index);
+      freed.push(step.freed);
+      rowsLeft -= step.rows;
       forgotten += 1;
       bytes += run.outputBytes;
-      if (forgotten >= limit || bytes >= STORE_FORGET_OUTPUT_BYTES) {
-        return { forgotten, freed: joinFreed(freed), next: task.serial - 1 };
-      }
+      if (forgotten >= limit || bytes >= STORE_FORGET_OUTPUT_BYTES || rowsLeft <= 0) break;
+    }
+    if (forgotten >= limit || bytes >= STORE_FORGET_OUTPUT_BYTES || rowsLeft <= 0 || logRowsLeft <= 0) {
+      return { forgotten, freed: joinFreed(freed), next: task.serial - 1 };
     }
   }
   return { forgotten, freed: joinFreed(freed), next: rows.length < limit ? undefined : last };
@@ -68,13 +75,29 @@ function oldRuns(db: Database, task: TaskRecord, endedBefore: number, limit: num
   return old;
 }
 
-function forgetRun(db: Database, task: TaskRecord, index: number): FreedBlobs {
+/** Of runs that were forgotten before. Returns how many rows. */
+function removeLogs(db: Database, task: TaskRecord, rowsMax: number): number {
+  if (task.firstRun === 1) return 0;
+  return db.run(
+    "DELETE FROM output WHERE row IN (SELECT row FROM output WHERE task = ? AND run < ? LIMIT ?)",
+    task.serial,
+    task.firstRun,
+    rowsMax,
+  );
+}
+
+/** Its log stays for `removeLogs`. */
+function forgetRun(
+  db: Database,
+  task: TaskRecord,
+  index: number,
+): { readonly freed: FreedBlobs; readonly rows: number } {
   const { serial } = task;
+  const writesBefore = db.writes;
   const freed = freeKeptOf(db, { serial, index });
-  db.run("DELETE FROM output WHERE task = ? AND run = ?", serial, index);
   db.run("DELETE FROM attempts WHERE task = ? AND run = ?", serial, index);
   db.run("DELETE FROM runs WHERE task = ? AND idx = ?", serial, index);
   task.firstRun = index + 1;
   db.run("UPDATE tasks SET first_run = ? WHERE serial = ?", task.firstRun, serial);
-  return freed;
+  return { freed, rows: db.writes - writesBefore };
 }

@@ -200,7 +200,7 @@ export function extendAllLeases(db: Database, args: Args<"extendAllLeases">): vo
   db.run("UPDATE runs SET lease_until = ? WHERE state = 'running'", args.leaseUntil);
   db.run(
     `UPDATE runs SET not_before = ?1, lease_until = ?1
-     WHERE state = 'ready' AND not_before > 0 AND not_before > ?1 AND lease_until IS NOT NULL`,
+     WHERE state = 'ready' AND not_before > 0 AND lease_until IS NOT NULL`,
     args.leaseUntil,
   );
 }

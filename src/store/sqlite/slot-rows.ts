@@ -3,8 +3,9 @@
  * fired, the rows of runs say: a task's runs of all states are found by their slots. What changes in the task's record the
  * caller saves.
  */
-import { type SlotChoice, type SlotMoment, nextSlot } from "../../model/schedule.ts";
+import { type SlotChoice, type SlotMoment, nextSlot, slotsAfterSetBack } from "../../model/schedule.ts";
 import { dueAt } from "../../model/task.ts";
+import { parseTimezone } from "../../model/timezone.ts";
 import { DamagedRow } from "./damaged-row.ts";
 import type { Database } from "./database.ts";
 import type { RunWire } from "./messages.ts";
@@ -36,12 +37,16 @@ function takeSlot(task: TaskRecord, choice: SlotChoice | undefined): TakenDueTim
   return { due: choice.slot, mayBeReady: !choice.hasFired, work: choice.work };
 }
 
-/** The slot for the run of this index, with the task's cursor as it stands; undefined: there is none. */
+/** The slot for the run of this index, with the task's cursor as it stands; undefined: there is none, as far as can be known here. */
 function chooseSlot(db: Database, task: TaskRecord, moment: SlotMoment, index: number): SlotChoice | undefined {
   const { plan, slots, serial } = task;
   if (plan.cron === undefined) return undefined;
   const schedule = db.schedules.find(plan.cron, plan.timezone);
-  if (schedule === undefined) throw new DamagedRow("a cron expression, or its time zone, cannot be read");
+  if (schedule === undefined) {
+    // Which time zones there are depends on this machine, not on the file.
+    if (parseTimezone(plan.timezone) === undefined) return undefined;
+    throw new DamagedRow("a cron expression cannot be read");
+  }
   return nextSlot(schedule, plan.catchup, slots, moment, (slot) => hasFired(db, serial, slot, index));
 }
 
@@ -72,5 +77,7 @@ export function retakeSlot(db: Database, task: TaskRecord, run: SlotRun, moment:
   const own = { due: run.dueAt, mayBeReady: true, work: 1 };
   if (task.plan.cron === undefined) return own;
   task.slots = { ...task.slots, takenUntil: Math.min(run.dueAt - 1, moment.now) };
-  return takeSlot(task, chooseSlot(db, task, moment, run.index)) ?? own;
+  const taken = takeSlot(task, chooseSlot(db, task, moment, run.index));
+  if (taken === undefined) task.slots = slotsAfterSetBack(task.slots, moment.now);
+  return taken ?? own;
 }

@@ -95,5 +95,5 @@ function decodeTold(told: Parameters<typeof decodeText>[0]): TaskWire {
   const task = parseStored(decodeText(told));
   const isTask = isRecord(task) && typeof task["serial"] === "number" && isRecord(task["counts"]);
   if (!isTask) throw new DamagedRow("what a submission was told is no task");
-  return task as unknown as TaskWire;
+  return { ...(task as unknown as TaskWire), firstRun: 1 };
 }
