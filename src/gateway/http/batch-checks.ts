@@ -78,13 +78,13 @@ export async function withFiles(
   lines: readonly CheckedLine[],
   errors: BatchErrors,
 ): Promise<readonly CheckedLine[]> {
-  errors.beginPass();
+  errors.beginPass("kept files");
   const batch = new Set(lines.flatMap(({ id }) => id ?? []));
   const located: CheckedLine[] = [];
   for (const line of lines) {
-    if (errors.hasEndedPass()) break;
     const { submission } = line;
-    const isWorthALook = submission !== undefined && isSoundIn(line, ["files", "after"]);
+    // Where this pass has ended the others go on.
+    const isWorthALook = !errors.hasEndedPass() && submission !== undefined && isSoundIn(line, ["files", "after"]);
     const found = isWorthALook ? await findFiles({ store, grant, batch }, submission) : undefined;
     if (found?.ok === false) errors.add(line, "invalid-field", found.errors);
     located.push(
@@ -102,7 +102,7 @@ export async function checkFiles(
   lines: readonly CheckedLine[],
   errors: BatchErrors,
 ): Promise<void> {
-  errors.beginPass();
+  errors.beginPass("the contents of kept files");
   for (const line of lines) {
     if (errors.hasEndedPass()) break;
     errors.add(line, "invalid-field", await findMissing(blobs, line.submission?.files ?? []));
@@ -120,7 +120,7 @@ export async function checkModules(
   lines: readonly CheckedLine[],
   errors: BatchErrors,
 ): Promise<ReadonlyMap<CheckedLine, CheckedModule>> {
-  errors.beginPass();
+  errors.beginPass("modules");
   const inspections = new Map<Digest, ModuleInspection | undefined>();
   // Lines of one entry find the same of a module.
   const found = new Map<string, boolean>();
@@ -171,7 +171,7 @@ export async function checkIds(
   lines: readonly CheckedLine[],
   errors: BatchErrors,
 ): Promise<void> {
-  errors.beginPass();
+  errors.beginPass("taken ids and missing tasks of after");
   const turns = new EventLoopTurns(clock);
   const known = await lookUp(store, lines, turns);
   // What a line would have been called whose id cannot be read, or may be in a misspelt field, nobody knows.

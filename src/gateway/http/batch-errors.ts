@@ -16,16 +16,21 @@ export interface BatchPlace {
   readonly id?: TaskId | undefined;
 }
 
+/** What the first pass has left undone where it stopped: no other looks at those lines. */
+const READING = "nothing was looked at";
+
 export class BatchErrors {
   readonly #lineCount: number;
   readonly #lines = new Set<number>();
   readonly #codes = new Set<ProblemCode>();
   readonly #kept: (FieldError & BatchPlace)[] = [];
   #count = 0;
+  #pass = READING;
   #countOfPass = 0;
   /** The last one with an error. */
   #lineOfPass = 0;
-  #stoppedAt = Infinity;
+  /** Behind which line each pass stopped that did. */
+  readonly #stops = new Map<string, number>();
 
   /** Of a batch with so many lines. */
   constructor(lineCount: number) {
@@ -36,15 +41,16 @@ export class BatchErrors {
     return this.#count === 0;
   }
 
-  /** The lines are gone through from the first again. */
-  beginPass(): void {
+  /** The lines are gone through from the first again, to look for this, which is called in the plural. */
+  beginPass(lookedFor: string): void {
+    this.#pass = `${lookedFor} were not looked for`;
     this.#countOfPass = 0;
   }
 
   /** To be asked before each line: whether the pass has found more than can be told, and so has ended. */
   hasEndedPass(): boolean {
     if (this.#countOfPass <= BATCH_ERRORS_MAX) return false;
-    this.#stoppedAt = Math.min(this.#stoppedAt, this.#lineOfPass);
+    this.#stops.set(this.#pass, this.#lineOfPass);
     return true;
   }
 
@@ -67,9 +73,9 @@ export class BatchErrors {
       const name = id === undefined ? "" : ` (${id})`;
       return `line ${line}${name}: ${field} ${message}`;
     });
-    const isCut = this.#stoppedAt < Infinity;
+    const isCut = this.#stops.size > 0;
     const more = this.#count > shown.length ? `; and ${isCut ? "" : `${this.#count - shown.length} `}more` : "";
-    const unread = isCut ? `; what comes after line ${this.#stoppedAt} was not looked at` : "";
+    const unread = Array.from(this.#stops, ([what, line]) => `; behind line ${line} ${what}`).join("");
     const count = `${isCut ? "at least " : ""}${this.#lines.size} of ${this.#lineCount} lines`;
     const detail = `${count} cannot be accepted, so none is: ${sentences.join("; ")}${more}${unread}`;
     const [code = "invalid-field", ...others] = this.#codes;

@@ -216,8 +216,13 @@ describe("POST /tasks/batch", () => {
     expect(problem.errors).toHaveLength(BATCH_ERRORS_MAX);
     const last = BATCH_ERRORS_MAX + 1;
     expect(problem.detail).toMatch(
+      new RegExp(`^at least ${last} of ${last + 4} lines .*; and more; behind line ${last} nothing was looked at$`),
+    );
+    const unknown = Array.from({ length: last + 4 }, (_, each) => ({ module: digest, files: [`@first/${each}`] }));
+    const later = await refusalOf(gateway, await post(gateway, [...unknown, { module: "ab".repeat(32) }]));
+    expect(later.detail).toMatch(
       new RegExp(
-        `^at least ${last} of ${last + 4} lines .*; and more; what comes after line ${last} was not looked at$`,
+        `^at least ${last + 1} of ${last + 5} lines .*; and more; behind line ${last} kept files were not looked for$`,
       ),
     );
     const mixed = Array.from({ length: BATCH_ERRORS_MAX }, () => ({ module: digest, priority: 1e6, after: ["x"] }));
