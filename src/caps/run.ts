@@ -10,8 +10,8 @@ const [OUTCOME, CANCEL, ACKNOWLEDGE] = Run$Client.methods;
 export interface RunTarget {
   /** Resolves when the guest has ended and its output is acknowledged. The signal ends the waiting, not the attempt. */
   outcome(options: { signal: AbortSignal }): Promise<AttemptEnd>;
-  /** Ends the guest. Idempotent. */
-  cancel(): void;
+  /** Ends the guest: it is known to be told when this has resolved. Idempotent. */
+  cancel(): void | Promise<void>;
   /** The outcome is durable, or will never be wanted. Idempotent. */
   acknowledge(): void;
 }

@@ -213,8 +213,9 @@ export class Attempts {
       }
       const sighted = this.#sighted.get(key);
       if (sighted !== undefined) {
-        this.#cancelled.add({ id, worker: sighted.session.worker });
-        this.#cancelled.end(id, sighted.run);
+        const cancelled = { id, worker: sighted.session.worker };
+        this.#cancelled.add(cancelled);
+        this.#cancelled.end(cancelled, sighted.run);
         this.#loseSight(key, sighted, attemptIsOver());
       } else if (expected !== undefined) this.#cancelled.isOver(id);
       else if (begun !== undefined) this.#cancelled.add({ id, worker: begun.worker });
@@ -229,7 +230,7 @@ export class Attempts {
   /** A worker has come back with an attempt that is not its own any more: it is to end it. Takes the run over. */
   refuse({ id, worker }: AttemptOn, run: RunClient): void {
     using _ = run;
-    this.#cancelled.end(id, run);
+    this.#cancelled.end({ id, worker }, run);
     void tellWhyRefused(this.#init, { id, worker });
   }
 
@@ -373,10 +374,7 @@ export class Attempts {
   /** The attempt is over in the store: its worker ends the guest and forgets it. */
   #dismiss(key: string, sighted: Sighted): void {
     const { id, run } = sighted;
-    run.cancel().catch((error: unknown) => {
-      this.#init.log.debug("a cancellation did not reach its worker; it is told when it resumes", { ...id, error });
-    });
-    run.acknowledge().catch(() => {});
+    this.#cancelled.dismiss(id, run);
     this.#loseSight(key, sighted, attemptIsOver());
   }
 

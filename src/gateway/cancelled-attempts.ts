@@ -6,11 +6,12 @@
  *         ├── never given to a worker ────────────▶ over
  *         └── its worker is away ──comes back──▶ without it: over; with it: it is told
  *
- * Nothing here waits for a worker that does not answer: the lease in the store ends by itself. After a restart nothing of
- * this is known, and the leases decide alone.
+ * Nothing here waits longer than a lease for a worker that does not answer: the lease in the store ends by itself. After
+ * a restart nothing of this is known, and the leases decide alone.
  */
+import { followAborts } from "../base/abort.ts";
 import type { Clock } from "../base/clock.ts";
-import { toClusterError } from "../base/errors.ts";
+import { disconnected, toClusterError } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
 import { CANCELLED_ATTEMPTS_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
@@ -49,9 +50,14 @@ export class CancelledAttempts {
     this.#open.set(attemptKey(cancelled.id), cancelled);
   }
 
-  /** Has the worker end its guest. Borrows the run. */
-  end(id: AttemptId, run: RunClient): void {
-    void this.#end(id, new RunClient(run.capability.dup()));
+  /** Has this worker end its guest. Borrows the run. */
+  end(cancelled: Cancelled, run: RunClient): void {
+    void this.#end(cancelled, new RunClient(run.capability.dup()));
+  }
+
+  /** It is over in the store, and no run waits for it: has the worker end its guest and forget it. Borrows the run. */
+  dismiss(id: AttemptId, run: RunClient): void {
+    void this.#dismiss(id, new RunClient(run.capability.dup()));
   }
 
   /** A worker has come back, and holds these. */
@@ -76,34 +82,56 @@ export class CancelledAttempts {
   }
 
   close(): void {
-    this.#closed.abort();
+    this.#closed.abort(disconnected("the gateway is closing"));
     this.#open.clear();
   }
 
   /** Owns the run. Never rejects. */
-  async #end(id: AttemptId, owned: RunClient): Promise<void> {
+  async #end({ id, worker }: Cancelled, owned: RunClient): Promise<void> {
     using run = owned;
-    if (this.#closed.signal.aborted) return;
-    const ended = new AbortController();
-    const onClosed = () => ended.abort();
-    this.#closed.signal.addEventListener("abort", onClosed, { once: true });
-    // After that its lease is over, whatever the worker does.
-    using _timer = this.#init.clock.setTimer(this.#init.leaseMs, () => ended.abort());
+    let isTold = false;
     try {
-      await run.cancel();
-      await run.outcome({ signal: ended.signal }).catch((thrown: unknown) => {
-        // Given back it is over, too. Anything else says nothing of the guest.
-        if (toClusterError(thrown).code !== "handed-back") throw thrown;
+      await this.#withinLease(async (signal) => {
+        await run.cancel({ signal });
+        isTold = true;
+        await run.outcome({ signal }).catch((thrown: unknown) => {
+          // Given back it is over, too. Anything else says nothing of the guest.
+          if (toClusterError(thrown).code !== "handed-back") throw thrown;
+        });
       });
-      if (this.#closed.signal.aborted) return;
-      this.isOver(id);
-      await run.acknowledge();
+      // Any worker may name any attempt when it comes back: only the one that had it can say that it is over.
+      if (this.#open.get(attemptKey(id))?.worker === worker) this.isOver(id);
     } catch (error) {
       this.#init.log.debug("a cancelled attempt is not known to be over", { ...id, error });
-      // A worker that still has it forgets it, if it can be reached.
-      await run.acknowledge().catch(() => {});
-    } finally {
-      this.#closed.signal.removeEventListener("abort", onClosed);
     }
+    if (isTold) await this.#acknowledge(run);
+  }
+
+  /** Owns the run. Never rejects. */
+  async #dismiss(id: AttemptId, owned: RunClient): Promise<void> {
+    using run = owned;
+    try {
+      await this.#withinLease((signal) => run.cancel({ signal }));
+    } catch (error) {
+      this.#init.log.debug("a cancellation did not reach its worker; it is told when it resumes", { ...id, error });
+      return;
+    }
+    await this.#acknowledge(run);
+  }
+
+  /**
+   * Its worker forgets it, if it can be reached. Only for one that it is known to have cancelled: whoever has forgotten a
+   * guest that runs on hears nothing more of it, not in answer to a renewal either.
+   */
+  async #acknowledge(run: RunClient): Promise<void> {
+    await this.#withinLease((signal) => run.acknowledge({ signal })).catch(() => {});
+  }
+
+  /** The signal is aborted after a lease, when the store waits for the worker no longer, and when this is closed. */
+  async #withinLease(ask: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { clock, leaseMs } = this.#init;
+    using term = followAborts([this.#closed.signal]);
+    using _timer = clock.setTimer(leaseMs, () => term.abort(disconnected("the worker did not answer within a lease")));
+    await ask(term.signal);
   }
 }

@@ -1,9 +1,10 @@
 /** Cancelling and deleting, in each state and between two of them. */
 import { expect, test } from "vitest";
-import { overloaded } from "../../src/base/errors.ts";
+import { failed, overloaded } from "../../src/base/errors.ts";
 import { LEASE_MS } from "../../src/base/limits.ts";
 import { T0, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
+import { HandRun } from "../support/hand-worker.ts";
 
 test("a task that waits for its time is cancelled and never starts", async () => {
   await using cluster = await GatewayCluster.open();
@@ -47,6 +48,39 @@ test("a worker that never answers a cancellation is not waited for", async () =>
   await cluster.cancel("t");
   await cluster.gateway.drain({ signal: new AbortController().signal });
   expect(cluster.gateway.attemptsInSight).toBe(0);
+});
+
+test("a worker that never answers a cancellation is asked for no longer than a lease, and is told when it renews", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.quiet();
+  const { questions, imports } = worker.stats();
+  await cluster.submit("t");
+  const run = await worker.take();
+  run.answerCancel = () => new Promise(() => {});
+  await cluster.cancel("t");
+  await run.cancelled;
+  await cluster.pass(LEASE_MS - 1_000);
+  expect(worker.stats().questions).toBeGreaterThan(questions);
+  await cluster.pass(1_500);
+  expect(worker.stats()).toMatchObject({ questions, imports });
+  expect(run.isAcknowledged).toBe(false);
+  expect(await worker.renew([run])).toEqual([run.id]);
+});
+
+test("a worker that fails to cancel keeps the attempt, so that it is told to stop it when it renews", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  run.answerCancel = () => {
+    throw failed("the runner does not listen");
+  };
+  await cluster.cancel("t");
+  await run.cancelled;
+  await cluster.quiet();
+  expect(run.isAcknowledged).toBe(false);
+  expect(await worker.renew([run])).toEqual([run.id]);
 });
 
 test("a task cancelled between the lease and the call to its worker does not reach the worker", async () => {
@@ -147,6 +181,20 @@ test("it begins when the worker that came back with it says that it is over", as
   await cluster.quiet();
   expect(await cluster.attempts("t")).toEqual(["cancelled"]);
   run.end({ kind: "cancelled", reason: "cancelled by the gateway" });
+  expect((await other.nextRun()).id.attempt).toBe(2);
+});
+
+test("another worker that says the cancelled attempt is over is not believed", async () => {
+  await using cluster = await GatewayCluster.open();
+  const { other, run } = await cancelledAway(cluster);
+  await retry(cluster);
+  const named = new HandRun(run.spec, run.output);
+  named.end({ kind: "cancelled", reason: "cancelled by the gateway" });
+  expect(await cluster.connect("C").join([named])).toMatchObject([{ kind: "stop" }]);
+  await named.acknowledged;
+  await cluster.pass(LEASE_MS - 1_000);
+  expect(await cluster.attempts("t")).toEqual(["cancelled"]);
+  await cluster.pass(1_500);
   expect((await other.nextRun()).id.attempt).toBe(2);
 });
 

@@ -218,6 +218,22 @@ test("an attempt that could not be given up, and is adopted meanwhile, is waited
   expect(await cluster.attempts("t")).toEqual(["lost"]);
 });
 
+test("a worker that fails to end an attempt that was given up keeps it, and is told to stop it when it renews", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t", { timeoutMs: 1_000 });
+  const run = await worker.take();
+  run.answerCancel = () => {
+    throw failed("the runner does not listen");
+  };
+  await cluster.passRenewing(answerMsMax(1_000, run.spec.outputBytesMax + KEPT_FILES_BYTES_MAX), worker, [run]);
+  await run.cancelled;
+  await cluster.quiet();
+  expect(await cluster.attempts("t")).toEqual(["lost"]);
+  expect(run.isAcknowledged).toBe(false);
+  expect(await worker.renew([run])).toEqual([run.id]);
+});
+
 describe("that an attempt comes too late", () => {
   function refusals(cluster: GatewayCluster): { readonly told: ClusterEvent[] } & Disposable {
     const told: ClusterEvent[] = [];

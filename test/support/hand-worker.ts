@@ -35,6 +35,8 @@ export class HandRun implements RunTarget {
   readonly #acknowledged = Promise.withResolvers<void>();
   readonly #cancelled = Promise.withResolvers<void>();
   outcomesAsked = 0;
+  /** How its worker answers when it is told to end it: it may throw, or never resolve. */
+  answerCancel: () => void | Promise<void> = () => {};
   isCancelled = false;
   isAcknowledged = false;
 
@@ -64,9 +66,10 @@ export class HandRun implements RunTarget {
     return this.#end.promise;
   }
 
-  cancel(): void {
+  cancel(): void | Promise<void> {
     this.isCancelled = true;
     this.#cancelled.resolve();
+    return this.answerCancel();
   }
 
   acknowledge(): void {
