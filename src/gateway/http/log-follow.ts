@@ -83,7 +83,11 @@ async function* followRun(
     const page = await log.readOutput(run, { stream, offset, bytesMax: LOG_EVENT_BYTES_MAX });
     if (page === undefined) {
       const task = await init.store.getTask(init.task);
-      if (task !== undefined && run < task.firstRun) return task.firstRun;
+      if (task !== undefined && run < task.firstRun) {
+        // Its reader, which has seen some of it, may be in the middle of a character.
+        if (offset > 0) yield { kind: "run-end", run, outputBytes: offset };
+        return task.firstRun;
+      }
       if (!isFollowing || task === undefined || !mayComeYet(task, run)) return undefined;
     } else {
       if (page.chunks.length > 0) yield { kind: "chunks", run, chunks: page.chunks };

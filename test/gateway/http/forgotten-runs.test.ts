@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { problemSchema } from "../../../src/api/problem.ts";
 import { SseParser } from "../../../src/api/sse.ts";
-import { followLog } from "../../../src/gateway/http/log-follow.ts";
+import { type LogItem, followLog } from "../../../src/gateway/http/log-follow.ts";
 import { SharedLogs } from "../../../src/gateway/http/shared-log.ts";
 import { taskId } from "../../store/store-samples.ts";
 import { ApiGateway } from "../../support/api-gateway.ts";
@@ -66,9 +66,8 @@ test("a reader of all runs that was in the middle of a forgotten one goes on beh
   ]);
 });
 
-test("runs that are forgotten while they are read are passed over, at once", async () => {
-  await using gateway = await withForgotten();
-  const { store, events } = gateway;
+/** From offset `offset` of run 1 on, all runs. */
+function followAll({ store, events }: ApiGateway, offset: number): AsyncGenerator<LogItem, void> {
   const reading = {
     store,
     events,
@@ -76,19 +75,40 @@ test("runs that are forgotten while they are read are passed over, at once", asy
     task: taskId("a"),
     selection: "all",
     stream: undefined,
-    offset: 2,
+    offset,
     fromRun: 1,
     isFollowing: true,
   } as const;
+  return followLog(reading, AbortSignal.timeout(60_000));
+}
+
+test.each([
+  ["that nothing was read of", 0, []],
+  ["that something was read of", 2, [["run-end", 1]]],
+])("a run %s is passed over at once when it is forgotten", async (_, offset, before) => {
+  await using gateway = await withForgotten();
   const read: [string, number | undefined][] = [];
-  for await (const item of followLog(reading, AbortSignal.timeout(60_000))) {
+  for await (const item of followAll(gateway, offset)) {
     read.push([item.kind, item.run]);
-    if (read.length === 4) break;
+    if (read.length === before.length + 4) break;
   }
-  expect(read).toEqual([
-    ["chunks", 3],
-    ["run-end", 3],
-    ["chunks", 4],
-    ["run-end", 4],
-  ]);
+  expect(read).toEqual([...before, ["chunks", 3], ["run-end", 3], ["chunks", 4], ["run-end", 4]]);
+});
+
+test("a run that is forgotten while it is read ends for its reader before the next one begins", async () => {
+  await using gateway = await ApiGateway.open();
+  await gateway.client().submit({ wasm: guestBytes("hello"), id: "a", cron: "0 0 1 * *", repeats: 0 });
+  const first = await gateway.start("a", 1);
+  // The second byte is the beginning of a character that never comes.
+  await gateway.write(first, "stdout", Uint8Array.of(0x61, 0xc3));
+  const items = followAll(gateway, 0);
+  expect((await items.next()).value).toMatchObject({ kind: "chunks", run: 1 });
+  await gateway.succeed(first);
+  const second = await gateway.start("a", 2);
+  await gateway.write(second, "stdout", "two\n");
+  await gateway.succeed(second);
+  expect(await gateway.store.forgetRuns(Date.now() + LATER_MS, 1, 0)).toMatchObject({ forgotten: 1 });
+  expect((await items.next()).value).toEqual({ kind: "run-end", run: 1, outputBytes: 2 });
+  expect((await items.next()).value).toMatchObject({ kind: "chunks", run: 2 });
+  await items.return();
 });
