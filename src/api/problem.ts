@@ -49,11 +49,11 @@ export type ProblemCode = keyof typeof PROBLEMS;
 export const fieldErrorSchema = z.object({
   field: z.string(),
   message: z.string(),
-  /** Of a batch: the line it is about, from 1; */
+  /** Of a batch: the line that it is about, from 1. */
   line: z.number().optional(),
-  /** the place of its task among the batch's, from 0, as empty lines do not count; */
+  /** Of a batch: the place of its task among the batch's, from 0. Empty lines do not count. */
   index: z.number().optional(),
-  /** and the id of that, where it has one that can be read. */
+  /** Of a batch: the id of its task, where that has one that can be read. */
   id: z.string().optional(),
 });
 

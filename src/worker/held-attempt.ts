@@ -73,8 +73,9 @@ export class HeldAttempt implements WorkerAttempt {
   /** The outcome that means: handed back. */
   #handedBack: Outcome | undefined;
   #isForgotten = false;
-  /** Forgotten, and nobody is to be told of it. */
+  /** Forgotten, as it is no longer this worker's: what it wrote is not told any more. */
   #isStopped = false;
+  /** Forgotten, and nobody is to be told of it. */
   #isUnwanted = false;
   #hasEnded = false;
   readonly #end: Promise<AttemptEnd>;
