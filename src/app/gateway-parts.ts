@@ -27,6 +27,7 @@ import type { Config } from "./config.ts";
 import { acceptWorkers } from "./gateway-connections.ts";
 import { type Inspection, openInspection } from "./inspection.ts";
 import { lockStore } from "./store-lock.ts";
+import { resolveStorePath } from "./store-path.ts";
 import { memberViews } from "./member-views.ts";
 import { openRpcEndpoint } from "./rpc-endpoint.ts";
 import { VERSION } from "./version.ts";
@@ -53,7 +54,7 @@ export async function openGateway(config: Config, powers: Powers, stack: AsyncDi
   const data = stack.use(await DataDirectory.open(config.data ?? join(config.dataHome, "gateway")));
   const identity = await loadIdentity(data.path);
   const secret = await JoinSecret.open({ folder: data.path, given: config.secret, clock });
-  const storePath = config.store?.replace(/^sqlite:/, "") ?? join(data.path, "capmesh.db");
+  const storePath = await resolveStorePath(config.store?.replace(/^sqlite:/, "") ?? join(data.path, "capmesh.db"));
   const metrics = new GatewayMetrics();
   stack.use(new ProcessMetrics(metrics.registry));
   const measuring = { meter: metrics.store, clock };

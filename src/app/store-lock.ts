@@ -1,15 +1,14 @@
 /** One gateway per database: two would each give the runs of the other away, and delete its files. */
-import { realpath } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
 import { failed, messageOf } from "../base/errors.ts";
 import { FileLock, holderText } from "../net/file-lock.ts";
 
 /**
  * Held until it is disposed or the process ends. Beside the file, whose own locks are for whoever reads it or makes a
- * backup. Rejects with `failed`: `store-in-use`, or `store-unavailable`.
+ * backup. The path is the file's own name (`resolveStorePath`): by a link's it would be another lock. Two hard links of a
+ * file are two locks, against which nothing is done. Rejects with `failed`: `store-in-use`, or `store-unavailable`.
  */
 export async function lockStore(storePath: string): Promise<FileLock> {
-  const path = await lockPath(storePath);
+  const path = `${storePath}.lock`;
   let lock: FileLock | undefined;
   try {
     lock = await FileLock.take(path);
@@ -26,13 +25,4 @@ export async function lockStore(storePath: string): Promise<FileLock> {
       "own with --store or --data",
     { code: "store-in-use" },
   );
-}
-
-/** The same one for all names of a file. */
-async function lockPath(storePath: string): Promise<string> {
-  const real = await realpath(storePath).catch(async () => {
-    const folder = await realpath(dirname(storePath)).catch(() => dirname(storePath));
-    return join(folder, basename(storePath));
-  });
-  return `${real}.lock`;
 }

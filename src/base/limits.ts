@@ -256,6 +256,8 @@ export const STORE_GROUP_WRITES_MAX = 8_192;
  */
 export const STORE_BUSY_TIMEOUT_MS = 2_000;
 export const STORE_STILL_BUSY_TIMEOUT_MS = 50;
+/** Links from the database's name to its file: as many as Linux follows. */
+export const STORE_PATH_LINKS_MAX = 40;
 /** New work is refused below this much room on the disk, or below this share of it if that is less. */
 export const DISK_FREE_BYTES_MIN = 32 * MIB;
 export const DISK_FREE_SHARE_MIN = 0.1;

@@ -67,7 +67,10 @@ import {
 } from "./wire.ts";
 
 export interface SqliteStoreInit {
-  /** Of the file; it is made if it is not there, its folder is not. SQLite keeps two more beside it. */
+  /**
+   * Of the file, by its own name and no link's; it is made if it is not there, its folder is not. SQLite keeps two more
+   * beside it.
+   */
   readonly path: string;
   readonly log: Log;
   /** Default: nobody measures. */
