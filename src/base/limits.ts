@@ -256,6 +256,8 @@ export const STORE_GROUP_WRITES_MAX = 8_192;
  */
 export const STORE_BUSY_TIMEOUT_MS = 2_000;
 export const STORE_STILL_BUSY_TIMEOUT_MS = 50;
+/** How long a lock file is waited for: others that only try to take it are gone by then. It blocks the thread. */
+export const FILE_LOCK_BUSY_MS_MAX = 100;
 /** Links from the database's name to its file: as many as Linux follows. */
 export const STORE_PATH_LINKS_MAX = 40;
 /** New work is refused below this much room on the disk, or below this share of it if that is less. */

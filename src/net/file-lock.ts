@@ -4,8 +4,10 @@
  * Node has no file locks of its own; SQLite takes real ones (fcntl), so the lock is an open exclusive transaction on an
  * otherwise unused database file.
  */
+import { chmodSync, closeSync, lstatSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
+import { FILE_LOCK_BUSY_MS_MAX } from "../base/limits.ts";
 import { writePrivateFile } from "./private-file.ts";
 
 /** SQLite's "another connection holds the lock". */
@@ -19,17 +21,17 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Makes the file if need be; its folder has to be there. Undefined: another process holds it, or another FileLock of this
-   * one. Rejects where there can be no such file.
+   * Makes the file if need be, for its owner alone; its folder has to be there. Undefined: another process holds it, or
+   * another FileLock of this one. Of several that take it at once one gets it. Rejects where there can be no such file.
    */
   static async take(path: string): Promise<FileLock | undefined> {
     let lock: DatabaseSync | undefined;
     try {
-      lock = new DatabaseSync(path);
+      makePrivate(path);
+      // Each of two that come at once is for a moment in the other's way, and gives way while it waits.
+      lock = new DatabaseSync(path, { timeout: FILE_LOCK_BUSY_MS_MAX });
       // In memory, so that nothing is ever written and a folder on a full disk can still be locked.
-      lock.exec(
-        "PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE",
-      );
+      lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
     } catch (error) {
       lock?.close();
       if (isBusy(error)) return undefined;
@@ -51,6 +53,28 @@ export class FileLock implements Disposable {
 export async function holderText(path: string): Promise<string> {
   const text = await readFile(holderPath(path), "latin1").catch(() => "");
   return /^\d{1,10}$/.test(text.trim()) ? ` (pid ${text.trim()})` : "";
+}
+
+/**
+ * Whoever can read the file can hold it. One that is there is not opened: the kernel takes all of a process's locks on a
+ * file away when it closes any handle of it.
+ */
+function makePrivate(path: string): void {
+  try {
+    closeSync(openSync(path, "wx", 0o600));
+  } catch {
+    // It is there, or cannot be made, which SQLite then says.
+    restrict(path);
+  }
+}
+
+/** One of an earlier version may be readable for others. */
+function restrict(path: string): void {
+  try {
+    if (lstatSync(path).isFile()) chmodSync(path, 0o600);
+  } catch {
+    // Somebody else's, or none.
+  }
 }
 
 function holderPath(path: string): string {
