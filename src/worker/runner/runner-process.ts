@@ -136,7 +136,10 @@ export class RunnerProcess {
     });
     watchEnd(child, {
       started: this.#ready.promise,
-      onExit: () => this.#markEnding(),
+      onExit: () => {
+        this.#markEnding();
+        this.#replies.resume();
+      },
       onEnd: (reason) => this.#end(reason),
     });
   }
@@ -369,10 +372,12 @@ export class RunnerProcess {
       this.#handleFrame(kind, bytes.subarray(start, at));
     }
     this.#rest = at === bytes.length ? NO_BYTES : bytes.slice(at);
-    if (this.#collection?.isFull === true) this.#replies.pause();
+    // Of a process that ends little is left to read, and its end is told only when all of it has been read.
+    const isEnding = this.#state === "ending";
+    if (this.#collection?.isFull === true && !isEnding) this.#replies.pause();
     const run = this.#run;
     if (run === undefined) return;
-    if (run.queuedBytes > RUNNER_OUTPUT_QUEUE_BYTES_MAX) this.#replies.pause();
+    if (run.queuedBytes > RUNNER_OUTPUT_QUEUE_BYTES_MAX && !isEnding) this.#replies.pause();
     if (!run.isPumping) void this.#pump(run);
   }
 

@@ -118,13 +118,17 @@ describe("files to keep", () => {
   });
 
   test.each([
-    ["reads on", true],
-    ["reads nothing", false],
-  ])("wait for a keeper that is slow, whose run can still be cancelled: it %s", async (_how, readsOn) => {
+    ["reads on", true, 0],
+    ["reads nothing", false, 0],
+    ["reads nothing, and no more is read from the runner", false, 3_000],
+  ])("wait for a keeper that is slow, whose run can still be cancelled: it %s", async (_how, readsOn, turnsBefore) => {
     const stop = new AbortController();
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
     const onKeep: RunOptions["onKeep"] = async ({ content }) => {
+      // As many as it takes until as much has come as is held.
+      for (let turns = 0; turns < turnsBefore; turns++) await turn();
       stop.abort("enough");
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       if (readsOn) await Array.fromAsync(content);
     };
     const end = await run("fill f 4000000", { outputs: ["f"], onKeep, signal: stop.signal });
