@@ -30,27 +30,26 @@ import {
   MATCH_WINDOW_FIRST,
   MATCH_WINDOW_MAX,
 } from "../base/limits.ts";
-import type { Tracer } from "../base/tracing.ts";
+import type { Span, Tracer } from "../base/tracing.ts";
 import type { Log, LogFields } from "../base/log.ts";
-import type { Digest, PeerId } from "../base/ids.ts";
+import type { PeerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { serveFiles } from "../caps/files.ts";
 import { serveModule } from "../caps/module.ts";
 import { WorkerClient } from "../caps/worker.ts";
 import type { AttemptId } from "../model/run.ts";
-import { isUnresolved } from "../model/task-file.ts";
 import type { TaskSpec } from "../model/task.ts";
 import type { PickPolicy } from "../model/worker.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { ReadyRun, Store } from "../store/store.ts";
 import { endSpan, startAttempt, startCall } from "./attempt-spans.ts";
-import { type Attempts, answerMsMax } from "./attempts.ts";
+import { type AttemptSession, type Attempts, answerMsMax } from "./attempts.ts";
 import type { BlobPins } from "./blob-pins.ts";
 import { BlobModule } from "./blob-module.ts";
 import type { EventHub } from "./events.ts";
 import { type OfferView, match } from "./matching.ts";
 import { ModuleSizes } from "./module-sizes.ts";
-import { fileBytesMax, runSpec } from "./run-specs.ts";
+import { blobsOf, fileBytesMax, runSpec } from "./run-specs.ts";
 import { type ResolvedFiles, RunFiles, resolveFiles } from "./run-files.ts";
 import type { LeaseClock } from "./lease-clock.ts";
 import type { RunMeter } from "./run-meter.ts";
@@ -329,9 +328,14 @@ export class Dispatcher {
       void attempts.reject({ id, worker: offered.peer }, inputs.reason);
       return;
     }
-    const { blobs, pins } = this.#init;
+    this.#begin({ id, ready, isSecondChoice }, { worker, session, span, moduleBytes, inputs });
+  }
+
+  /** It is leased: its worker is told, and it is watched. Borrows the worker. */
+  #begin({ id, ready, isSecondChoice }: Start, { worker, session, span, moduleBytes, inputs }: Leased): void {
+    const { attempts, blobs, pins, tracer, leaseClock } = this.#init;
     const { files, found } = inputs;
-    const call = startCall(this.#init.tracer, span);
+    const call = startCall(tracer, span);
     const { leaseMs } = leaseClock.terms;
     const spec = runSpec(id, ready, { moduleBytes, files, leaseMs, traceparent: call.traceparent });
     const { module, timeoutMs, outputBytesMax } = spec;
@@ -339,7 +343,7 @@ export class Dispatcher {
     const spans = { attempt: span, call };
     const watched = { id, session, module, outputBytesMax, answerMsMax: answerMs, isSecondChoice, spans };
     attempts.watch(watched, (output) => {
-      const reads = this.#readsFor(id, offered.peer);
+      const reads = this.#readsFor(id, session.worker);
       using served = module && serveModule(new BlobModule(blobs, reads, module));
       using contents = files.length === 0 ? undefined : serveFiles(new RunFiles({ blobs, reads, pins, files, found }));
       return worker.run(spec, served, output, contents);
@@ -375,15 +379,18 @@ export class Dispatcher {
   }
 }
 
-/** Those that are known before the run is leased. */
-function blobsOf({ module, files }: TaskSpec): readonly Digest[] {
-  const inputs = files.flatMap((file) => (isUnresolved(file) ? [] : file.digest));
-  return module === undefined ? inputs : [module, ...inputs];
-}
-
 interface Start {
   readonly id: AttemptId;
   readonly ready: ReadyRun;
   /** Its worker has lost this run before, and others have not. */
   readonly isSecondChoice: boolean;
+}
+
+interface Leased {
+  readonly worker: WorkerClient;
+  readonly session: AttemptSession;
+  /** Of the attempt. */
+  readonly span: Span;
+  readonly moduleBytes: number;
+  readonly inputs: Extract<ResolvedFiles, { readonly ok: true }>;
 }

@@ -15,6 +15,7 @@ export class LeaseClock {
   /** The wall clock's lead over the monotonic one when leases were checked last. It changes when the wall clock is set. */
   #leadMs: number;
   #disturbances = 0;
+  #disturbedByMs = 0;
 
   constructor(clock: Clock, terms: LeaseTerms) {
     this.#clock = clock;
@@ -36,9 +37,14 @@ export class LeaseClock {
     return this.#disturbances;
   }
 
+  /** How far the time was off when it was last seen to be wrong. */
+  get disturbedByMs(): number {
+    return this.#disturbedByMs;
+  }
+
   /** By the wall clock: when a lease ends that is given now. */
   leaseEnd(): number {
-    if (Math.abs(this.#lead() - this.#leadMs) > this.terms.checkOffMsMax) this.#disturbances += 1;
+    this.#look(this.#lead() - this.#leadMs);
     return this.#clock.now() + this.terms.leaseMs;
   }
 
@@ -50,7 +56,13 @@ export class LeaseClock {
   /** Leases are checked now, and this comes so far off its time, either way. */
   checked(offMs: number): void {
     this.#leadMs = this.#lead();
-    if (Math.abs(offMs) > this.terms.checkOffMsMax) this.#disturbances += 1;
+    this.#look(offMs);
+  }
+
+  #look(offMs: number): void {
+    if (Math.abs(offMs) <= this.terms.checkOffMsMax) return;
+    this.#disturbances += 1;
+    this.#disturbedByMs = offMs;
   }
 
   #lead(): number {

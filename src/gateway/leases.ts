@@ -73,7 +73,7 @@ export class Leases {
       const offMs = now - this.#checkedAt - LEASE_CHECK_EVERY_MS;
       leaseClock.checked(offMs);
       const { disturbances } = leaseClock;
-      await (disturbances === this.#disturbancesMended ? this.#expire(now) : this.#hold(offMs));
+      await (disturbances === this.#disturbancesMended ? this.#expire(now) : this.#hold());
       // A check that failed is not remembered: when the store has been out of order for long, so have renewals.
       this.#checkedAt = now;
       this.#disturbancesMended = disturbances;
@@ -83,9 +83,13 @@ export class Leases {
     }
   }
 
-  async #hold(offMs: number): Promise<void> {
+  async #hold(): Promise<void> {
     const { store, leaseClock, log } = this.#init;
-    log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
+    const { disturbedByMs: offMs } = leaseClock;
+    log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", {
+      // Since a start at which the store took nothing there is no telling.
+      ...(Number.isFinite(offMs) ? { offMs } : {}),
+    });
     leaseClock.noteDisorder();
     await store.extendAllLeases(leaseClock.leaseEnd());
   }

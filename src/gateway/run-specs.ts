@@ -1,8 +1,10 @@
 /** What a worker is told of a run: the task's spec, as far as it is about one attempt. */
+import type { Digest } from "../base/ids.ts";
 import { KEPT_FILES_BYTES_MAX } from "../base/limits.ts";
 import { isWasmEntry } from "../model/entry.ts";
 import type { RunEntry, RunSpec } from "../model/run-spec.ts";
 import type { AttemptId } from "../model/run.ts";
+import { isUnresolved } from "../model/task-file.ts";
 import type { TaskSpec } from "../model/task.ts";
 import type { ReadyRun } from "../store/store.ts";
 
@@ -42,4 +44,10 @@ function runEntry(spec: TaskSpec): RunEntry {
   if (!isWasmEntry(spec.entry)) return { kind: "custom", name: spec.entry };
   if (spec.entry !== "run") return { kind: spec.entry };
   return { kind: "run", input: spec.input ?? 0, difficulty: spec.difficulty ?? 0 };
+}
+
+/** Blobs that a run needs and that are known before it is leased. */
+export function blobsOf({ module, files }: TaskSpec): readonly Digest[] {
+  const inputs = files.flatMap((file) => (isUnresolved(file) ? [] : file.digest));
+  return module === undefined ? inputs : [module, ...inputs];
 }
