@@ -85,11 +85,10 @@ export class Leases {
 
   async #hold(): Promise<void> {
     const { store, leaseClock, log } = this.#init;
-    const { disturbedByMs: offMs } = leaseClock;
-    log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", {
-      // Since a start at which the store took nothing there is no telling.
-      ...(Number.isFinite(offMs) ? { offMs } : {}),
-    });
+    const { disturbedByMs } = leaseClock;
+    // Since a start at which the store took nothing there is no telling.
+    const offMs = Number.isFinite(disturbedByMs) ? disturbedByMs : undefined;
+    log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
     leaseClock.noteDisorder();
     await store.extendAllLeases(leaseClock.leaseEnd());
   }
