@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { silentLog } from "../../../src/base/log.ts";
 import { SqliteStore } from "../../../src/store/sqlite/sqlite-store.ts";
 import type { StoreHarness } from "../store-harness.ts";
@@ -33,6 +34,14 @@ export class SqliteHarness implements StoreHarness {
     await this.#store.close();
     this.#store = await SqliteStore.open({ path: this.path, log: silentLog });
   };
+
+  /**
+   * The file as another program opens it, which writes to it while the store has it. It waits for the store, whose
+   * thread sees to its chores in transactions of its own whenever it has nothing else to do.
+   */
+  openBeside(): DatabaseSync {
+    return new DatabaseSync(this.path, { timeout: 30_000 });
+  }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#store.close();

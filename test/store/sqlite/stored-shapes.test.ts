@@ -1,5 +1,4 @@
 /** JSON of the file that parses, and is not what was written. */
-import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
 import type { Outcome } from "../../../src/model/outcome.ts";
 import { decodeModule, decodeOpenRun, decodeSpec, encodeNewTask } from "../../../src/store/sqlite/wire.ts";
@@ -113,7 +112,7 @@ test.each([[{}], [{ stdout: "", stderr: 3 }], [{ stdout: "", stderr: "", exitCod
     await using harness = await SqliteHarness.open();
     const { task, attempt } = await createRunning(harness.store, taskSpec("t"));
     await harness.store.settle(attempt, attemptEnd(), { now: T0, backoffJitter: 0 });
-    using other = new DatabaseSync(harness.path);
+    using other = harness.openBeside();
     other.prepare("UPDATE runs SET result = ?").run(JSON.stringify(result));
     await expect(harness.store.getTask(task.spec.id)).rejects.toMatchObject({ trouble: "damaged" });
     expect(await harness.store.check()).toMatchObject({ kind: "damaged" });
@@ -140,7 +139,7 @@ test.each([
   await using harness = await SqliteHarness.open();
   await createRunning(harness.store, taskSpec("t"));
   await harness.reopen();
-  using other = new DatabaseSync(harness.path);
+  using other = harness.openBeside();
   other.exec(change);
   await expect(harness.store.inspectTask(taskId("t"), T0)).rejects.toMatchObject({ trouble: "damaged" });
   expect(await harness.store.check()).toMatchObject({

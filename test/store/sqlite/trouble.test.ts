@@ -57,7 +57,7 @@ describe("a file that cannot be written", () => {
     await using harness = await SqliteHarness.open();
     const { store } = harness;
     await create(store, taskSpec("before"));
-    using other = new DatabaseSync(harness.path);
+    using other = harness.openBeside();
     other.exec("BEGIN IMMEDIATE");
     const busy = { type: "overloaded", code: "store-busy", trouble: "busy" };
     await expect(create(store, taskSpec("first"))).rejects.toMatchObject(busy);
@@ -164,7 +164,7 @@ test("rows that are not what was written are damage, which the store tells and d
   const { store } = harness;
   const spec = taskSpec("t");
   await create(store, spec);
-  using other = new DatabaseSync(harness.path);
+  using other = harness.openBeside();
   other.exec("UPDATE modules SET inspection = '{\"kind\":'");
   const broken = { type: "failed", code: "store-unavailable", trouble: "damaged" };
   const digest = spec.module;
