@@ -356,8 +356,9 @@ test("strangers that ask for the bootstrap without end hold a few answers each",
     }),
   );
   const answers = () => plain.endpoint.connections().map((connection) => connection.answers);
-  await plain.until("they have asked", () => answers().some((count) => count > 0));
-  expect(Math.max(...answers())).toBeLessThanOrEqual(STRANGER_ANSWERS_UNFINISHED_MAX);
+  // On a machine that stands still for a moment all may have been ended before one is looked at.
+  await plain.until("they have asked", () => plain.warnings.length > 0 || answers().some((count) => count > 0));
+  expect(Math.max(0, ...answers())).toBeLessThanOrEqual(STRANGER_ANSWERS_UNFINISHED_MAX);
   await costsNobodyElse(plain, async () => void (await Promise.all(floods.map(({ closed }) => closed))));
   expect(plain.warnings.length).toBe(50);
 });

@@ -28,7 +28,7 @@ describe("the demo", { timeout: LONG_MS }, () => {
     expect(children.length).toBeGreaterThanOrEqual(3);
     demo.kill("SIGINT");
     expect((await demo.result).code).toBe(130);
-    expect(children.filter(isAlive)).toEqual([]);
+    await expect.poll(() => children.filter(isAlive)).toEqual([]);
     expect(await readdir(line.home)).toEqual([]);
   });
 

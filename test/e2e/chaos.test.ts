@@ -7,6 +7,8 @@ import { noHostsBecause } from "../support/two-hosts.ts";
 
 const MINUTES = 60_000;
 const SECONDS = 8;
+/** The same tasks and faults each time; what they meet is up to the machine. */
+const SEED = 8;
 
 test(
   "loses nothing, and does nothing twice, while gateway and workers are killed, stopped, drained and cut off",
@@ -15,8 +17,7 @@ test(
     const reason = noHostsBecause();
     if (reason !== undefined) console.log(`chaos: no cable is pulled: ${reason}`);
     const main = fileURLToPath(new URL("../chaos/main.ts", import.meta.url));
-    const seed = Math.floor(Math.random() * 2 ** 32);
-    const chaos = spawn(process.execPath, [main, String(SECONDS), "--seed", String(seed)], {
+    const chaos = spawn(process.execPath, [main, String(SECONDS), "--seed", String(SEED)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     expect(await text(chaos.stdout)).toContain("chaos: nothing was lost, and nothing was done twice");

@@ -38,7 +38,8 @@ test("spreads 300 tasks over three workers and gets every result right", { timeo
   const { ready, client } = await cluster.gateway();
   const workers = [cluster.worker(ready.peerId), cluster.worker(ready.peerId), cluster.worker(ready.peerId)];
   await Promise.all(workers.map((worker) => worker.ready));
-  await eventually(async () => ((await client.workers()).length === 3 ? true : undefined));
+  const offering = async () => (await client.workers()).filter(({ offers }) => offers > 0);
+  await eventually(async () => ((await offering()).length === 3 ? true : undefined));
   const cases = vectors.cases.filter(({ difficulty }) => difficulty <= 3);
   const expected = Array.from({ length: 300 }, (_, index) => cases[index % cases.length]);
   const tasks = await Promise.all(
@@ -89,7 +90,7 @@ test(
     const { ready, client } = await cluster.gateway();
     const first = cluster.worker(ready.peerId);
     const firstId = (await first.ready).peerId;
-    await client.submit({ id: "slow", wasm: hello, args: ["--sleep", "4000"] });
+    await client.submit({ id: "slow", wasm: hello, args: ["--sleep", "20000"] });
     await eventually(async () => ((await client.getTask("slow")).state === "running" ? true : undefined));
     first.kill("SIGKILL");
     await first.exited;
@@ -123,7 +124,8 @@ test(
   { timeout: 4 * MINUTES },
   async () => {
     await using cluster = await Cluster.create();
-    const data = ["--data", `${cluster.folder}/gateway`];
+    // A busy machine may take longer than the usual lease to start a process.
+    const data = ["--data", `${cluster.folder}/gateway`, "--lease", "2m"];
     const before = await cluster.gateway(data);
     const [address = ""] = before.ready.addrs;
     const sameAddress = [
@@ -173,7 +175,7 @@ test("hands unfinished work back when a worker is stopped, and exits with 0", { 
   const { ready, client } = await cluster.gateway();
   const first = cluster.worker(ready.peerId, ["--grace", "200ms"]);
   await first.ready;
-  await client.submit({ id: "handed", wasm: hello, args: ["--sleep", "3000"] });
+  await client.submit({ id: "handed", wasm: hello, args: ["--sleep", "20000"] });
   await eventually(async () => ((await client.getTask("handed")).state === "running" ? true : undefined));
   expect(await first.stop()).toBe(0);
   await cluster.worker(ready.peerId).ready;

@@ -29,7 +29,7 @@ test(
     const before = await cluster.gateway(data);
     const worker = cluster.worker(before.ready.peerId, workerData);
     const { peerId } = await worker.ready;
-    const args = ["--sleep", "2000", "--spam", "64000"];
+    const args = ["--sleep", "8000", "--spam", "64000"];
     await before.client.submit({ id: "once", wasm: hello, args });
     // The guest has begun: what it has written is durable.
     await eventually(async () => ((await before.client.rawLog("once")).length > 0 ? true : undefined));
@@ -56,7 +56,7 @@ test(
   async () => {
     await using cluster = await Cluster.create();
     const slots = 2 * availableParallelism();
-    const { ready, client } = await cluster.gateway(["--lease", "6s"]);
+    const { ready, client } = await cluster.gateway(["--lease", "15s"]);
     await cluster.worker(ready.peerId, ["--slots", String(slots)]).ready;
     await client.submit({ id: "spin", wasm: hello, args: ["--spin"], repeats: slots });
     const attempts = async () => {
@@ -68,7 +68,7 @@ test(
     try {
       const startedMs = performance.now();
       // For longer than a lease.
-      await eventually(async () => (performance.now() - startedMs > 8_000 ? true : undefined));
+      await eventually(async () => (performance.now() - startedMs > 17_000 ? true : undefined));
     } finally {
       for (const hog of hogs) hog.kill("SIGKILL");
     }

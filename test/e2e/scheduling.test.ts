@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { RunJson } from "../../src/api/run-json.ts";
 import type { CapmeshClient } from "../../src/client/client.ts";
-import { Cluster, guestPath } from "../support/processes.ts";
+import { Cluster, eventually, guestPath } from "../support/processes.ts";
 
 const MINUTES = 60_000;
 const hello = await readFile(guestPath("hello"));
@@ -14,6 +14,8 @@ test("tasks run when and as often as they should, after those they name", { time
   await using cluster = await Cluster.create();
   const { ready, client } = await cluster.gateway();
   await cluster.worker(ready.peerId).ready;
+  // What is said of labels is said of workers that have come.
+  await eventually(async () => ((await client.workers()).some(({ offers }) => offers > 0) ? true : undefined));
   await Promise.all([
     everySecond(client),
     oneAtATime(client),

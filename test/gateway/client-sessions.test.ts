@@ -340,6 +340,7 @@ test("uploads of one connection are few, however many sessions it has", async ()
       () => false,
     ),
   );
+  for (const session of sessions) session[Symbol.dispose]();
 });
 
 test("a gateway that drains takes no submission, and those who wait for an outcome go on waiting", async () => {

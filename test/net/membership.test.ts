@@ -106,7 +106,7 @@ describe("Membership", () => {
       const returnedMs = performance.now();
       await until(() => gateway.membership.members().length === 4);
       await until(() => workers.every((worker) => worker.membership.members().length === 4));
-      expect(performance.now() - returnedMs).toBeLessThan(8_000);
+      expect(performance.now() - returnedMs).toBeLessThan(24_000);
       old = gateway;
     }
   });

@@ -48,7 +48,7 @@ describe.skipIf(reason !== undefined)("finding peers by multicast", { timeout: 1
     await third.waitFor(isEvent("ready"));
     const returnedMs = performance.now();
     await worker.waitFor(isEvent("connected"), after);
-    expect(performance.now() - returnedMs).toBeLessThan(8_000);
+    expect(performance.now() - returnedMs).toBeLessThan(24_000);
   });
 
   test("never finds a peer of another namespace", async () => {

@@ -236,7 +236,8 @@ export function describeCron(open: OpenStore): void {
     );
   });
 
-  test("no slot is taken twice, whatever the clock does, who restarts when, and what runs", async () => {
+  const noneTwice = "no slot is taken twice, whatever the clock does, who restarts when, and what runs";
+  test(noneTwice, { timeout: 300_000 }, async () => {
     await using harness = await open();
     let taken = 0;
     const step = fc.record({

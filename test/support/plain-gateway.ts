@@ -205,6 +205,8 @@ function decodeDigestName(name: string): Parameters<Store["isBlobUsed"]>[0] {
 export class PlainPeer implements AsyncDisposable {
   readonly connection: Connection;
   readonly bootstrap: BootstrapClient;
+  /** Held for as long as the peer is there: one that nobody refers to any more is logged out when it is collected. */
+  readonly #sessions: WorkerSessionClient[] = [];
 
   constructor(connection: Connection) {
     this.connection = connection;
@@ -237,6 +239,7 @@ export class PlainPeer implements AsyncDisposable {
     const verdict = await this.bootstrap.login({ kind: "none", name }, state);
     if (verdict.kind !== "admitted") throw new Error(`not admitted: ${verdict.reason}`);
     const { session } = verdict;
+    this.#sessions.push(session);
     await session.resume([]);
     const { sender } = await session.offers();
     const offer = async (): Promise<void> => {

@@ -90,7 +90,7 @@ describe("a guest that takes memory", () => {
       memory: { min: 1 },
       functions: [{ export: "_start", body: [...i32(2_000), 0x40, 0x00, ...DROP, ...SPIN] }],
     });
-    const { outcome, usage } = await attackWith(hoarding, { memoryBytes: 512 * MIB, timeoutMs: SHORT_MS });
+    const { outcome, usage } = await attackWith(hoarding, { memoryBytes: 512 * MIB, timeoutMs: 3_000 });
     expect(outcome.kind).toBe("timed-out");
     if (process.platform !== "linux") return;
     expect(usage.memoryBytes).toBeGreaterThan(1_900 * 65_536);
@@ -221,7 +221,7 @@ describe("a guest without end", () => {
 
 describe("a guest that is hard to compile", () => {
   /** Whatever the engine makes of it, it is not for longer than its time. */
-  const patient = { timeoutMs: 3_000 };
+  const patient = { timeoutMs: 30_000 };
   const oneFunction = (body: readonly number[], locals: readonly number[] = []): Uint8Array =>
     buildWasm({ functions: [{ export: "_start", body, locals }] });
 
