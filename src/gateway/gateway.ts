@@ -84,85 +84,47 @@ export class Gateway implements Readiness, RunStarts {
 
   private constructor(init: GatewayInit) {
     const { store, blobs, clock, random, log, meter = NO_RUN_METER } = init;
-    const { events } = this;
     const wake = () => this.#dispatcher.wake();
-    this.storeHealth = new StoreHealth({
-      store,
-      blobs,
-      clock,
-      log,
-      onRelieved: () => {
-        this.#attempts.storeIsWell();
-        this.#scheduler.storeIsWell();
-        this.#dispatcher.storeIsWell();
-      },
-    });
     this.pins = new BlobPins({ store, blobs, log });
     this.#channel = new OfferChannel();
     const leaseClock = new LeaseClock(clock, leaseTerms(init.leaseMs));
+    const { leaseMs } = leaseClock.terms;
     const onChange = (worker: PeerId) => this.sessions.onHealthChanged(worker);
     const health = new WorkerHealth({ clock, random, onChange, onRested: wake });
-    this.#attempts = new Attempts({
+    const shared = {
       store,
       blobs,
-      pins: this.pins,
-      events,
-      health,
-      leaseMs: leaseClock.terms.leaseMs,
       clock,
       random,
       log,
       meter,
-      onReady: (nextAt) => this.#onReady(nextAt),
-    });
+      events: this.events,
+      pins: this.pins,
+      health,
+      leaseClock,
+    };
+    this.storeHealth = new StoreHealth({ ...shared, onRelieved: () => this.#storeIsWell() });
+    this.#attempts = new Attempts({ ...shared, leaseMs, onReady: (nextAt) => this.#onReady(nextAt) });
+    const parts = { ...shared, attempts: this.#attempts, storeHealth: this.storeHealth };
     this.sessions = new WorkerSessions({
-      store,
-      attempts: this.#attempts,
-      events,
+      ...parts,
       offersFor: (peer, signal) => this.#channel.senderFor({ peer, signal }),
       offerCount: (peer) => this.#channel.waitingOf(peer),
-      health,
-      leaseClock,
       graceMs: init.graceMs ?? GRACE_MS_DEFAULT,
       onUsable: wake,
-      clock,
-      log,
     });
     this.admission = new Admission({ ...init, sessions: this.sessions });
-    this.#dispatcher = new Dispatcher({
-      ...init,
-      pins: this.pins,
-      channel: this.#channel.offers,
-      attempts: this.#attempts,
-      sessions: this.sessions,
-      health,
-      storeHealth: this.storeHealth,
-      leaseClock,
-      events,
-      meter,
-      tracer: init.tracer ?? NO_TRACER,
-    });
-    this.#scheduler = new Scheduler({ store, events, clock, random, log, onReady: wake });
-    this.#leases = new Leases({ store, attempts: this.#attempts, leaseClock, clock, log });
-    this.#gate = new QueueGate({ store, events, clock, limits: init.queueLimits });
-    this.#retention = new Retention({
-      retainMs: init.retainMs,
-      retainModulesMs: init.retainModulesMs,
-      clockTrustedAfterMs: init.clockTrustedAfterMs,
-      store,
-      pins: this.pins,
-      events,
-      clock,
-      log,
-    });
+    const { policy, tracer = NO_TRACER } = init;
+    const offers = this.#channel.offers;
+    this.#dispatcher = new Dispatcher({ ...parts, channel: offers, sessions: this.sessions, policy, tracer });
+    this.#scheduler = new Scheduler({ ...parts, onReady: wake });
+    this.#leases = new Leases(parts);
+    this.#gate = new QueueGate({ ...parts, limits: init.queueLimits });
+    const { retainMs, retainModulesMs, clockTrustedAfterMs } = init;
+    this.#retention = new Retention({ ...parts, retainMs, retainModulesMs, clockTrustedAfterMs });
     this.tasks = new StoreTaskService({
-      store,
+      ...parts,
       gate: this.#gate,
-      pins: this.pins,
-      attempts: this.#attempts,
-      events,
-      storeHealth: this.storeHealth,
-      clock,
       onChanged: ({ isReady, dueAt }) => {
         if (dueAt !== undefined) this.#scheduler.wake(dueAt);
         if (isReady) wake();
@@ -230,6 +192,12 @@ export class Gateway implements Readiness, RunStarts {
     this.#channel[Symbol.dispose]();
     await this.#retention.close();
     await this.pins.close();
+  }
+
+  #storeIsWell(): void {
+    this.#attempts.storeIsWell();
+    this.#scheduler.storeIsWell();
+    this.#dispatcher.storeIsWell();
   }
 
   #onReady(nextAt: number): void {
