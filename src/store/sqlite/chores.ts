@@ -3,7 +3,8 @@
  * commit has to, and gives pages that are free for good back to the disk. In steps that take milliseconds each.
  *
  * Pages that deleted rows leave are used again first. Only what is free beyond a reserve goes back, as a burst of work
- * would want it again. A file that was not made for it (`auto_vacuum`) keeps all of its pages.
+ * would want it again. A file that was not made for it (`auto_vacuum`) keeps all of its pages. Nothing is done while there is
+ * trouble: a file that was moved may be somebody else's by now, and its log is not this one any more.
  */
 import {
   STORE_FREE_PAGES_KEPT,
@@ -13,19 +14,22 @@ import {
 } from "../../base/limits.ts";
 import { decodeNumber } from "./columns.ts";
 import type { Database } from "./database.ts";
+import type { TroubleWatch } from "./trouble-watch.ts";
 
 export class Chores {
   readonly #db: Database;
+  readonly #watch: Pick<TroubleWatch, "look">;
   readonly #canShrink: boolean;
 
-  constructor(db: Database) {
+  constructor(db: Database, watch: Pick<TroubleWatch, "look">) {
     this.#db = db;
+    this.#watch = watch;
     this.#canShrink = this.#pragma("auto_vacuum") === INCREMENTAL;
   }
 
-  /** Does a little, outside any transaction. False: nothing is left to do. Throws as SQLite does. */
+  /** Does a little, outside any transaction. False: nothing is left to do, or may be done now. Throws as SQLite does. */
   step(): boolean {
-    return this.#shrink() || this.#writeBack();
+    return this.#watch.look() === undefined && (this.#shrink() || this.#writeBack());
   }
 
   #shrink(): boolean {

@@ -34,7 +34,7 @@ class StoreLoop {
     this.#db = db;
     this.#watch = new TroubleWatch(db);
     this.#group = new GroupCommit(db, operationsOn(db, this.#watch), this.#watch);
-    this.#chores = new Chores(db);
+    this.#chores = new Chores(db, this.#watch);
   }
 
   start(): void {
@@ -77,7 +77,7 @@ class StoreLoop {
   #restLater(afterMs: number): void {
     clearTimeout(this.#idleTimer);
     this.#idleTimer = setTimeout(() => {
-      if (this.#isScheduled || this.#watch.trouble !== undefined) return;
+      if (this.#isScheduled) return;
       try {
         if (this.#chores.step()) this.#restLater(0);
       } catch {

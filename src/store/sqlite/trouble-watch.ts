@@ -15,10 +15,6 @@ export class TroubleWatch {
     this.#db = db;
   }
 
-  get trouble(): StoreTrouble | undefined {
-    return this.#trouble;
-  }
-
   /** A transaction, or an operation in one, has failed. */
   failed(thrown: unknown): void {
     const trouble = toTrouble(thrown, this.#db.path);

@@ -1,12 +1,13 @@
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { STORE_FREE_PAGES_KEPT, STORE_FREE_PAGES_KEPT_SHARE } from "../../../src/base/limits.ts";
+import { STORE_FREE_PAGES_KEPT, STORE_FREE_PAGES_KEPT_SHARE, STORE_LOG_FRAMES_KEPT } from "../../../src/base/limits.ts";
 import { Chores } from "../../../src/store/sqlite/chores.ts";
 import { Database } from "../../../src/store/sqlite/database.ts";
 import { operationsOn } from "../../../src/store/sqlite/operations.ts";
 import { purge } from "../../../src/store/sqlite/forgetting.ts";
+import { TroubleWatch } from "../../../src/store/sqlite/trouble-watch.ts";
 import { encodeNewTask } from "../../../src/store/sqlite/wire.ts";
 import { INSPECTION, T0, taskId, taskSpec } from "../store-samples.ts";
 
@@ -19,7 +20,7 @@ test("the log is written back, and the file gives back what a burst of work has 
     using db = Database.open(path);
     db.get("PRAGMA wal_autocheckpoint = 0");
     const store = operationsOn(db);
-    const chores = new Chores(db);
+    const chores = new Chores(db, new TroubleWatch(db));
     const names = Array.from({ length: 8 }, (_, index) => `t${index}`);
     const stdin = new Uint8Array(2_000 * PAGE_BYTES).fill(1);
     for (const name of names) {
@@ -38,6 +39,32 @@ test("the log is written back, and the file gives back what a burst of work has 
     expect(free).toBeLessThan(1.5 * Math.max(STORE_FREE_PAGES_KEPT, STORE_FREE_PAGES_KEPT_SHARE * pages));
     expect(db.get("PRAGMA quick_check(1)")?.quick_check).toBe("ok");
     expect(chores.step()).toBe(false);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test.each(["capmesh.db", "capmesh.db-wal"])("nothing is written to the file while %s is not where it was", (name) => {
+  const folder = mkdtempSync(join(tmpdir(), "capmesh-chores-"));
+  try {
+    const path = join(folder, "capmesh.db");
+    using db = Database.open(path);
+    const chores = new Chores(db, new TroubleWatch(db));
+    const stdin = new Uint8Array(2 * STORE_LOG_FRAMES_KEPT * PAGE_BYTES).fill(1);
+    operationsOn(db).createTask({
+      task: encodeNewTask(taskSpec("t", { stdin }), INSPECTION),
+      now: T0,
+      key: undefined,
+    });
+    const elsewhere = join(folder, "elsewhere");
+    const database = name === "capmesh.db" ? elsewhere : path;
+    renameSync(join(folder, name), elsewhere);
+    const before = readFileSync(database);
+    expect(chores.step()).toBe(false);
+    expect(readFileSync(database).equals(before)).toBe(true);
+    renameSync(elsewhere, join(folder, name));
+    while (chores.step());
+    expect(statSync(path).size).toBeGreaterThan(stdin.length);
   } finally {
     rmSync(folder, { recursive: true });
   }
