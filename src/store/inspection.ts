@@ -8,7 +8,11 @@ export interface TaskInspection {
   readonly task: Task;
   /** By index; the first EXPLAINED_ITEMS_MAX. */
   readonly openRuns: readonly OpenRun[];
-  /** Tasks that it runs after and that have not succeeded, the first EXPLAINED_ITEMS_MAX; and how many there are. */
+  /**
+   * Tasks that it runs after and that have not succeeded, as far as it knows: the first EXPLAINED_ITEMS_MAX, and how many there
+   * are. Those come first that keep it from ever running: the deleted ones, the failed and cancelled ones; then those that are
+   * under way, then those that have succeeded since.
+   */
   readonly waitsFor: readonly UnmetDependency[];
   readonly unmetCount: number;
   /** Ready runs that come before its first one, of those that require the same; at most EXPLAINED_AHEAD_MAX. */

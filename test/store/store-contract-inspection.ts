@@ -9,6 +9,7 @@ import {
   T0,
   WORKER_A,
   WORKER_B,
+  attemptEnd,
   attemptOf,
   create,
   taskId,
@@ -76,10 +77,35 @@ export function describeInspection(open: OpenStore): void {
     expect(inspection?.waitsFor).toHaveLength(EXPLAINED_ITEMS_MAX);
     expect(inspection?.unmetCount).toBe(ids.length);
     expect(inspection?.waitsFor.slice(0, 3)).toEqual([
-      { id: "d0", state: "ready" },
       { id: undefined, state: "deleted" },
+      { id: "d0", state: "ready" },
       { id: "d2", state: "ready" },
     ]);
+  });
+
+  test("of many tasks that it waits for, those come first that keep it from running, and last those that do not", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const ids = Array.from({ length: EXPLAINED_ITEMS_MAX + 5 }, (_, each) => taskId(`d${each}`));
+    const [first, ...others] = ids;
+    const [last = "", deleted = ""] = ids.toReversed();
+    if (first === undefined) throw new Error("no tasks");
+    const done = await create(store, taskSpec(first));
+    for (const id of others) await create(store, taskSpec(id));
+    await create(store, taskSpec("t", { after: ids }));
+    await store.cancelTask(taskId("t"), "enough", T0);
+    await store.lease(attemptOf(done), WORKER_A, T0, T0 + 1_000);
+    await store.settle(attemptOf(done), attemptEnd(), { now: T0, backoffJitter: 0 });
+    await store.cancelTask(taskId(last), "enough", T0);
+    await store.deleteTask(taskId(deleted));
+    const inspection = await store.inspectTask(taskId("t"), T0);
+    expect(inspection?.waitsFor.slice(0, 3)).toEqual([
+      { id: undefined, state: "deleted" },
+      { id: last, state: "cancelled" },
+      { id: "d1", state: "ready" },
+    ]);
+    expect(inspection?.waitsFor).toHaveLength(EXPLAINED_ITEMS_MAX);
+    expect(inspection?.waitsFor).not.toContainEqual({ id: first, state: "succeeded" });
   });
 
   test("counts the ready runs that come before its first one, as far as that is worth it", async () => {

@@ -211,8 +211,8 @@ export function describeRetry(open: OpenStore): void {
     expect(await store.retryTask(taskId("t"), T0)).toMatchObject(broken);
     const unmet = await store.inspectTask(taskId("t"), T0);
     expect(unmet?.waitsFor).toEqual([
-      { id: "a", state: "ready" },
       { id: "b", state: "cancelled" },
+      { id: "a", state: "ready" },
     ]);
     await store.deleteTask(taskId("b"));
     expect(await store.retryTask(taskId("t"), T0)).toMatchObject({ by: { id: undefined, state: "deleted" } });

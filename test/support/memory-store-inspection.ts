@@ -2,9 +2,9 @@
 import type { TaskId } from "../../src/base/ids.ts";
 import { EXPLAINED_AHEAD_MAX, EXPLAINED_ITEMS_MAX } from "../../src/base/limits.ts";
 import { requirementKey } from "../../src/model/worker.ts";
-import type { OpenRun, TaskInspection } from "../../src/store/inspection.ts";
+import type { OpenRun, TaskInspection, UnmetDependency } from "../../src/store/inspection.ts";
 import { isHeld, listReady } from "./memory-store-runs.ts";
-import { type RunRow, type Transaction, isOpen, taskView } from "./memory-store-state.ts";
+import { type Dependency, type RunRow, type Transaction, isOpen, taskView } from "./memory-store-state.ts";
 
 export function inspectTask(tx: Transaction, id: TaskId, now: number): TaskInspection | undefined {
   const task = tx.task(id);
@@ -19,16 +19,28 @@ export function inspectTask(tx: Transaction, id: TaskId, now: number): TaskInspe
   return {
     task: taskView(task),
     openRuns: task.runs.filter(isOpen).slice(0, EXPLAINED_ITEMS_MAX).map(openRun),
-    waitsFor: unmet.slice(0, EXPLAINED_ITEMS_MAX).map(({ serial, id: other }) => {
-      const found = tx.task(other);
-      return found?.serial === serial
-        ? { id: other, state: tx.stateOf(found) }
-        : { id: undefined, state: "deleted" as const };
-    }),
+    waitsFor: waitsFor(tx, unmet),
     unmetCount: unmet.length,
     readyAhead: Math.min(ahead, EXPLAINED_AHEAD_MAX),
     isMoreAhead: ahead > EXPLAINED_AHEAD_MAX,
   };
+}
+
+function waitsFor(tx: Transaction, unmet: readonly Dependency[]): readonly UnmetDependency[] {
+  return unmet
+    .toSorted((a, b) => a.serial - b.serial)
+    .map(({ serial, id }): UnmetDependency => {
+      const found = tx.task(id);
+      return found?.serial === serial ? { id, state: tx.stateOf(found) } : { id: undefined, state: "deleted" };
+    })
+    .toSorted((a, b) => placeOf(a) - placeOf(b))
+    .slice(0, EXPLAINED_ITEMS_MAX);
+}
+
+function placeOf({ state }: UnmetDependency): number {
+  if (state === "deleted") return 0;
+  if (state === "failed" || state === "cancelled") return 1;
+  return state === "succeeded" ? 3 : 2;
 }
 
 function openRun(run: RunRow): OpenRun {

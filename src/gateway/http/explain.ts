@@ -187,28 +187,48 @@ function firstSlotPassedOver({ spec, nextRunAt }: Task, now: number): number | u
 function readyReasons(input: ExplainInput, ready: readonly OpenRun[]): readonly ReasonJson[] {
   const [first] = ready;
   if (first === undefined) return [];
-  const subject =
-    ready.length === 1 ? `Run ${first.index} is ready` : `${ready.length} runs are ready, from run ${first.index} on`;
-  const run = { run: first.index, ready: ready.length };
+  const { subject, facts: run } = readyOnes(first, ready.length);
   if (input.gatewayTrouble !== undefined) {
     return [reasonOf("gateway", `${subject}, and nothing is started now: ${input.gatewayTrouble}.`, run)];
   }
   if (input.storeTrouble !== undefined) {
     return [reasonOf("store", `${subject}, and nothing is started now: ${input.storeTrouble}.`, run)];
   }
-  const blobWaitMs = input.blobWaitMs?.(first);
-  if (blobWaitMs === undefined) return [workerReason(input, first, subject, run)];
-  const until = formatTime(input.now + blobWaitMs);
-  const message = `${subject}; the gateway could not read its module, or a file that it needs, and tries again at ${until}, in ${duration(blobWaitMs)}: the gateway's log says which. Submitting it again mends it.`;
-  return [reasonOf("unreadable", message, { ...run, until })];
+  const waits = ready.map((each) => ({ run: each, waitMs: input.blobWaitMs?.(each) }));
+  const resting = waits.flatMap(({ run: each, waitMs }) => (waitMs === undefined ? [] : { run: each, waitMs }));
+  const [next, ...others] = waits.flatMap((each) => (each.waitMs === undefined ? each.run : []));
+  const unreadable = unreadableReasons(input, resting);
+  return next === undefined
+    ? unreadable
+    : [...unreadable, workerReason(input, next, readyOnes(next, 1 + others.length))];
 }
 
-function workerReason(
-  { inspection, workers }: ExplainInput,
-  run: OpenRun,
-  subject: string,
-  facts: Readonly<Record<string, unknown>>,
-): ReasonJson {
+/** Runs that are told of together. */
+interface ReadyOnes {
+  readonly subject: string;
+  readonly facts: Readonly<Record<string, unknown>>;
+}
+
+function readyOnes({ index }: OpenRun, count: number): ReadyOnes {
+  const subject = count === 1 ? `Run ${index} is ready` : `${count} runs are ready, from run ${index} on`;
+  return { subject, facts: { run: index, ready: count } };
+}
+
+/** Of runs that need what could not be read: the first of them to be tried again is told of. */
+function unreadableReasons(
+  { now }: ExplainInput,
+  resting: readonly { readonly run: OpenRun; readonly waitMs: number }[],
+): readonly ReasonJson[] {
+  const [first] = resting;
+  if (first === undefined) return [];
+  const { subject, facts } = readyOnes(first.run, resting.length);
+  const waitMs = Math.min(...resting.map((each) => each.waitMs));
+  const until = formatTime(now + waitMs);
+  const message = `${subject}; the gateway could not read its module, or a file that it needs, and tries again at ${until}, in ${duration(waitMs)}: the gateway's log says which. Submitting it again mends it.`;
+  return [reasonOf("unreadable", message, { ...facts, until })];
+}
+
+function workerReason({ inspection, workers }: ExplainInput, run: OpenRun, { subject, facts }: ReadyOnes): ReasonJson {
   const { require, entry } = inspection.task.spec;
   const connected = workers.filter(({ status }) => status !== "pending" && status !== "away");
   if (connected.length === 0) return noWorker(workers, subject, facts);

@@ -98,6 +98,7 @@ function countAhead(db: Database, task: TaskRecord, { index, dueAt }: OpenRunWir
   return decodeNumber(row?.count);
 }
 
+/** In the order of the contract. */
 function unmet(
   db: Database,
   task: TaskRecord,
@@ -105,7 +106,9 @@ function unmet(
   return db
     .all(
       `SELECT t.id, t.state FROM dependencies d LEFT JOIN tasks t ON t.serial = d.dependency
-       WHERE d.dependent = ? AND d.state <> 'met' ORDER BY d.dependency LIMIT ?`,
+       WHERE d.dependent = ? AND d.state <> 'met'
+       ORDER BY CASE WHEN t.state IS NULL THEN 0 WHEN t.state IN ('failed', 'cancelled') THEN 1 WHEN t.state = 'succeeded' THEN 3 ELSE 2 END,
+         d.dependency LIMIT ?`,
       task.serial,
       EXPLAINED_ITEMS_MAX,
     )

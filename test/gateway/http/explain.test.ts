@@ -92,6 +92,20 @@ describe("a task that is ready", () => {
     ]);
   });
 
+  test("each of its runs by itself, where only some wait for what could not be read", () => {
+    const openRuns = [1, 2, 3, 4].map((index) => run({ index }));
+    const blobWaitMs = ({ index }: OpenRun) => (index === 2 ? 5_000 : index === 3 ? 3_000 : undefined);
+    const { reasons } = explained({
+      inspection: inspection({ openRuns }),
+      workers: [worker({ offers: 1 })],
+      blobWaitMs,
+    });
+    expect(reasons).toMatchObject([
+      { code: "unreadable", run: 2, ready: 2, until: "2027-01-15T08:00:03.000Z" },
+      { code: "starting", run: 1, ready: 2 },
+    ]);
+  });
+
   test("without a worker that has its labels, with the closest", () => {
     const spec = taskSpec("t", { require: { gpu: "yes", zone: "eu", os: "linux" } });
     const workers = [worker({}, { os: "windows" }), worker({ id: WORKER_B }, { gpu: "yes", os: "linux", zone: "us" })];
