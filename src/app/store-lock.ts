@@ -1,6 +1,7 @@
 /** One gateway per database: two would each give the runs of the other away, and delete its files. */
 import { failed, messageOf } from "../base/errors.ts";
 import { FileLock, holderText } from "../net/file-lock.ts";
+import { StoreFailure, notWritableText } from "../store/trouble.ts";
 
 /**
  * Held until it is disposed or the process ends. Beside the file, whose own locks are for whoever reads it or makes a
@@ -13,11 +14,7 @@ export async function lockStore(storePath: string): Promise<FileLock> {
   try {
     lock = await FileLock.take(path);
   } catch (error) {
-    throw failed(
-      `the database ${storePath} cannot be opened for writing (${path}: ${messageOf(error)}): its folder has to exist and ` +
-        "to be writable for this user",
-      { code: "store-unavailable", cause: error },
-    );
+    throw new StoreFailure("not-writable", notWritableText(storePath, `${path}: ${messageOf(error)}`), error);
   }
   if (lock !== undefined) return lock;
   throw failed(

@@ -11,7 +11,9 @@ import { DEPENDENCY_REASON_LENGTH_MAX } from "../base/limits.ts";
 import type { TaskId } from "../base/ids.ts";
 
 /** How a task that others wait for has ended. */
-export type DependencyEnd = "succeeded" | "failed" | "cancelled" | "deleted";
+export const DEPENDENCY_ENDS = ["succeeded", "failed", "cancelled", "deleted"] as const;
+
+export type DependencyEnd = (typeof DEPENDENCY_ENDS)[number];
 
 /** Where a task stands with one that it waits for: `broken` if that will not succeed any more. */
 export type DependencyState = "waiting" | "met" | "broken";

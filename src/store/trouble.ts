@@ -46,6 +46,11 @@ export class StoreFailure extends ClusterError {
   }
 }
 
+/** What is said where neither the database nor what has to lie beside it can be written. */
+export function notWritableText(path: string, why: string): string {
+  return `the database ${path} cannot be opened for writing (${why}): its folder has to exist and to be writable for this user`;
+}
+
 export interface CheckOptions {
   /** Writes something, if only to see whether that can be done. Otherwise what is known is told. Default: false. */
   readonly isThorough?: boolean | undefined;

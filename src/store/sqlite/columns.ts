@@ -1,6 +1,7 @@
 /** Values of columns, checked: a file that holds something else is damaged. */
 import type { SQLOutputValue } from "node:sqlite";
 import { type Digest, type PeerId, type TaskId, parseDigest, parseTaskId, parseWorkerId } from "../../base/ids.ts";
+import { type TokenId, parseTokenId } from "../../model/token.ts";
 import { DamagedRow } from "./damaged-row.ts";
 
 type Column = SQLOutputValue | undefined;
@@ -72,15 +73,14 @@ export function decodeWorker(value: Column): PeerId {
   return decodeParsed(value, parseWorkerId);
 }
 
+export function decodeTokenId(value: Column): TokenId {
+  return decodeParsed(value, parseTokenId);
+}
+
 function decodeParsed<T>(value: Column, parse: (text: string) => T | undefined): T {
   const parsed = parse(decodeText(value));
   if (parsed === undefined) throw unexpected(value);
   return parsed;
-}
-
-/** Text that was written from a value of type T. */
-export function decodeBranded<T extends string>(value: Column): T {
-  return decodeText(value) as T;
 }
 
 /** Text that is one of these. */

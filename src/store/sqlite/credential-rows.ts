@@ -2,15 +2,16 @@
 import { isRecord } from "../../base/json-shapes.ts";
 import { DamagedRow, parseStored } from "./damaged-row.ts";
 import { AUDIT_ENTRIES_MAX } from "../../base/limits.ts";
-import type { AuditAction } from "../../model/audit.ts";
-import { POWERS, type TokenId, type TokenLimits } from "../../model/token.ts";
+import { AUDIT_ACTIONS } from "../../model/audit.ts";
+import { POWERS, type TokenLimits } from "../../model/token.ts";
 import {
-  decodeBranded,
   decodeBytes,
   decodeNumber,
-  decodeOptionalNumber,
-  decodeOptionalText,
+  decodeOneOf,
+  decodeOptionalTime,
   decodeText,
+  decodeTime,
+  decodeTokenId,
 } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import type { Answer, Args } from "./messages.ts";
@@ -34,19 +35,19 @@ export function createToken(db: Database, { token }: Args<"createToken">): void 
 
 export function listTokens(db: Database): Answer<"listTokens"> {
   return db.all("SELECT * FROM tokens ORDER BY created_at, id").map((row) => {
-    const names = decodeText(row.can).split(",");
-    const parent = decodeOptionalText(row.parent);
     return {
-      id: decodeBranded<TokenId>(row.id),
+      id: decodeTokenId(row.id),
       secretHash: decodeBytes(row.secret_hash),
       label: decodeText(row.label),
-      can: POWERS.filter((power) => names.includes(power)),
+      can: decodeText(row.can)
+        .split(",")
+        .map((power) => decodeOneOf(POWERS, power)),
       limits: decodeLimits(row),
-      createdAt: decodeNumber(row.created_at),
-      expiresAt: decodeOptionalNumber(row.expires_at),
-      revokedAt: decodeOptionalNumber(row.revoked_at),
+      createdAt: decodeTime(row.created_at),
+      expiresAt: decodeOptionalTime(row.expires_at),
+      revokedAt: decodeOptionalTime(row.revoked_at),
       createdBy: decodeText(row.created_by),
-      parent: parent === undefined ? undefined : decodeBranded<TokenId>(row.parent),
+      parent: row.parent === null ? undefined : decodeTokenId(row.parent),
     };
   });
 }
@@ -82,9 +83,9 @@ export function listAudit(db: Database, { limit, belowSeq }: Args<"listAudit">):
   );
   return rows.map((row) => ({
     seq: decodeNumber(row.seq),
-    at: decodeNumber(row.at),
+    at: decodeTime(row.at),
     actor: decodeText(row.actor),
-    action: decodeBranded<AuditAction>(row.action),
+    action: decodeOneOf(AUDIT_ACTIONS, row.action),
     subject: decodeText(row.subject),
     detail: decodeText(row.detail),
   }));

@@ -2,8 +2,12 @@
 import { StoreFailure } from "../trouble.ts";
 
 export class DamagedRow extends StoreFailure {
+  /** What was found, to go behind a colon. */
+  readonly what: string;
+
   constructor(what: string, cause?: unknown) {
     super("damaged", `the database is damaged: ${what}`, cause);
+    this.what = what;
   }
 }
 

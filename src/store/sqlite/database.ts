@@ -10,6 +10,7 @@ import { failed } from "../../base/errors.ts";
 import { STORE_BUSY_TIMEOUT_MS, STORE_CHECKED_BYTES_MAX } from "../../base/limits.ts";
 import { CronSchedules } from "../../model/cron.ts";
 import { MIGRATIONS, type Migration } from "./migrations.ts";
+import { StoreFailure, notWritableText } from "../trouble.ts";
 import { damaged, toStoreError, toTrouble } from "./sqlite-errors.ts";
 
 export type Row = Readonly<Record<string, SQLOutputValue>>;
@@ -156,10 +157,7 @@ function makePrivateFile(path: string): void {
     closeSync(openSync(path, "a", 0o600));
   } catch (thrown) {
     const text = thrown instanceof Error ? thrown.message : String(thrown);
-    throw failed(
-      `the database ${path} cannot be opened for writing (${text}): its folder has to exist and to be writable for this user`,
-      { code: "store-unavailable", cause: thrown },
-    );
+    throw new StoreFailure("not-writable", notWritableText(path, text), thrown);
   }
 }
 

@@ -3,12 +3,19 @@
  * the one that is waited for has been seen to; a task waits (`is_waiting`) while one of its pairs does.
  */
 import type { TaskId } from "../../base/ids.ts";
-import { type DependencyEnd, brokenReason } from "../../model/dependency.ts";
+import { DEPENDENCY_ENDS, type DependencyEnd, brokenReason } from "../../model/dependency.ts";
 import { type SlotMoment, slotsFrom } from "../../model/schedule.ts";
 import { type TaskState, isFinished, taskTransition } from "../../model/task.ts";
 import type { UnmetDependency } from "../inspection.ts";
 import type { RunRef } from "../store.ts";
-import { decodeBranded, decodeNumber, decodeOptionalNumber, decodeOptionalText } from "./columns.ts";
+import {
+  decodeCount,
+  decodeNumber,
+  decodeOneOf,
+  decodeOptionalText,
+  decodeOptionalTime,
+  decodeTaskId,
+} from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import { type EndedTask, takeBackEnd } from "./dependency-ends.ts";
 import { makeRuns } from "./run-rows.ts";
@@ -181,7 +188,7 @@ function isStillWaiting(db: Database, serial: number): boolean {
 /** The task counts from when the last of those it waited for ended. The caller makes its runs and saves it. */
 function release(db: Database, task: TaskRecord): void {
   const row = db.get("SELECT max(ended_at) AS ended_at FROM dependencies WHERE dependent = ?", task.serial);
-  const since = Math.max(task.createdAt, decodeOptionalNumber(row?.ended_at ?? null) ?? 0);
+  const since = Math.max(task.createdAt, decodeOptionalTime(row?.ended_at ?? null) ?? 0);
   const { startAfterMs, firstDueAt } = task.plan;
   task.plan = { ...task.plan, firstDueAt: startAfterMs === undefined ? firstDueAt : since + startAfterMs };
   task.slots = slotsFrom(since);
@@ -191,10 +198,10 @@ function release(db: Database, task: TaskRecord): void {
 
 function decodeEnded(row: Row): EndedTask {
   return {
-    serial: decodeNumber(row.serial),
-    id: decodeBranded(row.id),
-    end: decodeBranded(row.ended),
-    endedAt: decodeOptionalNumber(row.ended_at),
+    serial: decodeCount(row.serial),
+    id: decodeTaskId(row.id),
+    end: decodeOneOf(DEPENDENCY_ENDS, row.ended),
+    endedAt: decodeOptionalTime(row.ended_at),
     reason: decodeOptionalText(row.reason),
   };
 }

@@ -7,7 +7,7 @@ import type { Digest } from "../../base/ids.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { FileContent } from "../../model/task-file.ts";
 import type { FreedBlobs } from "../store.ts";
-import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
+import { decodeCount, decodeDigest, decodeNumber, decodeText } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 
 /** A run, by its task's serial. */
@@ -73,7 +73,7 @@ export function blobsOfTask(db: Database, serial: number, module: Digest | undef
     serial,
   );
   return freedOf([
-    ...new Set([...(module === undefined ? [] : [module]), ...rows.map((row) => decodeBranded<Digest>(row.digest))]),
+    ...new Set([...(module === undefined ? [] : [module]), ...rows.map((row) => decodeDigest(row.digest))]),
   ]);
 }
 
@@ -90,7 +90,7 @@ function freeRows(db: Database, from: string, serial: number, run: number): Free
   const rows = db.all(`SELECT DISTINCT digest FROM ${from}`, serial, run);
   if (rows.length === 0) return NOTHING_FREED;
   db.run(`DELETE FROM ${from}`, serial, run);
-  return freedOf(rows.map((row) => decodeBranded<Digest>(row.digest)));
+  return freedOf(rows.map((row) => decodeDigest(row.digest)));
 }
 
 function freedOf(digests: readonly Digest[]): FreedBlobs {
@@ -130,5 +130,5 @@ export function readKeptFiles(db: Database, serial: number, fromIndex: number, t
 }
 
 export function decodeFile(row: Row): FileContent {
-  return { path: decodeText(row.path), digest: decodeBranded(row.digest), bytes: decodeNumber(row.bytes) };
+  return { path: decodeText(row.path), digest: decodeDigest(row.digest), bytes: decodeCount(row.bytes) };
 }

@@ -9,7 +9,7 @@ import {
   MODULES_LOOKED_AT_MAX,
   STORE_PAGE_BYTES_MAX,
 } from "../../base/limits.ts";
-import { decodeBranded, decodeNumber, decodeText } from "./columns.ts";
+import { decodeDigest, decodeNumber, decodeText, decodeTime } from "./columns.ts";
 import type { Database } from "./database.ts";
 import type { Answer, Args, ModuleWire } from "./messages.ts";
 
@@ -19,7 +19,7 @@ export function getModule(db: Database, args: Args<"getModule">): Answer<"getMod
   return {
     digest: args.digest,
     inspection: decodeText(row.inspection),
-    createdAt: decodeNumber(row.created_at),
+    createdAt: decodeTime(row.created_at),
   };
 }
 
@@ -65,7 +65,7 @@ export function holdModule(db: Database, { digest, inspection, now }: Args<"hold
     now,
     isNew ? 1 : 0,
   );
-  const createdAt = decodeNumber(db.get("SELECT created_at FROM modules WHERE digest = ?", digest)?.created_at);
+  const createdAt = decodeTime(db.get("SELECT created_at FROM modules WHERE digest = ?", digest)?.created_at);
   return { kind: "held", isNew, createdAt };
 }
 
@@ -76,7 +76,7 @@ export function releaseModules(
   const rows = db.all("SELECT digest FROM held_modules WHERE held_at < ? ORDER BY held_at LIMIT ?", heldBefore, limit);
   const released: Digest[] = [];
   for (const row of rows) {
-    const digest = decodeBranded<Digest>(row.digest);
+    const digest = decodeDigest(row.digest);
     if (isUsedByTask(db, digest)) {
       db.run("UPDATE held_modules SET held_at = ? WHERE digest = ?", now, digest);
       continue;
@@ -101,7 +101,7 @@ export function listModules(db: Database, { limit, below }: Args<"listModules">)
     below?.digest ?? "",
     MODULES_LOOKED_AT_MAX,
   )) {
-    const last = { createdAt: decodeNumber(row.created_at), digest: decodeBranded<Digest>(row.digest) };
+    const last = { createdAt: decodeTime(row.created_at), digest: decodeDigest(row.digest) };
     looked++;
     if (decodeNumber(row.is_had) === 1) {
       const module = getModule(db, last);

@@ -1,7 +1,7 @@
 /** All that the store's thread can do, by name. */
 import { dirname } from "node:path";
 import { lookForRoom } from "../trouble.ts";
-import { decodeBranded, decodeNumber } from "./columns.ts";
+import { decodeOneOf, decodeTime, decodeWorker } from "./columns.ts";
 import * as credentials from "./credential-rows.ts";
 import * as creating from "./create-operations.ts";
 import type { Database } from "./database.ts";
@@ -70,7 +70,7 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     forgetTokens: (args) => credentials.forgetTokens(db, args),
     appendAudit: (args) => credentials.appendAudit(db, args),
     listAudit: (args) => credentials.listAudit(db, args),
-    listDrained: () => db.all("SELECT peer FROM drained_workers").map((row) => decodeBranded(row.peer)),
+    listDrained: () => db.all("SELECT peer FROM drained_workers").map((row) => decodeWorker(row.peer)),
     setDrained: (args) => setDrained(db, args),
     getClockMark: () => getClockMark(db),
     setClockMark: (args) => setClockMark(db, args),
@@ -81,9 +81,11 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
 const PROBE = `INSERT INTO counters (name, value) VALUES ('probes', 1)
   ON CONFLICT (name) DO UPDATE SET value = value + 1`;
 
+const ADMISSIONS = ["admitted", "barred"] as const;
+
 function getAdmission(db: Database, args: Args<"getAdmission">): Answer<"getAdmission"> {
   const row = db.get("SELECT admission FROM admissions WHERE peer = ?", args.peer);
-  return row === undefined ? undefined : decodeBranded<"admitted" | "barred">(row.admission);
+  return row === undefined ? undefined : decodeOneOf(ADMISSIONS, row.admission);
 }
 
 function setAdmission(db: Database, args: Args<"setAdmission">): void {
@@ -103,7 +105,7 @@ function setDrained(db: Database, { peer, isDrained, now }: Args<"setDrained">):
 
 function getClockMark(db: Database): number | undefined {
   const row = db.get("SELECT at FROM clock_mark WHERE id = 1");
-  return row === undefined ? undefined : decodeNumber(row.at);
+  return row === undefined ? undefined : decodeTime(row.at);
 }
 
 function setClockMark(db: Database, { at }: Args<"setClockMark">): void {

@@ -6,7 +6,8 @@ import { OUTPUT_ROW_BYTES_MAX, RESULT_TEXT_BYTES_MAX, STORE_PAGE_BYTES_MAX } fro
 import { resultText } from "../result-text.ts";
 import type { OutputStream } from "../../model/output.ts";
 import type { AppendResult, OutputChunk, OutputPage } from "../store.ts";
-import { decodeBytes, decodeNumber, decodeText } from "./columns.ts";
+import { decodeBytes, decodeCount, decodeNumber, decodeText } from "./columns.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { Database, Row } from "./database.ts";
 import type { AppendOutputArgs, ReadOutputArgs } from "./messages.ts";
 import { loadRun, type RunRecord } from "./run-rows.ts";
@@ -16,6 +17,7 @@ import { loadTaskById } from "./task-rows.ts";
 interface LogRow {
   readonly row: number;
   readonly start: number;
+  readonly end: number;
   readonly attempt: number;
   readonly segments: readonly Segment[];
 }
@@ -182,7 +184,7 @@ class StreamHead {
   }
 }
 
-/** The rows of the log from the one that holds `offset`, a bounded number. */
+/** The rows of the log from the one that holds `offset`, a bounded number. Throws DamagedRow where bytes are missing. */
 function* logRows(db: Database, run: RunRecord, offset: number): Generator<LogRow> {
   const rows = db.iterate(
     `SELECT row, start, attempt, segments FROM output
@@ -193,15 +195,29 @@ function* logRows(db: Database, run: RunRecord, offset: number): Generator<LogRo
     run.index,
     offset,
   );
-  for (const row of rows) yield decodeLogRow(row);
+  let count = 0;
+  let end = 0;
+  for (const found of rows) {
+    const row = decodeLogRow(found);
+    if (count === 0 ? row.start > offset : row.start !== end) throw incomplete();
+    yield row;
+    count += 1;
+    end = row.end;
+  }
+  if (count < ROWS_PER_PAGE_MAX && end !== run.outputBytes) throw incomplete();
+}
+
+function incomplete(): DamagedRow {
+  return new DamagedRow("the log of a run is not whole");
 }
 
 function decodeLogRow(row: Row): LogRow {
-  const start = decodeNumber(row.start);
+  const start = decodeCount(row.start);
   const segments: Segment[] = [];
   let end = start;
   for (const mark of decodeText(row.segments).split(",").slice(0, -1)) {
     const size = Number(mark);
+    if (!Number.isSafeInteger(size) || size === 0) throw new DamagedRow("a piece of a log is none");
     const stream = size > 0 ? "stdout" : "stderr";
     const last = segments.at(-1);
     const segmentStart = last?.stream === stream ? last.start : end;
@@ -209,9 +225,11 @@ function decodeLogRow(row: Row): LogRow {
     end += Math.abs(size);
     segments.push({ stream, start: segmentStart, end });
   }
-  return { row: decodeNumber(row.row), start, attempt: decodeNumber(row.attempt), segments };
+  return { row: decodeNumber(row.row), start, end, attempt: decodeCount(row.attempt), segments };
 }
 
 function readBytes(db: Database, row: LogRow): Uint8Array {
-  return decodeBytes(db.get("SELECT bytes FROM output WHERE row = ?", row.row)?.bytes);
+  const bytes = decodeBytes(db.get("SELECT bytes FROM output WHERE row = ?", row.row)?.bytes);
+  if (bytes.length !== row.end - row.start) throw incomplete();
+  return bytes;
 }

@@ -94,7 +94,7 @@ function promote(
   limit: number,
 ): { readonly ready: readonly number[]; readonly work: number } {
   const run = loadRun(db, task.serial, index);
-  assert(run !== undefined, "a run that was just found is there");
+  if (run === undefined) throw new DamagedRow("a run that is scheduled is not there");
   const { due, mayBeReady, work } = retakeSlot(db, task, run, moment);
   if (due > moment.now || !mayBeReady) {
     db.run("UPDATE runs SET due_at = ? WHERE task = ? AND idx = ?", due, run.serial, run.index);
@@ -103,7 +103,7 @@ function promote(
     return { ready: [], work };
   }
   const change = decide(task, run, { kind: "due" });
-  assert(change.kind === "changed", "a scheduled run can become ready");
+  if (change.kind === "refused") throw new DamagedRow("a run that is scheduled is not");
   moveRun(db, task, run, change.next, { set: "not_before = 0, due_at = ?", values: [due] });
   const made = makeRuns(db, task, moment, limit - 1);
   saveTask(db, task, moment.now);

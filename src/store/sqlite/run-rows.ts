@@ -140,7 +140,7 @@ function runAgain(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMo
   const hadCome = run.cursor.attempt > 0 || run.index < task.made;
   const { due, mayBeReady } = hadCome ? { due: run.dueAt, mayBeReady: true } : retakeSlot(db, task, run, moment);
   const change = decide(task, run, { kind: "retry", isDue: hadCome || (mayBeReady && due <= moment.now) });
-  assert(change.kind === "changed", "a run that did not succeed can run again");
+  if (change.kind === "refused") throw new DamagedRow("a run that did not succeed is none of those");
   moveRun(db, task, run, change.next, {
     // No lease is longer than that: it was given by a clock that was ahead.
     set: `due_at = ?, not_before = iif(lease_until > ?, min(lease_until, ?), 0), outcome = NULL, result = NULL,
@@ -247,9 +247,11 @@ export function insertAttempt(db: Database, run: RunRecord, number: number, work
   );
 }
 
+/** Of the attempt under way. */
 export function finishAttempt(db: Database, run: RunRecord, state: AttemptState, outcome: Outcome, now: number): void {
-  db.run(
-    "UPDATE attempts SET state = ?, finished_at = ?, outcome = ? WHERE task = ? AND run = ? AND number = ?",
+  const finished = db.run(
+    `UPDATE attempts SET state = ?, finished_at = ?, outcome = ?
+     WHERE task = ? AND run = ? AND number = ? AND state = 'running'`,
     state,
     now,
     JSON.stringify(outcome),
@@ -257,6 +259,7 @@ export function finishAttempt(db: Database, run: RunRecord, state: AttemptState,
     run.index,
     run.cursor.attempt,
   );
+  if (finished === 0) throw new DamagedRow("an attempt that is under way is not there");
 }
 
 export function attemptId(task: TaskRecord, run: RunRecord): AttemptId {

@@ -1,7 +1,7 @@
 /** What SQLite throws, as the ClusterError that the store's contract names, with a sentence that says what to do. */
 import { ClusterError, failed, messageOf } from "../../base/errors.ts";
 import { DamagedRow } from "./damaged-row.ts";
-import { StoreFailure, type StoreTrouble, type TroubleKind } from "../trouble.ts";
+import { StoreFailure, type StoreTrouble, type TroubleKind, notWritableText } from "../trouble.ts";
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html). */
 const ERROR = 1;
@@ -42,7 +42,7 @@ export function moved(path: string): StoreTrouble {
 
 /** What this says about the file; undefined if it says nothing, as when one statement is at fault. */
 export function toTrouble(thrown: unknown, path: string): StoreTrouble | undefined {
-  if (thrown instanceof DamagedRow) return { kind: "damaged", message: sentence(CORRUPT, path, thrown.message) };
+  if (thrown instanceof DamagedRow) return { kind: "damaged", message: sentence(CORRUPT, path, thrown.what) };
   const code = decodeResultCode(thrown);
   const kind = kindOf(code);
   return kind === undefined ? undefined : { kind, message: sentence(code, path, messageOf(thrown)) };
@@ -77,7 +77,7 @@ function sentence(code: number | undefined, path: string, message: string): stri
     case PERM:
     case READONLY:
     case CANTOPEN:
-      return `the database ${path} cannot be opened for writing (${message}): its folder has to exist and to be writable for this user`;
+      return notWritableText(path, message);
     case IOERR:
       return `reading or writing the database ${path} failed (${message}): check the disk and the file system it is on`;
     default:

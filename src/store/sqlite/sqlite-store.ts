@@ -403,7 +403,7 @@ export class SqliteStore implements Store, CredentialStore {
     try {
       return decode();
     } catch (thrown) {
-      if (thrown instanceof DamagedRow) this.#thread.call("distrust", { what: thrown.message }).catch(() => {});
+      if (thrown instanceof DamagedRow) this.#thread.call("distrust", { what: thrown.what }).catch(() => {});
       throw thrown;
     }
   }

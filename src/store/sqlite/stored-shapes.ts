@@ -8,8 +8,9 @@ import { parseEntry } from "../../model/entry.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { OUTCOME_KINDS, type Outcome, type RunResult } from "../../model/outcome.ts";
 import { CATCHUPS, OVERLAPS } from "../../model/schedule.ts";
-import type { TaskSpec } from "../../model/task.ts";
+import { TASK_STATES, type TaskSpec } from "../../model/task.ts";
 import { DamagedRow, parseStored } from "./damaged-row.ts";
+import type { TaskWire } from "./messages.ts";
 
 type Test = (raw: unknown) => boolean;
 
@@ -110,6 +111,30 @@ const RESULT = shape({
   exitCode: optional(isNumber),
 });
 
+const COUNTS = whole({
+  scheduled: isNumber,
+  ready: isNumber,
+  running: isNumber,
+  succeeded: isNumber,
+  failed: isNumber,
+  cancelled: isNumber,
+});
+
+/** As it was told: but for its spec, and for what it had then for certain, or could not have. */
+const TOLD_TASK = shape({
+  serial: isNumber,
+  createdAt: isNumber,
+  firstDueAt: optional(isNumber),
+  counts: COUNTS,
+  isCancelled: isFlag,
+  state: oneOf(TASK_STATES),
+  nextRunAt: optional(isNumber),
+  finishedAt: optional(isNumber),
+  result: optional(isText),
+  reason: optional(isText),
+  runningSince: listOf(isNumber),
+});
+
 /** All of these throw DamagedRow. `raw` is the spec with what its columns and earlier versions make of it. */
 export function decodeSpecShape(raw: unknown): TaskSpec {
   return decodeShape(raw, SPEC, "the spec of a task") as TaskSpec;
@@ -121,6 +146,10 @@ export function decodeStoredInspection(json: string): ModuleInspection {
 
 export function decodeStoredResult(json: string): RunResult {
   return decodeShape(parseStored(json), RESULT, "the result of a run") as RunResult;
+}
+
+export function decodeStoredTask(json: string): TaskWire {
+  return decodeShape(parseStored(json), TOLD_TASK, "what a submission was told") as TaskWire;
 }
 
 export function decodeStoredOutcome(json: string): Outcome {

@@ -2,13 +2,12 @@
  * Submissions that came with a key of their submitter's: what they made, as it was told then, for SUBMISSION_KEPT_MS. A
  * task's spec stays for as long, though the task be deleted, so that the answer can be given again.
  */
-import { isRecord } from "../../base/json-shapes.ts";
-import { DamagedRow, parseStored } from "./damaged-row.ts";
 import { SUBMISSIONS_KEPT_MAX, SUBMISSION_KEPT_MS, SUBMISSION_PURGE_ROWS_MAX } from "../../base/limits.ts";
 import type { SubmissionKey } from "../store.ts";
 import { decodeNumber, decodeText } from "./columns.ts";
 import type { Database } from "./database.ts";
 import type { TaskWire } from "./messages.ts";
+import { decodeStoredTask } from "./stored-shapes.ts";
 import { readSpec } from "./task-rows.ts";
 
 /** `key-mismatch`: the key was used for something else. */
@@ -26,7 +25,11 @@ export function findSubmission(db: Database, key: SubmissionKey, now: number): K
   if (decodeText(row.fingerprint) !== key.fingerprint) return { kind: "key-mismatch" };
   const tasks = db
     .all("SELECT serial, told FROM submitted_tasks WHERE submission = ? ORDER BY position", decodeNumber(row.number))
-    .map((each) => ({ ...decodeTold(each.told), spec: readSpec(db, decodeNumber(each.serial)) }));
+    .map((each) => ({
+      ...decodeStoredTask(decodeText(each.told)),
+      firstRun: 1,
+      spec: readSpec(db, decodeNumber(each.serial)),
+    }));
   return { kind: "repeated", tasks };
 }
 
@@ -89,11 +92,4 @@ function forgetTasks(db: Database, number: number, limit: number): number {
     db.run("UPDATE counters SET value = value - 1 WHERE name = 'submissions'");
   }
   return rows.length + 1;
-}
-
-function decodeTold(told: Parameters<typeof decodeText>[0]): TaskWire {
-  const task = parseStored(decodeText(told));
-  const isTask = isRecord(task) && typeof task["serial"] === "number" && isRecord(task["counts"]);
-  if (!isTask) throw new DamagedRow("what a submission was told is no task");
-  return { ...(task as unknown as TaskWire), firstRun: 1 };
 }

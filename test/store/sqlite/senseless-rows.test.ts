@@ -97,7 +97,9 @@ test.for<readonly [string, string, (store: SqliteStore) => Promise<unknown>]>([
   });
   const { store } = harness;
   await expect(act(store)).rejects.toMatchObject({ type: "failed", code: "store-unavailable", trouble: "damaged" });
-  expect(await store.check()).toMatchObject({ kind: "damaged", message: expect.stringContaining("restore it") });
+  const trouble = await store.check();
+  expect(trouble).toMatchObject({ kind: "damaged", message: expect.stringContaining("restore it") });
+  expect(trouble?.message.match(/damaged/g)).toHaveLength(1);
   await expect(create(store, taskSpec("more"))).rejects.toMatchObject({ code: "store-unavailable" });
   expect((await store.measureQueue()).tasks).toBeGreaterThan(0);
 });
