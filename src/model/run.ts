@@ -159,6 +159,11 @@ function backoffAfter(firstMs: number, retried: number): number {
   return Math.min(firstMs * 2 ** Math.min(retried, 40), Math.max(firstMs, RETRY_BACKOFF_MS_MAX));
 }
 
+/** How long a run may back off at most that was tried again so often for its own failures. */
+export function longestBackoffMs(firstMs: number, retried: number): number {
+  return backoffAfter(firstMs, Math.max(0, retried - 1));
+}
+
 function settleLost(run: RunCursor, reason: string, isBlameless: boolean): RunChange {
   const lost = run.lost + (isBlameless ? 0 : 1);
   if (lost < LOST_ATTEMPTS_MAX) {

@@ -110,7 +110,8 @@ export interface Store extends ModuleStore, AsyncDisposable {
    * reached; undefined if nothing is waiting for its time, and nothing backs off. Before that, tasks
    * that waited for others which have ended get their first runs, or are cancelled; each counts as a run does, and half of
    * `limit` is for them at most. Tasks with cron that had come further, by a clock that was put back since, go on from
-   * now: their next run is at the first slot after now that none of their runs has; those count as well.
+   * now: their next run is at the first slot after now that none of their runs has; those count as well. Up to `limit`
+   * back-offs that were given by such a clock are brought to the longest that their tasks' policies give from now on.
    *
    * Nobody served the slots of cron tasks that lie before `missedBefore` (default: there are none): the tasks' `catchup`
    * says what becomes of them (`model/schedule.ts`). A run may be put off by it.

@@ -7,6 +7,7 @@ import { GatewayCluster } from "../support/gateway-cluster.ts";
 
 const SECOND = 1_000;
 const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
 const YEAR = 365 * 24 * 60 * MINUTE;
 const EVERY_MINUTE = { cron: "* * * * *", repeats: 0 };
 
@@ -309,3 +310,26 @@ test("a back-off that ends is noted in the store, though nothing else is due, al
     await cluster.cancel(id);
   }
 });
+
+test.each(["is seen to be set", "is set while the gateway is down"])(
+  "a back-off is as long as it was to be when a clock that was a day ahead %s",
+  async (how) => {
+    await using cluster = await GatewayCluster.open();
+    cluster.clock.jump(DAY);
+    await cluster.pass(3 * SECOND);
+    const before = await cluster.join();
+    await cluster.submit("t", { retries: 1, backoffMs: 10 * SECOND });
+    (await before.take()).end({ kind: "exited", code: 1 });
+    await cluster.hasRunState("t", "ready");
+    const isDown = how !== "is seen to be set";
+    if (isDown) await cluster.stop();
+    cluster.clock.jump(-DAY);
+    if (isDown) await cluster.start();
+    const worker = isDown ? await cluster.join() : before;
+    worker.offer();
+    await cluster.pass(4 * SECOND);
+    expect(worker.runs).toHaveLength(0);
+    await cluster.pass(8 * SECOND);
+    expect(worker.runs).toMatchObject([{ id: { attempt: 2 } }]);
+  },
+);

@@ -9,6 +9,7 @@ import {
   type RunRetryPolicy,
   type RunState,
   attemptKey,
+  longestBackoffMs,
   transition,
 } from "../../src/model/run.ts";
 import { RETRYABLE_KINDS } from "../../src/model/task.ts";
@@ -125,6 +126,7 @@ describe("transition", () => {
       const change = transition(run, settle(OUTCOMES.trapped), policy);
       if (change.kind === "refused" || change.outcome !== undefined) break;
       backoffs.push(change.backoffMs);
+      expect(longestBackoffMs(policy.backoffMs, change.next.retried)).toBe(change.backoffMs);
       run = { ...change.next, state: "running" };
     }
     expect(backoffs).toEqual([100, 200, 400]);

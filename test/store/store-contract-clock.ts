@@ -160,6 +160,57 @@ export function describeClock(open: OpenStore): void {
     expect(found).toEqual([...new Set(found)]);
   });
 
+  test("a back-off that was given by a clock that was a year ahead lasts as long as one may from now on, and is given once", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { retries: 3, backoffMs: 4_000, repeats: 2 }));
+    await end(store, 1, T0 + YEAR, 1);
+    await end(store, 2, T0, 1);
+    await harness.reopen?.();
+    expect(await promote(harness.store, T0)).toMatchObject({ nextDueAt: T0 + 2_000 });
+    expect(await waits(harness.store, T0)).toEqual([T0 + 4_000, T0 + 2_000]);
+    expect((await promote(harness.store, T0 + 3_000)).nextDueAt).toBe(T0 + 4_000);
+    expect(await harness.store.promoteDue(T0 + 4_000, 10)).toMatchObject({ hasEndedBackoffs: true });
+    expect(await harness.store.listReady(T0 + 4_000, 10)).toMatchObject([{ index: 1 }, { index: 2 }]);
+  });
+
+  test("a back-off that is longer the more often a run was tried, or that was asked for, is not taken for one that is too long", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const day = 24 * 60 * MINUTE;
+    await create(store, taskSpec("t", { retries: 3, backoffMs: day }));
+    await end(store, 1, T0 + 5, 1, { backoffJitter: 1 });
+    expect(await promote(store, T0 + 5)).toMatchObject({ nextDueAt: T0 + 5 + day });
+    await create(store, taskSpec("u", { retries: 3, backoffMs: 1_000 }));
+    for (const [attempt, at] of [T0, T0 + 2_000, T0 + 5_000].entries()) {
+      await end(store, 1, at, 1, { backoffJitter: 1, name: "u", attempt: attempt + 1 });
+    }
+    expect(await promote(store, T0 + 5_000)).toMatchObject({ nextDueAt: T0 + 9_000 });
+    expect(await promote(store, T0 + 4_000)).toMatchObject({ nextDueAt: T0 + 8_000 });
+  });
+
+  test("back-offs of a clock that was ahead are seen to in batches, and those of one that went wrong again too", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { retries: 5, backoffMs: 1_000, repeats: 15 }));
+    for (let run = 1; run <= 15; run++) await end(store, run, T0 + YEAR, 1);
+    expect(await store.promoteDue(T0, 10)).toMatchObject({ nextDueAt: T0 });
+    expect((await waits(store, T0)).filter((until) => until === T0 + 1_000)).toHaveLength(10);
+    expect((await promote(store, T0, -Infinity, 10)).nextDueAt).toBe(T0 + 1_000);
+    expect(new Set(await waits(store, T0))).toEqual(new Set([T0 + 1_000]));
+    expect((await promote(store, T0 - YEAR)).nextDueAt).toBe(T0 - YEAR + 1_000);
+  });
+
+  test("a run that waits for the lease of a cancelled attempt goes on waiting when the clock is put back", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("t", { backoffMs: 0 }));
+    await store.lease(attemptOf(task), WORKER_A, T0, T0 + 15_000);
+    await store.cancelTask(taskId("t"), "enough", T0);
+    await store.retryTask(taskId("t"), T0);
+    expect((await promote(store, T0 - 5_000)).nextDueAt).toBe(T0 + 15_000);
+  });
+
   test("remembers the clock's mark, which may go back", async () => {
     await using harness = await open();
     expect(await harness.store.getClockMark()).toBeUndefined();
@@ -186,10 +237,22 @@ async function slots(store: Store, id = "t"): Promise<readonly number[]> {
   return runs.map((run) => run.dueAt);
 }
 
-/** Leases a run of the task `t` and settles it with this exit code. */
-async function end(store: Store, run: number, now: number, code = 0) {
-  const task = await store.getTask(taskId("t"));
+/** Until when the first runs of the task `t` wait. */
+async function waits(store: Store, now: number): Promise<readonly number[]> {
+  const { openRuns = [] } = (await store.inspectTask(taskId("t"), now)) ?? {};
+  return openRuns.map(({ notBefore }) => notBefore);
+}
+
+/** Leases a run of a task (default: `t`) and settles it with this exit code. */
+async function end(
+  store: Store,
+  run: number,
+  now: number,
+  code = 0,
+  { backoffJitter = 0, name = "t", attempt = 1 }: { backoffJitter?: number; name?: string; attempt?: number } = {},
+) {
+  const task = await store.getTask(taskId(name));
   if (task === undefined) throw new Error("no task");
-  expect(await store.lease(attemptOf(task, run), WORKER_A, now, now + 15_000)).toBe(true);
-  return store.settle(attemptOf(task, run), attemptEnd({ kind: "exited", code }), { now, backoffJitter: 0 });
+  expect(await store.lease(attemptOf(task, run, attempt), WORKER_A, now, now + 15_000)).toBe(true);
+  return store.settle(attemptOf(task, run, attempt), attemptEnd({ kind: "exited", code }), { now, backoffJitter });
 }

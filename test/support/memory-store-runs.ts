@@ -5,7 +5,14 @@ import { assert } from "../../src/base/errors.ts";
 import type { PeerId, TaskId } from "../../src/base/ids.ts";
 import { ATTEMPTS_KEPT_PER_RUN_MAX, CATCHUP_PROMOTE_WEIGHT } from "../../src/base/limits.ts";
 import type { AttemptEnd, Outcome } from "../../src/model/outcome.ts";
-import { type Attempt, type AttemptId, type AttemptState, type RunChange, transition } from "../../src/model/run.ts";
+import {
+  type Attempt,
+  type AttemptId,
+  type AttemptState,
+  type RunChange,
+  longestBackoffMs,
+  transition,
+} from "../../src/model/run.ts";
 import { type SlotMoment, slotsAfterSetBack } from "../../src/model/schedule.ts";
 import { type TaskState, totalRuns } from "../../src/model/task.ts";
 import { requirementKey } from "../../src/model/worker.ts";
@@ -66,6 +73,7 @@ function seat(task: TaskRow, moment: SlotMoment): { readonly task: TaskRow; read
 export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): PromoteResult {
   const { now } = moment;
   const ended = endBackoffs(tx, now, limit);
+  const shortened = shortenBackoffs(tx, now, limit);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
   const endsMax = Math.ceil(limit / 2);
@@ -97,7 +105,7 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
     }
   }
   const told = { promoted, changedTasks, hasEndedBackoffs: ended > 0 };
-  if (work >= limit || ended >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
+  if (work >= limit || Math.max(ended, shortened) >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
   const waiting = [...tx.runs((run) => run.cursor.state === "scheduled")].map(({ run }) => run.dueAt);
   const backoffEnd = nextBackoffEnd(tx, now);
   return { ...told, nextDueAt: smallest(backoffEnd === undefined ? waiting : [...waiting, backoffEnd]) };
@@ -144,6 +152,23 @@ function endBackoffs(tx: Transaction, now: number, limit: number): number {
     tx.saveTask(withRun(current, { ...run, notBefore: 0 }), now);
   }
   return over.length;
+}
+
+/** Back-offs that were given by a clock that was ahead last no longer than any that is given now. Returns how many of them. */
+function shortenBackoffs(tx: Transaction, now: number, limit: number): number {
+  const ends = [...tx.runs((run) => isBackingOff(run) && !isHeld(run))].map(({ task, run }) => ({
+    task,
+    run,
+    until: now + longestBackoffMs(task.spec.backoffMs, run.cursor.retried),
+  }));
+  const tooFar = ends
+    .filter(({ run, until }) => run.notBefore > until)
+    .toSorted((a, b) => b.run.notBefore - a.run.notBefore || b.task.serial - a.task.serial || b.run.index - a.run.index)
+    .slice(0, limit);
+  for (const { task, run, until } of tooFar) {
+    tx.saveTask(withRun(tx.task(task.spec.id) ?? task, { ...run, notBefore: until }), now);
+  }
+  return tooFar.length;
 }
 
 /** It is to run again, and an attempt that was cancelled may still be under way. */

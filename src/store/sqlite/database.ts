@@ -19,6 +19,8 @@ export class Database implements Disposable {
   readonly path: string;
   /** Of cron expressions, read once as statements are. */
   readonly schedules = new CronSchedules();
+  /** What the clock said at most when the back-offs were given that there are, as far as is known (`set-back-backoffs.ts`). */
+  backoffsGivenUntil = Infinity;
   readonly #file: DatabaseSync;
   /** Of the file and its log, as they were opened. */
   readonly #places: readonly Place[];

@@ -36,6 +36,7 @@ import {
   moveRun,
 } from "./run-rows.ts";
 import { readAttempts } from "./run-wires.ts";
+import { noteBackoff, shortenBackoffs } from "./set-back-backoffs.ts";
 import { seatAnew } from "./set-back-slots.ts";
 import { retakeSlot } from "./slot-rows.ts";
 import { type TaskRecord, loadTask, readTaskWire, saveTask } from "./task-rows.ts";
@@ -44,6 +45,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
   const { now, limit } = args;
   const ended = endBackoffs(db, now, limit);
   const hasEndedBackoffs = ended > 0;
+  const shortened = shortenBackoffs(db, now, limit);
   const promoted: RunRef[] = [];
   const changedTasks: { readonly task: TaskId; readonly state: TaskState }[] = [];
   // Runs that are due do not wait behind very many that waited for one task.
@@ -72,7 +74,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
     }
   }
   const told = { promoted, changedTasks, hasEndedBackoffs };
-  if (work >= limit || ended >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
+  if (work >= limit || Math.max(ended, shortened) >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
   const scheduled = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
   const due = decodeOptionalNumber(scheduled?.due_at);
   const backoffEnd = nextBackoffEnd(db, { now });
@@ -233,6 +235,7 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
   finishAttempt(db, run, change.attemptState, end.outcome, now);
   const { files, freed } = settleFiles(db, run, change.outcome);
   const notBefore = notBeforeOf(change, args);
+  if (notBefore > 0) noteBackoff(db, now);
   const told =
     change.outcome === undefined
       ? tryAgain(db, task, run, change, { ...args, notBefore, files })
