@@ -57,7 +57,10 @@ export interface Store extends ModuleStore, AsyncDisposable {
   getTask(id: TaskId): Promise<Task | undefined>;
   /** Of these tasks, those that there are. Cheap: what they were given is not read. */
   findTasks(ids: readonly TaskId[]): Promise<readonly FoundTask[]>;
-  /** Newest first. A page of large tasks may be shorter than `limit`; the last one is that without a cursor. */
+  /**
+   * Newest first. A page of large tasks may be shorter than `limit`; the last one is that without a cursor. So is a page
+   * that comes before a task which cannot be read; the one that would begin with it rejects with UnreadableTask.
+   */
   listTasks(
     options: ListTasksOptions,
   ): Promise<{ readonly tasks: readonly Task[]; readonly cursor?: string | undefined }>;

@@ -51,6 +51,19 @@ export function notWritableText(path: string, why: string): string {
   return `the database ${path} cannot be opened for writing (${why}): its folder has to exist and to be writable for this user`;
 }
 
+/** A list of tasks would begin with one that cannot be read. Those behind it are got by `cursor`. */
+export class UnreadableTask extends StoreFailure {
+  /** Its id, as far as that can be read. */
+  readonly task: string;
+  readonly cursor: string;
+
+  constructor(task: string, what: string, cursor: string) {
+    super("damaged", `the task ${JSON.stringify(task)} cannot be read, the database is damaged: ${what}`);
+    this.task = task;
+    this.cursor = cursor;
+  }
+}
+
 export interface CheckOptions {
   /** Writes something, if only to see whether that can be done. Otherwise what is known is told. Default: false. */
   readonly isThorough?: boolean | undefined;

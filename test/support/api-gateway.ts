@@ -5,6 +5,7 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { CapmeshClient } from "../../src/client/client.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import { type PeerId, type TaskId, parsePeerId, parseTaskId } from "../../src/base/ids.ts";
@@ -84,6 +85,11 @@ export class ApiGateway implements AsyncDisposable {
 
   get port(): number {
     return Number(new URL(this.url).port);
+  }
+
+  /** The database as another program opens it, which writes to it while the store has it. */
+  openBeside(): DatabaseSync {
+    return new DatabaseSync(join(this.#folder, "capmesh.db"), { timeout: 30_000 });
   }
 
   client(): CapmeshClient {

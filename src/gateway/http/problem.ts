@@ -13,7 +13,7 @@ import {
 import { ClusterError } from "../../base/errors.ts";
 import { REFUSED_BODY_BYTES_MAX, REFUSED_BODY_MS_MAX } from "../../base/limits.ts";
 import type { Clock } from "../../base/clock.ts";
-import { StoreFailure } from "../../store/trouble.ts";
+import { StoreFailure, UnreadableTask } from "../../store/trouble.ts";
 import { troubleSentence } from "../store-trouble.ts";
 
 /** How long a client that was told to come back should wait, in seconds. */
@@ -103,6 +103,12 @@ export function toRefusal(thrown: unknown): { readonly refusal: Refusal; readonl
     if (NOT_READY_CODES.has(thrown.code)) {
       const detail = `${capitalised(thrown.message)}: send this again in a moment.`;
       return { refusal: new Refusal("not-ready", detail, { headers }), isUnexpected: false };
+    }
+    if (thrown instanceof UnreadableTask) {
+      const detail =
+        `The task ${JSON.stringify(thrown.task)} cannot be read: ${troubleSentence(thrown.trouble)}. ` +
+        `The tasks behind it are in GET /tasks?cursor=${thrown.cursor}, as the Link header says.`;
+      return { refusal: new Refusal("store-unavailable", detail, { headers }), isUnexpected: true };
     }
     if (thrown instanceof StoreFailure) {
       const detail = `The store cannot do this now: ${troubleSentence(thrown.trouble)}. Send this again later.`;

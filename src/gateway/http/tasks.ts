@@ -5,6 +5,7 @@ import { type TaskId, parseTaskId } from "../../base/ids.ts";
 import { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TASK_WAIT_MS_MAX } from "../../base/limits.ts";
 import { TASK_STATES, type Task, isFinished } from "../../model/task.ts";
 import type { OpenRun } from "../../store/inspection.ts";
+import { UnreadableTask } from "../../store/trouble.ts";
 import { recordDone } from "./audited.ts";
 import { submitBatch } from "./batch.ts";
 import { explain } from "./explain.ts";
@@ -25,10 +26,15 @@ export function tasksRouter(context: HttpContext): Router {
   router.post("/tasks/batch", submitBatch(context));
   router.get("/tasks", async (request, response) => {
     const query = new Query(request);
-    const page = await store.listTasks({
+    const options = {
       state: query.choice("state", TASK_STATES),
       limit: query.integer("limit", { min: 1, max: LIST_LIMIT_MAX }) ?? LIST_LIMIT_DEFAULT,
       cursor: query.text("cursor"),
+    };
+    const page = await store.listTasks(options).catch((thrown: unknown) => {
+      // The refusal names the task, and what comes behind it can be read all the same.
+      if (thrown instanceof UnreadableTask) response.setHeader("link", nextPageLink(request, thrown.cursor));
+      throw thrown;
     });
     if (page.cursor !== undefined) response.setHeader("link", nextPageLink(request, page.cursor));
     const now = clock.now();

@@ -151,6 +151,12 @@ export interface NewTaskWire {
   readonly inspection: string | undefined;
 }
 
+export interface UnreadableTaskWire {
+  readonly serial: number;
+  readonly id: string;
+  readonly what: string;
+}
+
 export interface ListTasksArgs {
   readonly state: TaskState | undefined;
   readonly limit: number;
@@ -251,7 +257,17 @@ export interface OperationTypes {
   >;
   getTask: Operation<{ readonly id: TaskId }, TaskWire | undefined>;
   findTasks: Operation<{ readonly ids: readonly TaskId[] }, readonly FoundTask[]>;
-  listTasks: Operation<ListTasksArgs, { readonly tasks: readonly TaskWire[]; readonly hasMore: boolean }>;
+  listTasks: Operation<
+    ListTasksArgs,
+    {
+      readonly tasks: readonly TaskWire[];
+      /** By their own rows, in the same order. */
+      readonly ids: readonly TaskId[];
+      readonly hasMore: boolean;
+      /** Comes behind those, and could not be read. */
+      readonly unreadable: UnreadableTaskWire | undefined;
+    }
+  >;
   measureQueue: Operation<{}, QueueSize>;
   countOpenRuns: Operation<{}, OpenRunCounts>;
   listRuns: Operation<

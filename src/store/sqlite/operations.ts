@@ -32,7 +32,7 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     findSubmission: ({ key, now }) => findSubmission(db, key, now),
     getTask: (args) => tasks.getTask(db, args),
     findTasks: (args) => tasks.findTasks(db, args),
-    listTasks: (args) => tasks.listTasks(db, args),
+    listTasks: (args) => tasks.listTasks(db, args, (damage) => watch.failed(damage)),
     measureQueue: () => queue.measureQueue(db),
     countOpenRuns: () => queue.countOpenRuns(db),
     listRuns: (args) => tasks.listRuns(db, args),

@@ -47,7 +47,7 @@ import type {
   SubmissionKey,
   SubmitterLimit,
 } from "../store.ts";
-import type { CheckOptions, StoreTrouble } from "../trouble.ts";
+import { type CheckOptions, type StoreTrouble, UnreadableTask } from "../trouble.ts";
 import { DamagedRow } from "./damaged-row.ts";
 import type { TaskWire } from "./messages.ts";
 import type { StoreStats } from "../store-meter.ts";
@@ -147,9 +147,24 @@ export class SqliteStore implements Store, CredentialStore {
     const belowSerial = options.cursor === undefined ? Number.MAX_SAFE_INTEGER : decodeCursor(options.cursor);
     if (belowSerial === undefined) throw invalidCursor();
     const page = await this.#thread.call("listTasks", { state: options.state, limit: options.limit, belowSerial });
-    const tasks = page.tasks.map((wire) => this.#decode(wire));
+    const tasks: Task[] = [];
+    let { hasMore, unreadable } = page;
+    for (const [index, wire] of page.tasks.entries()) {
+      const id = page.ids[index];
+      try {
+        tasks.push(this.#decode(wire, undefined, id));
+      } catch (thrown) {
+        if (!(thrown instanceof DamagedRow)) throw thrown;
+        unreadable = { serial: wire.serial, id: String(id), what: thrown.what };
+        hasMore = true;
+        break;
+      }
+    }
     const last = tasks.at(-1);
-    return { tasks, cursor: page.hasMore && last !== undefined ? encodeCursor(last.serial) : undefined };
+    if (last === undefined && unreadable !== undefined) {
+      throw new UnreadableTask(unreadable.id, unreadable.what, encodeCursor(unreadable.serial));
+    }
+    return { tasks, cursor: hasMore && last !== undefined ? encodeCursor(last.serial) : undefined };
   }
 
   measureQueue(): Promise<QueueSize> {

@@ -5,11 +5,11 @@ import type { TaskId } from "../../base/ids.ts";
 import type { AttemptId } from "../../model/run.ts";
 import { taskTransition } from "../../model/task.ts";
 import type { FreedBlobs } from "../store.ts";
-import { decodeOptionalText } from "./columns.ts";
+import { decodeCount, decodeOptionalText, decodeText } from "./columns.ts";
 import { DamagedRow } from "./damaged-row.ts";
-import type { Database } from "./database.ts";
+import type { Database, Row } from "./database.ts";
 import { joinFreed, settleFiles } from "./file-rows.ts";
-import type { Answer, ListTasksArgs, SpecWire } from "./messages.ts";
+import type { Answer, ListTasksArgs, SpecWire, TaskWire } from "./messages.ts";
 import { attemptId, decide, finishAttempt, finishRun, loadOpenRuns } from "./run-rows.ts";
 import { readRunWires } from "./run-wires.ts";
 import {
@@ -36,32 +36,44 @@ export function findTasks(db: Database, args: { readonly ids: readonly TaskId[] 
   });
 }
 
-export function listTasks(db: Database, args: ListTasksArgs): Answer<"listTasks"> {
-  const found: { task: TaskRecord; spec: SpecWire; result: string | undefined }[] = [];
+/** `onDamage` is told of a task that cannot be read. */
+export function listTasks(
+  db: Database,
+  args: ListTasksArgs,
+  onDamage: (damage: DamagedRow) => void,
+): Answer<"listTasks"> {
+  const tasks: TaskWire[] = [];
+  const ids: TaskId[] = [];
   let bytes = 0;
-  let hasMore = false;
   for (const row of db.iterate(
     `SELECT t.*, s.spec, s.submitter, s.stdin, r.result FROM tasks t
-     JOIN specs s ON s.serial = t.serial
+     LEFT JOIN specs s ON s.serial = t.serial
      LEFT JOIN runs r ON r.task = t.serial AND r.idx = t.result_run
      WHERE ${args.state === undefined ? "" : "t.state = ?3 AND"} t.serial < ?1 ORDER BY t.serial DESC LIMIT ?2`,
     args.belowSerial,
     args.limit + 1,
     ...(args.state === undefined ? [] : [args.state]),
   )) {
-    const spec = decodeSpecWire(row);
-    const result = decodeOptionalText(row.result);
-    bytes += spec.text.length + spec.stdin.length + (result?.length ?? 0);
-    hasMore = found.length === args.limit || (found.length > 0 && bytes > STORE_PAGE_BYTES_MAX);
-    if (hasMore) break;
-    found.push({ task: decodeTaskRecord(row), spec, result });
+    if (tasks.length === args.limit) return { tasks, ids, hasMore: true, unreadable: undefined };
+    try {
+      const { task, spec, result } = decodeListedTask(row);
+      bytes += spec.text.length + spec.stdin.length + (result?.length ?? 0);
+      if (tasks.length > 0 && bytes > STORE_PAGE_BYTES_MAX) return { tasks, ids, hasMore: true, unreadable: undefined };
+      const runningSince = task.counts.running === 0 ? [] : readRunningSince(db, task.serial);
+      tasks.push(taskWire(task, { spec, result, runningSince }));
+      ids.push(task.plan.id);
+    } catch (thrown) {
+      if (!(thrown instanceof DamagedRow)) throw thrown;
+      onDamage(thrown);
+      const unreadable = { serial: decodeCount(row.serial), id: decodeText(row.id), what: thrown.what };
+      return { tasks, ids, hasMore: true, unreadable };
+    }
   }
-  const withRunning = found.filter(({ task }) => task.counts.running > 0).map(({ task }) => task.serial);
-  const since = readRunningSince(db, withRunning);
-  const tasks = found.map(({ task, spec, result }) =>
-    taskWire(task, { spec, result, runningSince: since.get(task.serial) ?? [] }),
-  );
-  return { tasks, hasMore };
+  return { tasks, ids, hasMore: false, unreadable: undefined };
+}
+
+function decodeListedTask(row: Row): { task: TaskRecord; spec: SpecWire; result: string | undefined } {
+  return { task: decodeTaskRecord(row), spec: decodeSpecWire(row), result: decodeOptionalText(row.result) };
 }
 
 export function listRuns(

@@ -260,7 +260,7 @@ export function readTaskWire(
   return taskWire(task, {
     spec: isSpecKnown ? undefined : readSpec(db, task.serial),
     result: latest !== undefined && latest.index === task.resultRun ? latest.result : readResult(db, task),
-    runningSince: task.counts.running === 0 ? [] : (readRunningSince(db, [task.serial]).get(task.serial) ?? []),
+    runningSince: task.counts.running === 0 ? [] : readRunningSince(db, task.serial),
   });
 }
 
@@ -279,22 +279,11 @@ export function decodeSpecWire(row: Row | undefined): SpecWire {
   return { text: decodeText(row?.spec), submitter: decodeText(row?.submitter), stdin: decodeBytes(row?.stdin) };
 }
 
-/** When the current attempts of each task's running runs began. */
-export function readRunningSince(db: Database, serials: readonly number[]): ReadonlyMap<number, readonly number[]> {
-  const since = new Map<number, number[]>();
-  if (serials.length === 0) return since;
-  const rows = db.all(
-    `SELECT task, started_at FROM runs
-     WHERE state = 'running' AND task IN (SELECT value FROM json_each(?)) ORDER BY task, started_at`,
-    JSON.stringify(serials),
-  );
-  for (const row of rows) {
-    const serial = decodeNumber(row.task);
-    const times = since.get(serial) ?? [];
-    times.push(decodeTime(row.started_at));
-    since.set(serial, times);
-  }
-  return since;
+/** When the current attempts of a task's running runs began. */
+export function readRunningSince(db: Database, serial: number): readonly number[] {
+  return db
+    .all("SELECT started_at FROM runs WHERE state = 'running' AND task = ? ORDER BY started_at", serial)
+    .map((row) => decodeTime(row.started_at));
 }
 
 /** Throws DamagedRow, too, where columns contradict each other: they are only ever written together. */

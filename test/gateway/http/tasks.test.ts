@@ -45,6 +45,32 @@ describe("GET /tasks", () => {
     expect(ids).toEqual([["e", "d"], ["c", "b"], ["a"]]);
   });
 
+  test("gives what comes before a task that cannot be read, then its name, then what comes behind it", async () => {
+    await using gateway = await ApiGateway.open();
+    for (const id of ["a", "b", "c"]) await gateway.client().submit({ wasm, id });
+    {
+      using file = gateway.openBeside();
+      file.exec("UPDATE tasks SET state = 'succeeded' WHERE id = 'b'");
+    }
+    const seen: unknown[] = [];
+    for (let path: string | undefined = "/tasks"; path !== undefined;) {
+      const response: Response = await fetch(`${gateway.url}${path}`);
+      const body: unknown = await response.json();
+      seen.push(
+        response.ok
+          ? z
+              .array(taskSchema)
+              .parse(body)
+              .map(({ id }) => id)
+          : problemSchema.parse(body),
+      );
+      path = /^<([^>]+)>; rel="next"$/.exec(response.headers.get("link") ?? "")?.[1];
+    }
+    const cursor = Buffer.from("tasks:2").toString("base64url");
+    const detail = expect.stringMatching(`^The task "b" cannot be read: its database is damaged.*cursor=${cursor}`);
+    expect(seen).toEqual([["c"], expect.objectContaining({ code: "store-unavailable", detail }), ["a"]]);
+  });
+
   test("gives the tasks of one state", async () => {
     await using gateway = await ApiGateway.open();
     const client = gateway.client();

@@ -5,7 +5,9 @@
 import { copyFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { assert } from "../../../src/base/errors.ts";
 import type { SqliteStore } from "../../../src/store/sqlite/sqlite-store.ts";
+import { UnreadableTask } from "../../../src/store/trouble.ts";
 import { T0, attemptEnd, attemptOf, create, createRunning, taskId, taskSpec, WORKER_A } from "../store-samples.ts";
 import { SqliteHarness } from "./sqlite-harness.ts";
 
@@ -14,7 +16,11 @@ const NOW = { now: LATER, backoffJitter: 0 };
 const ALL = { limit: 10 };
 
 const get = (id: string) => (store: SqliteStore) => store.getTask(taskId(id));
-const list = (store: SqliteStore) => store.listTasks(ALL);
+const list = async (store: SqliteStore) => {
+  for (let cursor: string | undefined, isFirst = true; isFirst || cursor !== undefined; isFirst = false) {
+    ({ cursor } = await store.listTasks({ ...ALL, cursor }));
+  }
+};
 const listRuns = (id: string) => (store: SqliteStore) => store.listRuns(taskId(id), { fromIndex: 1, limit: 10 });
 const cancel = (id: string) => (store: SqliteStore) => store.cancelTask(taskId(id), "enough", LATER);
 const promote = (store: SqliteStore) => store.promoteDue(LATER, 10);
@@ -27,6 +33,9 @@ const leaseReady = async (store: SqliteStore) => {
 };
 
 const RUNNING = { spec: taskSpec("running") } as Parameters<typeof attemptOf>[0];
+
+/** Counts that go with it. */
+const RUNS_OF_3 = "UPDATE tasks SET scheduled = 0, running = 1, state = 'running' WHERE serial = 3";
 
 /** Is only copied. */
 let whole: SqliteHarness;
@@ -102,6 +111,32 @@ test.for<readonly [string, string, (store: SqliteStore) => Promise<unknown>]>([
   expect(trouble?.message.match(/damaged/g)).toHaveLength(1);
   await expect(create(store, taskSpec("more"))).rejects.toMatchObject({ code: "store-unavailable" });
   expect((await store.measureQueue()).tasks).toBeGreaterThan(0);
+});
+
+test.each([
+  ["a row", "UPDATE tasks SET state = 'succeeded' WHERE serial = 3"],
+  ["a spec", "UPDATE specs SET spec = '{}' WHERE serial = 3"],
+  ["another's spec", "UPDATE specs SET spec = (SELECT spec FROM specs WHERE serial = 4) WHERE serial = 3"],
+  ["a spec that is gone", "DELETE FROM specs WHERE serial = 3"],
+  ["an attempt", "UPDATE runs SET state = 'running', started_at = 1e300 WHERE task = 3; " + RUNS_OF_3],
+])("a list ends before a task of which %s cannot be read, names it, and goes on behind it", async (_, sql) => {
+  await using harness = await SqliteHarness.open((path) => {
+    copyFileSync(whole.path, path);
+    using file = new DatabaseSync(path);
+    file.exec(sql);
+  });
+  const { store } = harness;
+  const { tasks, cursor } = await store.listTasks(ALL);
+  expect(tasks.map(({ serial }) => serial)).toEqual([5, 4]);
+  expect(await store.check()).toMatchObject({ kind: "damaged" });
+  const unreadable = await store.listTasks({ ...ALL, cursor }).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  assert(unreadable instanceof UnreadableTask, "the damage is told");
+  expect(unreadable).toMatchObject({ trouble: "damaged", code: "store-unavailable", task: "scheduled" });
+  const rest = await store.listTasks({ ...ALL, cursor: unreadable.cursor });
+  expect(rest).toEqual({ tasks: [expect.anything(), expect.anything()], cursor: undefined });
 });
 
 test("a time zone that this machine does not know is no damage, and holds no other task up", async () => {
