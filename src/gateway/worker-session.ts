@@ -137,13 +137,12 @@ export class WorkerSession implements WorkerSessionTarget {
     const { store, leaseClock } = this.#init;
     const { worker } = this.#session;
     const running = await store.listRunning(worker);
-    await store.renew(
-      running.map(({ id }) => id),
-      worker,
-      leaseClock.leaseEnd(),
-    );
+    const ids = running.map(({ id }) => id);
+    const refused = await store.renew(ids, worker, leaseClock.leaseEnd());
+    // What was cancelled or given up meanwhile is not on it any more.
+    const over = new Set(refused.map(attemptKey));
     if (!this.#session.isCurrent()) throw disconnected("this session has ended");
-    return running;
+    return running.filter(({ id }) => !over.has(attemptKey(id)));
   }
 
   #adopt(attempt: RunningAttempt, run: RunClient, outputOffset: number): ResumeVerdict<Capability> {

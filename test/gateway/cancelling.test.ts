@@ -294,3 +294,25 @@ test("a cancelled task with runs still to come makes no more of them", async () 
   expect(worker.runs).toHaveLength(0);
   expect(await cluster.store.listRuns(taskId("t"), { fromIndex: 1, limit: 10 })).toHaveLength(2);
 });
+
+test("an attempt that is cancelled while its worker resumes it is stopped at once, and known to be over when its guest is", async () => {
+  await using cluster = await GatewayCluster.open();
+  const worker = await cluster.join();
+  await cluster.submit("t");
+  const run = await worker.take();
+  worker.drop();
+  await cluster.quiet();
+  const back = cluster.connect();
+  await back.login();
+  const release = cluster.trouble.holdAnswers("listRunning");
+  const resumed = back.resume([run]);
+  await cluster.quiet();
+  await cluster.cancel("t");
+  release();
+  expect(await resumed).toMatchObject([{ kind: "stop" }]);
+  await run.cancelled;
+  run.end({ kind: "cancelled", reason: "its task was cancelled" });
+  await run.acknowledged;
+  await cluster.gateway.tasks.retry(taskId("t"));
+  expect(await cluster.store.nextBackoffEnd(cluster.clock.now())).toBeUndefined();
+});
