@@ -6,6 +6,10 @@
  * jumped, or this process has slept, or the store was out of order; and a clock that was wrong between two checks may
  * have given leases (lease-clock.ts). Then workers are given one lease to be heard in, as after a restart, and what they
  * lose meanwhile counts against nobody.
+ *
+ * So while each answer of the store takes a fifth of a lease or more, none lapses at all, the silent ones' neither: renewals
+ * wait for the same store, and what has just begun has its first one so late that it could not be told from silence. A
+ * lease is to be many times as long as the disk takes for a write.
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import { EXPIRE_BATCH, LEASE_CHECK_EVERY_MS } from "../base/limits.ts";
@@ -88,7 +92,9 @@ export class Leases {
     const { disturbedByMs } = leaseClock;
     // Since a start at which the store took nothing there is no telling.
     const offMs = Number.isFinite(disturbedByMs) ? disturbedByMs : undefined;
-    log.warn("time has jumped, or stood still here; workers get a new lease to be heard in", { offMs });
+    log.warn("time has jumped, or stood still here, or the store was slow; workers get a new lease to be heard in", {
+      offMs,
+    });
     leaseClock.noteDisorder();
     await store.extendAllLeases(leaseClock.leaseEnd());
   }

@@ -1,9 +1,23 @@
-import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { lockStore } from "../../src/app/store-lock.ts";
 import { resolveStorePath } from "../../src/app/store-path.ts";
+
+test("what it leaves beside the database is small, for its owner alone, and in nobody's way", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "capmesh-lock-"));
+  try {
+    const path = join(folder, "capmesh.db");
+    (await lockStore(path))[Symbol.dispose]();
+    expect((await readdir(folder)).toSorted()).toEqual(["capmesh.db.lock", "capmesh.db.lock.pid"]);
+    expect(await stat(`${path}.lock`)).toMatchObject({ size: 0, mode: 0o100600 });
+    expect(await readFile(`${path}.lock.pid`, "utf8")).toBe(`${process.pid}\n`);
+    (await lockStore(path))[Symbol.dispose]();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
 
 test("a database is one gateway's, by whatever name it goes, until that one lets go", async () => {
   const folder = await mkdtemp(join(tmpdir(), "capmesh-lock-"));
