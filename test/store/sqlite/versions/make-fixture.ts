@@ -4,7 +4,7 @@
  *
  *     node test/store/sqlite/versions/make-fixture.ts
  *
- * It has a task in every state, runs with attempts of every kind, and output.
+ * It has a task in every state, one with cron (from version 7 on), runs with attempts of every kind, and output.
  * `migrations.test.ts` brings each of these files to the newest version, and looks for what is in it.
  */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -28,6 +28,8 @@ import {
   taskSpec,
 } from "../../store-samples.ts";
 
+/** An hour; the task with cron has had one slot of it. */
+const BEFORE = T0 - 3_600_000;
 const SETTLED = { now: T0 + 10, backoffJitter: 0.5 };
 
 async function fill(store: SqliteStore): Promise<void> {
@@ -57,6 +59,10 @@ async function fill(store: SqliteStore): Promise<void> {
   await store.settle(failed.attempt, attemptEnd({ kind: "trapped", reason: "unreachable" }), SETTLED);
   await create(store, taskSpec("cancelled"));
   await store.cancelTask(taskId("cancelled"), "enough", T0 + 5);
+  const recurring = await create(store, taskSpec("recurring", { cron: "*/10 * * * *", repeats: 0 }), BEFORE);
+  await store.promoteDue(BEFORE + 600_000, 10);
+  await store.lease(attemptOf(recurring), WORKER_A, BEFORE + 600_000, BEFORE + 615_000);
+  await store.settle(attemptOf(recurring), attemptEnd(), { now: BEFORE + 600_010, backoffJitter: 0 });
   await store.setAdmission(WORKER_A, "admitted", T0);
   await store.setAdmission(WORKER_B, "barred", T0);
 }

@@ -194,8 +194,9 @@ INSERT INTO "tasks" VALUES (7, 'backing-off', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 INSERT INTO "tasks" VALUES (8, 'succeeded', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 1800000000000.0, 0.0, 1, 0, 0, 1000.0, 'exited,trapped,timed-out,memory-exceeded', 1800000000000.0, 'succeeded', 0, 0, 0, 0, 1, 0, 0, 1, NULL, 1800000000010.0, NULL, 1, 1, 1048576, 0, NULL, 'UTC', 'allow', 'latest', 1800000000000.0, 0.0, 0, 0.0, 576, NULL, NULL, 'local');
 INSERT INTO "tasks" VALUES (9, 'failed', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 1800000000000.0, 0.0, 1, 0, 0, 1000.0, 'exited,trapped,timed-out,memory-exceeded', 1800000000000.0, 'failed', 0, 0, 0, 0, 0, 1, 0, 1, NULL, 1800000000010.0, '"trapped: unreachable"', 1, 1, 1048576, 0, NULL, 'UTC', 'allow', 'latest', 1800000000000.0, 0.0, 0, 0.0, 561, NULL, NULL, 'local');
 INSERT INTO "tasks" VALUES (10, 'cancelled', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 1800000000000.0, 0.0, 1, 0, 0, 1000.0, 'exited,trapped,timed-out,memory-exceeded', 1800000000000.0, 'cancelled', 1, 0, 0, 0, 0, 0, 1, 1, NULL, 1800000000005.0, '"enough"', NULL, NULL, 1048576, 0, NULL, 'UTC', 'allow', 'latest', 1800000000000.0, 0.0, 0, 0.0, 564, NULL, NULL, 'local');
+INSERT INTO "tasks" VALUES (11, 'recurring', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 1800000000000.0, 0.0, 0, 0, 0, 1000.0, 'exited,trapped,timed-out,memory-exceeded', 1799996400000.0, 'scheduled', 0, 1, 0, 0, 1, 0, 0, 2, 1799997600000.0, NULL, NULL, 1, 1, 1048576, 0, '*/10 * * * *', 'UTC', 'allow', 'latest', 1799997600000.0, 0.0, 0, 0.0, 586, NULL, NULL, 'local');
 INSERT INTO "sqlite_sequence" VALUES ('requirements', 3);
-INSERT INTO "sqlite_sequence" VALUES ('tasks', 10);
+INSERT INTO "sqlite_sequence" VALUES ('tasks', 11);
 INSERT INTO "specs" VALUES (1, '{"id":"ready","description":"","module":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","kind":"core","entry":"command","args":[],"env":{},"files":[],"outputs":[],"complete":0,"durationMs":0,"firstDueAt":1800000000000,"start":0,"delayMs":0,"repeats":1,"timezone":"UTC","overlap":"allow","catchup":"latest","after":[],"timeoutMs":300000,"cpuMs":300000,"memoryBytes":268435456,"outputBytesMax":1048576,"outputLimit":"truncate","retries":0,"backoffMs":1000,"retryOn":["exited","trapped","timed-out","memory-exceeded"],"priority":3,"require":{"zone":"eu","gpu":"a\"b"}}', X'696E00707574', 'local');
 INSERT INTO "specs" VALUES (2, '{"id":"ready-anywhere","description":"café \u0000","module":"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","kind":"core","entry":"command","args":[],"env":{},"files":[],"outputs":[],"complete":0,"durationMs":0,"firstDueAt":1800000000000,"start":0,"delayMs":0,"repeats":1,"timezone":"UTC","overlap":"allow","catchup":"latest","after":[],"timeoutMs":300000,"cpuMs":300000,"memoryBytes":268435456,"outputBytesMax":1048576,"outputLimit":"truncate","retries":0,"backoffMs":1000,"retryOn":["exited","trapped","timed-out","memory-exceeded"],"priority":0,"require":{}}', X'', 'local');
 INSERT INTO "specs" VALUES (3, '{"id":"scheduled","description":"","module":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","kind":"core","entry":"command","args":[],"env":{},"files":[],"outputs":[],"complete":0,"durationMs":0,"firstDueAt":1800000060000,"start":0,"delayMs":0,"repeats":1,"timezone":"UTC","overlap":"allow","catchup":"latest","after":[],"timeoutMs":300000,"cpuMs":300000,"memoryBytes":268435456,"outputBytesMax":1048576,"outputLimit":"truncate","retries":0,"backoffMs":1000,"retryOn":["exited","trapped","timed-out","memory-exceeded"],"priority":0,"require":{"zone":"eu","gpu":"a\"b"}}', X'', 'local');
@@ -206,6 +207,7 @@ INSERT INTO "specs" VALUES (7, '{"id":"backing-off","description":"","module":"a
 INSERT INTO "specs" VALUES (8, '{"id":"succeeded","description":"","module":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","kind":"core","entry":"command","args":["a b"],"env":{"A":"1"},"files":[],"outputs":[],"complete":0,"durationMs":0,"firstDueAt":1800000000000,"start":0,"delayMs":0,"repeats":1,"timezone":"UTC","overlap":"allow","catchup":"latest","after":[],"timeoutMs":300000,"cpuMs":300000,"memoryBytes":268435456,"outputBytesMax":1048576,"outputLimit":"truncate","retries":0,"backoffMs":1000,"retryOn":["exited","trapped","timed-out","memory-exceeded"],"priority":0,"require":{}}', X'', 'local');
 INSERT INTO "specs" VALUES (9, '{"id":"failed","description":"","module":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","kind":"core","entry":"command","args":[],"env":{},"files":[],"outputs":[],"complete":0,"durationMs":0,"firstDueAt":1800000000000,"start":0,"delayMs":0,"repeats":1,"timezone":"UTC","overlap":"allow","catchup":"latest","after":[],"timeoutMs":300000,"cpuMs":300000,"memoryBytes":268435456,"outputBytesMax":1048576,"outputLimit":"truncate","retries":0,"backoffMs":1000,"retryOn":["exited","trapped","timed-out","memory-exceeded"],"priority":0,"require":{}}', X'', 'local');
 INSERT INTO "specs" VALUES (10, '{"id":"cancelled","description":"","module":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","kind":"core","entry":"command","args":[],"env":{},"files":[],"outputs":[],"complete":0,"durationMs":0,"firstDueAt":1800000000000,"start":0,"delayMs":0,"repeats":1,"timezone":"UTC","overlap":"allow","catchup":"latest","after":[],"timeoutMs":300000,"cpuMs":300000,"memoryBytes":268435456,"outputBytesMax":1048576,"outputLimit":"truncate","retries":0,"backoffMs":1000,"retryOn":["exited","trapped","timed-out","memory-exceeded"],"priority":0,"require":{}}', X'', 'local');
+INSERT INTO "specs" VALUES (11, '{"id":"recurring","description":"","module":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","kind":"core","entry":"command","args":[],"env":{},"files":[],"outputs":[],"complete":0,"durationMs":0,"firstDueAt":1800000000000,"start":0,"delayMs":0,"repeats":0,"timezone":"UTC","overlap":"allow","catchup":"latest","after":[],"timeoutMs":300000,"cpuMs":300000,"memoryBytes":268435456,"outputBytesMax":1048576,"outputLimit":"truncate","retries":0,"backoffMs":1000,"retryOn":["exited","trapped","timed-out","memory-exceeded"],"priority":0,"require":{},"cron":"*/10 * * * *"}', X'', 'local');
 INSERT INTO "runs" VALUES (1, 1, 'ready', 1800000000000.0, 3, 0.0, 0, 0, 0, NULL, NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 1);
 INSERT INTO "runs" VALUES (2, 1, 'ready', 1800000000000.0, 0, 0.0, 0, 0, 0, NULL, NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0);
 INSERT INTO "runs" VALUES (3, 1, 'scheduled', 1800000060000.0, 0, 0.0, 0, 0, 0, NULL, NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 1);
@@ -217,6 +219,8 @@ INSERT INTO "runs" VALUES (7, 1, 'ready', 1800000000000.0, 0, 1800000000760.0, 1
 INSERT INTO "runs" VALUES (8, 1, 'succeeded', 1800000000000.0, 0, 0.0, 1, 0, 0, NULL, 1800000000000.0, NULL, 5, 0, 0, '{"kind":"exited","code":0}', 12.5, 11.0, 65536.0, '{"value":"42","stdout":"done\n","stderr":"","exitCode":0}', 0);
 INSERT INTO "runs" VALUES (9, 1, 'failed', 1800000000000.0, 0, 0.0, 1, 0, 0, NULL, 1800000000000.0, NULL, 0, 0, 0, '{"kind":"trapped","reason":"unreachable"}', 12.5, 11.0, 65536.0, '{"stdout":"","stderr":""}', 0);
 INSERT INTO "runs" VALUES (10, 1, 'cancelled', 1800000000000.0, 0, 0.0, 0, 0, 0, NULL, NULL, NULL, 0, 0, 0, '{"kind":"cancelled","reason":"enough"}', NULL, NULL, NULL, NULL, 0);
+INSERT INTO "runs" VALUES (11, 1, 'succeeded', 1799997000000.0, 0, 0.0, 1, 0, 0, NULL, 1799997000000.0, NULL, 0, 0, 0, '{"kind":"exited","code":0}', 12.5, 11.0, 65536.0, '{"stdout":"","stderr":"","exitCode":0}', 0);
+INSERT INTO "runs" VALUES (11, 2, 'scheduled', 1799997600000.0, 0, 0.0, 0, 0, 0, NULL, NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0);
 INSERT INTO "attempts" VALUES (4, 1, 1, '12D3KooWAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'succeeded', 1800000000000.0, 1800000000010.0, '{"kind":"exited","code":0}');
 INSERT INTO "attempts" VALUES (5, 1, 1, '12D3KooWAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'running', 1800000000000.0, NULL, NULL);
 INSERT INTO "attempts" VALUES (6, 1, 1, '12D3KooWAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'lost', 1800000000000.0, 1800000000010.0, '{"kind":"lost","reason":"the connection closed"}');
@@ -224,6 +228,7 @@ INSERT INTO "attempts" VALUES (6, 1, 2, '12D3KooWBxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 INSERT INTO "attempts" VALUES (7, 1, 1, '12D3KooWAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'failed', 1800000000000.0, 1800000000010.0, '{"kind":"exited","code":1}');
 INSERT INTO "attempts" VALUES (8, 1, 1, '12D3KooWAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'succeeded', 1800000000000.0, 1800000000010.0, '{"kind":"exited","code":0}');
 INSERT INTO "attempts" VALUES (9, 1, 1, '12D3KooWAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'failed', 1800000000000.0, 1800000000010.0, '{"kind":"trapped","reason":"unreachable"}');
+INSERT INTO "attempts" VALUES (11, 1, 1, '12D3KooWAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'succeeded', 1799997000000.0, 1799997000010.0, '{"kind":"exited","code":0}');
 INSERT INTO "output" VALUES (1, 5, 1, 0, 1, '3,-5,', X'6F75746572726F72');
 INSERT INTO "output" VALUES (2, 8, 1, 0, 1, '5,', X'646F6E650A');
 INSERT INTO "modules" VALUES ('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', '{"kind":"core","bytes":123,"codeBytes":45,"imports":[{"module":"wasi_snapshot_preview1","name":"fd_write","kind":"function"}],"exports":[{"name":"run","kind":"function","signature":"(i32,i32)->(i32)"}],"memories":[{"minPages":1,"isShared":false,"is64":false,"isImported":false}],"tables":[],"hasStartFunction":false}', 1800000000000.0);
@@ -232,13 +237,13 @@ INSERT INTO "admissions" VALUES ('12D3KooWAxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'
 INSERT INTO "admissions" VALUES ('12D3KooWBxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'barred', 1800000000000.0);
 INSERT INTO "counters" VALUES ('held_modules', 0);
 INSERT INTO "counters" VALUES ('submissions', 0);
-INSERT INTO "counters" VALUES ('unfinished', 7);
-INSERT INTO "counters" VALUES ('unfinished_bytes', 4028);
+INSERT INTO "counters" VALUES ('unfinished', 8);
+INSERT INTO "counters" VALUES ('unfinished_bytes', 4614);
 INSERT INTO "requirements" VALUES (1, '[["gpu","a\"b"],["zone","eu"]]');
 INSERT INTO "requirements" VALUES (2, '[["b","2"]]');
 INSERT INTO "requirements" VALUES (3, '[["zone","us"]]');
-INSERT INTO "submitters" VALUES ('local', 7);
-INSERT INTO "open_runs" VALUES (1, 2, 3, 2);
+INSERT INTO "submitters" VALUES ('local', 8);
+INSERT INTO "open_runs" VALUES (1, 3, 3, 2);
 CREATE INDEX tasks_by_state ON tasks (state, serial);
 CREATE INDEX tasks_by_module ON tasks (module);
 CREATE INDEX runs_scheduled ON runs (due_at) WHERE state = 'scheduled';
