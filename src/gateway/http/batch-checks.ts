@@ -71,6 +71,11 @@ function hasStrangers({ refused }: CheckedLine): boolean {
   return [...refused].some((field) => !SUBMISSION_FIELDS.includes(field));
 }
 
+/** What it would have been called nobody knows: its id cannot be read, or may be in a misspelt field. */
+function mayHaveAnyId(line: CheckedLine): boolean {
+  return line.submission === undefined || (line.id === undefined && !isSoundIn(line, ["id"]));
+}
+
 /** The lines with the kept files that they name. */
 export async function withFiles(
   { store }: Pick<HttpContext, "store">,
@@ -79,7 +84,8 @@ export async function withFiles(
   errors: BatchErrors,
 ): Promise<readonly CheckedLine[]> {
   errors.beginPass("kept files");
-  const batch = new Set(lines.flatMap(({ id }) => id ?? []));
+  const known = new Set(lines.flatMap(({ id }) => id ?? []));
+  const batch = { known, mayBeMore: lines.some(mayHaveAnyId) };
   const located: CheckedLine[] = [];
   for (const line of lines) {
     const { submission } = line;
@@ -174,7 +180,6 @@ export async function checkIds(
   errors.beginPass("taken ids and missing tasks of after");
   const turns = new EventLoopTurns(clock);
   const known = await lookUp(store, lines, turns);
-  // What a line would have been called whose id cannot be read, or may be in a misspelt field, nobody knows.
   let mayBeAny = false;
   for (const line of lines) {
     if (errors.hasEndedPass()) break;
@@ -189,7 +194,7 @@ export async function checkIds(
     if (unknown.length + endless.length > 0) {
       errors.add(line, "invalid-field", dependencyErrors({ kind: "bad-dependencies", unknown, endless }));
     }
-    mayBeAny ||= submission === undefined || (id === undefined && !isSoundIn(line, ["id"]));
+    mayBeAny ||= mayHaveAnyId(line);
     if (id === undefined || submission === undefined) continue;
     const isEndless = isSoundIn(line, END_FIELDS) && totalRuns(submission) === Infinity;
     if (known.get(id) === "none") known.set(id, isEndless ? "endless" : "there");

@@ -18,8 +18,14 @@ export interface FindFilesInit {
   readonly store: Pick<Store, "findKeptFile" | "getTask">;
   /** Of whoever submits. */
   readonly grant: Grant;
-  /** Ids of tasks that are submitted together with this one, by the same. */
-  readonly batch?: ReadonlySet<TaskId> | undefined;
+  readonly batch?: BatchIds | undefined;
+}
+
+/** Ids of tasks that are submitted together, by the same. */
+export interface BatchIds {
+  readonly known: ReadonlySet<TaskId>;
+  /** Some could not be read: they may be any. */
+  readonly mayBeMore: boolean;
 }
 
 /**
@@ -59,8 +65,9 @@ export async function findFiles(init: FindFilesInit, { files, after }: Submissio
 }
 
 async function mayRead({ store, grant, batch }: FindFilesInit, id: TaskId): Promise<boolean> {
-  if (grant.can("read") || batch?.has(id) === true) return true;
-  return (await store.getTask(id))?.spec.submitter === grant.actor;
+  if (grant.can("read") || batch?.known.has(id) === true) return true;
+  const task = await store.getTask(id);
+  return task === undefined ? batch?.mayBeMore === true : task.spec.submitter === grant.actor;
 }
 
 /** What the task will refer to. */

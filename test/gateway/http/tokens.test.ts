@@ -227,17 +227,21 @@ test("who cannot read is shown nothing of others' tasks, and names files of the 
   const own = await submit(gateway, writer.token);
   const { id, module } = z.object({ id: z.string(), module: z.string() }).parse(await own.json());
   expect((await use(writer.token, `@${id}/a`)).detail).not.toMatch(noPower);
-  const batch = await fetch(`${gateway.url}/tasks/batch`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${writer.token}`, "content-type": "application/x-ndjson" },
-    body: [
-      { id: "first", module, outputs: ["*"] },
-      { id: "second", module, after: ["first"], files: ["@first/a"] },
-    ]
-      .map((line) => JSON.stringify(line))
-      .join("\n"),
-  });
-  expect(batch.status).toBe(200);
+  const batch = (lines: readonly object[]) =>
+    fetch(`${gateway.url}/tasks/batch`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${writer.token}`, "content-type": "application/x-ndjson" },
+      body: lines.map((line) => JSON.stringify(line)).join("\n"),
+    });
+  const second = { id: "second", module, after: ["first"], files: ["@first/a"] };
+  const misspelt = await problemOf(
+    batch([{ ID: "first", module }, second, { module, after: ["theirs"], files: ["@theirs/a"] }]),
+  );
+  expect(misspelt.errors).toMatchObject([
+    { line: 1, field: "ID" },
+    { line: 3, field: "files", message: expect.stringMatching(noPower) },
+  ]);
+  expect((await batch([{ id: "first", module, outputs: ["*"] }, second])).status).toBe(200);
 });
 
 test("a token has a share of the live streams, and gets it back", () => {
