@@ -1,8 +1,8 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type LineResult, batchLines, parseLine } from "../../src/api/batch.ts";
 import { CronChecks } from "../../src/api/cron-checks.ts";
 import { BATCH_BYTES_MAX, BATCH_LINES_MAX, BATCH_NESTING_MAX } from "../../src/base/limits.ts";
+import { fc } from "../support/properties.ts";
 
 const MODULE = "a".repeat(64);
 const NOW = Date.UTC(2026, 10, 22, 10);

@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseDuration, secondsOf } from "../../src/api/duration.ts";
+import { fc } from "../support/properties.ts";
 
 describe("a duration", () => {
   test.each([

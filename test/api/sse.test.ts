@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { formatLogPosition, parseLogPosition } from "../../src/api/log-event.ts";
 import { SSE_PING, SseParser, formatSse } from "../../src/api/sse.ts";
+import { fc } from "../support/properties.ts";
 
 describe("server-sent events", () => {
   test("are read as they were written, wherever the stream is cut", () => {

@@ -1,10 +1,10 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Submission, type SubmissionResult, parseSubmission, taskSpec } from "../../src/api/submission.ts";
 import { parseDigest } from "../../src/base/ids.ts";
 import { STRANGERS_TOLD_MAX } from "../../src/base/limits.ts";
 import { RETRYABLE_KINDS } from "../../src/model/task.ts";
 import { taskId } from "../support/api-gateway.ts";
+import { fc } from "../support/properties.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 10);
 

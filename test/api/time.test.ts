@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TIME_MAX, formatOptionalTime, formatTime, parseTime } from "../../src/api/time.ts";
+import { fc } from "../support/properties.ts";
 
 describe("a time", () => {
   test("survives being written and read", () => {

@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decodeText, decodeWhole, incompleteTail } from "../../src/api/utf8.ts";
+import { fc } from "../support/properties.ts";
 
 /** Bytes that are likely to break off in the middle of a character, sound and unsound. */
 const trickyBytes = fc

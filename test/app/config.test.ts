@@ -1,9 +1,9 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { loadConfig } from "../../src/app/config.ts";
 import { environmentName, settingKeys } from "../../src/app/config-settings.ts";
 import type { ConfigSources } from "../../src/app/config-sources.ts";
 import { ClusterError } from "../../src/base/errors.ts";
+import { fc } from "../support/properties.ts";
 
 const MACHINE = { cores: 6, home: "/home/ada", workingFolder: "/srv/ada" };
 

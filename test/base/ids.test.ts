@@ -1,7 +1,7 @@
 /** Ids of peers: what a transport authenticated can never be what a peer says of itself. */
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parsePeerId, parseRpcName, parseWorkerId } from "../../src/base/ids.ts";
+import { fc } from "../support/properties.ts";
 
 const LIBP2P = "12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2";
 

@@ -1,6 +1,5 @@
 /** Submissions and states of tasks survive the wire; what a submission says is what a form would say. */
 import { Message } from "capnp-es";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parseSubmission } from "../../src/api/submission.ts";
 import type { Digest } from "../../src/base/ids.ts";
@@ -15,6 +14,7 @@ import {
 import { Submission as WireSubmission, TaskStatus as WireTaskStatus } from "../../src/generated/client.ts";
 import { TASK_STATES } from "../../src/model/task.ts";
 import { digest } from "../store/store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 const RUNS = { numRuns: 300 };
 const NOW = Date.UTC(2030, 0, 1);

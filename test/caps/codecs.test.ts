@@ -1,5 +1,4 @@
 /** Each value that crosses the wire, there and back through real messages; and values that no honest peer sends. */
-import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { failed } from "../../src/base/errors.ts";
 import {
@@ -57,6 +56,7 @@ import { type Capability, setCapability } from "../../src/rpc/capability.ts";
 import { serve } from "../../src/rpc/server.ts";
 import { VatPair } from "../rpc/vats.ts";
 import { digestOf, taskId } from "../worker/gateway-parts.ts";
+import { fc } from "../support/properties.ts";
 
 const RUNS = { numRuns: 150 };
 const REFUSED = { type: "failed", code: "invalid-message" };

@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Rendezvous } from "../../src/channel/rendezvous.ts";
 import { FACETS, ModelledRendezvous, type Operation } from "./rendezvous-model.ts";
+import { fc } from "../support/properties.ts";
 
 interface Item {
   readonly id: number;

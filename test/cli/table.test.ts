@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { cutToWidth, displayWidth, formatTable, printable } from "../../src/cli/table.ts";
+import { fc } from "../support/properties.ts";
 
 const COLUMNS = [
   { heading: "ID", value: (row: readonly string[]) => row[0] ?? "" },

@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TURNS_MAX } from "../../src/base/limits.ts";
 import { type Digest, type PeerId, parseDigest, parsePeerId } from "../../src/base/ids.ts";
@@ -7,6 +6,7 @@ import { Turns } from "../../src/gateway/turns.ts";
 import { type Entry, parseCustomKind } from "../../src/model/entry.ts";
 import { PICK_POLICIES, type PickPolicy, type WorkerState, meetsRequirements } from "../../src/model/worker.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
+import { fc } from "../support/properties.ts";
 
 function peerId(index: number): PeerId {
   const parsed = parsePeerId(`12D3${"w".repeat(40)}${String(index + 1).replaceAll("0", "z")}`);

@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Rate } from "../../src/gateway/rate.ts";
+import { fc } from "../support/properties.ts";
 
 test("lets a burst through, then as much as the time allows", () => {
   const rate = new Rate({ perMs: 0.25, burst: 2, nowMs: 0 });

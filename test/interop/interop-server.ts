@@ -148,9 +148,12 @@ export class InteropServer {
           inner.number = number;
           setCapability(inner, 0, callback);
         });
-        const values = await Promise.all(boxes.map(({ callback, number }) => callWith(callback, number)));
-        for (const { callback } of boxes) callback?.[Symbol.dispose]();
-        results.sum = values.reduce((sum, value) => sum + value, 0);
+        try {
+          const values = await Promise.all(boxes.map(({ callback, number }) => callWith(callback, number)));
+          results.sum = values.reduce((sum, value) => sum + value, 0);
+        } finally {
+          for (const { callback } of boxes) callback?.[Symbol.dispose]();
+        }
       },
       self: (_params, results) => {
         // Another capability to the same state, which is all that a caller can tell.
@@ -186,9 +189,10 @@ export class InteropServer {
         setCapability(results, 0, promised);
       },
       fulfil: (params) => {
-        const callback = getCapability(params, 0);
-        if (callback) this.#promised?.resolve(callback);
+        using callback = getCapability(params, 0);
+        if (callback) this.#promised?.resolve(callback.dup());
         else this.#promised?.reject(failed("broken"));
+        this.#promised = undefined;
       },
       own: (_params, results) => {
         this.#own ??= this.callback("own");

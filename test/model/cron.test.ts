@@ -1,8 +1,8 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { assert } from "../../src/base/errors.ts";
 import { CRON_LENGTH_MAX, CRON_SCHEDULES_MAX } from "../../src/base/limits.ts";
 import { type CronSchedule, CronSchedules, hasSlots, parseCron } from "../../src/model/cron.ts";
+import { fc } from "../support/properties.ts";
 
 function schedule(expression: string, timezone = "UTC"): CronSchedule {
   const result = parseCron(expression, timezone);

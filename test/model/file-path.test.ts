@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FILE_NAME_BYTES_MAX, FILE_PATH_BYTES_MAX } from "../../src/base/limits.ts";
 import { foldersAbove, isFilePath, parseFilePath } from "../../src/model/file-path.ts";
+import { fc } from "../support/properties.ts";
 
 describe("a file's path", () => {
   test.each([

@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { OUTPUT_GLOB_LENGTH_MAX } from "../../src/base/limits.ts";
 import { compileGlob, matcherOf } from "../../src/model/glob.ts";
+import { fc } from "../support/properties.ts";
 
 function matches(glob: string, path: string): boolean {
   const compiled = compileGlob(glob);

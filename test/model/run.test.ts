@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { LOST_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX } from "../../src/base/limits.ts";
 import { type AttemptEnd, NO_USAGE, type Outcome, type OutcomeKind } from "../../src/model/outcome.ts";
@@ -14,6 +13,7 @@ import {
 } from "../../src/model/run.ts";
 import { RETRYABLE_KINDS } from "../../src/model/task.ts";
 import { taskId } from "../store/store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 const NO_RETRIES: RunRetryPolicy = { retries: 0, backoffMs: 1_000, retryOn: RETRYABLE_KINDS };
 

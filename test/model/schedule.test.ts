@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CATCHUP_RUNS_MAX, SLOTS_LOOKED_AT_MAX, SLOTS_LOOKED_AT_PER_PROMOTE } from "../../src/base/limits.ts";
 import type { CronSchedule } from "../../src/model/cron.ts";
@@ -11,6 +10,7 @@ import {
   nextSlot,
   slotsFrom,
 } from "../../src/model/schedule.ts";
+import { fc } from "../support/properties.ts";
 
 /** A slot every 10 ms, up to an end. */
 function everyTen(end = Infinity): CronSchedule {

@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   type RunCounts,
@@ -19,6 +18,7 @@ import {
   totalRuns,
 } from "../../src/model/task.ts";
 import { T0, taskSpec } from "../store/store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 const NONE: RunCounts = { scheduled: 0, ready: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
 

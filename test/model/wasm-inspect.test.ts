@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { WASM_EXPORTS_MAX, WASM_IMPORTS_MAX, WASM_NAME_BYTES_MAX } from "../../src/base/limits.ts";
 import { checkEntry, checkLimits, inspectModule } from "../../src/model/wasm-inspect.ts";
@@ -18,6 +17,7 @@ import {
   section,
   u,
 } from "../support/wasm-bytes.ts";
+import { fc } from "../support/properties.ts";
 
 const MIB = 1024 * 1024;
 const RUN = { name: "run", parameters: [I32, I32], results: [I32] };

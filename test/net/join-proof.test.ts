@@ -1,7 +1,6 @@
 import { createHmac } from "node:crypto";
 import { chmod, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parsePeerId, type PeerId } from "../../src/base/ids.ts";
 import {
@@ -15,6 +14,7 @@ import {
   type JoinProofInput,
 } from "../../src/net/join-proof.ts";
 import { temporaryFolder } from "./host-harness.ts";
+import { fc } from "../support/properties.ts";
 
 function peer(text: string): PeerId {
   const peerId = parsePeerId(text);

@@ -1,8 +1,8 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parsePeerId, type PeerId } from "../../src/base/ids.ts";
 import { HEARTBEAT_TTL_MS, MEMBERS_MAX } from "../../src/base/limits.ts";
 import { decodeHeartbeat, encodeHeartbeat, MemberTable, type Heartbeat } from "../../src/net/member-table.ts";
+import { fc } from "../support/properties.ts";
 
 function peer(name: string): PeerId {
   const peerId = parsePeerId(`12D3KooW${name.padEnd(44, "x")}`);

@@ -1,7 +1,6 @@
 import { link, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ClusterError, failed } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
@@ -9,6 +8,7 @@ import { systemClock } from "../../src/base/system-clock.ts";
 import { connectSocket, formatSocketAddress, listenSocket, parseSocketAddress } from "../../src/net/socket-endpoint.ts";
 import { temporaryFolder } from "./host-harness.ts";
 import { anyNumber } from "../support/matchers.ts";
+import { fc } from "../support/properties.ts";
 
 const base = { clock: systemClock, log: silentLog, onStream: () => undefined };
 

@@ -1,8 +1,8 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ClusterError } from "../../src/base/errors.ts";
 import { formatWhere, parseDialAddress, parseWhere } from "../../src/net/where.ts";
 import { containing, notContaining } from "../support/matchers.ts";
+import { fc } from "../support/properties.ts";
 
 const PEER = "12D3KooWA16y9zqZ1Xh8ZqYqcMwMiBrsVQyuVM3EKVzGcoGzrXsN";
 

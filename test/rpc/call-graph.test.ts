@@ -3,11 +3,11 @@
  * resolve is random; which place a reference stands for is known from the start. To repeat: fast-check's seed and path.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Answer, type Capability, setCapability } from "../../src/rpc/capability.ts";
 import type { Struct } from "capnp-es";
 import { methods, World } from "./places.ts";
+import { fc } from "../support/properties.ts";
 
 const RUNS = Number(process.env["RPC_GRAPH_RUNS"] ?? 2_000);
 

@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FRAME_BYTES_MAX, FRAME_SEGMENTS_MAX } from "../../src/base/limits.ts";
 import { FrameReader } from "../../src/rpc/framing.ts";
+import { fc } from "../support/properties.ts";
 
 /** A message of segments of these many words, each word telling where it is. */
 function frameOf(segmentWords: readonly number[]): Uint8Array {

@@ -11,12 +11,13 @@ import type { ByteStream, ByteStreamReceiver } from "../../src/rpc/byte-stream.t
 import type { Capability } from "../../src/rpc/capability.ts";
 import type { Connection } from "../../src/rpc/connection.ts";
 import { InteropServer } from "../interop/interop-server.ts";
+import { testSeed } from "../support/properties.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { converse, type Recording, recordConversation } from "./conversation.ts";
 import { FrameMutator } from "./frame-mutator.ts";
 import { connect, isIdle, until } from "./vats.ts";
 
-const SEED = Number(process.env["RPC_FUZZ_SEED"] ?? Math.floor(Math.random() * 2 ** 32));
+const SEED = Number(process.env["RPC_FUZZ_SEED"] ?? testSeed ?? Math.floor(Math.random() * 2 ** 32));
 const FRAMES = Number(process.env["RPC_FUZZ_FRAMES"] ?? 110_000);
 const ONLY_ROUND = process.env["RPC_FUZZ_ROUND"];
 /** What the process may take beyond what it had, whatever it is sent. */

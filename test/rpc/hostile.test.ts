@@ -1,5 +1,4 @@
 /** Bytes that no honest peer sends. Whatever they are, they end in an exception or cost their connection, and no more. */
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { toClusterError } from "../../src/base/errors.ts";
 import { FRAME_SEGMENTS_MAX, MESSAGE_CAPABILITIES_MAX } from "../../src/base/limits.ts";
@@ -8,6 +7,7 @@ import { memoryStreamPair } from "../support/memory-byte-stream.ts";
 import { callbackOf, methods, Tester } from "./tester.ts";
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { connect, isIdle, settle, until } from "./vats.ts";
+import { fc } from "../support/properties.ts";
 
 const STRUCT = 0;
 const LIST = 1;

@@ -1,12 +1,12 @@
 /** The conformance suite of the blob store's contract (`src/store/blobs.ts`): every implementation runs it. */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { assert } from "../../src/base/errors.ts";
 import { type Digest, parseDigest } from "../../src/base/ids.ts";
 import type { BlobStore, BlobWriter } from "../../src/store/blobs.ts";
 import { bytesOf, digest, textOf } from "./store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 /** A blob store with nothing in it. Disposing the harness leaves nothing behind. */
 export interface BlobHarness extends AsyncDisposable {

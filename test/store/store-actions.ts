@@ -2,7 +2,6 @@
  * Random histories of a store: what may be done to one, as values, so that two stores can be taken through the same. An action
  * names tasks by a few ids, and what is ready or under way by its place in a list, so that most of them hit something.
  */
-import fc from "fast-check";
 import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import { SUBMISSION_KEPT_MS } from "../../src/base/limits.ts";
 import { type CustomKind, parseCustomKind } from "../../src/model/entry.ts";
@@ -12,6 +11,7 @@ import { CATCHUPS, OVERLAPS } from "../../src/model/schedule.ts";
 import { RETRYABLE_KINDS, type TaskSpec } from "../../src/model/task.ts";
 import type { NewTask, SubmissionKey, SubmitterLimit } from "../../src/store/store.ts";
 import { INSPECTION, WORKER_A, WORKER_B, attemptEnd, digest, taskId, taskSpec } from "./store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 export const IDS: readonly TaskId[] = ["a", "b", "c", "d", "e"].map(taskId);
 export const DIGESTS: readonly Digest[] = ["1", "2", "3", "4"].map(digest);

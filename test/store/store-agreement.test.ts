@@ -3,7 +3,6 @@
  * histories, and whatever is asked of them on the way has one answer. What the contract leaves open (orders, cursors, numbers
  * of requirements, how a log is cut into pieces) is left out of the comparison.
  */
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import type { AttemptId } from "../../src/model/run.ts";
@@ -28,6 +27,7 @@ import {
   submitterLimit,
 } from "./store-actions.ts";
 import { INSPECTION, T0 } from "./store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 const SEED = 1;
 const SHRINKING_MS_MAX = 90_000;

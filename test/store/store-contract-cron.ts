@@ -1,11 +1,11 @@
 /** The store's contract: runs at the slots of a cron expression, and runs that may not overlap. */
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { CATCHUP_RUNS_MAX, OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
 import { CATCHUPS } from "../../src/model/schedule.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { OpenStore } from "./store-harness.ts";
 import { T0, WORKER_A, attemptEnd, attemptOf, create, taskId, taskSpec } from "./store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 const MINUTE = 60_000;
 /** T0 is a whole minute. */

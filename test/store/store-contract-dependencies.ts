@@ -1,11 +1,11 @@
 /** The store's contract: tasks that run after others. */
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { DEPENDENCY_REASON_LENGTH_MAX } from "../../src/base/limits.ts";
 import type { Task, TaskSpec } from "../../src/model/task.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { OpenStore } from "./store-harness.ts";
 import { FAILED, INSPECTION, T0, WORKER_A, attemptEnd, attemptOf, create, taskId, taskSpec } from "./store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 export function describeDependencies(open: OpenStore): void {
   test("a task waits without runs until those it runs after have succeeded, and counts its start from then", async () => {

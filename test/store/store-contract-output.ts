@@ -1,11 +1,11 @@
 /** The store's contract: logs. */
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { OutputStream } from "../../src/model/output.ts";
 import type { OutputPage, Store } from "../../src/store/store.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import type { OpenStore } from "./store-harness.ts";
 import { LOST, T0, WORKER_B, attemptEnd, bytesOf, createRunning, taskSpec, textOf } from "./store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 const NOW = { now: T0, backoffJitter: 0 };
 

@@ -1,6 +1,5 @@
 /** The store's contract: when runs fall due, and which rows of them there are. */
 import { isDeepStrictEqual } from "node:util";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { assert } from "../../src/base/errors.ts";
 import { OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
@@ -19,6 +18,7 @@ import {
   taskId,
   taskSpec,
 } from "./store-samples.ts";
+import { fc } from "../support/properties.ts";
 
 const SETTLED = { now: T0, backoffJitter: 0 };
 

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { guestBytes } from "../support/guests.ts";
 import vectors from "./vectors/hash-puzzle.json" with { type: "json" };
+import { fc } from "../support/properties.ts";
 
 const bytes = guestBytes("hash");
 const compiled = new WebAssembly.Module(bytes);

@@ -1,7 +1,6 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { disconnected, failed, overloaded } from "../../src/base/errors.ts";
 import { OUTPUT_CHUNK_BYTES_MAX, OUTPUT_IN_MEMORY_BYTES_MAX } from "../../src/base/limits.ts";
@@ -12,6 +11,7 @@ import { ManualClock } from "../support/manual-clock.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { bytesOf, DurableLog, type OnWrite } from "./gateway-parts.ts";
 import { until } from "./worker-harness.ts";
+import { fc } from "../support/properties.ts";
 
 const never = new AbortController().signal;
 

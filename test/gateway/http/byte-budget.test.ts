@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ByteBudget } from "../../../src/gateway/http/byte-budget.ts";
+import { fc } from "../../support/properties.ts";
 
 test("gives no more than there is, whatever is taken and given back, and has all again at the end", () => {
   const step = fc.record({ share: fc.nat(3), bytes: fc.nat(80), isTaking: fc.boolean() });

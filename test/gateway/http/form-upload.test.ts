@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ApiGateway, hasNoTasks } from "../../support/api-gateway.ts";
+import { fc } from "../../support/properties.ts";
 
 const head = fc.constantFrom(
   'Content-Disposition: form-data; name="wasm"; filename="a.wasm"',

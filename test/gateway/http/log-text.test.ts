@@ -1,8 +1,8 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decodeText } from "../../../src/api/utf8.ts";
 import { type LogText, LogTextReader } from "../../../src/gateway/http/log-text.ts";
 import type { OutputChunk } from "../../../src/store/store.ts";
+import { fc } from "../../support/properties.ts";
 
 interface Write {
   readonly stream: "stdout" | "stderr";

@@ -1,5 +1,4 @@
 /** A guest's private files by path: what names what, what is refused and why, and that the tree stays whole. */
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { GUEST_FILES_BYTES_MAX, GUEST_FILES_MAX } from "../../../src/base/limits.ts";
 import { WasiFailure } from "../../../src/worker/runner/child/files/errno.ts";
@@ -15,6 +14,7 @@ import {
   renamePath,
   unlinkFile,
 } from "../../../src/worker/runner/child/files/path-operations.ts";
+import { fc } from "../../support/properties.ts";
 
 const E = { BUSY: 10, EXIST: 20, INVAL: 28, ISDIR: 31, LOOP: 32, NAMETOOLONG: 37, NOENT: 44 } as const;
 const F = { NOSPC: 51, NOTDIR: 54, NOTEMPTY: 55, PERM: 63 } as const;

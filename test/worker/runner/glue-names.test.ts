@@ -1,7 +1,7 @@
 import { runInThisContext } from "node:vm";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { refuseGlueNames } from "../../../src/worker/runner/glue-names.ts";
+import { fc } from "../../support/properties.ts";
 
 const withExport = (name: string) => refuseGlueNames({ imports: [], exports: [{ name, kind: "function" }] });
 const withImport = (module: string, name: string) =>

@@ -1,8 +1,8 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { operateOnModule, type Surgery } from "../../../src/worker/runner/module-surgery.ts";
 import { guestBytes } from "../../support/guests.ts";
 import { buildWasm, DROP, i32, I32, store32 } from "../../support/wasm-builder.ts";
+import { fc } from "../../support/properties.ts";
 
 function instantiate(surgery: Surgery): WebAssembly.Instance {
   const bytes = new Uint8Array(surgery.chunks.reduce((sum, chunk) => sum + chunk.length, 0));

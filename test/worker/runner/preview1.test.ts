@@ -1,11 +1,11 @@
 /** The preview 1 host under calls that no program makes: in this process, since it is the host that is tried. */
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { GUEST_FDS_MAX, GUEST_FILES_BYTES_MAX, GUEST_FILES_MAX } from "../../../src/base/limits.ts";
 import type { Inode } from "../../../src/worker/runner/child/files/file-tree.ts";
 import type { GuestPowers } from "../../../src/worker/runner/child/files/powers.ts";
 import type { Preview1Host } from "../../../src/worker/runner/child/preview1/host.ts";
 import { asUnstable, openPreview1, preview1Import } from "../../../src/worker/runner/child/preview1/preview1.ts";
+import { fc } from "../../support/properties.ts";
 
 const PAGE = 65_536;
 const ERRNO = { SUCCESS: 0, FAULT: 21, LOOP: 32, MFILE: 33, NAMETOOLONG: 37, NOENT: 44, NOSPC: 51, PERM: 63 };

@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SlotQueue } from "../../../src/worker/runner/slot-queue.ts";
+import { fc } from "../../support/properties.ts";
 
 const NEVER = new AbortController().signal;
 

@@ -1,9 +1,9 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { REASON_LENGTH_MAX, RUNNER_END_FRAME_BYTES_MAX } from "../../../src/base/limits.ts";
 import { decodeComponentParts, encodeComponentParts } from "../../../src/worker/runner/component-parts.ts";
 import { parsePsTime } from "../../../src/worker/runner/cpu-time.ts";
 import { encodeRunReport, parseRunReport } from "../../../src/worker/runner/wire.ts";
+import { fc } from "../../support/properties.ts";
 
 describe("a runner's report", () => {
   const report = { end: { kind: "exited", code: 7 }, value: "12", cpuMs: 1.5, memoryBytes: 65_536 };
