@@ -6,6 +6,7 @@
 import { createInterface } from "node:readline/promises";
 import { type Command, Option } from "commander";
 import { parseDuration } from "../api/duration.ts";
+import { reasonInWords } from "../api/reason-words.ts";
 import type { RunJson } from "../api/run-json.ts";
 import type { TaskJson } from "../api/task-json.ts";
 import { ClusterError } from "../base/errors.ts";
@@ -182,7 +183,7 @@ function reasonText(task: TaskJson, run: RunJson | undefined): string {
   if (outcome?.kind === "exited") return `: exit code ${outcome.code ?? "unknown"}`;
   return [outcome?.kind, outcome?.reason ?? task.reason]
     .filter((text) => text !== undefined && text !== null)
-    .map((text) => `: ${printable(text)}`)
+    .map((text) => `: ${printable(reasonInWords(text))}`)
     .join("");
 }
 

@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, resolve, sep } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { RunJson } from "../api/run-json.ts";
+import { reasonInWords } from "../api/reason-words.ts";
 import type { TaskJson } from "../api/task-json.ts";
 import { systemClock } from "../base/system-clock.ts";
 import { CLIENT_SETTINGS, type CommandContext, contextOf, defineSettings, parseCount } from "./command-context.ts";
@@ -69,7 +70,7 @@ async function printTask({ client, output }: CommandContext, task: TaskJson): Pr
     ["id", task.id],
     ["description", task.description],
     ["state", task.state],
-    ["reason", task.reason ?? undefined],
+    ["reason", task.reason === null ? undefined : reasonInWords(task.reason)],
     ["progress", `${Math.floor(task.progress * 100)} %, ${task.completions} of ${task.runs ?? "∞"} completions`],
     ["module", task.module === null ? undefined : `${task.module} (${task.kind ?? "any bytes"})`],
     ["entry", task.entry],

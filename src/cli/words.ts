@@ -1,4 +1,5 @@
 /** Small things as people read them: ages, peers, outcomes. */
+import { reasonInWords } from "../api/reason-words.ts";
 import type { RunJson } from "../api/run-json.ts";
 import type { Tone } from "./table.ts";
 
@@ -45,7 +46,7 @@ export function outcomeText(run: RunJson): string {
   if (outcome.kind === "exited") {
     return result?.value === undefined ? `exit code ${outcome.code ?? "unknown"}` : `value ${result.value}`;
   }
-  return outcome.reason === undefined ? outcome.kind : `${outcome.kind}: ${outcome.reason}`;
+  return outcome.reason === undefined ? outcome.kind : `${outcome.kind}: ${reasonInWords(outcome.reason)}`;
 }
 
 export function labelText(labels: Readonly<Record<string, string>>): string {

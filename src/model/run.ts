@@ -38,6 +38,12 @@ export function attemptKey(id: AttemptId): string {
   return `${id.serial}/${id.run}/${id.attempt}`;
 }
 
+/**
+ * Why a run has failed that took its worker or runner down too often: this word alone, so that programs can compare it.
+ * What became of each attempt is in its own outcome.
+ */
+export const POISONED = "poisoned";
+
 export type AttemptState = "running" | "succeeded" | "failed" | "cancelled" | "lost";
 
 export const ATTEMPT_STATES: readonly AttemptState[] = ["running", "succeeded", "failed", "cancelled", "lost"];
@@ -139,7 +145,7 @@ function settle(run: RunCursor, outcome: Outcome, isBlameless: boolean, policy: 
   if (hasSucceeded(outcome)) {
     return { kind: "changed", next: { ...run, state: "succeeded" }, attemptState: "succeeded", outcome };
   }
-  if (outcome.kind === "lost") return settleLost(run, outcome.reason, isBlameless);
+  if (outcome.kind === "lost") return settleLost(run, isBlameless);
   if (outcome.kind === "cancelled") {
     return { kind: "changed", next: { ...run, state: "cancelled" }, attemptState: "cancelled", outcome };
   }
@@ -164,15 +170,12 @@ export function longestBackoffMs(firstMs: number, retried: number): number {
   return backoffAfter(firstMs, Math.max(0, retried - 1));
 }
 
-function settleLost(run: RunCursor, reason: string, isBlameless: boolean): RunChange {
+function settleLost(run: RunCursor, isBlameless: boolean): RunChange {
   const lost = run.lost + (isBlameless ? 0 : 1);
   if (lost < LOST_ATTEMPTS_MAX) {
     return { kind: "changed", next: { ...run, state: "ready", lost }, attemptState: "lost" };
   }
-  const outcome: Outcome = {
-    kind: "lost",
-    reason: `poisoned: ${lost} attempts took their worker down; the last: ${reason}`,
-  };
+  const outcome: Outcome = { kind: "lost", reason: POISONED };
   return { kind: "changed", next: { ...run, state: "failed", lost }, attemptState: "lost", outcome };
 }
 

@@ -5,14 +5,14 @@ import { type Outcome, hasSucceeded } from "../model/outcome.ts";
 /** Undefined for a run that succeeded: there is nothing to say. `total` is how many runs the task has. */
 export function failureReason(outcome: Outcome, index: number, total: number): string | undefined {
   if (hasSucceeded(outcome)) return undefined;
-  // `poisoned: …` is told as it is.
-  if (outcome.kind === "lost") return outcome.reason;
   const what = sentence(outcome);
   return total > 1 ? `run ${index} ${what}` : what;
 }
 
-function sentence(outcome: Exclude<Outcome, { kind: "lost" }>): string {
+function sentence(outcome: Outcome): string {
   switch (outcome.kind) {
+    case "lost":
+      return outcome.reason;
     case "exited":
       return `exited with code ${outcome.code}`;
     case "trapped":

@@ -113,6 +113,18 @@ describe("run", () => {
     expect((await line.run(["run", await moduleFile(line)], { env: gateway.env })).code).toBe(code);
   });
 
+  test("says what it means that a run was poisoned", async () => {
+    const outcome = { kind: "lost", reason: "poisoned" };
+    await using gateway = await FakeGateway.create({
+      ...FINISHED,
+      "GET /tasks/t1": json({ ...TASK, state: "failed", reason: "poisoned", result: null }),
+      "GET /tasks/t1/runs": json([{ ...RUN, state: "failed", outcome, result: null }]),
+    });
+    await using line = await CommandLine.create();
+    const result = await line.run(["run", await moduleFile(line)], { env: gateway.env });
+    expect(result.stderr).toContain("poisoned: 5 attempts each took their worker or runner down");
+  });
+
   test("tells everything as JSON, one value a line", async () => {
     await using gateway = await FakeGateway.create(FINISHED);
     await using line = await CommandLine.create();

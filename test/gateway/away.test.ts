@@ -4,6 +4,7 @@ import { failed } from "../../src/base/errors.ts";
 import { AWAY_GRACE_MS, LEASE_MS, LOST_ATTEMPTS_MAX } from "../../src/base/limits.ts";
 import { T0, taskId } from "../store/store-samples.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
+import { matching } from "../support/matchers.ts";
 
 test("a lost connection costs no attempt before the worker's grace is over", async () => {
   await using cluster = await GatewayCluster.open();
@@ -177,9 +178,10 @@ test("a run whose attempts take their worker down again and again has failed, po
     await cluster.pass(AWAY_GRACE_MS);
   }
   const run = await cluster.run("t");
-  expect(run).toMatchObject({ state: "failed", outcome: { kind: "lost" } });
+  expect(run).toMatchObject({ state: "failed", outcome: { kind: "lost", reason: "poisoned" } });
   expect(run.attempts).toHaveLength(LOST_ATTEMPTS_MAX);
-  expect((await cluster.task("t")).reason).toContain("poisoned");
+  for (const { outcome } of run.attempts) expect(outcome).toMatchObject({ kind: "lost", reason: matching(/worker/) });
+  expect((await cluster.task("t")).reason).toBe("poisoned");
 });
 
 test("attempts that a draining worker hands back do not count as poisoned", async () => {

@@ -155,4 +155,5 @@ test("a run that no worker survives stops after its attempts, and other runs are
     return states.join() === "failed,succeeded";
   });
   expect(await cluster.attempts("poison")).toHaveLength(LOST_ATTEMPTS_MAX);
+  expect((await cluster.task("poison")).reason).toBe("poisoned");
 });

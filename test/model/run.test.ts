@@ -163,6 +163,7 @@ describe("transition", () => {
       states.push(change.next.state);
       expect(change.next.retried).toBe(0);
       run = { ...change.next, state: "running" };
+      if (loss === LOST_ATTEMPTS_MAX) expect(change.outcome).toEqual({ kind: "lost", reason: "poisoned" });
     }
     expect(states).toEqual([...Array<RunState>(LOST_ATTEMPTS_MAX - 1).fill("ready"), "failed"]);
   });

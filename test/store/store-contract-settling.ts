@@ -158,7 +158,24 @@ export function describeSettling(open: OpenStore): void {
       const settled = await store.settle(attemptOf(task, 1, attempt), LOST, NOW);
       expect(settled).toMatchObject({ run: { state: attempt < LOST_ATTEMPTS_MAX ? "ready" : "failed" } });
     }
-    expect((await store.getTask(task.spec.id))?.reason).toMatch(/^poisoned: /);
+    const run = await store.getRun(task.spec.id, 1);
+    expect(run?.outcome).toEqual({ kind: "lost", reason: "poisoned" });
+    expect(run?.attempts.map(({ outcome }) => outcome)).toEqual(Array(LOST_ATTEMPTS_MAX).fill(LOST.outcome));
+    expect((await store.getTask(task.spec.id))?.reason).toBe("poisoned");
+  });
+
+  test("says which run was poisoned where there are several", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("t", { repeats: 2 }));
+    for (let attempt = 1; attempt <= LOST_ATTEMPTS_MAX; attempt += 1) {
+      await store.lease(attemptOf(task, 2, attempt), WORKER_A, T0, T0 + 1_000);
+      await store.settle(attemptOf(task, 2, attempt), LOST, NOW);
+    }
+    expect((await store.getRun(task.spec.id, 2))?.outcome).toEqual({ kind: "lost", reason: "poisoned" });
+    await store.lease(attemptOf(task), WORKER_A, T0, T0 + 1_000);
+    await store.settle(attemptOf(task), attemptEnd(), NOW);
+    expect((await store.getTask(task.spec.id))?.reason).toBe("run 2 poisoned");
   });
 
   test("does not hold a blameless loss against the run", async () => {

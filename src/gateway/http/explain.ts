@@ -3,6 +3,7 @@
  * is a sentence that a person can act on, and the same as data.
  */
 import type { ExplanationJson, ReasonJson } from "../../api/explanation.ts";
+import { reasonInWords } from "../../api/reason-words.ts";
 import { formatTime } from "../../api/time.ts";
 import { assertNever } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
@@ -34,7 +35,7 @@ export function explain(input: ExplainInput): ExplanationJson {
 function finishedReason(inspection: TaskInspection): ReasonJson {
   const { task } = inspection;
   const { state, reason, finishedAt = task.createdAt } = task;
-  const why = reason === undefined ? "" : `: ${reason}`;
+  const why = reason === undefined ? "" : `: ${reasonInWords(reason)}`;
   const at = formatTime(finishedAt);
   const what =
     state === "succeeded"

@@ -523,6 +523,11 @@ test.each([
     "it has failed: exited with code 3; POST /tasks/t/retry runs what did not succeed again.",
   ],
   ["cancelled", "enough", "it was cancelled: enough; POST /tasks/t/retry runs what did not succeed again."],
+  [
+    "failed",
+    "poisoned",
+    "it has failed: poisoned: 5 attempts each took their worker or runner down; POST /tasks/t/retry runs what did not succeed again.",
+  ],
 ] as const)("a task that has %s says so", (state, reason, sentence) => {
   const finished = inspection({ task: task({ state, reason, finishedAt: T0 }), openRuns: [] });
   expect(told({ inspection: finished })).toEqual([

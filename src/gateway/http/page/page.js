@@ -68,7 +68,7 @@ function taskRow(task) {
   if (task.description !== "") name.append(element("div", "faint", task.description));
   const state = element("td");
   state.append(element("span", `state ${task.state}`, task.state));
-  if (task.reason !== null) state.append(element("div", "faint", task.reason));
+  if (task.reason !== null) state.append(element("div", "faint", reasonText(task.reason)));
   const bar = element("progress");
   bar.value = task.progress;
   bar.title = `${Math.round(task.progress * 100)} %`;
@@ -82,6 +82,13 @@ function taskRow(task) {
   const row = element("tr");
   row.append(name, state, progress, completions, runs, result, created);
   return row;
+}
+
+/** What `poisoned` means, to somebody who has not read the contract. */
+function reasonText(reason) {
+  return /^(run \d+ )?poisoned$/.test(reason)
+    ? `${reason}: its attempts each took their worker or runner down`
+    : reason;
 }
 
 function resultText({ result }) {
