@@ -16,7 +16,9 @@ export const DEPENDENCY_ENDS = ["succeeded", "failed", "cancelled", "deleted"] a
 export type DependencyEnd = (typeof DEPENDENCY_ENDS)[number];
 
 /** Where a task stands with one that it waits for: `broken` if that will not succeed any more. */
-export type DependencyState = "waiting" | "met" | "broken";
+export const DEPENDENCY_STATES = ["waiting", "met", "broken"] as const;
+
+export type DependencyState = (typeof DEPENDENCY_STATES)[number];
 
 /** Why a task is cancelled that waited for this one. `reason` is that one's own. */
 export function brokenReason(id: TaskId, end: Exclude<DependencyEnd, "succeeded">, reason: string | undefined): string {

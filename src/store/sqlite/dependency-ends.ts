@@ -3,7 +3,8 @@
  * (`dependency-rows.ts`): a task may have very many that wait for it.
  */
 import type { TaskId } from "../../base/ids.ts";
-import type { DependencyEnd } from "../../model/dependency.ts";
+import { DEPENDENCY_STATES, type DependencyEnd } from "../../model/dependency.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { Database } from "./database.ts";
 
 export interface EndedTask {
@@ -18,6 +19,7 @@ export interface EndedTask {
 
 /** False: nobody waits for it. The first end is the one that counts, until it is taken back. */
 export function noteEnd(db: Database, ended: EndedTask): boolean {
+  requireKnownStates(db, ended.serial);
   const waiting = "SELECT 1 FROM dependencies WHERE dependency = ? AND state = 'waiting' LIMIT 1";
   if (db.get(waiting, ended.serial) === undefined) return false;
   db.run(
@@ -34,4 +36,14 @@ export function noteEnd(db: Database, ended: EndedTask): boolean {
 /** The task goes on: who has not been seen to waits for its next end. */
 export function takeBackEnd(db: Database, serial: number): void {
   db.run("DELETE FROM dependency_ends WHERE serial = ?", serial);
+}
+
+const UNKNOWN_STATE = `SELECT 1 FROM dependencies
+  WHERE dependency = ? AND state NOT IN (${DEPENDENCY_STATES.map((state) => `'${state}'`).join(", ")}) LIMIT 1`;
+
+/** Those that wait are found by their state. One whose state is none would not be, and would wait for ever. */
+export function requireKnownStates(db: Database, dependency: number): void {
+  if (db.get(UNKNOWN_STATE, dependency) !== undefined) {
+    throw new DamagedRow("whether a task still waits for another is not known");
+  }
 }

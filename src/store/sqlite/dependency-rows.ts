@@ -3,7 +3,7 @@
  * the one that is waited for has been seen to; a task waits (`is_waiting`) while one of its pairs does.
  */
 import type { TaskId } from "../../base/ids.ts";
-import { DEPENDENCY_ENDS, type DependencyEnd, brokenReason } from "../../model/dependency.ts";
+import { DEPENDENCY_ENDS, DEPENDENCY_STATES, type DependencyEnd, brokenReason } from "../../model/dependency.ts";
 import { type SlotMoment, slotsFrom } from "../../model/schedule.ts";
 import { type TaskState, isFinished, taskTransition } from "../../model/task.ts";
 import type { UnmetDependency } from "../inspection.ts";
@@ -17,7 +17,7 @@ import {
   decodeTaskId,
 } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
-import { type EndedTask, takeBackEnd } from "./dependency-ends.ts";
+import { type EndedTask, requireKnownStates, takeBackEnd } from "./dependency-ends.ts";
 import { makeRuns } from "./run-rows.ts";
 import { type TaskRecord, decodeReason, loadTask, loadTaskById, saveTask, standingOf } from "./task-rows.ts";
 
@@ -100,8 +100,10 @@ export function seeToEnds(db: Database, moment: SlotMoment, limit: number, found
       "SELECT dependent FROM dependencies WHERE dependency = ? AND state = 'waiting' ORDER BY dependent LIMIT 1",
       ended.serial,
     );
-    if (waiting === undefined) takeBackEnd(db, ended.serial);
-    else seeToDependent(db, decodeNumber(waiting.dependent), ended, moment, limit - work, found);
+    if (waiting === undefined) {
+      requireKnownStates(db, ended.serial);
+      takeBackEnd(db, ended.serial);
+    } else seeToDependent(db, decodeNumber(waiting.dependent), ended, moment, limit - work, found);
     work = Math.max(work + 1, found.promoted.length);
   }
   return work;
@@ -156,8 +158,14 @@ function breakOff(
  */
 export function waitAgain(db: Database, task: TaskRecord): UnmetDependency | undefined {
   const unmet = db
-    .all("SELECT dependency FROM dependencies WHERE dependent = ? AND state <> 'met' ORDER BY dependency", task.serial)
-    .map((row) => decodeNumber(row.dependency));
+    .all(
+      "SELECT dependency, state FROM dependencies WHERE dependent = ? AND state <> 'met' ORDER BY dependency",
+      task.serial,
+    )
+    .map((row) => {
+      decodeOneOf(DEPENDENCY_STATES, row.state);
+      return decodeNumber(row.dependency);
+    });
   const dependencies = unmet.map((serial) => loadTask(db, serial));
   for (const each of dependencies) {
     if (each === undefined) return { id: undefined, state: "deleted" };
@@ -182,7 +190,8 @@ function mayYetSucceed(state: TaskState): boolean {
 }
 
 function isStillWaiting(db: Database, serial: number): boolean {
-  return db.get("SELECT 1 FROM dependencies WHERE dependent = ? AND state <> 'met' LIMIT 1", serial) !== undefined;
+  const states = db.all("SELECT DISTINCT state FROM dependencies WHERE dependent = ?", serial);
+  return states.map((row) => decodeOneOf(DEPENDENCY_STATES, row.state)).some((state) => state !== "met");
 }
 
 /** The task counts from when the last of those it waited for ended. The caller makes its runs and saves it. */

@@ -1,6 +1,7 @@
 /** The operation that reads all that explains where a task is. */
 import { EXPLAINED_AHEAD_MAX, EXPLAINED_ITEMS_MAX } from "../../base/limits.ts";
 import type { TaskId } from "../../base/ids.ts";
+import { DEPENDENCY_STATES } from "../../model/dependency.ts";
 import { RUN_STATES } from "../../model/run.ts";
 import { TASK_STATES, type TaskState } from "../../model/task.ts";
 import {
@@ -12,9 +13,10 @@ import {
   decodeTime,
   decodeWorker,
 } from "./columns.ts";
+import { DamagedRow } from "./damaged-row.ts";
 import type { Database, Row } from "./database.ts";
 import type { Answer, Args, OpenRunWire } from "./messages.ts";
-import { type TaskRecord, loadTaskById, readTaskWire } from "./task-rows.ts";
+import { type TaskRecord, loadTaskById, readTaskWire, standingOf } from "./task-rows.ts";
 
 export function inspectTask(db: Database, { id, now }: Args<"inspectTask">): Answer<"inspectTask"> {
   const task = loadTaskById(db, id);
@@ -28,13 +30,16 @@ export function inspectTask(db: Database, { id, now }: Args<"inspectTask">): Ans
     .map((row) => openRun(db, row));
   const first = openRuns.find(({ state, notBefore }) => state === "ready" && notBefore <= now);
   const ahead = first === undefined ? 0 : countAhead(db, task, first);
+  const unmetCount = decodeNumber(
+    db.get("SELECT count(*) AS count FROM dependencies WHERE dependent = ? AND state <> 'met'", task.serial)?.count,
+  );
+  if (standingOf(task) === "waiting" && unmetCount === 0)
+    throw new DamagedRow("a task waits, and for none that there is");
   return {
     task: readTaskWire(db, task, false),
     openRuns,
     waitsFor: unmet(db, task),
-    unmetCount: decodeNumber(
-      db.get("SELECT count(*) AS count FROM dependencies WHERE dependent = ? AND state <> 'met'", task.serial)?.count,
-    ),
+    unmetCount,
     readyAhead: Math.min(ahead, EXPLAINED_AHEAD_MAX),
     isMoreAhead: ahead > EXPLAINED_AHEAD_MAX,
   };
@@ -105,16 +110,17 @@ function unmet(
 ): readonly { readonly id: TaskId | undefined; readonly state: TaskState | "deleted" }[] {
   return db
     .all(
-      `SELECT t.id, t.state FROM dependencies d LEFT JOIN tasks t ON t.serial = d.dependency
+      `SELECT d.state AS stands, t.id, t.state FROM dependencies d LEFT JOIN tasks t ON t.serial = d.dependency
        WHERE d.dependent = ? AND d.state <> 'met'
        ORDER BY CASE WHEN t.state IS NULL THEN 0 WHEN t.state IN ('failed', 'cancelled') THEN 1 WHEN t.state = 'succeeded' THEN 3 ELSE 2 END,
          d.dependency LIMIT ?`,
       task.serial,
       EXPLAINED_ITEMS_MAX,
     )
-    .map((row) =>
-      row.id === null
+    .map((row) => {
+      decodeOneOf(DEPENDENCY_STATES, row.stands);
+      return row.id === null
         ? { id: undefined, state: "deleted" }
-        : { id: decodeTaskId(row.id), state: decodeOneOf(TASK_STATES, row.state) },
-    );
+        : { id: decodeTaskId(row.id), state: decodeOneOf(TASK_STATES, row.state) };
+    });
 }

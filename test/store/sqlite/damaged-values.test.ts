@@ -29,9 +29,12 @@ const settle = (store: Operations) =>
     isSpecKnown: false,
   });
 const cancel = (store: Operations) => store.cancelTask({ id: taskId("running"), reason: "enough", now: LATER });
+const inspect = (store: Operations) => store.inspectTask({ id: taskId("dependent"), now: LATER });
 const findSubmission = (store: Operations) => store.findSubmission({ key: KEY, now: T0 });
 const readOutput = (store: Operations) =>
   store.readOutput({ task: taskId("done"), run: 1, stream: undefined, offset: 3, bytesMax: 100 });
+
+const NEITHER_WAITS_NOR_NOT = "UPDATE dependencies SET state = 'perhaps' WHERE dependency = 2";
 
 let folder: string;
 beforeAll(() => {
@@ -41,7 +44,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Serials 1 to 4. */
+/** Serials 1 to 5. */
 function fill(store: Operations): void {
   const create = (id: string, changes = {}, key?: typeof KEY) =>
     store.createTask({ task: encodeNewTask(taskSpec(id, changes), INSPECTION), now: T0, key });
@@ -63,13 +66,14 @@ function fill(store: Operations): void {
   const failed = begin(4, "failed");
   const end = attemptEnd({ kind: "trapped", reason: "unreachable" });
   store.settle({ id: failed, end, now: T0, backoffJitter: 0, isBlameless: false, isSpecKnown: false });
+  create("dependent", { after: [taskId("scheduled"), taskId("running")] });
   store.holdModule({ digest: digest("c"), inspection: JSON.stringify(INSPECTION), now: T0 });
 }
 
 test("what all of these begin with is whole", () => {
   using db = open("whole", () => {});
   const store = operationsOn(db);
-  for (const act of [listRuns, findSubmission, readOutput, promote, settle, cancel]) {
+  for (const act of [listRuns, findSubmission, readOutput, inspect, promote, settle, cancel]) {
     expect(() => act(store)).not.toThrow();
   }
 });
@@ -104,6 +108,33 @@ test.for<readonly [string, string, (store: Operations) => unknown]>([
     "which task it was that others waited for",
     "INSERT INTO dependency_ends (serial, id, ended) VALUES (1, '', 'failed')",
     promote,
+  ],
+  ["whether a task still waits for one that ends", NEITHER_WAITS_NOR_NOT, settle],
+  ["whether it does for one that is cancelled", NEITHER_WAITS_NOR_NOT, cancel],
+  [
+    "whether it does for one that is deleted",
+    NEITHER_WAITS_NOR_NOT,
+    (store) => store.deleteTask({ id: taskId("running") }),
+  ],
+  [
+    "whether it does for one whose end is seen to",
+    `${NEITHER_WAITS_NOR_NOT}; INSERT INTO dependency_ends (serial, id, ended) VALUES (2, 'running', 'succeeded')`,
+    promote,
+  ],
+  [
+    "whether it does for another one than that",
+    NEITHER_WAITS_NOR_NOT.replace("= 2", "= 1"),
+    (store) => [settle(store), promote(store)],
+  ],
+  ["what a task waits for, when that is explained", NEITHER_WAITS_NOR_NOT, inspect],
+  ["what it waits for when there is nothing of that kind", "DELETE FROM dependencies", inspect],
+  [
+    "what it is to wait for again",
+    NEITHER_WAITS_NOR_NOT,
+    (store) => {
+      store.cancelTask({ id: taskId("dependent"), reason: "enough", now: LATER });
+      store.retryTask({ id: taskId("dependent"), now: LATER });
+    },
   ],
   ["what a submission was told", `UPDATE submitted_tasks SET told = '{"serial":1,"counts":{}}'`, findSubmission],
   [
