@@ -150,10 +150,11 @@ export class Cluster implements AsyncDisposable {
   /** A gateway on loopback, found through its run file. */
   async gateway(
     args: readonly string[] = [],
+    env: Readonly<Record<string, string>> = {},
   ): Promise<{ process: CapmeshProcess; ready: Ready; client: CapmeshClient }> {
     const listen = args.includes("--listen") ? [] : ["--listen", "/ip4/127.0.0.1/tcp/0"];
     const http = args.includes("--http") ? [] : ["--http", "127.0.0.1:0"];
-    const started = this.start({ args: ["--gateway", "--no-mdns", ...http, ...listen, ...args] });
+    const started = this.start({ args: ["--gateway", "--no-mdns", ...http, ...listen, ...args], env });
     const ready = await started.ready;
     return { process: started, ready, client: new CapmeshClient({ url: ready.http ?? "" }) };
   }
