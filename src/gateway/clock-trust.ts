@@ -18,6 +18,10 @@ import type { Store } from "../store/store.ts";
 export interface ClockTrustInit {
   /** How long the clock is not believed at first. Default: RETAIN_CLOCK_TRUST_MS. */
   readonly trustedAfterMs?: number | undefined;
+  /** How long it is not believed after it was set. Default: RETAIN_CLOCK_TRUST_MS. */
+  readonly trustMs?: number | undefined;
+  /** How long it has to run well before a mark is left of it, and how often one is. Default: RETAIN_CLOCK_MARK_EVERY_MS. */
+  readonly markEveryMs?: number | undefined;
   readonly store: Pick<Store, "getClockMark" | "setClockMark">;
   readonly clock: Clock;
   readonly log: Log;
@@ -58,7 +62,7 @@ export class ClockTrust {
       log.warn("the clock was set: for a while it is not believed when it makes things old enough to be forgotten", {
         offMs,
       });
-      this.#trustedAtMs = nowMs + RETAIN_CLOCK_TRUST_MS;
+      this.#trustedAtMs = nowMs + (this.#init.trustMs ?? RETAIN_CLOCK_TRUST_MS);
       this.#steadySinceMs = nowMs;
       this.#timesSet += 1;
     }
@@ -83,10 +87,10 @@ export class ClockTrust {
 
   /** A store that does not take it is tried again: what goes by it here is known already. */
   async #leaveMark(now: number): Promise<void> {
-    const { clock, store, log } = this.#init;
+    const { clock, store, log, markEveryMs = RETAIN_CLOCK_MARK_EVERY_MS } = this.#init;
     const isAhead = this.#mark !== undefined && this.#mark > now;
-    const isSteady = clock.monotonicMs() - this.#steadySinceMs >= RETAIN_CLOCK_MARK_EVERY_MS;
-    const isOld = this.#mark === undefined || now - this.#mark >= RETAIN_CLOCK_MARK_EVERY_MS;
+    const isSteady = clock.monotonicMs() - this.#steadySinceMs >= markEveryMs;
+    const isOld = this.#mark === undefined || now - this.#mark >= markEveryMs;
     if (!isAhead && !(isSteady && isOld)) return;
     try {
       await store.setClockMark(now);

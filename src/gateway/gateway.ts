@@ -25,7 +25,7 @@ import { leaseTerms } from "./lease-terms.ts";
 import { Leases } from "./leases.ts";
 import { BlobPins } from "./blob-pins.ts";
 import { QueueGate } from "./queue-gate.ts";
-import { Retention } from "./retention.ts";
+import { Retention, type RetentionPace } from "./retention.ts";
 import { NO_RUN_METER, type RunMeter } from "./run-meter.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { TaskSpec } from "../model/task.ts";
@@ -55,6 +55,8 @@ export interface GatewayInit {
   readonly retainModulesMs?: number | undefined;
   /** How long nothing is forgotten for its age at first, when the clock may be wrong. Default: RETAIN_CLOCK_TRUST_MS. */
   readonly clockTrustedAfterMs?: number | undefined;
+  /** Default: that of base/limits.ts. */
+  readonly retentionPace?: RetentionPace | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -120,8 +122,8 @@ export class Gateway implements Readiness, RunStarts {
     this.#scheduler = new Scheduler({ ...parts, onReady: wake });
     this.#leases = new Leases(parts);
     this.#gate = new QueueGate({ ...parts, limits: init.queueLimits });
-    const { retainMs, retainModulesMs, clockTrustedAfterMs } = init;
-    this.#retention = new Retention({ ...parts, retainMs, retainModulesMs, clockTrustedAfterMs });
+    const { retainMs, retainModulesMs, clockTrustedAfterMs, retentionPace: pace } = init;
+    this.#retention = new Retention({ ...parts, retainMs, retainModulesMs, clockTrustedAfterMs, pace });
     this.tasks = new StoreTaskService({
       ...parts,
       gate: this.#gate,

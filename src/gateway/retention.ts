@@ -13,6 +13,16 @@ import type { BlobPins } from "./blob-pins.ts";
 import { ClockTrust } from "./clock-trust.ts";
 import type { EventHub } from "./events.ts";
 
+/** How much time goes by between looks. Only a simulation, which has little of it, needs another than the limits say. */
+export interface RetentionPace {
+  /** Between two sweeps, and before the first. Default: RETAIN_SWEEP_EVERY_MS. */
+  readonly sweepEveryMs?: number | undefined;
+  /** How long a clock is not believed that was set. Default: RETAIN_CLOCK_TRUST_MS. */
+  readonly clockTrustMs?: number | undefined;
+  /** How long a clock runs well before a mark is left of it, and how often. Default: RETAIN_CLOCK_MARK_EVERY_MS. */
+  readonly clockMarkEveryMs?: number | undefined;
+}
+
 export interface RetentionInit {
   /** How long a finished task is kept, or a run of a task without end; undefined: for ever. */
   readonly retainMs: number | undefined;
@@ -20,6 +30,7 @@ export interface RetentionInit {
   readonly retainModulesMs: number | undefined;
   /** How long the clock is not believed at first. Default: RETAIN_CLOCK_TRUST_MS. */
   readonly clockTrustedAfterMs?: number | undefined;
+  readonly pace?: RetentionPace | undefined;
   readonly store: Pick<Store, "forgetFinished" | "forgetRuns" | "releaseModules" | "getClockMark" | "setClockMark">;
   readonly pins: Pick<BlobPins, "retireFreed">;
   readonly events: EventHub;
@@ -35,7 +46,9 @@ export class Retention {
 
   constructor(init: RetentionInit) {
     this.#init = init;
-    this.#trust = new ClockTrust({ ...init, trustedAfterMs: init.clockTrustedAfterMs });
+    const { clockTrustedAfterMs: trustedAfterMs, pace } = init;
+    const { clockTrustMs: trustMs, clockMarkEveryMs: markEveryMs } = pace ?? {};
+    this.#trust = new ClockTrust({ ...init, trustedAfterMs, trustMs, markEveryMs });
   }
 
   start(): void {
@@ -50,10 +63,11 @@ export class Retention {
   }
 
   async #run(): Promise<void> {
-    const { clock, log, retainMs, retainModulesMs } = this.#init;
+    const { clock, log, retainMs, retainModulesMs, pace } = this.#init;
     const { signal } = this.#closed;
+    const sweepEveryMs = pace?.sweepEveryMs ?? RETAIN_SWEEP_EVERY_MS;
     while (!signal.aborted) {
-      await sleep(clock, RETAIN_SWEEP_EVERY_MS, { signal }).catch(() => {});
+      await sleep(clock, sweepEveryMs, { signal }).catch(() => {});
       if (signal.aborted) continue;
       try {
         // All that this sweep does goes by the time that was believed when it began, and ends when the clock is set.

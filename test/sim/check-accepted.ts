@@ -10,7 +10,7 @@ import type { Tally } from "./tally.ts";
 type TaskMade = Extract<DurableEvent, { kind: "task-made" }>;
 
 export function checkAccepted(history: History, tally: Tally): readonly string[] {
-  const ledger = new Ledger(tally, history.retainMs);
+  const ledger = new Ledger(tally, history.retention?.retainMs);
   for (const event of history.events) ledger.see(event);
   return [...ledger.breaches, ...ledger.checkEnd(history.tasks)];
 }

@@ -5,11 +5,13 @@ import type { FileContent, InputFile } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
 import { type TaskRow, rememberedRuns } from "../support/memory-store-state.ts";
 import { guestFiles } from "./guest-plan.ts";
-import type { History, HistoryEvent } from "./history.ts";
+import type { History, HistoryEvent, StoreLook } from "./history.ts";
 import type { Tally } from "./tally.ts";
 
 export function checkFiles(history: History, tally: Tally): readonly string[] {
-  const kept = history.tasks.flatMap((task) => checkKept(history, task, tally));
+  const kept = [...history.looks, history].flatMap((look) =>
+    look.tasks.flatMap((task) => checkKept(look, task, tally)),
+  );
   return [...kept, ...checkFound(history, tally), ...checkUnused(history)];
 }
 
@@ -25,7 +27,7 @@ function checkUnused({ events, tasks, blobs }: History): readonly string[] {
   return unused.map((digest) => `leak: the blob ${digest.slice(0, 8)}, to which nothing refers`);
 }
 
-function checkKept({ blobs }: History, task: TaskRow, tally: Tally): readonly string[] {
+function checkKept({ blobs }: StoreLook, task: TaskRow, tally: Tally): readonly string[] {
   const found: string[] = [];
   for (const { index, outcome, keptFiles, attempts } of rememberedRuns(task)) {
     const where = `${task.spec.id} run ${index}`;

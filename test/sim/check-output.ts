@@ -6,7 +6,9 @@ import { type History, logPieces } from "./history.ts";
 import type { Tally } from "./tally.ts";
 
 export function checkOutput(history: History, tally: Tally): readonly string[] {
-  return history.tasks.flatMap((task) => rememberedRuns(task).flatMap((run) => checkLog(task, run.index, tally)));
+  return [...history.looks, history].flatMap(({ tasks }) =>
+    tasks.flatMap((task) => rememberedRuns(task).flatMap((run) => checkLog(task, run.index, tally))),
+  );
 }
 
 function checkLog(task: TaskRow, index: number, tally: Tally): readonly string[] {

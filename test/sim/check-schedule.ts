@@ -34,6 +34,7 @@ export function checkSchedule(history: History, tally: Tally): readonly string[]
         found.push(...(tasks.get(event.serial)?.move(event, tasks, weather) ?? []));
         break;
       case "task-cancelled":
+        found.push(...(tasks.get(event.serial)?.checkGoesOn(event, weather) ?? []));
         found.push(...(tasks.get(event.serial)?.cancel(tasks, unwanted) ?? []));
         break;
       case "task-retried":
@@ -44,9 +45,17 @@ export function checkSchedule(history: History, tally: Tally): readonly string[]
         break;
       case "task-deleted": {
         const task = tasks.get(event.serial);
-        if (task !== undefined) task.isDeleted = true;
+        if (task === undefined) break;
+        found.push(...task.checkGoesOn(event, weather));
+        task.isDeleted = true;
         break;
       }
+      case "runs-forgotten":
+        tasks.get(event.serial)?.forget(event.to);
+        break;
+      case "clock-set":
+        for (const task of tasks.values()) task.wasClockSet = true;
+        break;
       default:
     }
   }
@@ -58,12 +67,15 @@ export function checkSchedule(history: History, tally: Tally): readonly string[]
 class TaskCourse {
   readonly id: string;
   isDeleted = false;
+  /** Since it was made: it may come to slots again whose runs are forgotten. */
+  wasClockSet = false;
   readonly #made: TaskMade;
   readonly #tally: Tally;
   readonly #spec: TaskSpec;
   readonly #after: readonly number[];
   readonly #cron: CronSchedule | undefined;
   readonly #runs = new Map<number, { state: RunState; dueAt: number; readyAtMs: number | undefined }>();
+  #firstRun = 1;
   #isCancelled = false;
   #retriedAtMs = -Infinity;
 
@@ -113,6 +125,11 @@ class TaskCourse {
     return [`G1: ${this.id} was cancelled, and neither was that asked for nor has another one failed it`];
   }
 
+  /** Runs before this one are known no more. */
+  forget(firstRun: number): void {
+    this.#firstRun = firstRun;
+  }
+
   /** Somebody wants it to run again; `checkRuns` sees to what may. */
   retry(atMs: number): void {
     this.#isCancelled = false;
@@ -123,12 +140,17 @@ class TaskCourse {
   checkWhole(endMs: number, weather: Weather): readonly string[] {
     const total = totalRuns(this.#spec);
     if (this.isDeleted || this.#isCancelled) return [];
-    const last = this.#runs.get(this.#runs.size);
     const found = this.#runs.size === total ? [] : [`G5: ${this.id} has ${this.#runs.size} of ${total} runs`];
-    if (this.#cron === undefined || last?.state !== "scheduled") return found;
-    const where = `${this.id} run ${this.#runs.size}`;
-    const end = { run: this.#runs.size, atMs: endMs, wallMs: EPOCH_MS + endMs, dueAt: last.dueAt };
-    return [...found, ...this.#checkStandstill(end, this.#cron, weather, where)];
+    return [...found, ...this.checkGoesOn({ atMs: endMs, wallMs: EPOCH_MS + endMs }, weather)];
+  }
+
+  /** Its next run waits for a slot that has not come. */
+  checkGoesOn({ atMs, wallMs }: Pick<RunMoved, "atMs" | "wallMs">, weather: Weather): readonly string[] {
+    const run = this.#runs.size;
+    const last = this.#runs.get(run);
+    if (this.#cron === undefined || last?.state !== "scheduled") return [];
+    const moment = { run, atMs, wallMs, dueAt: undefined };
+    return this.#checkStandstill(moment, this.#cron, weather, `${this.id} run ${run}`);
   }
 
   #checkMade(event: RunMoved, tasks: ReadonlyMap<number, TaskCourse>, where: string): readonly string[] {
@@ -180,28 +202,36 @@ class TaskCourse {
     return wasServed && next !== event.dueAt ? [`G5: ${where} leaves out the slot ${next}`] : [];
   }
 
-  /** Since it was fair, and the run before was ready, the first slot that was free is the run's, or one before it. */
+  /**
+   * Since it was fair, and the run before was ready, the first slot that was free is the run's, or one before it. `dueAt`:
+   * undefined for a run that is not ready, which may have taken another slot than at first.
+   */
   #checkStandstill(
-    { run, atMs, wallMs, dueAt }: Pick<RunMoved, "run" | "atMs" | "wallMs" | "dueAt">,
+    { run, atMs, wallMs, dueAt }: Pick<RunMoved, "run" | "atMs" | "wallMs"> & { readonly dueAt: number | undefined },
     cron: CronSchedule,
     weather: Weather,
     where: string,
   ): readonly string[] {
-    const before = this.#runs.get(run - 1);
     const fairSinceMs = weather.fairAtGatewaySince(atMs);
-    if (fairSinceMs === undefined || before === undefined || this.#spec.overlap === "forbid") return [];
-    const sinceMs = Math.max(fairSinceMs, before.readyAtMs ?? Infinity, this.#retriedAtMs);
+    if (fairSinceMs === undefined || this.#spec.overlap === "forbid") return [];
+    // What it waited for has ended when its first run is made; that is looked at as any run is.
+    const isFirst = run === 1 && this.#after.length === 0;
+    const readyAtMs = isFirst ? this.#made.atMs : this.#runs.get(run - 1)?.readyAtMs;
+    const sinceMs = Math.max(fairSinceMs, readyAtMs ?? Infinity, this.#retriedAtMs);
     if (sinceMs >= atMs) return [];
     this.#tally.saw("G5: a schedule does not stand still");
+    if (this.#firstRun > 1) this.#tally.saw("G5: a task goes on whose runs were forgotten");
     const free = this.#nextFree(cron, wallMs - (atMs - sinceMs), run);
     // What is decided takes its time to be durable.
-    const isLate = free !== undefined && free < dueAt && free < wallMs - STANDSTILL_MS_MAX;
-    return isLate ? [`G5: ${where} stands still: the slot ${free} has come, and it waits for ${dueAt}`] : [];
+    const isLate = free !== undefined && free < (dueAt ?? Infinity) && free < wallMs - STANDSTILL_MS_MAX;
+    const goesOn = dueAt === undefined ? "does not take it" : `waits for ${dueAt}`;
+    return isLate ? [`G5: ${where} stands still: the slot ${free} has come, and it ${goesOn}`] : [];
   }
 
   /** Another run of the task has the slot, and is or was ready at it. */
   #hasFired(slot: number, run: number): boolean {
-    return [...this.#runs].some(([index, { dueAt }]) => index !== run && dueAt === slot);
+    const first = this.wasClockSet ? this.#firstRun : 1;
+    return [...this.#runs].some(([index, { dueAt }]) => index !== run && index >= first && dueAt === slot);
   }
 
   #nextFree(cron: CronSchedule, after: number, run: number): number | undefined {

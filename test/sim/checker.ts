@@ -2,7 +2,8 @@
  * Says what a history breaks of what is promised (the guarantees by their numbers in the design). Pure: it knows nothing
  * of how the cluster works, only what it must never do.
  *
- * - G1: what was accepted is there at the end, as it was accepted, unless its deletion was asked for.
+ * - G1: what was accepted is there at the end, as it was accepted, unless its deletion was asked for, or it was over for
+ *   as long as it was to be kept, by a clock that is right; runs of a task without end the same, and their numbers never again.
  * - G2: once nothing goes wrong any more, every task comes to its end, and every run that ended had a guest. Where nothing
  *   goes wrong, what is due is ready soon, what is ready runs soon where a worker has room for it, what has ended is settled
  *   soon, and what was lost with its worker is ready again soon. What goes wrong with one worker is none of another's business.
@@ -20,6 +21,7 @@ import { checkBlame } from "./check-blame.ts";
 import { checkDelays } from "./check-delays.ts";
 import { checkDrained } from "./check-drained.ts";
 import { checkFiles } from "./check-files.ts";
+import { checkForgetting } from "./check-forgetting.ts";
 import { checkGuests } from "./check-guests.ts";
 import { checkOutput } from "./check-output.ts";
 import { checkRuns } from "./check-runs.ts";
@@ -36,6 +38,7 @@ import type { Tally } from "./tally.ts";
 export function check(history: History, tally: Tally): readonly string[] {
   return [
     ...checkAccepted(history, tally),
+    ...checkForgetting(history, tally),
     ...checkRuns(history, tally),
     ...checkSchedule(history, tally),
     ...checkGuests(history, tally),

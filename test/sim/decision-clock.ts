@@ -9,6 +9,7 @@ export const DECISION_MS_MAX = 1_000;
 
 export class DecisionClock {
   readonly #wall: WallClock;
+  #wasSet = false;
   /** What the clock was off before it was set, and until when that may have been read. */
   #before: { readonly untilMs: number; readonly offsetMs: number }[] = [];
 
@@ -16,9 +17,15 @@ export class DecisionClock {
     this.#wall = wall;
   }
 
+  /** It is not what it was at the beginning, or has not been meanwhile. */
+  get wasSet(): boolean {
+    return this.#wasSet;
+  }
+
   /** Somebody sets the clock, at `atMs` of the simulated time. */
   set(offsetMs: number, atMs: number): void {
     if (offsetMs === this.#wall.offsetMs) return;
+    this.#wasSet = true;
     this.#before.push({ untilMs: atMs, offsetMs: this.#wall.offsetMs });
     this.#wall.offsetMs = offsetMs;
   }

@@ -18,7 +18,7 @@ export function durableEvents(before: StoreState, after: StoreState, moment: Mom
     const task = after.tasks.get(id);
     if (task?.serial === old.serial) continue;
     const ageMs = old.finishedAt === undefined ? undefined : moment.wallMs - old.finishedAt;
-    events.push({ kind: "task-deleted", task: id, serial: old.serial, ageMs });
+    events.push({ kind: "task-deleted", task: id, serial: old.serial, ageMs, wallMs: moment.wallMs });
   }
   for (const [id, task] of after.tasks) {
     const found = before.tasks.get(id);
@@ -31,17 +31,26 @@ export function durableEvents(before: StoreState, after: StoreState, moment: Mom
       events.push({ kind: "task-made", task: id, serial, spec, createdAt, after: afterSerials, transaction });
     }
     if (task.isCancelled && old?.isCancelled !== true) {
-      events.push({ kind: "task-cancelled", task: id, serial: task.serial });
+      events.push({ kind: "task-cancelled", task: id, serial: task.serial, wallMs: moment.wallMs });
     }
     if (task.finishedAt !== undefined && old?.finishedAt === undefined) {
-      events.push({ kind: "task-finished", task: id, serial: task.serial });
+      events.push({ kind: "task-finished", task: id, serial: task.serial, finishedAt: task.finishedAt });
     }
     if (old?.finishedAt !== undefined && task.finishedAt === undefined) {
-      events.push({ kind: "task-retried", task: id, serial: task.serial });
+      events.push({ kind: "task-retried", task: id, serial: task.serial, wallMs: moment.wallMs });
     }
+    if (old !== undefined && old.firstRun !== task.firstRun) events.push(forgotten(old, task, moment.wallMs));
     events.push(...runEvents(old, task, moment.wallMs));
   }
   return events;
+}
+
+function forgotten(old: TaskRow, { spec, serial, firstRun: to }: TaskRow, wallMs: number): DurableEvent {
+  const from = old.firstRun;
+  const endedAt = old.runs
+    .slice(from - 1, Math.max(from, to) - 1)
+    .map(({ dueAt, attempts }) => Math.max(dueAt, ...attempts.map(({ finishedAt = 0 }) => finishedAt)));
+  return { kind: "runs-forgotten", task: spec.id, serial, from, to, endedAt, wallMs };
 }
 
 function runEvents(old: TaskRow | undefined, task: TaskRow, wallMs: number): readonly DurableEvent[] {

@@ -9,6 +9,7 @@ import type { AttemptId, AttemptState, RunState } from "../../src/model/run.ts";
 import type { FileContent } from "../../src/model/task-file.ts";
 import type { TaskSpec } from "../../src/model/task.ts";
 import type { LogPiece, TaskRow } from "../support/memory-store-state.ts";
+import type { RetentionPlan } from "./scenario-retention.ts";
 
 /** `atMs`: simulated time since the beginning. */
 export type HistoryEvent = { readonly atMs: number } & (
@@ -23,6 +24,10 @@ export type HistoryEvent = { readonly atMs: number } & (
       /** The one that it befalls. Undefined: the gateway. */
       readonly worker?: PeerId | undefined;
     }
+  /** The gateway's process begins, and ends. */
+  | { readonly kind: "gateway-began" | "gateway-ended" }
+  /** Of the gateway's machine: so much its clock is ahead from now on. */
+  | { readonly kind: "clock-set"; readonly offsetMs: number }
   /** The worker's process is killed. */
   | { readonly kind: "died"; readonly worker: PeerId }
   /** The worker's process gets no time, from here to there. */
@@ -77,16 +82,31 @@ export type DurableEvent =
     }
   /** `task-retried`: it was over, and is not any more. */
   | {
-      readonly kind: "task-cancelled" | "task-finished" | "task-retried";
+      readonly kind: "task-cancelled" | "task-retried";
       readonly task: TaskId;
       readonly serial: number;
+      readonly wallMs: number;
     }
+  /** `finishedAt`: as it is in the store. */
+  | { readonly kind: "task-finished"; readonly task: TaskId; readonly serial: number; readonly finishedAt: number }
   | {
       readonly kind: "task-deleted";
       readonly task: TaskId;
       readonly serial: number;
       /** Since it was over, by the wall clock. Undefined: it was not. */
       readonly ageMs: number | undefined;
+      readonly wallMs: number;
+    }
+  /** The first run that was not forgotten is another. */
+  | {
+      readonly kind: "runs-forgotten";
+      readonly task: TaskId;
+      readonly serial: number;
+      readonly from: number;
+      readonly to: number;
+      /** Of each of those between, when it was due or over, whichever was last, as it was in the store. */
+      readonly endedAt: readonly number[];
+      readonly wallMs: number;
     }
   /** By an operator. */
   | { readonly kind: "worker-drained" | "worker-admitted"; readonly worker: PeerId }
@@ -143,8 +163,8 @@ export interface KnownWorker {
 export interface History {
   readonly seed: number;
   readonly workers: readonly KnownWorker[];
-  /** How long finished tasks were to be kept, if they were to be forgotten. */
-  readonly retainMs: number | undefined;
+  /** How long what is over was to be kept, if it was to be forgotten. */
+  readonly retention: RetentionPlan | undefined;
   /** Unfinished tasks that the gateway was to take, if there was a limit to them. */
   readonly queuedTasksMax: number | undefined;
   readonly events: readonly HistoryEvent[];
@@ -152,9 +172,14 @@ export interface History {
   readonly tasks: readonly TaskRow[];
   /** Blobs that the gateway's machine has at the end. */
   readonly blobs: ReadonlySet<Digest>;
+  /** What there was while it was in use, and what was still to be forgotten. */
+  readonly looks: readonly StoreLook[];
   /** What was left where nothing should be: entries of tables, timers, slots, files. */
   readonly leaks: readonly string[];
 }
+
+/** What the store held at one moment, and the blobs of its machine. */
+export type StoreLook = Pick<History, "tasks" | "blobs">;
 
 /** The log of a run, as the store has it. */
 export function logPieces(task: TaskRow, run: number): readonly LogPiece[] {

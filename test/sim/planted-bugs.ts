@@ -24,6 +24,10 @@ export interface PlantedBug {
   readonly retainMs?: number;
   /** Unfinished tasks that the gateway takes. Default: the seed decides. */
   readonly queuedTasksMax?: number;
+  /** There are tasks without end. Default: the seed decides. */
+  readonly isEndless?: boolean;
+  /** The gateway's machine does not know, at first, what time it is. Default: the seed decides. */
+  readonly hasWrongClocks?: boolean;
   /** The seed to begin with, for what seldom shows. Default: 1. */
   readonly firstSeed?: number;
   /** One for each process that is a gateway. */

@@ -19,6 +19,14 @@ export type FaultAction =
       readonly downMs: number;
     }
   | { readonly kind: "drain-gateway"; readonly downMs: number }
+  /** Killed; the next one finds a clock that is ahead by as much, or right. `rightAfterMs`: that is noticed, and mended. */
+  | {
+      readonly kind: "restart-gateway";
+      readonly durable: number;
+      readonly downMs: number;
+      readonly aheadMs: number;
+      readonly rightAfterMs: number | undefined;
+    }
   | { readonly kind: "break-store"; readonly durable: number; readonly killAfterMs: number; readonly downMs: number }
   | { readonly kind: "trouble-store"; readonly trouble: DiskTrouble; readonly ms: number }
   /** Each group of the store's takes so much longer. */
@@ -51,7 +59,8 @@ export type FaultAction =
   | { readonly kind: "jump-worker-clock"; readonly worker: number; readonly ms: number }
   | { readonly kind: "sicken-worker"; readonly worker: number; readonly sickness: Sickness; readonly ms: number };
 
-export type FaultKind = FaultAction["kind"];
+/** Those that are drawn with others; what a gateway's clock says at its start is drawn apart. */
+export type FaultKind = Exclude<FaultAction["kind"], "restart-gateway">;
 
 export const FAULT_KINDS: readonly FaultKind[] = [
   "kill-gateway",

@@ -1,14 +1,18 @@
 /** What is to happen in one simulation, drawn from its seed: machines, requests, and what goes wrong. */
 import type { PeerId, TaskId } from "../../src/base/ids.ts";
-import { OUTPUT_IN_MEMORY_BYTES_MAX } from "../../src/base/limits.ts";
-import { CATCHUPS } from "../../src/model/schedule.ts";
 import { PICK_POLICIES, type PickPolicy } from "../../src/model/worker.ts";
-import type { FileReference } from "../../src/model/task-file.ts";
-import { RETRYABLE_KINDS, type TaskSpec } from "../../src/model/task.ts";
-import { peerId, taskId, taskSpec } from "../store/store-samples.ts";
+import { peerId, taskId } from "../store/store-samples.ts";
 import { Dice } from "./dice.ts";
-import { guestFilePath, habitArgs } from "./guest-plan.ts";
-import { FAULT_DRAWS, FAULT_KINDS, type FaultAction, type FaultKind, faultOf } from "./scenario-faults.ts";
+import { FAULT_DRAWS, FAULT_KINDS, type FaultKind, faultOf } from "./scenario-faults.ts";
+import {
+  LONG_GUEST_MS_MAX,
+  type Order,
+  type OrderContext,
+  type RequestAction,
+  type Step,
+  orderOf,
+} from "./scenario-orders.ts";
+import { type RetentionPlan, agePlan, withAge } from "./scenario-retention.ts";
 import type { LinkInit } from "./sim-link.ts";
 import { AFTERMATH_MS } from "./weather.ts";
 
@@ -18,36 +22,6 @@ export interface WorkerPlan {
   readonly weight: number;
   readonly labels: Readonly<Record<string, string>>;
   readonly link: LinkInit;
-}
-
-export type Action = RequestAction | FaultAction;
-
-/** `spec.firstDueAt` counts from the moment of the submission. */
-export interface Order {
-  readonly spec: TaskSpec;
-  readonly module: number;
-  /** The content of a file that it comes with. */
-  readonly input?: Uint8Array | undefined;
-  /** A file of a task that it runs after, if that has left one. */
-  readonly inputFrom?: FileReference | undefined;
-}
-
-export type RequestAction =
-  | ({
-      readonly kind: "submit";
-      /** Its client asks again, with a key and for another id, until it is answered. */
-      readonly isRepeated: boolean;
-      /** The first answer does not reach it. */
-      readonly losesAnswer: boolean;
-    } & Order)
-  | { readonly kind: "batch"; readonly orders: readonly Order[] }
-  | { readonly kind: "cancel" | "delete" | "retry"; readonly task: TaskId }
-  | { readonly kind: "operate"; readonly worker: number; readonly what: "drain" | "admit" | "forget" };
-
-export interface Step {
-  /** After the step before. */
-  readonly waitMs: number;
-  readonly action: Action;
 }
 
 /** All tasks of a second gateway have names that begin so, and no others. */
@@ -69,8 +43,10 @@ export interface Scenario {
   readonly policy: PickPolicy;
   readonly workers: readonly WorkerPlan[];
   readonly steps: readonly Step[];
-  /** How long finished tasks are kept. Undefined: longer than anything here. */
-  readonly retainMs: number | undefined;
+  /** How long what is over is kept. Undefined: longer than anything here. */
+  readonly retention: RetentionPlan | undefined;
+  /** How tasks come to an end that have none. */
+  readonly lastWord: "cancel" | "delete";
   /** Unfinished tasks that the gateway takes. Undefined: more than there are. */
   readonly queuedTasksMax: number | undefined;
   /** A gateway on which workers fall back. */
@@ -89,10 +65,6 @@ const WORKERS_MAX = 3;
 const SLOTS_MAX = 3;
 const NAMES = ["A", "B", "C"];
 const TASK_IDS_MAX = 12;
-/** Mean time of the longest guests, where they are to outlast a lease. */
-const LONG_GUEST_MS_MAX = 40_000;
-/** How often guests of a task take their runner down, one as likely as the other. */
-const CRASHES = [...Array.from({ length: 27 }, () => 0), 0.3, 0.3, 1];
 
 /** What a scenario is to be like. Default: the seed decides. */
 export interface GivenTraits {
@@ -104,6 +76,10 @@ export interface GivenTraits {
   readonly isOperated?: boolean | undefined;
   readonly retainMs?: number | undefined;
   readonly queuedTasksMax?: number | undefined;
+  /** There are tasks without end. */
+  readonly isEndless?: boolean | undefined;
+  /** The gateway's machine does not know, at first, what time it is. */
+  readonly hasWrongClocks?: boolean | undefined;
 }
 
 export function scenarioOf(seed: number, given: GivenTraits = {}): Scenario {
@@ -125,19 +101,32 @@ export function scenarioOf(seed: number, given: GivenTraits = {}): Scenario {
     if (first !== undefined) steps.push({ ...first, waitMs: first.waitMs + QUIET_MS }, ...others);
   }
   const policy = dice.pick(PICK_POLICIES);
-  const retainMs = dice.chance(0.06) ? dice.between(1_000, 30_000) : undefined;
-  const queuedTasksMax = dice.chance(0.06) ? 1 + dice.below(6) : undefined;
+  const drawnRetainMs = dice.chance(0.06) ? dice.between(1_000, 30_000) : undefined;
+  const drawnQueuedTasksMax = dice.chance(0.06) ? 1 + dice.below(6) : undefined;
   const second = mood.hasSecond ? secondOf(dice, { ...mood, workers, known: [] }, steps) : undefined;
   const isOpen = mood.faultShare === 0 || dice.chance(0.93);
-  return { seed, policy, workers, steps, retainMs, queuedTasksMax, second, isOpen, ...withoutUndefined(given) };
-}
-
-function withoutUndefined({ retainMs, queuedTasksMax }: GivenTraits): Partial<Scenario> {
+  // What came later to the scenarios is drawn apart, so that the other seeds stay what they are.
+  const later = new Dice(seed ^ LATER_SEED);
+  const age = agePlan(later, {
+    ...given,
+    retainMs: given.retainMs ?? drawnRetainMs,
+    hasSecond: second !== undefined,
+  });
+  const queuedTasksMax = given.queuedTasksMax ?? drawnQueuedTasksMax;
   return {
-    ...(retainMs !== undefined && { retainMs }),
-    ...(queuedTasksMax !== undefined && { queuedTasksMax }),
+    seed,
+    policy,
+    workers,
+    steps: withAge(later, age, { steps, workers, faults: mood.faults }),
+    retention: age.retention,
+    lastWord: age.lastWord,
+    queuedTasksMax,
+    second,
+    isOpen,
   };
 }
+
+const LATER_SEED = 0x3c6ef372;
 
 interface StepsContext {
   readonly mood: Mood;
@@ -287,11 +276,7 @@ function workerPlan(dice: Dice, index: number): WorkerPlan {
   };
 }
 
-interface RequestContext extends Pick<Mood, "guestMsMax" | "operatorShare"> {
-  readonly workers: readonly WorkerPlan[];
-  /** Ids that were submitted, or will have been by then. */
-  readonly known: readonly TaskId[];
-}
+interface RequestContext extends OrderContext, Pick<Mood, "operatorShare"> {}
 
 function requestOf(dice: Dice, context: RequestContext): RequestAction {
   const { known, workers } = context;
@@ -315,67 +300,4 @@ function requestOf(dice: Dice, context: RequestContext): RequestAction {
   }
   const manner = { isRepeated: dice.chance(0.3), losesAnswer: dice.chance(0.3) };
   return { kind: "submit", ...manner, ...orderOf(dice, id, context) };
-}
-
-function orderOf(dice: Dice, id: TaskId, context: RequestContext): Order {
-  const { workers, guestMsMax } = context;
-  const isFlaky = dice.chance(0.3);
-  const habits = {
-    seed: dice.below(1_000_000),
-    meanMs: dice.between(guestMsMax / (guestMsMax === LONG_GUEST_MS_MAX ? 2 : 20), guestMsMax),
-    failures: isFlaky ? 0.5 : 0,
-    crashes: dice.pick(CRASHES),
-    outputBytes: outputBytesOf(dice),
-    files: dice.chance(0.3) ? 1 + dice.below(3) : 0,
-    fileBytes: Math.ceil(dice.chance(0.05) ? 300_000 : dice.between(1, 3_000)),
-  };
-  const wantsZone = dice.chance(0.15) ? { zone: workers.length > 1 && dice.chance(0.5) ? "b" : "a" } : {};
-  const schedule = scheduleOf(dice, id, context);
-  const [before] = schedule.after ?? [];
-  const spec = taskSpec(id, {
-    args: habitArgs(habits),
-    ...schedule,
-    outputs: habits.files > 0 ? ["out/*"] : [],
-    retries: isFlaky ? dice.below(4) : 0,
-    backoffMs: dice.between(10, 2_000),
-    retryOn: dice.chance(0.8) ? RETRYABLE_KINDS : ["trapped"],
-    priority: dice.below(5) - 2,
-    require: wantsZone,
-    outputBytesMax: dice.chance(0.2) ? Math.ceil(dice.between(1, 2_000)) : 3 * OUTPUT_IN_MEMORY_BYTES_MAX,
-    outputLimit: dice.chance(0.3) ? "fail" : "truncate",
-  });
-  return {
-    spec,
-    module: dice.below(2),
-    input: dice.chance(0.15) ? Uint8Array.from({ length: dice.below(2_000) }, (_, at) => at * 3) : undefined,
-    inputFrom: before !== undefined && dice.chance(0.5) ? { task: before, path: guestFilePath(0) } : undefined,
-  };
-}
-
-/** Now and then so much that a worker without its gateway cannot keep it in memory. */
-function outputBytesOf(dice: Dice): number {
-  if (dice.chance(0.015)) return 2.5 * OUTPUT_IN_MEMORY_BYTES_MAX;
-  if (dice.chance(0.05)) return 400_000;
-  return dice.chance(0.6) ? dice.between(1, 3_000) : 0;
-}
-
-/** When the task's runs are due. */
-function scheduleOf(dice: Dice, id: TaskId, { known, guestMsMax }: RequestContext): Partial<TaskSpec> {
-  const overlap = dice.chance(0.25) ? "forbid" : "allow";
-  const others = [...new Set(known)].filter((other) => other !== id);
-  const after = dice.chance(0.2) ? new Set([others.at(-1 - dice.below(2)), others.at(-1 - dice.below(4))]) : new Set();
-  const when = { overlap, after: others.filter((other) => after.has(other)) } as const;
-  if (dice.chance(0.12)) {
-    const cron = `*/${1 + dice.below(4)} * * * * *`;
-    return { ...when, firstDueAt: 0, cron, repeats: 1 + dice.below(6), catchup: dice.pick(CATCHUPS) };
-  }
-  // Durations of requests are whole milliseconds.
-  const startMs = dice.chance(0.5) ? 0 : Math.round(dice.between(10, 6_000));
-  return {
-    ...when,
-    start: startMs / 1_000,
-    firstDueAt: startMs,
-    repeats: dice.chance(0.4) ? 1 : 1 + dice.below(guestMsMax === LONG_GUEST_MS_MAX ? 2 : 7),
-    delayMs: dice.chance(0.4) ? 0 : dice.between(5, 3_000),
-  };
 }

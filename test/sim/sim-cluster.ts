@@ -1,6 +1,5 @@
 /** The simulated cluster: carries a scenario out, step by step, then lets everything recover, and writes the history. */
 import { assert, messageOf } from "../../src/base/errors.ts";
-import { RETAIN_SWEEP_EVERY_MS } from "../../src/base/limits.ts";
 import type { Digest } from "../../src/base/ids.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
 import type { InputFile } from "../../src/model/task-file.ts";
@@ -16,7 +15,9 @@ import { durableEvents } from "./durable-events.ts";
 import { EventLoop } from "./event-loop.ts";
 import { digestOf } from "./guest-plan.ts";
 import type { EventWithoutTime, GuestEvent, History, HistoryEvent } from "./history.ts";
-import type { Action, Order, Scenario } from "./scenario.ts";
+import type { Scenario } from "./scenario.ts";
+import type { Action, Order } from "./scenario-orders.ts";
+import { SimAgeing } from "./sim-ageing.ts";
 import { type ClientOrder, SimClient } from "./sim-client.ts";
 import { leftovers, nameOf } from "./leftovers.ts";
 import { SimFaults } from "./sim-faults.ts";
@@ -72,6 +73,7 @@ export class SimCluster {
   readonly #decisions = new DecisionClock(this.#wall);
   #transactions = 0;
   readonly #faults: SimFaults;
+  readonly #ageing: SimAgeing;
   readonly #onLog: ((line: string) => void) | undefined;
 
   constructor(scenario: Scenario, options: ClusterOptions = {}) {
@@ -94,7 +96,7 @@ export class SimCluster {
       listener,
       policy: scenario.policy,
       isOpen: scenario.isOpen,
-      retainMs: scenario.retainMs,
+      retention: scenario.retention,
       queuedTasksMax: scenario.queuedTasksMax,
       random: random.fork(),
       log,
@@ -106,6 +108,15 @@ export class SimCluster {
       gateway: this.#gateway,
       blobs,
       record: (event) => this.#record(event),
+    });
+    this.#ageing = new SimAgeing({
+      ...scenario,
+      loop: this.#loop,
+      wall: this.#wall,
+      decisions: this.#decisions,
+      disk: this.#disk,
+      blobs,
+      client: this.#client,
     });
     this.#second =
       scenario.second &&
@@ -161,12 +172,14 @@ export class SimCluster {
     await this.#second?.stop();
     await this.#untilDone();
     await this.#finishSecond();
-    await this.#untilForgotten();
+    if (this.#isDone()) await this.#ageing.untilForgotten();
     await this.#lookForLeaks();
     await this.#stopAll();
-    const { retainMs, queuedTasksMax } = this.#scenario;
+    const { retention, queuedTasksMax } = this.#scenario;
+    const { looks } = this.#ageing;
+    const leaks = [...this.#leaks, ...this.#ageing.leaks];
     const first = await this.#historyOf({ disk: this.#disk, blobs: this.#blobs, events: this.#events });
-    const all = [{ ...first, retainMs, queuedTasksMax, leaks: this.#leaks }];
+    const all = [{ ...first, retention, queuedTasksMax, looks, leaks }];
     return this.#second === undefined ? all : [...all, await this.#historyOf(this.#second)];
   }
 
@@ -176,11 +189,12 @@ export class SimCluster {
       workers: this.#scenario.workers.map(({ peer, slots, labels, link }) => {
         return { peer, slots, labels, isSlow: link.bytesPerMs !== Infinity, delayMsMax: link.delayMsMax };
       }),
-      retainMs: undefined,
+      retention: undefined,
       queuedTasksMax: undefined,
       events,
       tasks: [...disk.state.tasks.values()],
       blobs: new Set(await Array.fromAsync(blobs.list())),
+      looks: [],
       leaks: [],
     };
   }
@@ -267,6 +281,7 @@ export class SimCluster {
     // What is asked for at this moment is to be in the store.
     await this.#loop.run(CALM_STEP_MS);
     this.#client.leave();
+    await this.#ageing.endEndless();
     const leftMs = msLeft([...this.#disk.state.tasks.values()], EPOCH_MS + this.#loop.nowMs);
     const endMs = this.#loop.nowMs + leftMs + CALM_MS_MAX;
     while (this.#loop.nowMs < endMs && !this.#isDone()) await this.#loop.run(CALM_STEP_MS);
@@ -282,18 +297,6 @@ export class SimCluster {
       this.#workers.every((worker) => worker.guests === 0 && worker.server?.state().busy === 0) &&
       [...this.#disk.state.tasks.values()].every((task) => task.finishedAt !== undefined)
     );
-  }
-
-  /** What has ended is forgotten at its age, if it is to be. */
-  async #untilForgotten(): Promise<void> {
-    const { retainMs, steps } = this.#scenario;
-    if (retainMs === undefined || !this.#isDone()) return;
-    const ended = [...this.#disk.state.tasks.keys()];
-    await this.#loop.run(retainMs + RETAIN_SWEEP_EVERY_MS + CALM_STEP_MS);
-    // A gateway that has seen its clock jump forgets nothing for a while.
-    const isTrusted = steps.every(({ action }) => action.kind !== "jump-clock");
-    const left = isTrusted ? ended.filter((id) => this.#disk.state.tasks.has(id)) : [];
-    if (left.length > 0) this.#leaks.push(`tasks that are too old: ${left.join(", ")}`);
   }
 
   /** Nothing may be left of what is done, once the last words about it have got through. */

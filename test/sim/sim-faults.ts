@@ -5,7 +5,7 @@ import type { PeerId } from "../../src/base/ids.ts";
 import type { DecisionClock } from "./decision-clock.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { EventWithoutTime } from "./history.ts";
-import type { Action } from "./scenario.ts";
+import type { Action } from "./scenario-orders.ts";
 import { type CutKind, type FaultAction, SLOW_GROUP_MS_MAX } from "./scenario-faults.ts";
 import type { SimGateway } from "./sim-gateway.ts";
 import type { WallClock } from "./sim-process.ts";
@@ -60,11 +60,17 @@ export class SimFaults {
 
   /** The clock is set right: that, too, is a jump. */
   #setClockRight(): void {
-    const { wall, decisions, loop } = this.#init;
+    const { wall } = this.#init;
     if (wall.offsetMs === 0) return;
     const mended = this.begin({ kind: "jump-clock", ms: -wall.offsetMs });
-    decisions.set(0, loop.nowMs);
+    this.#setClock(0);
     mended();
+  }
+
+  #setClock(offsetMs: number): void {
+    const { decisions, loop, record } = this.#init;
+    decisions.set(offsetMs, loop.nowMs);
+    record({ kind: "clock-set", offsetMs });
   }
 
   /** From now on nothing comes of what is still to be mended. */
@@ -90,13 +96,15 @@ export class SimFaults {
   }
 
   #failGateway(action: Exclude<FaultAction, { readonly worker: number }>, mended: () => void): void {
-    const { gateway, decisions, wall, loop } = this.#init;
+    const { gateway, wall, loop } = this.#init;
     switch (action.kind) {
       case "kill-gateway": {
         const kill = () => this.#killGateway(action.durable, action.downMs, mended);
         if (!action.isMidCommit) return kill();
         return gateway.onNextCommit((withinMs) => this.#later(withinMs * action.durable, kill));
       }
+      case "restart-gateway":
+        return this.#restartGateway(action, mended);
       case "drain-gateway":
         return gateway.drain(() => this.#later(action.downMs, () => this.#startGateway(mended)));
       case "break-store":
@@ -124,11 +132,11 @@ export class SimFaults {
         });
       }
       case "jump-clock":
-        decisions.set(wall.offsetMs + action.ms, loop.nowMs);
+        this.#setClock(wall.offsetMs + action.ms);
         if (action.backAfterMs === undefined) return mended();
         return this.#later(action.backAfterMs, () => {
           // Somebody may have set it right meanwhile.
-          if (wall.offsetMs !== 0) decisions.set(wall.offsetMs - action.ms, loop.nowMs);
+          if (wall.offsetMs !== 0) this.#setClock(wall.offsetMs - action.ms);
           mended();
         });
       case "pause-gateway": {
@@ -217,6 +225,23 @@ export class SimFaults {
     if (process === undefined || process.isRunning || process.isDead) return;
     process.resume();
     this.#init.record({ kind: "resumed", worker: worker.peer });
+  }
+
+  /** The clock is set while no gateway is there to see it. */
+  #restartGateway(
+    { durable, downMs, aheadMs, rightAfterMs }: Extract<FaultAction, { kind: "restart-gateway" }>,
+    mended: () => void,
+  ): void {
+    this.#init.gateway.kill(durable);
+    this.#setClock(aheadMs);
+    this.#later(downMs, () => this.#startGateway(mended));
+    if (rightAfterMs === undefined) return;
+    const isRight = this.begin({ kind: "jump-clock", ms: -aheadMs });
+    this.#later(downMs + rightAfterMs, () => {
+      // Somebody may have set it right meanwhile, or another has started that has it otherwise.
+      if (this.#init.wall.offsetMs === aheadMs) this.#setClock(0);
+      isRight();
+    });
   }
 
   #killGateway(durable: number, downMs: number, mended: () => void): void {

@@ -15,6 +15,7 @@ import { type DiskTrouble, type MemoryDisk, MemoryStore } from "../support/memor
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { HistoryEvent } from "./history.ts";
+import type { RetentionPlan } from "./scenario-retention.ts";
 import type { Listener } from "./sim-network.ts";
 import { SimProcess, type WallClock } from "./sim-process.ts";
 
@@ -26,11 +27,11 @@ export interface SimGatewayInit {
   readonly listener: Listener;
   readonly policy: PickPolicy;
   readonly isOpen: boolean;
-  readonly retainMs: number | undefined;
+  readonly retention: RetentionPlan | undefined;
   readonly queuedTasksMax: number | undefined;
   readonly random: SeededRandom;
   readonly log: Log;
-  readonly record: (event: Extract<HistoryEvent, { kind: "told" }>) => void;
+  readonly record: (event: Extract<HistoryEvent, { kind: "told" | "gateway-began" | "gateway-ended" }>) => void;
   /** What a test puts between the gateway and its store: a planted bug. */
   readonly sabotage?: ((store: MemoryStore) => Store) | undefined;
 }
@@ -107,6 +108,7 @@ export class SimGateway {
     store.trouble = this.#trouble;
     const now: Incarnation = { process, store, requests: 0 };
     this.#now = now;
+    this.#record("gateway-began");
     const own = random.fork();
     process.deliver(() => void this.#open(now, own).catch((error: unknown) => this.#failed(now, error)));
   }
@@ -119,6 +121,7 @@ export class SimGateway {
     this.#onNextCommit = undefined;
     now.store.crash(durable);
     now.process.kill();
+    this.#record("gateway-ended");
     this.#init.blobs.crash();
     this.#init.listener.close(now.process);
   }
@@ -148,7 +151,10 @@ export class SimGateway {
     const now = this.#now;
     now?.process.deliver(() => {
       void now.app?.drain().then(() => {
-        if (this.#now === now) this.#now = undefined;
+        if (this.#now === now) {
+          this.#now = undefined;
+          this.#record("gateway-ended");
+        }
         this.#init.listener.close(now.process);
         onEnded();
       });
@@ -168,8 +174,12 @@ export class SimGateway {
     });
   }
 
+  #record(kind: "gateway-began" | "gateway-ended"): void {
+    this.#init.record({ kind, atMs: this.#init.loop.nowMs });
+  }
+
   async #open(now: Incarnation, random: SeededRandom): Promise<void> {
-    const { blobs, listener, policy, isOpen, retainMs, queuedTasksMax, log, record, sabotage } = this.#init;
+    const { blobs, listener, policy, isOpen, retention, queuedTasksMax, log, record, sabotage } = this.#init;
     const { process } = now;
     const { clock } = process;
     const stack = new AsyncDisposableStack();
@@ -181,8 +191,9 @@ export class SimGateway {
       verifier: { makeNonce: () => new Uint8Array(32), verify: () => undefined },
       isOpen,
       policy,
-      retainMs,
-      clockTrustedAfterMs: 0,
+      retainMs: retention?.retainMs,
+      clockTrustedAfterMs: retention?.clockTrustedAfterMs,
+      retentionPace: retention,
       queueLimits: queuedTasksMax === undefined ? undefined : { tasks: queuedTasksMax },
       clock,
       random,

@@ -55,7 +55,7 @@ export class SecondGateway {
       listener: this.listener,
       policy,
       isOpen: true,
-      retainMs: undefined,
+      retention: undefined,
       queuedTasksMax: undefined,
       random: random.fork(),
       log,

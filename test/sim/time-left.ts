@@ -6,8 +6,9 @@ import { guestPlan } from "./guest-plan.ts";
 
 /** `now`: by the wall clock. */
 export function msLeft(tasks: readonly TaskRow[], now: number): number {
-  const lastDueMs = Math.max(0, ...tasks.map(lastDue)) - now;
-  const workMs = tasks.reduce((sum, task) => sum + workLeftMs(task) + waitMs(task), 0);
+  const open = tasks.filter(({ finishedAt }) => finishedAt === undefined);
+  const lastDueMs = Math.max(0, ...open.map(lastDue)) - now;
+  const workMs = open.reduce((sum, task) => sum + workLeftMs(task) + waitMs(task), 0);
   return Math.max(0, lastDueMs) + workMs;
 }
 
@@ -16,9 +17,15 @@ function lastDue(task: TaskRow): number {
   return Math.max(begins + scheduleMs(task), ...task.runs.map((run) => run.notBefore));
 }
 
+/** What has no end is not waited for. */
+function runsToWaitFor(spec: TaskRow["spec"]): number {
+  const total = totalRuns(spec);
+  return total === Infinity ? 0 : total;
+}
+
 /** From a task's beginning to its last slot. */
 function scheduleMs({ spec }: TaskRow): number {
-  const total = totalRuns(spec);
+  const total = runsToWaitFor(spec);
   // No expression of a scenario has slots further apart.
   return spec.cron === undefined ? (total - 1) * spec.delayMs : total * 5_000;
 }
@@ -30,10 +37,9 @@ function waitMs(task: TaskRow): number {
 
 /** The time that guests and back-offs of the task still take, one after the other. */
 function workLeftMs(task: TaskRow): number {
-  if (task.finishedAt !== undefined) return 0;
   const { spec, serial } = task;
   let sum = 0;
-  for (let run = 1; run <= totalRuns(spec); run += 1) {
+  for (let run = 1; run <= runsToWaitFor(spec); run += 1) {
     const row = task.runs[run - 1];
     // One that has failed or was cancelled may be about to be run again.
     if (row?.cursor.state === "succeeded") continue;
