@@ -53,7 +53,7 @@ export class GatewayClock {
         return;
       case "clock-set":
         this.#set(event);
-        return;
+        break;
       default:
     }
   }
