@@ -35,8 +35,8 @@ interface AgeTraits {
   readonly hasSecond: boolean;
 }
 
-const ENDLESS_SHARE = 0.06;
-const WRONG_CLOCKS_SHARE = 0.04;
+const ENDLESS_SHARE = 0.05;
+const WRONG_CLOCKS_SHARE = 0.03;
 /** Of the scenarios with tasks without end: those in which all of their runs are kept. */
 const KEPT_SHARE = 0.1;
 const ENDLESS_TASKS_MAX = 2;
