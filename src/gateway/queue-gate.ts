@@ -2,8 +2,9 @@
  * Keeps the queue of unfinished tasks within its limits, in number and in bytes, however many submit at once; and tells
  * whoever finds it full when to come back.
  *
- * That time is an estimate: until there is room for what was asked, by how fast tasks have ended since the queue was last
- * seen empty, and of late above all. Who was turned away before is not counted: most of them are the same client again.
+ * Where runs are ready or under way, that time is an estimate: until there is room for what was asked, by how fast tasks
+ * have ended since the queue was last seen empty, and of late above all. Who was turned away before is not counted: most of
+ * them are the same client again. Where all that there is waits for its time, nothing ends before the first of it is due.
  */
 import type { Clock } from "../base/clock.ts";
 import { failed, overloaded } from "../base/errors.ts";
@@ -13,7 +14,7 @@ import type { QueueSize, Store, SubmitterFull } from "../store/store.ts";
 import type { EventHub } from "./events.ts";
 
 export interface QueueGateInit {
-  readonly store: Pick<Store, "measureQueue">;
+  readonly store: Pick<Store, "measureQueue" | "countOpenRuns" | "nextDueAt">;
   readonly events: EventHub;
   readonly clock: Clock;
   readonly limits?: Partial<QueueSize> | undefined;
@@ -54,12 +55,14 @@ export class QueueGate implements Disposable {
       const stored = await this.#init.store.measureQueue();
       if (stored.tasks === 0) this.#ended.restart();
       const all = sum(stored, this.#underWay);
-      if (all.tasks > this.#limits.tasks || all.bytes > this.#limits.bytes) throw this.#full(wanted, all);
+      if (all.tasks <= this.#limits.tasks && all.bytes <= this.#limits.bytes) return { [Symbol.dispose]: leave };
+      // It takes no room from others while it is looked up for how long it is to wait.
+      leave();
+      throw await this.#full(wanted, all);
     } catch (thrown) {
       leave();
       throw thrown;
     }
-    return { [Symbol.dispose]: leave };
   }
 
   /** A task has left the queue. Of those that finish it is known; this is for one that was deleted before it had. */
@@ -71,7 +74,7 @@ export class QueueGate implements Disposable {
     this.#subscription[Symbol.dispose]();
   }
 
-  #full(wanted: QueueSize, all: QueueSize): Error {
+  async #full(wanted: QueueSize, all: QueueSize): Promise<Error> {
     const { tasks, bytes } = this.#limits;
     const bytesPerTask = Math.max(1, all.bytes) / Math.max(1, all.tasks);
     const missing = Math.max(all.tasks - tasks, (all.bytes - bytes) / bytesPerTask);
@@ -83,7 +86,7 @@ export class QueueGate implements Disposable {
       `${what}: there is no room for ${wanted.tasks === 1 ? "another" : `${wanted.tasks} more`}; wait until some are done, then send this again`,
       {
         code: "queue-full",
-        retryAfterMs: this.#waitMs(missing),
+        retryAfterMs: await this.#waitMs(missing),
       },
     );
   }
@@ -99,17 +102,31 @@ export class QueueGate implements Disposable {
   }
 
   /** What a submitter is told who has as many unfinished tasks as its token allows, and wants more. */
-  submitterFull({ unfinished }: SubmitterFull, wanted: number): Error {
+  async submitterFull({ unfinished }: SubmitterFull, wanted: number): Promise<Error> {
     const more = wanted === 1 ? "another" : `${wanted} more`;
     return overloaded(
       `${unfinished} tasks under this token's limit are unfinished, and there may not be ${more}: wait until some are done, or cancel some`,
-      { code: "rate-limited", retryAfterMs: this.#waitMs(wanted) },
+      { code: "rate-limited", retryAfterMs: await this.#waitMs(wanted) },
     );
   }
 
-  /** Until about so many tasks have ended. */
-  #waitMs(tasks: number): number {
-    return Math.min(QUEUE_RETRY_MS_MAX, Math.max(QUEUE_RETRY_MS_MIN, tasks / this.#ended.perMs));
+  /** Until about so many tasks have ended; within the limits of what is told. */
+  async #waitMs(tasks: number): Promise<number> {
+    const waitMs = (await this.#untilDueMs()) ?? tasks / this.#ended.perMs;
+    return Math.min(QUEUE_RETRY_MS_MAX, Math.max(QUEUE_RETRY_MS_MIN, waitMs));
+  }
+
+  /** Until the first run is due, where none is ready or running. Undefined: some are, or it is not known. */
+  async #untilDueMs(): Promise<number | undefined> {
+    const { store, clock } = this.#init;
+    try {
+      const { ready, running } = await store.countOpenRuns();
+      const dueAt = ready + running > 0 ? undefined : await store.nextDueAt();
+      return dueAt === undefined ? undefined : dueAt - clock.now();
+    } catch {
+      // A store that has stopped answering says so to whoever comes next.
+      return undefined;
+    }
   }
 }
 

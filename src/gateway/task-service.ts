@@ -48,7 +48,7 @@ export class StoreTaskService implements TaskService {
   ): Promise<Exclude<CreateTaskResult, SubmitterFull>> {
     using _ = await this.#admit({ tasks: 1, bytes: queuedBytes(spec) });
     const result = await this.#init.store.createTask(spec, inspection, now, key, limit);
-    if (result.kind === "submitter-full") throw this.#init.gate.submitterFull(result, 1);
+    if (result.kind === "submitter-full") throw await this.#init.gate.submitterFull(result, 1);
     if (result.kind === "created") this.#tell(result.task, result.ready);
     return result;
   }
@@ -61,7 +61,7 @@ export class StoreTaskService implements TaskService {
     const bytes = tasks.reduce((sum, { spec }) => sum + queuedBytes(spec), 0);
     using _ = await this.#admit({ tasks: tasks.length, bytes });
     const result = await this.#init.store.createTasks(tasks, now, key, limit);
-    if (result.kind === "submitter-full") throw this.#init.gate.submitterFull(result, tasks.length);
+    if (result.kind === "submitter-full") throw await this.#init.gate.submitterFull(result, tasks.length);
     if (result.kind === "created") {
       for (const [index, task] of result.tasks.entries()) this.#tell(task, result.ready[index] ?? []);
     }
@@ -92,7 +92,7 @@ export class StoreTaskService implements TaskService {
     // It counts as unfinished again; what it takes of the queue is known to the store alone.
     using _ = await this.#admit({ tasks: 1, bytes: 0 });
     const result = await store.retryTask(id, clock.now(), limit);
-    if (result.kind === "submitter-full") throw gate.submitterFull(result, 1);
+    if (result.kind === "submitter-full") throw await gate.submitterFull(result, 1);
     if (result.kind === "retried") {
       const { task, ready, heldUntil = Infinity } = result;
       events.publish({ type: "task", task: id, state: task.state });

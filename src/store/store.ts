@@ -127,6 +127,8 @@ export interface Store extends ModuleStore, AsyncDisposable {
    * empty only if there are none.
    */
   listReady(now: number, limit: number, options?: ListReadyOptions): Promise<readonly ReadyRun[]>;
+  /** When the first run is due that is scheduled, which may be past; undefined when none is. Cheap. */
+  nextDueAt(): Promise<number | undefined>;
   /** When the first ready run that is backing off may be leased; undefined when none is. */
   nextBackoffEnd(now: number): Promise<number | undefined>;
   /** Begins attempt `id.attempt`: the run must be ready, with one attempt fewer. False: somebody was first, or it is gone. */

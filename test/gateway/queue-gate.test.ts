@@ -13,9 +13,15 @@ class Queue implements Disposable {
   readonly events = new EventHub();
   readonly gate: QueueGate;
   size = { tasks: 0, bytes: 0 };
+  runs = { scheduled: 0, ready: 1, running: 0 };
+  dueAt: () => Promise<number | undefined> = () => Promise.resolve(undefined);
 
   constructor(limits: { readonly tasks?: number; readonly bytes?: number }) {
-    const store = { measureQueue: () => Promise.resolve(this.size) };
+    const store = {
+      measureQueue: () => Promise.resolve(this.size),
+      countOpenRuns: () => Promise.resolve(this.runs),
+      nextDueAt: () => this.dueAt(),
+    };
     this.gate = new QueueGate({ store, events: this.events, clock: this.clock, limits });
   }
 
@@ -207,16 +213,67 @@ test("a gateway whose queue is full refuses, and takes more when tasks have ende
   await cluster.submit("c");
 });
 
-test("who has as many tasks as a token allows is told to come back when as many more may have ended", () => {
+test.each([
+  [30_500, 30_500],
+  [500, QUEUE_RETRY_MS_MIN],
+  [-5_000, QUEUE_RETRY_MS_MIN],
+  [86_400_000, QUEUE_RETRY_MS_MAX],
+])("where the first of all that waits is due in %s ms, tells to come back in %s ms", async (dueInMs, expectedMs) => {
+  using queue = new Queue({ tasks: 1 });
+  queue.size = { tasks: 1, bytes: 0 };
+  queue.drain(100, 60);
+  queue.runs = { scheduled: 1, ready: 0, running: 0 };
+  const dueAt = queue.clock.now() + dueInMs;
+  queue.dueAt = () => Promise.resolve(dueAt);
+  expect(await queue.ask()).toBe(expectedMs);
+});
+
+test.each([
+  ["is ready", { scheduled: 1, ready: 1, running: 0 }],
+  ["is running", { scheduled: 1, ready: 0, running: 1 }],
+])("a run that %s may end before another is due: what is told is by how fast tasks end", async (_, runs) => {
+  using queue = new Queue({ tasks: 1 });
+  queue.size = { tasks: 1, bytes: 0 };
+  queue.drain(100, 60);
+  queue.runs = runs;
+  const dueAt = queue.clock.now() + 30_000;
+  queue.dueAt = () => Promise.resolve(dueAt);
+  expect(await queue.ask()).toBe(QUEUE_RETRY_MS_MIN);
+});
+
+test("what is told is by how fast tasks end where the store does not say when something is due", async () => {
+  using queue = new Queue({ tasks: 1 });
+  queue.size = { tasks: 1, bytes: 0 };
+  queue.clock.advance(3_600_000);
+  queue.runs = { scheduled: 1, ready: 0, running: 0 };
+  queue.dueAt = () => Promise.reject(new Error("the disk is gone"));
+  expect(await queue.ask()).toBeCloseTo(QUEUE_RETRY_MS_MAX, 0);
+});
+
+test("a gateway whose tasks all wait for their time says when the first of them begins, and takes more after it", async () => {
+  await using cluster = await GatewayCluster.open({ queueLimits: { tasks: 2 } });
+  const worker = await cluster.join();
+  const dueIn = (ms: number) => ({ firstDueAt: cluster.clock.now() + ms });
+  await cluster.submit("soon", dueIn(20_000));
+  await cluster.submit("later", dueIn(3_600_000));
+  const refused = await cluster.submit("more").catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: "queue-full", retryAfterMs: 20_000 });
+  await cluster.pass(20_000, 5_000);
+  (await worker.take()).end();
+  await cluster.hasState("soon", "succeeded");
+  await cluster.submit("more");
+});
+
+test("who has as many tasks as a token allows is told to come back when as many more may have ended", async () => {
   using queue = new Queue({ tasks: 10 });
   const full = { kind: "submitter-full", unfinished: 3 } as const;
-  expect(queue.gate.submitterFull(full, 1)).toMatchObject({
+  expect(await queue.gate.submitterFull(full, 1)).toMatchObject({
     type: "overloaded",
     code: "rate-limited",
     retryAfterMs: QUEUE_RETRY_MS_MIN,
   });
   queue.drain(10, 60);
-  const [one, many] = [1, 1_000].map((wanted) => queue.gate.submitterFull(full, wanted));
+  const [one, many] = await Promise.all([1, 1_000].map((wanted) => queue.gate.submitterFull(full, wanted)));
   expect(one).toMatchObject({ retryAfterMs: QUEUE_RETRY_MS_MIN });
   expect(many instanceof ClusterError && many.retryAfterMs).toBeGreaterThan(10 * QUEUE_RETRY_MS_MIN);
 });

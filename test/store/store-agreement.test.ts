@@ -212,6 +212,7 @@ class StorePair implements AsyncDisposable {
       ]),
       (store) => inspectAll(store, now),
       (store) => listReady(store, now),
+      (store) => store.nextDueAt(),
       (store) => store.nextBackoffEnd(now),
       ...[undefined, ...WORKERS].map((worker) => async (store: Store) => {
         const running = await store.listRunning(worker);

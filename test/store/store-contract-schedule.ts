@@ -37,6 +37,20 @@ export function describeSchedule(open: OpenStore): void {
     expect(task).toMatchObject({ state: "ready", nextRunAt: T0 + 500, counts: { ready: 3, scheduled: 1 } });
   });
 
+  test("knows when the first of the scheduled runs is due, also when that is past", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("ready"));
+    expect(await store.nextDueAt()).toBeUndefined();
+    await create(store, taskSpec("later", { firstDueAt: T0 + 2_000 }));
+    await create(store, taskSpec("soon", { firstDueAt: T0 + 1_000 }));
+    expect(await store.nextDueAt()).toBe(T0 + 1_000);
+    await store.promoteDue(T0 + 1_500, 10);
+    expect(await store.nextDueAt()).toBe(T0 + 2_000);
+    await store.cancelTask(taskId("later"), "enough", T0 + 1_500);
+    expect(await store.nextDueAt()).toBeUndefined();
+  });
+
   test("is scheduled until its first run is due, at that moment ready", async () => {
     await using harness = await open();
     const { store } = harness;

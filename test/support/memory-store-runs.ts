@@ -106,9 +106,8 @@ export function promoteDue(tx: Transaction, moment: SlotMoment, limit: number): 
   }
   const told = { promoted, changedTasks, hasEndedBackoffs: ended > 0 };
   if (work >= limit || Math.max(ended, shortened) >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
-  const waiting = [...tx.runs((run) => run.cursor.state === "scheduled")].map(({ run }) => run.dueAt);
-  const backoffEnd = nextBackoffEnd(tx, now);
-  return { ...told, nextDueAt: smallest(backoffEnd === undefined ? waiting : [...waiting, backoffEnd]) };
+  const times = [nextDueAt(tx), nextBackoffEnd(tx, now)];
+  return { ...told, nextDueAt: smallest(times.filter((time) => time !== undefined)) };
 }
 
 interface DueRun {
@@ -212,6 +211,10 @@ function readyRun(tx: Transaction, task: TaskRow, run: RunRow): ReadyRun {
 
 function byTurn(a: ReadyRun, b: ReadyRun): number {
   return b.spec.priority - a.spec.priority || a.dueAt - b.dueAt || a.serial - b.serial || a.index - b.index;
+}
+
+export function nextDueAt(tx: Transaction): number | undefined {
+  return smallest([...tx.runs((run) => run.cursor.state === "scheduled")].map(({ run }) => run.dueAt));
 }
 
 export function nextBackoffEnd(tx: Transaction, now: number): number | undefined {

@@ -198,6 +198,10 @@ export class MemoryStore implements Store {
     return this.#read((tx) => runs.listReady(tx, now, limit, options));
   }
 
+  nextDueAt() {
+    return this.#read(runs.nextDueAt);
+  }
+
   nextBackoffEnd(now: number) {
     return this.#read((tx) => runs.nextBackoffEnd(tx, now));
   }

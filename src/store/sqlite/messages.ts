@@ -310,6 +310,7 @@ export interface OperationTypes {
       readonly specs: readonly { readonly serial: number; readonly spec: SpecWire }[];
     }
   >;
+  nextDueAt: Operation<{}, number | undefined>;
   nextBackoffEnd: Operation<{ readonly now: number }, number | undefined>;
   lease: Operation<
     { readonly id: AttemptId; readonly worker: PeerId; readonly now: number; readonly leaseUntil: number },
@@ -435,6 +436,7 @@ export const READING_OPERATIONS: ReadonlySet<OperationName> = new Set<OperationN
   "getLatestStartedRun",
   "inspectTask",
   "listReady",
+  "nextDueAt",
   "nextBackoffEnd",
   "listRunning",
   "listExpired",

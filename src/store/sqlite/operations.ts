@@ -45,6 +45,7 @@ export function operationsOn(db: Database, watch = new TroubleWatch(db)): Operat
     forgetRuns: (args) => forgetRuns(db, args),
     promoteDue: (args) => runs.promoteDue(db, args),
     listReady: (args) => listReady(db, args),
+    nextDueAt: () => runs.nextDueAt(db),
     nextBackoffEnd: (args) => runs.nextBackoffEnd(db, args),
     lease: (args) => runs.lease(db, args),
     noteEnded: (args) => runs.noteEnded(db, args),

@@ -75,8 +75,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
   }
   const told = { promoted, changedTasks, hasEndedBackoffs };
   if (work >= limit || Math.max(ended, shortened) >= limit || hasMoreEnds) return { ...told, nextDueAt: now };
-  const scheduled = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
-  const due = decodeOptionalNumber(scheduled?.due_at);
+  const due = nextDueAt(db);
   const backoffEnd = nextBackoffEnd(db, { now });
   return {
     ...told,
@@ -123,6 +122,11 @@ function endBackoffs(db: Database, now: number, limit: number): number {
     now,
     limit,
   );
+}
+
+export function nextDueAt(db: Database): number | undefined {
+  const scheduled = db.get("SELECT min(due_at) AS due_at FROM runs WHERE state = 'scheduled'");
+  return decodeOptionalNumber(scheduled?.due_at);
 }
 
 export function nextBackoffEnd(db: Database, args: Args<"nextBackoffEnd">): number | undefined {

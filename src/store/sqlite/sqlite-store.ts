@@ -249,6 +249,10 @@ export class SqliteStore implements Store, CredentialStore {
     });
   }
 
+  nextDueAt(): Promise<number | undefined> {
+    return this.#thread.call("nextDueAt", {});
+  }
+
   nextBackoffEnd(now: number): Promise<number | undefined> {
     return this.#thread.call("nextBackoffEnd", { now });
   }

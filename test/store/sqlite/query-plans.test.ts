@@ -95,6 +95,7 @@ function useEverything(store: Operations): void {
   store.inspectTask({ id: id.task, now });
   store.listReady({ now, limit: 10 });
   store.listReady({ now, limit: 10, after: { priority: 0, dueAt: now, serial: 1, index: 1 } });
+  store.nextDueAt({});
   store.nextBackoffEnd({ now });
   store.lease({ id: second, worker: WORKER_A, now, leaseUntil: now });
   const file = { path: "a", digest: digest("1"), bytes: 1 };
