@@ -160,6 +160,23 @@ export function describeClock(open: OpenStore): void {
     expect(found).toEqual([...new Set(found)]);
   });
 
+  test("passing over very many slots that have fired, to find the next one, is work too", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const ids = ["t", "u", "v"];
+    for (const id of ids) await create(store, taskSpec(id, { cron: "* * * * * *", repeats: 0 }));
+    // Of the first twenty seconds only the last one's slot fires, and all of the forty behind it.
+    await promote(store, T0 + 20_000, T0 + 20_000);
+    await promote(store, T0 + 60_000);
+    await promote(store, T0 + 18_500);
+    const first = await store.promoteDue(T0 + 19_000, 10);
+    expect(first.promoted).toMatchObject([{ task: "t" }]);
+    expect(first.nextDueAt).toBe(T0 + 19_000);
+    const rest = await promote(store, T0 + 19_000, -Infinity, 10);
+    expect(rest.promoted).toMatchObject([{ task: "u" }, { task: "v" }]);
+    expect(rest.nextDueAt).toBe(T0 + 61_000);
+  });
+
   test("a back-off that was given by a clock that was a year ahead lasts as long as one may from now on, and is given once", async () => {
     await using harness = await open();
     const { store } = harness;

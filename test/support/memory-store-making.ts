@@ -16,16 +16,18 @@ const NEW_RUN: RunCursor = { state: "scheduled", attempt: 0, retried: 0, lost: 0
 const SCHEDULES = new CronSchedules();
 
 /**
- * Makes the task's next runs: those due as ready, at most `readyMax`, then the next one as scheduled. `ready` are the
- * indexes of those that are ready. The caller saves the task.
+ * Makes the task's next runs: those due as ready, as long as that counts for no more than `readyMax`, then the next one as
+ * scheduled. `ready` are the indexes of those that are ready; `searchWork` is for how many more it counts to have found
+ * the slots of all of them. The caller saves the task.
  */
 export function makeRuns(
   task: TaskRow,
   moment: SlotMoment,
   readyMax: number,
-): { readonly task: TaskRow; readonly ready: readonly number[] } {
+): { readonly task: TaskRow; readonly ready: readonly number[]; readonly searchWork: number } {
   const runs = [...task.runs];
   const ready: number[] = [];
+  let searchWork = 0;
   const counts = countsOf(task);
   const openMax = task.spec.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
   let { slots, retrying } = task;
@@ -39,6 +41,7 @@ export function makeRuns(
     const again = runAgain({ ...task, runs, slots }, run, moment);
     runs[run.index - 1] = again.run;
     ({ slots } = again);
+    searchWork += again.work - 1;
     if (again.run.cursor.state === "ready") ready.push(run.index);
     else hasScheduled = true;
   }
@@ -48,7 +51,8 @@ export function makeRuns(
     const next = nextDue({ ...task, runs, slots }, index, moment);
     if (next === undefined) break;
     ({ slots } = next);
-    const isReady = next.mayBeReady && next.due <= moment.now && ready.length < readyMax;
+    searchWork += next.work - 1;
+    const isReady = next.mayBeReady && next.due <= moment.now && ready.length + searchWork < readyMax;
     if (isReady) ready.push(index);
     else hasScheduled = true;
     runs.push({
@@ -67,10 +71,11 @@ export function makeRuns(
     });
   }
   const isHeldBack = task.spec.overlap === "forbid" && mayMakeMore();
-  const heldBackUntil = isHeldBack
-    ? nextDue({ ...task, runs, slots }, runs.length + 1, { now: moment.now, missedBefore: -Infinity })?.due
+  const heldBack = isHeldBack
+    ? nextDue({ ...task, runs, slots }, runs.length + 1, { now: moment.now, missedBefore: -Infinity })
     : undefined;
-  return { task: { ...task, runs, slots, retrying, heldBackUntil }, ready };
+  searchWork += (heldBack?.work ?? 1) - 1;
+  return { task: { ...task, runs, slots, retrying, heldBackUntil: heldBack?.due }, ready, searchWork };
 }
 
 type Retrying = NonNullable<TaskRow["retrying"]>;
@@ -84,15 +89,16 @@ function runAgain(
   task: TaskRow,
   run: RunRow,
   moment: SlotMoment,
-): { readonly run: RunRow; readonly slots: SlotCursor } {
+): { readonly run: RunRow; readonly slots: SlotCursor; readonly work: number } {
   const hadCome = run.cursor.attempt > 0 || run.index < task.runs.length;
-  const taken = hadCome ? { task, due: run.dueAt, mayBeReady: true } : retakeSlot(task, run, moment);
+  const taken = hadCome ? { task, due: run.dueAt, mayBeReady: true, work: 1 } : retakeSlot(task, run, moment);
   const isDue = hadCome || (taken.mayBeReady && taken.due <= moment.now);
   const change = transition(run.cursor, { kind: "retry", isDue }, task.spec);
   assert(change.kind === "changed", "a run that did not succeed can run again");
   const ended = { outcome: undefined, result: undefined, usage: undefined };
   const notBefore = run.leaseUntil > moment.now ? Math.min(run.leaseUntil, moment.now + LEASE_MS_MAX) : 0;
-  return { run: { ...run, ...ended, cursor: change.next, dueAt: taken.due, notBefore }, slots: taken.task.slots };
+  const again = { ...run, ...ended, cursor: change.next, dueAt: taken.due, notBefore };
+  return { run: again, slots: taken.task.slots, work: taken.work };
 }
 
 function scheduleOf({ spec }: TaskRow): CronSchedule | undefined {

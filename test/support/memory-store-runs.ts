@@ -138,9 +138,13 @@ function promote(
   }
   const change = transition(run.cursor, { kind: "due" }, task.spec);
   assert(change.kind === "changed", "a scheduled run can become ready");
-  const made = makeRuns(withRun(task, { ...run, dueAt: slot, cursor: change.next }), moment, limit - 1);
-  const ready = [run.index, ...made.ready];
-  return { task: tx.saveTask(made.task, now), ready, work: Math.max(ready.length, workFor(made.task)) };
+  const made = makeRuns(withRun(task, { ...run, dueAt: slot, cursor: change.next }), moment, limit - looking);
+  const work = looking + made.ready.length + made.searchWork;
+  return {
+    task: tx.saveTask(made.task, now),
+    ready: [run.index, ...made.ready],
+    work: Math.max(work, workFor(made.task)),
+  };
 }
 
 /** What has backed off long enough is ready for good, even if the clock then goes back. Returns how many of them. */

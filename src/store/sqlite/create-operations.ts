@@ -74,7 +74,7 @@ function create(
   }
   insertInputFiles(db, task.serial, args.inputDigests);
   bindDependencies(db, task, dependencies);
-  const ready = makeRuns(db, task, { now, missedBefore: now }, readyMax);
+  const { ready } = makeRuns(db, task, { now, missedBefore: now }, readyMax);
   saveTask(db, task, now);
   known.add(task);
   return { kind: "created", task: taskWire(task, { spec: undefined, result: undefined, runningSince: [] }), ready };

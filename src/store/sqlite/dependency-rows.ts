@@ -136,7 +136,8 @@ function seeToDependent(
   } else if (isStillWaiting(db, serial)) return;
   else {
     release(db, task);
-    const ready = makeRuns(db, task, moment, readyMax);
+    // It has had no runs: none of its slots has to be passed over.
+    const { ready } = makeRuns(db, task, moment, readyMax);
     for (const index of ready) found.promoted.push({ task: task.plan.id, serial, index });
   }
   saveTask(db, task, moment.now);

@@ -29,7 +29,7 @@ export function retryTask(db: Database, { id, now, limit }: Args<"retryTask">): 
   task.reason = undefined;
   task.slots = slotsAfterSetBack(task.slots, now);
   task.retrying = { from: 1, to: task.made };
-  const ready = makeRuns(db, task, { now, missedBefore: now }, Infinity);
+  const { ready } = makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);
   const attempts = new Map(loadOpenRuns(db, task).map(({ index, cursor }) => [index, cursor.attempt]));
   return {

@@ -68,7 +68,7 @@ export function promoteDue(db: Database, args: Args<"promoteDue">): Answer<"prom
       if (task === undefined) throw new DamagedRow("a run that is scheduled has no task");
       const { savedState: before, slots } = task;
       const { ready, work: found } = promote(db, task, decodeNumber(row.idx), args, limit - work);
-      work += Math.max(found, ready.length, task.slots.owedUntil === slots.owedUntil ? 0 : CATCHUP_PROMOTE_WEIGHT);
+      work += Math.max(found, task.slots.owedUntil === slots.owedUntil ? 0 : CATCHUP_PROMOTE_WEIGHT);
       for (const index of ready) promoted.push({ task: task.plan.id, serial, index });
       if (task.savedState !== before) changedTasks.push({ task: task.plan.id, state: task.savedState });
     }
@@ -106,9 +106,9 @@ function promote(
   const change = decide(task, run, { kind: "due" });
   if (change.kind === "refused") throw new DamagedRow("a run that is scheduled is not");
   moveRun(db, task, run, change.next, { set: "not_before = 0, due_at = ?", values: [due] });
-  const made = makeRuns(db, task, moment, limit - 1);
+  const made = makeRuns(db, task, moment, limit - work);
   saveTask(db, task, moment.now);
-  return { ready: [index, ...made], work };
+  return { ready: [index, ...made.ready], work: work + made.ready.length + made.searchWork };
 }
 
 /**
@@ -244,7 +244,7 @@ export function settle(db: Database, args: SettleArgs): Answer<"settle"> {
     change.outcome === undefined
       ? tryAgain(db, task, run, change, { ...args, notBefore, files })
       : endRun(db, task, run, { ...change, outcome: change.outcome }, { ...args, files });
-  const ready = change.outcome === undefined ? [] : makeRuns(db, task, { now, missedBefore: now }, Infinity);
+  const ready = change.outcome === undefined ? [] : makeRuns(db, task, { now, missedBefore: now }, Infinity).ready;
   saveTask(db, task, now);
   const { hasDependents } = task;
   return {

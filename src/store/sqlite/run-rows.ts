@@ -83,25 +83,36 @@ export function decide(task: TaskRecord, run: RunRecord, event: RunEvent): RunCh
 
 const NEW_RUN: RunCursor = { state: "scheduled", attempt: 0, retried: 0, lost: 0 };
 
+export interface MadeRuns {
+  /** The indexes of those that are ready. */
+  readonly ready: readonly number[];
+  /** For how many ready ones more it counts to have found the slots of all of them. */
+  readonly searchWork: number;
+}
+
 /**
- * Makes the task's next runs: those due as ready, at most `readyMax`, then the next one as scheduled. Returns the indexes
- * of those that are ready. The caller saves the task.
+ * Makes the task's next runs: those due as ready, as long as that counts for no more than `readyMax`, then the next one as
+ * scheduled. The caller saves the task.
  */
-export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, readyMax: number): readonly number[] {
+export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, readyMax: number): MadeRuns {
   const ready: number[] = [];
+  let searchWork = 0;
   const { plan, counts } = task;
   const openMax = plan.overlap === "forbid" ? 1 : OPEN_RUNS_PER_TASK_MAX;
   if (counts.scheduled === 0) task.nextDueAt = undefined;
   for (let run = nextToRetry(db, task, openMax); run !== undefined; run = nextToRetry(db, task, openMax)) {
-    if (runAgain(db, task, run, moment) === "ready") ready.push(run.index);
+    const again = runAgain(db, task, run, moment);
+    searchWork += again.work - 1;
+    if (again.state === "ready") ready.push(run.index);
   }
   while (mayMakeMore(task) && counts.scheduled === 0 && openRuns(task) < openMax) {
     const taken = takeDueTime(db, task, moment);
     if (taken === undefined) break;
-    const { due, mayBeReady } = taken;
+    const { due, mayBeReady, work } = taken;
+    searchWork += work - 1;
     const index = task.made + 1;
     let state = NEW_RUN.state;
-    if (mayBeReady && due <= moment.now && ready.length < readyMax) {
+    if (mayBeReady && due <= moment.now && ready.length + searchWork < readyMax) {
       const change = transition(NEW_RUN, { kind: "due" }, planPolicy(plan));
       assert(change.kind === "changed", "a new run can become ready");
       state = change.next.state;
@@ -114,9 +125,11 @@ export function makeRuns(db: Database, task: TaskRecord, moment: SlotMoment, rea
     countRun(task, undefined, state);
   }
   if (plan.overlap === "forbid" && counts.scheduled === 0 && mayMakeMore(task)) {
-    task.nextDueAt = dueAfterNow(db, task, moment.now)?.due;
+    const next = dueAfterNow(db, task, moment.now);
+    task.nextDueAt = next?.due;
+    searchWork += (next?.work ?? 1) - 1;
   }
-  return ready;
+  return { ready, searchWork };
 }
 
 /** The first run that an operator wants again and that is not open yet; undefined when there is none, or no room. */
@@ -136,9 +149,15 @@ function nextToRetry(db: Database, task: TaskRecord, openMax: number): RunRecord
 }
 
 /** Opens a run that was over. The task's last one, if it never began, takes its slot as one that is scheduled does. */
-function runAgain(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMoment): RunState {
+function runAgain(
+  db: Database,
+  task: TaskRecord,
+  run: RunRecord,
+  moment: SlotMoment,
+): { readonly state: RunState; readonly work: number } {
   const hadCome = run.cursor.attempt > 0 || run.index < task.made;
-  const { due, mayBeReady } = hadCome ? { due: run.dueAt, mayBeReady: true } : retakeSlot(db, task, run, moment);
+  const taken = hadCome ? { due: run.dueAt, mayBeReady: true, work: 1 } : retakeSlot(db, task, run, moment);
+  const { due, mayBeReady, work } = taken;
   const change = decide(task, run, { kind: "retry", isDue: hadCome || (mayBeReady && due <= moment.now) });
   if (change.kind === "refused") throw new DamagedRow("a run that did not succeed is none of those");
   moveRun(db, task, run, change.next, {
@@ -148,7 +167,7 @@ function runAgain(db: Database, task: TaskRecord, run: RunRecord, moment: SlotMo
     values: [due, moment.now, moment.now + LEASE_MS_MAX],
   });
   if (change.next.state === "scheduled") task.nextDueAt = due;
-  return change.next.state;
+  return { state: change.next.state, work };
 }
 
 function mayMakeMore(task: TaskRecord): boolean {
