@@ -20,7 +20,8 @@ test(
     const start = (name: string, slots: number) =>
       cluster.worker(ready.peerId, ["--data", join(cluster.folder, name), "--slots", String(slots)]);
     const [bad, good] = await Promise.all([start("bad", 4).ready, start("good", 1).ready]);
-    await eventually(async () => ((await client.workers()).every(({ offers }) => offers > 0) ? true : undefined));
+    const offering = async () => (await client.workers()).filter(({ offers }) => offers > 0);
+    await eventually(async () => ((await offering()).length === 2 ? true : undefined));
     const modules = join(cluster.folder, "bad", "modules");
     await rename(modules, `${modules}.away`);
     await writeFile(modules, "");
