@@ -458,14 +458,18 @@ export const TRANSPILER_CPU_SECONDS_MAX = 10;
 export const RETAIN_MS_DEFAULT = 30 * 24 * 3_600_000;
 /** How long a module that came by itself is held after it was last brought or named, while no task uses it. */
 export const RETAIN_MODULES_MS_DEFAULT = 7 * 24 * 3_600_000;
-/** How often a gateway looks for tasks and modules that are too old, the first time included. */
-export const RETAIN_SWEEP_EVERY_MS = 60_000;
+/**
+ * How often a gateway looks for tasks and modules that are too old, the first time included: as often as the time for which
+ * they are kept goes by, within these bounds.
+ */
+export const RETAIN_SWEEP_EVERY_MS_MAX = 60_000;
+export const RETAIN_SWEEP_EVERY_MS_MIN = 1_000;
 /** Tasks that are forgotten in one transaction, and the wait before the next one: it is everybody's turn then. */
 export const RETAIN_BATCH = 50;
 export const RETAIN_BATCH_PAUSE_MS = 100;
 /**
- * A clock that went this much otherwise than time was set; nothing is forgotten by it alone until it has run well for so
- * long. Nor is anything in the first such time after the start.
+ * A clock that went this much otherwise than time was set; nothing that ended before is forgotten by it alone until it has
+ * run well for so long. Nor is anything from before the start in the first such time after it.
  */
 export const RETAIN_CLOCK_OFF_MS_MAX = 60_000;
 export const RETAIN_CLOCK_TRUST_MS = 3_600_000;

@@ -20,10 +20,11 @@ export interface ModuleStore {
    */
   listModules(options: ListModulesOptions): Promise<ModulePage>;
   /**
-   * Releases modules that were last brought or named before `heldBefore`, the oldest first, of `limit` that it looks at;
-   * one that a task uses counts as named `now`. To be called again until it is through.
+   * Releases modules that were last brought or named before `heldBefore`, and at `heldFrom` or later (default: at any time),
+   * the oldest first, of `limit` that it looks at; one that a task uses counts as named `now`. To be called again until it
+   * is through.
    */
-  releaseModules(heldBefore: number, limit: number, now: number): Promise<ReleaseModulesResult>;
+  releaseModules(heldBefore: number, limit: number, now: number, heldFrom?: number): Promise<ReleaseModulesResult>;
 }
 
 export type HoldModuleResult =

@@ -93,17 +93,18 @@ export interface Store extends ModuleStore, AsyncDisposable {
   /** Cancels and forgets the task, its runs and output. `running` are the attempts that were under way. */
   deleteTask(id: TaskId): Promise<DeleteTaskResult>;
   /**
-   * Forgets tasks that finished before `endedBefore`, the oldest first, and of those behind `after`. It looks at `limit`
-   * tasks; one that an unfinished task runs after is passed over. Deleting many is done bit by bit by calling again.
+   * Forgets tasks that finished before `endedBefore`, the oldest first, and of those behind `after`, which need not be where
+   * a task is: serials begin at 1. It looks at `limit` tasks; one that an unfinished task runs after is passed over. Deleting many is done bit by bit by calling again.
    */
   forgetFinished(endedBefore: number, limit: number, after?: FinishedPosition): Promise<ForgetResult>;
   /**
    * Forgets runs of tasks without end that are not finished: of each the oldest, up to the first that is not settled, or that
-   * was due or had an attempt end at `endedBefore` or later, or that is the latest one to have started or to have ended. A
-   * task that is being retried is passed over. Looks at `limit` tasks behind the serial `after`, in their order, and
-   * forgets `limit` runs at most, or STORE_FORGET_OUTPUT_BYTES of output.
+   * was due or had an attempt end at `endedBefore` or later, or neither at `endedFrom` or later (default: any time will do),
+   * or that is the latest one to have started or to have ended. A task that is being retried is passed over. Looks at
+   * `limit` tasks behind the serial `after`, in their order, and forgets `limit` runs at most, or
+   * STORE_FORGET_OUTPUT_BYTES of output.
    */
-  forgetRuns(endedBefore: number, limit: number, after: number): Promise<ForgetRunsResult>;
+  forgetRuns(endedBefore: number, limit: number, after: number, endedFrom?: number): Promise<ForgetRunsResult>;
 
   // Scheduling.
 

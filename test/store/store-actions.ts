@@ -28,6 +28,13 @@ export interface AttemptChoice {
   readonly off: number;
 }
 
+/** What became that old, and is not older by more than the span. */
+export interface Ageing {
+  readonly ageMs: number;
+  readonly spanMs: number;
+  readonly limit: number;
+}
+
 export type Action =
   | {
       readonly kind: "submit";
@@ -73,9 +80,9 @@ export type Action =
   | { readonly kind: "extend-all"; readonly leaseMs: number }
   | { readonly kind: "cancel" | "delete"; readonly id: TaskId }
   | { readonly kind: "retry"; readonly id: TaskId; readonly max?: number | undefined }
-  | { readonly kind: "forget" | "forget-runs"; readonly ageMs: number; readonly limit: number }
+  | ({ readonly kind: "forget" | "forget-runs" } & Ageing)
   | { readonly kind: "hold"; readonly digest: Digest }
-  | { readonly kind: "release"; readonly ageMs: number; readonly limit: number }
+  | ({ readonly kind: "release" } & Ageing)
   | { readonly kind: "drain"; readonly worker: PeerId; readonly isDrained: boolean }
   | { readonly kind: "admit"; readonly worker: PeerId; readonly admission: "admitted" | "barred" }
   | { readonly kind: "reopen" };
@@ -218,9 +225,12 @@ const leaseMs = fc.constantFrom(10, 1_000, 60_000);
 const id = fc.constantFrom(...IDS);
 const max = some(fc.nat({ max: 4 }));
 
+const spanMs = fc.constantFrom(Infinity, Infinity, 100, 5_000);
+
 const forgetRuns: fc.Arbitrary<Action> = fc.record({
   kind: fc.constant("forget-runs" as const),
   ageMs: fc.constantFrom(-1, 1_000, 5_000),
+  spanMs,
   limit: fc.integer({ min: 1, max: 3 }),
 });
 
@@ -300,6 +310,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("forget" as const),
       ageMs: fc.constantFrom(0, 100, 5_000),
+      spanMs,
       limit: fc.integer({ min: 1, max: 3 }),
     }),
   },
@@ -310,6 +321,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("release" as const),
       ageMs: fc.constantFrom(0, 5_000),
+      spanMs,
       limit: fc.integer({ min: 1, max: 3 }),
     }),
   },

@@ -7,11 +7,12 @@ import { expect, test } from "vitest";
 import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import type { AttemptId } from "../../src/model/run.ts";
 import { TASK_STATES } from "../../src/model/task.ts";
-import type { FinishedPosition, OutputPage, ReadyRun, Store } from "../../src/store/store.ts";
+import type { FinishedPosition, ForgetResult, OutputPage, ReadyRun, Store } from "../../src/store/store.ts";
 import { MemoryStore } from "../support/memory-store.ts";
 import { SqliteHarness } from "./sqlite/sqlite-harness.ts";
 import {
   type Action,
+  type Ageing,
   type AttemptChoice,
   DIGESTS,
   IDS,
@@ -161,13 +162,15 @@ class StorePair implements AsyncDisposable {
       case "retry":
         return this.#both((store) => store.retryTask(action.id, now, submitterLimit(action.max)));
       case "forget":
-        return this.#both((store) => forgetAll(store, now - action.ageMs, action.limit));
+        return this.#both((store) => forgetAll(store, now - action.ageMs, action));
       case "forget-runs":
-        return this.#both((store) => forgetAllRuns(store, now - action.ageMs, action.limit));
+        return this.#both((store) => forgetAllRuns(store, now - action.ageMs, action));
       case "hold":
         return this.#both((store) => store.holdModule(action.digest, INSPECTION, now));
       case "release":
-        return this.#both((store) => store.releaseModules(now - action.ageMs, action.limit, now));
+        return this.#both((store) =>
+          store.releaseModules(now - action.ageMs, action.limit, now, now - action.ageMs - action.spanMs),
+        );
       case "drain":
         return this.#both((store) => store.setDrained(action.worker, action.isDrained, now));
       case "admit":
@@ -272,10 +275,11 @@ async function listModules(store: Store): Promise<readonly Digest[]> {
   }
 }
 
-async function forgetAll(store: Store, endedBefore: number, limit: number): Promise<unknown> {
+async function forgetAll(store: Store, endedBefore: number, { limit, spanMs }: Ageing): Promise<unknown> {
   const rounds: unknown[] = [];
-  for (let after: FinishedPosition | undefined; ;) {
-    const round = await store.forgetFinished(endedBefore, limit, after);
+  const from = spanMs === Infinity ? undefined : { finishedAt: endedBefore - spanMs, serial: 0 };
+  for (let after: FinishedPosition | undefined = from; ;) {
+    const round: ForgetResult = await store.forgetFinished(endedBefore, limit, after);
     rounds.push(round);
     after = round.next;
     if (after === undefined) return rounds;
@@ -283,11 +287,11 @@ async function forgetAll(store: Store, endedBefore: number, limit: number): Prom
 }
 
 /** Step by step: which tasks each one looks at beside those without end is a store's own affair. */
-async function forgetAllRuns(store: Store, endedBefore: number, limit: number): Promise<unknown> {
+async function forgetAllRuns(store: Store, endedBefore: number, { limit, spanMs }: Ageing): Promise<unknown> {
   const freed = new Set<Digest>();
   let forgotten = 0;
   for (let after = 0; ;) {
-    const step = await store.forgetRuns(endedBefore, limit, after);
+    const step = await store.forgetRuns(endedBefore, limit, after, endedBefore - spanMs);
     forgotten += step.forgotten;
     for (const digest of step.freed.digests) freed.add(digest);
     if (step.next === undefined) return { forgotten, digests: [...freed] };

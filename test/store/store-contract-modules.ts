@@ -81,6 +81,19 @@ export function describeModules(open: OpenStore): void {
     expect((await store.releaseModules(later + 1, 10, later + 1)).released).toEqual([digest("b")]);
   });
 
+  test("is released when it has been held since then or later, where that is asked for", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    for (const [index, digit] of ["a", "b", "c", "d"].entries()) {
+      await store.holdModule(digest(digit), INSPECTION, T0 + index);
+    }
+    const later = T0 + HOUR_MS;
+    const one = await store.releaseModules(T0 + 3, 1, later, T0 + 1);
+    expect(one).toEqual({ released: [digest("b")], isThrough: false });
+    expect((await store.releaseModules(T0 + 3, 10, later, T0 + 1)).released).toEqual([digest("c")]);
+    expect(await listed(store)).toEqual([digest("d"), digest("a")]);
+  });
+
   test("a submission that names a held module makes it young again", async () => {
     await using harness = await open();
     const { store } = harness;

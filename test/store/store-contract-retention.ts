@@ -35,6 +35,18 @@ export function describeRetention(open: OpenStore): void {
     expect((await store.measureQueue()).tasks).toBe(2);
   });
 
+  test("forgets what finished at some time or later, if it is told to look behind that", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    for (const [id, endedAt] of Object.entries({ before: 19, at: 20, after: 21, young: 30 })) {
+      await finish(store, id, T0 + endedAt);
+    }
+    const { forgotten } = await store.forgetFinished(T0 + 30, 10, { finishedAt: T0 + 20, serial: 0 });
+    expect(forgotten).toEqual(["at", "after"]);
+    const left = await store.listTasks({ limit: 10 });
+    expect(left.tasks.map(({ spec }) => spec.id)).toEqual(["young", "before"]);
+  });
+
   test("frees the id, and the blobs that nothing else refers to", async () => {
     await using harness = await open();
     const { store } = harness;

@@ -99,6 +99,34 @@ export function describeRunRetention(open: OpenStore): void {
     }
   });
 
+  test("stops at a run that was over before some time, where that is asked for", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await createEndless(store, "t", 5);
+    const endedAt = slot(1) + 100;
+    expect(await store.forgetRuns(LATER, 10, 0, endedAt + 1)).toMatchObject({ forgotten: 0 });
+    expect(await store.forgetRuns(slot(3), 10, 0, endedAt)).toMatchObject({ forgotten: 2 });
+    expect(await store.forgetRuns(LATER, 10, 0, slot(4))).toMatchObject({ forgotten: 0 });
+    expect(await indexes(store, "t", 1, 10)).toEqual([3, 4, 5, 6]);
+  });
+
+  test("a run was over when it was due, or its last attempt ended, whatever was later", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    const task = await create(store, taskSpec("t", EVERY_SECOND));
+    await store.promoteDue(slot(4), 10);
+    await lease(store, task, 1);
+    await end(store, task, 1, { how: LOST, at: slot(9) });
+    await carryOut(store, task, 1, { attempt: 2 });
+    // By a clock that was behind then.
+    await carryOut(store, task, 2, { at: T0 + 1 });
+    for (const run of [3, 4]) await carryOut(store, task, run);
+    expect(await store.forgetRuns(LATER, 10, 0, slot(9) + 1)).toMatchObject({ forgotten: 0 });
+    expect(await store.forgetRuns(LATER, 10, 0, slot(9))).toMatchObject({ forgotten: 1 });
+    expect(await store.forgetRuns(LATER, 10, 0, slot(2) + 1)).toMatchObject({ forgotten: 0 });
+    expect(await store.forgetRuns(LATER, 10, 0, slot(2))).toMatchObject({ forgotten: 2 });
+  });
+
   test("stops at a run that was due then or later by a clock that was put back since", async () => {
     await using harness = await open();
     const { store } = harness;

@@ -7,7 +7,13 @@ import { freedOf } from "./memory-store-files.ts";
 import { emptyLog } from "./memory-store-log.ts";
 import { type RunRow, type TaskRow, type Transaction, isOpen, rememberedRuns, withRun } from "./memory-store-state.ts";
 
-export function forgetRuns(tx: Transaction, endedBefore: number, limit: number, after: number): ForgetRunsResult {
+/** When it was over. */
+interface EndedWithin {
+  readonly endedFrom: number;
+  readonly endedBefore: number;
+}
+
+export function forgetRuns(tx: Transaction, ended: EndedWithin, limit: number, after: number): ForgetRunsResult {
   const looked = [...tx.state.tasks.values()]
     .filter((task) => task.serial > after && task.finishedAt === undefined && totalRuns(task.spec) === Infinity)
     .slice(0, limit);
@@ -17,7 +23,7 @@ export function forgetRuns(tx: Transaction, endedBefore: number, limit: number, 
   for (const found of looked) {
     let task = found;
     for (const run of rememberedRuns(found)) {
-      if (!mayGo(task, run, endedBefore)) break;
+      if (!mayGo(task, run, ended)) break;
       task = { ...withRun(task, remainsOf(run)), firstRun: run.index + 1 };
       freed.push(...run.keptFiles.map(({ digest }) => digest));
       forgotten += 1;
@@ -31,9 +37,11 @@ export function forgetRuns(tx: Transaction, endedBefore: number, limit: number, 
   return { forgotten, freed: freedOf(freed), next: looked.length < limit ? undefined : looked.at(-1)?.serial };
 }
 
-function mayGo({ retrying, latestRun, resultRun }: TaskRow, run: RunRow, endedBefore: number): boolean {
+function mayGo(task: TaskRow, run: RunRow, { endedFrom, endedBefore }: EndedWithin): boolean {
+  const { retrying, latestRun, resultRun } = task;
   if (retrying !== undefined || isOpen(run) || run.index === latestRun || run.index === resultRun) return false;
-  return run.dueAt < endedBefore && run.attempts.every(({ finishedAt = Infinity }) => finishedAt < endedBefore);
+  const endedAt = Math.max(run.dueAt, ...run.attempts.map(({ finishedAt = Infinity }) => finishedAt));
+  return endedFrom <= endedAt && endedAt < endedBefore;
 }
 
 /** What still counts of a run that is forgotten. */

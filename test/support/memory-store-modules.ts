@@ -47,9 +47,20 @@ export function listModules(tx: Transaction, { limit, cursor }: ListModulesOptio
   return { modules, cursor: isLast ? undefined : `${last.createdAt}_${last.digest}` };
 }
 
-export function releaseModules(tx: Transaction, heldBefore: number, limit: number, now: number): ReleaseModulesResult {
+/** When they were last brought or named. */
+interface HeldWithin {
+  readonly heldFrom: number;
+  readonly heldBefore: number;
+}
+
+export function releaseModules(
+  tx: Transaction,
+  { heldFrom, heldBefore }: HeldWithin,
+  limit: number,
+  now: number,
+): ReleaseModulesResult {
   const old = [...tx.state.heldModules]
-    .filter(([, heldAt]) => heldAt < heldBefore)
+    .filter(([, heldAt]) => heldFrom <= heldAt && heldAt < heldBefore)
     .toSorted(([, a], [, b]) => a - b)
     .slice(0, limit);
   const released: Digest[] = [];

@@ -186,8 +186,8 @@ export class MemoryStore implements Store {
     return this.#write((tx) => tasks.forgetFinished(tx, endedBefore, limit, after));
   }
 
-  forgetRuns(endedBefore: number, limit: number, after: number) {
-    return this.#write((tx) => forgetRuns(tx, endedBefore, limit, after));
+  forgetRuns(endedBefore: number, limit: number, after: number, endedFrom = -Infinity) {
+    return this.#write((tx) => forgetRuns(tx, { endedFrom, endedBefore }, limit, after));
   }
 
   promoteDue(now: number, limit: number, missedBefore = -Infinity) {
@@ -255,8 +255,8 @@ export class MemoryStore implements Store {
     return this.#read((tx) => modules.listModules(tx, options));
   }
 
-  releaseModules(heldBefore: number, limit: number, now: number) {
-    return this.#write((tx) => modules.releaseModules(tx, heldBefore, limit, now));
+  releaseModules(heldBefore: number, limit: number, now: number, heldFrom = -Infinity) {
+    return this.#write((tx) => modules.releaseModules(tx, { heldFrom, heldBefore }, limit, now));
   }
 
   keepFile(id: AttemptId, file: FileContent, { hasBytes }: { readonly hasBytes: boolean }) {

@@ -299,7 +299,7 @@ export interface OperationTypes {
     ForgetResult
   >;
   forgetRuns: Operation<
-    { readonly endedBefore: number; readonly limit: number; readonly after: number },
+    { readonly endedFrom: number; readonly endedBefore: number; readonly limit: number; readonly after: number },
     ForgetRunsResult
   >;
   promoteDue: Operation<{ readonly now: number; readonly limit: number; readonly missedBefore: number }, PromoteResult>;
@@ -354,7 +354,7 @@ export interface OperationTypes {
     { readonly modules: readonly ModuleWire[]; readonly next: ModulePosition | undefined }
   >;
   releaseModules: Operation<
-    { readonly heldBefore: number; readonly limit: number; readonly now: number },
+    { readonly heldFrom: number; readonly heldBefore: number; readonly limit: number; readonly now: number },
     ReleaseModulesResult
   >;
   getAdmission: Operation<{ readonly peer: PeerId }, "admitted" | "barred" | undefined>;

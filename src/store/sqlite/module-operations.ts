@@ -71,9 +71,14 @@ export function holdModule(db: Database, { digest, inspection, now }: Args<"hold
 
 export function releaseModules(
   db: Database,
-  { heldBefore, limit, now }: Args<"releaseModules">,
+  { heldFrom, heldBefore, limit, now }: Args<"releaseModules">,
 ): Answer<"releaseModules"> {
-  const rows = db.all("SELECT digest FROM held_modules WHERE held_at < ? ORDER BY held_at LIMIT ?", heldBefore, limit);
+  const rows = db.all(
+    "SELECT digest FROM held_modules WHERE held_at >= ? AND held_at < ? ORDER BY held_at LIMIT ?",
+    heldFrom,
+    heldBefore,
+    limit,
+  );
   const released: Digest[] = [];
   for (const row of rows) {
     const digest = decodeDigest(row.digest);

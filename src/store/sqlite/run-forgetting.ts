@@ -6,13 +6,14 @@
 import { STORE_FORGET_LOG_ROWS_MAX, STORE_FORGET_OUTPUT_BYTES, STORE_FORGET_ROWS_MAX } from "../../base/limits.ts";
 import { RUN_STATES } from "../../model/run.ts";
 import type { FreedBlobs } from "../store.ts";
-import { decodeCount, decodeNumber, decodeOneOf, decodeTime } from "./columns.ts";
+import { decodeCount, decodeNumber, decodeOneOf, decodeOptionalNumber, decodeTime } from "./columns.ts";
 import type { Database } from "./database.ts";
 import { freeKeptOf, joinFreed } from "./file-rows.ts";
 import type { Answer, Args } from "./messages.ts";
 import { type TaskRecord, decodeTaskRecord } from "./task-rows.ts";
 
-export function forgetRuns(db: Database, { endedBefore, limit, after }: Args<"forgetRuns">): Answer<"forgetRuns"> {
+export function forgetRuns(db: Database, args: Args<"forgetRuns">): Answer<"forgetRuns"> {
+  const { limit, after } = args;
   const rows = db.all(
     `SELECT * FROM tasks INDEXED BY tasks_endless WHERE total = 0 AND finished_at IS NULL AND serial > ?
      ORDER BY serial LIMIT ?`,
@@ -29,7 +30,7 @@ export function forgetRuns(db: Database, { endedBefore, limit, after }: Args<"fo
     const task = decodeTaskRecord(row);
     last = task.serial;
     logRowsLeft -= removeLogs(db, task, logRowsLeft);
-    for (const run of logRowsLeft > 0 ? oldRuns(db, task, endedBefore, limit - forgotten) : []) {
+    for (const run of logRowsLeft > 0 ? oldRuns(db, task, args, limit - forgotten) : []) {
       const step = forgetRun(db, task, run.index);
       freed.push(step.freed);
       rowsLeft -= step.rows;
@@ -50,13 +51,19 @@ interface OldRun {
 }
 
 /** Those that may go, from the first one on. */
-function oldRuns(db: Database, task: TaskRecord, endedBefore: number, limit: number): readonly OldRun[] {
+function oldRuns(
+  db: Database,
+  task: TaskRecord,
+  { endedFrom, endedBefore }: Args<"forgetRuns">,
+  limit: number,
+): readonly OldRun[] {
   if (task.retrying !== undefined) return [];
   const shown = Math.min(task.resultRun ?? Infinity, task.latestRun ?? Infinity);
   const rows = db.all(
     `SELECT idx, due_at, output_bytes, state,
        (SELECT count(*) FROM attempts a WHERE a.task = r.task AND a.run = r.idx
-          AND (a.finished_at IS NULL OR a.finished_at >= ?1)) AS young
+          AND (a.finished_at IS NULL OR a.finished_at >= ?1)) AS young,
+       (SELECT max(a.finished_at) FROM attempts a WHERE a.task = r.task AND a.run = r.idx) AS ended_at
      FROM runs r WHERE task = ?2 AND idx >= ?3 ORDER BY idx LIMIT ?4`,
     endedBefore,
     task.serial,
@@ -69,7 +76,8 @@ function oldRuns(db: Database, task: TaskRecord, endedBefore: number, limit: num
     const state = decodeOneOf(RUN_STATES, row.state);
     const isOpen = state === "scheduled" || state === "ready" || state === "running";
     if (index >= shown || isOpen || decodeNumber(row.young) > 0) break;
-    if (decodeTime(row.due_at) >= endedBefore) break;
+    const dueAt = decodeTime(row.due_at);
+    if (dueAt >= endedBefore || Math.max(dueAt, decodeOptionalNumber(row.ended_at) ?? dueAt) < endedFrom) break;
     old.push({ index, outputBytes: decodeCount(row.output_bytes) });
   }
   return old;

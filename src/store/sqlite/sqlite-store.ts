@@ -222,8 +222,8 @@ export class SqliteStore implements Store, CredentialStore {
     return this.#thread.call("forgetFinished", { endedBefore, limit, after });
   }
 
-  forgetRuns(endedBefore: number, limit: number, after: number): Promise<ForgetRunsResult> {
-    return this.#thread.call("forgetRuns", { endedBefore, limit, after });
+  forgetRuns(endedBefore: number, limit: number, after: number, endedFrom = -Infinity): Promise<ForgetRunsResult> {
+    return this.#thread.call("forgetRuns", { endedFrom, endedBefore, limit, after });
   }
 
   promoteDue(now: number, limit: number, missedBefore = -Infinity): Promise<PromoteResult> {
@@ -336,8 +336,8 @@ export class SqliteStore implements Store, CredentialStore {
     return { modules: this.#whole(() => modules.map(decodeModule)), cursor: next && encodeModuleCursor(next) };
   }
 
-  releaseModules(heldBefore: number, limit: number, now: number): Promise<ReleaseModulesResult> {
-    return this.#thread.call("releaseModules", { heldBefore, limit, now });
+  releaseModules(heldBefore: number, limit: number, now: number, heldFrom = -Infinity): Promise<ReleaseModulesResult> {
+    return this.#thread.call("releaseModules", { heldFrom, heldBefore, limit, now });
   }
 
   getAdmission(peer: PeerId): Promise<"admitted" | "barred" | undefined> {

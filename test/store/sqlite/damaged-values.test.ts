@@ -92,7 +92,7 @@ test.for<readonly [string, string, (store: Operations) => unknown]>([
   [
     "the digest of a module that is held",
     "UPDATE held_modules SET digest = '..'",
-    (store) => store.releaseModules({ heldBefore: LATER, limit: 10, now: LATER }),
+    (store) => store.releaseModules({ heldFrom: -Infinity, heldBefore: LATER, limit: 10, now: LATER }),
   ],
   [
     "a module's age",

@@ -63,7 +63,7 @@ function useEverything(store: Operations): void {
     store.lease({ id, worker: WORKER_A, now, leaseUntil: now });
     store.settle({ id, end: attemptEnd(), now, backoffJitter: 0, isBlameless: false, isSpecKnown: false });
   }
-  expect(store.forgetRuns({ endedBefore: T0 + 10_000, limit: 10, after: 0 }).forgotten).toBe(1);
+  expect(store.forgetRuns({ endedFrom: T0, endedBefore: T0 + 10_000, limit: 10, after: 0 }).forgotten).toBe(1);
   store.deleteTask({ id: taskId("endless") });
   const key = { submitter: "local", key: "k", fingerprint: "f" };
   for (const at of [T0, T0 + SUBMISSION_KEPT_MS]) {
@@ -115,7 +115,7 @@ function useEverything(store: Operations): void {
   store.holdModule({ ...held, digest: digest("e"), now: T0 });
   store.listModules({ limit: 10, below: undefined });
   store.listModules({ limit: 1, below: { createdAt: now, digest: digest() } });
-  store.releaseModules({ heldBefore: now, limit: 10, now });
+  store.releaseModules({ heldFrom: -Infinity, heldBefore: now, limit: 10, now });
   store.isBlobUsed({ digest: digest() });
   store.setAdmission({ peer: WORKER_A, admission: "barred", now });
   store.getAdmission({ peer: WORKER_A });
