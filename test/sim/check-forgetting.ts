@@ -12,7 +12,7 @@ import type { Tally } from "./tally.ts";
 
 type TaskMade = Extract<DurableEvent, { kind: "task-made" }>;
 type TaskDeleted = Extract<HistoryEvent, { kind: "task-deleted" }>;
-type RunMoved = Extract<DurableEvent, { kind: "run-moved" }>;
+type RunMoved = Extract<HistoryEvent, { kind: "run-moved" }>;
 type RunsForgotten = Extract<HistoryEvent, { kind: "runs-forgotten" }>;
 
 interface Course {
@@ -24,7 +24,20 @@ interface Course {
   latestBegun: number;
   latestEnded: number;
   firstRun: number;
-  finished: { readonly atMs: number; readonly finishedAt: number } | undefined;
+  finished: Ended | undefined;
+  /** Runs that are over. */
+  readonly ended: Map<number, EndMoment>;
+}
+
+/** When something came to its end, and by how much the clock was ahead that said so. */
+interface EndMoment {
+  readonly atMs: number;
+  readonly offsetMs: number;
+}
+
+interface Ended extends EndMoment {
+  /** As it is in the store. */
+  readonly finishedAt: number;
 }
 
 export function checkForgetting(history: History, tally: Tally): readonly string[] {
@@ -70,7 +83,7 @@ class Ledger {
     if (course === undefined) return;
     if (event.kind === "run-moved") this.#move(event, course);
     if (event.kind === "task-cancelled") course.toRunAgain = new Set();
-    if (event.kind === "task-finished") course.finished = event;
+    if (event.kind === "task-finished") course.finished = { ...event, offsetMs: this.#clock.offsetMs };
     if (event.kind !== "task-retried") return;
     course.finished = undefined;
     course.toRunAgain = new Set([...course.states].flatMap(([run, state]) => (hasFailed(state) ? [run] : [])));
@@ -83,6 +96,7 @@ class Ledger {
       if (course.states.has(run)) this.found.push(`G1: the number ${run} of ${event.task} is given again`);
     }
     course.states.set(run, to);
+    if (isOver(to)) course.ended.set(run, { atMs: event.atMs, offsetMs: this.#clock.offsetMs });
     course.toRunAgain.delete(run);
     if (to === "running") course.latestBegun = run;
     if (from === "running" && (to === "succeeded" || to === "failed")) course.latestEnded = run;
@@ -100,6 +114,8 @@ class Ledger {
       const run = from + at;
       const where = `${task} run ${run}`;
       const state = course.states.get(run);
+      const end = course.ended.get(run);
+      const ended = end && { ...end, finishedAt: endedAt };
       this.#tally.saw("G1: a run that is forgotten has its age");
       if (!isOver(state)) this.found.push(`G1: ${where} was forgotten while it was ${state}`);
       if (course.toRunAgain.has(run)) this.found.push(`G1: ${where} was forgotten before it was run again`);
@@ -107,7 +123,8 @@ class Ledger {
         this.found.push(`G1: ${where} was forgotten, which the task shows`);
       }
       if (wallMs - endedAt < this.#retainMs) this.found.push(`G1: ${where} was forgotten before its time`);
-      else if (this.#isEarly(endedAt, atMs)) this.found.push(`G1: ${where} was forgotten by a clock that is wrong`);
+      else if (ended !== undefined && this.#isEarly(ended, atMs))
+        this.found.push(`G1: ${where} was forgotten by a clock that is wrong`);
       course.states.set(run, "succeeded");
     }
   }
@@ -116,12 +133,12 @@ class Ledger {
   #checkDeleted({ task, serial, atMs }: TaskDeleted): void {
     const finished = this.#courses.get(serial)?.finished;
     if (finished === undefined || this.#deletions.has(task) || this.#retention === undefined) return;
-    if (this.#isEarly(finished.finishedAt, atMs)) this.found.push(`G1: ${task} was forgotten by a clock that is wrong`);
+    if (this.#isEarly(finished, atMs)) this.found.push(`G1: ${task} was forgotten by a clock that is wrong`);
   }
 
   /** It is promised that what is forgotten now is old, and by the right time it is not. */
-  #isEarly(endedAt: number, atMs: number): boolean {
-    return this.#clock.isPromised(atMs) && EPOCH_MS + atMs - endedAt < this.#retainMs;
+  #isEarly(ended: Ended, atMs: number): boolean {
+    return this.#clock.isPromised(atMs) && EPOCH_MS + atMs - rightTimeOf(ended) < this.#retainMs;
   }
 
   /** The clock that was wrong would have made something old. */
@@ -131,8 +148,9 @@ class Ledger {
     if (retention === undefined || offsetMs <= 0 || !this.#clock.isPromised(atMs)) return;
     const now = EPOCH_MS + atMs;
     for (const { finished } of this.#courses.values()) {
-      if (finished === undefined || atMs - Math.max(finished.atMs, sinceMs) < 2 * retention.sweepEveryMs) continue;
-      const ageMs = now - finished.finishedAt;
+      // What has ended since goes by another clock.
+      if (finished === undefined || finished.atMs >= sinceMs || atMs - sinceMs < 2 * retention.sweepEveryMs) continue;
+      const ageMs = now - rightTimeOf(finished);
       const isTempting = ageMs < retention.retainMs && ageMs + offsetMs >= retention.retainMs;
       if (isTempting) this.#tally.saw("G1: a clock that is wrong makes nothing old");
     }
@@ -152,7 +170,13 @@ function newCourse(made: TaskMade): Course {
     latestEnded: 0,
     firstRun: 1,
     finished: undefined,
+    ended: new Map(),
   };
+}
+
+/** The clock may have been set between its saying so and the end's being durable. */
+function rightTimeOf({ finishedAt, offsetMs, atMs }: Ended): number {
+  return Math.min(finishedAt - offsetMs, EPOCH_MS + atMs);
 }
 
 function isOver(state: RunState | undefined): boolean {
