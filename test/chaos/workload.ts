@@ -115,7 +115,7 @@ function puzzle(random: SeededRandom, fields: Workload["fields"]): Omit<Workload
   const chosen = puzzles[pick(random, puzzles.length)];
   return {
     fields: { ...fields, input: chosen?.input, difficulty: chosen?.difficulty },
-    value: String(chosen?.counter),
+    value: chosen?.result,
   };
 }
 
