@@ -157,7 +157,7 @@ struct Submission {
   overlap @29 :Overlap;
   catchup @30 :Catchup;
   after @31 :List(Text);            # ids of tasks that have to succeed first; `start` counts from then
-  idempotencyKey @32 :Text;         # 1 to 255 visible ASCII characters: the same submission with the same key, within a day,
+  idempotencyKey @32 :Text;         # 1 to 255 printable ASCII characters: the same submission with the same key, within a day,
                                     # is the same task; another one fails with `idempotency-mismatch`. Empty: none
   files @33 :List(InputFile);       # in the guest's `/`; at most 1,000, and 64 MiB together
   outputs @34 :List(Text);          # globs: which of its files are kept of each run; at most 32

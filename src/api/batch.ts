@@ -4,8 +4,25 @@
  */
 import { BATCH_NESTING_MAX } from "../base/limits.ts";
 import type { CronChecks } from "./cron-checks.ts";
+import { isExact } from "./form-fields.ts";
 import type { FieldError } from "./problem.ts";
 import { type Submission, parseSubmission } from "./submission.ts";
+
+/**
+ * What a batch may be called by who sends it. Lines of JSON have a name of their own, and most programs send them under
+ * one that they give to any text or bytes.
+ */
+export const BATCH_TYPES = [
+  "application/x-ndjson",
+  "application/ndjson",
+  "application/jsonl",
+  "application/jsonlines",
+  "application/x-jsonlines",
+  "application/json",
+  "application/octet-stream",
+  "application/x-www-form-urlencoded",
+  "text/plain",
+] as const;
 
 /** A line that is not empty, and its number, from 1. */
 export interface BatchLine {
@@ -46,15 +63,13 @@ export interface LinesContext {
 export function parseLine({ text }: Pick<BatchLine, "text">, { now, crons }: LinesContext): LineResult {
   const fields = parseObject(text);
   if (fields === undefined) {
-    const message = `is no JSON object: each line is one, such as {"module":"<sha256>","id":"a"}`;
-    return { ok: false, errors: [{ field: "line", message }] };
+    return { ok: false, errors: [{ field: "line", message: `is no JSON object: ${objectHint(text)}` }] };
   }
   const texts = new Map<string, readonly string[]>();
   const errors: FieldError[] = [];
   for (const [field, value] of Object.entries(fields)) {
     const one = textOf(value);
-    if (one === undefined)
-      errors.push({ field, message: "is neither text nor a number, nor a list or an object of them" });
+    if (one === undefined) errors.push({ field, message: unusable(value) });
     else if (one !== null) texts.set(field, [one]);
   }
   const parsed = parseSubmission({ texts, now, hasModuleFile: false, batch: { crons } });
@@ -66,6 +81,14 @@ export function parseLine({ text }: Pick<BatchLine, "text">, { now, crons }: Lin
   const refused = new Set(errors.map(({ field }) => field));
   errors.push(...parsed.errors.filter(({ field }) => !refused.has(field)));
   return { ok: false, errors, readable: parsed.readable };
+}
+
+/** What to do about a line that is no object. */
+function objectHint(text: string): string {
+  if (text.startsWith("[")) return "send what is in the list line by line, as jq -c '.[]' writes it";
+  if (text.includes("}{"))
+    return "each line is one; curl takes line ends out of a file unless it is sent with --data-binary";
+  return 'each line is one, such as {"module":"<sha256>","id":"a"}';
 }
 
 function parseObject(text: string): object | undefined {
@@ -84,12 +107,18 @@ function textOf(value: unknown): string | null | undefined {
     case "string":
       return value;
     case "number":
-      return numberText(value);
+      return isExact(value) ? numberText(value) : undefined;
     case "object":
       return value === null ? null : JSON.stringify(value);
     default:
       return undefined;
   }
+}
+
+function unusable(value: unknown): string {
+  return typeof value === "number"
+    ? "is a number with more digits than are kept: write a smaller one, or put it in quotes"
+    : "is neither text nor a number, nor a list or an object of them";
 }
 
 /** Without an exponent, which no field takes. */

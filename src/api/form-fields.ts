@@ -86,24 +86,29 @@ export class FormFields {
     return name;
   }
 
-  /** A repeatable field, or one value that is a JSON array of strings. */
+  /** A repeatable field, or one value that is a JSON array of strings and numbers. */
   list(field: string): readonly string[] {
-    const values = this.all(field);
-    const [only] = values;
-    if (values.length !== 1 || only === undefined || !only.trimStart().startsWith("[")) return values;
+    const texts = this.all(field);
+    const [only] = texts;
+    if (texts.length !== 1 || only === undefined || !only.trimStart().startsWith("[")) return texts;
     const array = parseJson(only);
-    if (Array.isArray(array) && array.every((item) => typeof item === "string" && item.isWellFormed())) {
-      return array.map(String);
+    if (!Array.isArray(array)) {
+      const what = "no JSON array of strings and numbers";
+      this.refuse(
+        field,
+        `is ${shown(only)}, which is ${what}: write ["a","b"], also around one value that begins with [`,
+      );
+      return [];
     }
-    this.refuse(
-      field,
-      `is ${shown(only)}, which is no JSON array of strings: write ["a","b"], also around one value that begins with [`,
-    );
+    const values: readonly unknown[] = array;
+    const fault = values.map(textFault).find((each) => each !== undefined);
+    if (fault === undefined) return values.map(String);
+    this.refuse(field, `is ${shown(only)}, in which a value ${fault}`);
     return [];
   }
 
   /**
-   * A repeatable `KEY=VALUE` field, or one value that is a JSON object of strings or an array of such texts. A name given twice
+   * A repeatable `KEY=VALUE` field, or one value that is a JSON object of strings and numbers or an array of such texts. A name given twice
    * has its last value; where `isOneEach`, two different ones are refused.
    */
   pairs(field: string, { isOneEach = false }: { readonly isOneEach?: boolean } = {}): Readonly<Record<string, string>> {
@@ -138,11 +143,12 @@ export class FormFields {
     }
     const pairs: [string, string][] = [];
     for (const [key, value] of Object.entries(object)) {
-      if (typeof value !== "string" || !value.isWellFormed() || !key.isWellFormed()) {
-        this.refuse(field, `has a value of ${shown(key)} that is no text: put it in quotes`);
+      const fault = textFault(value) ?? textFault(key);
+      if (fault !== undefined) {
+        this.refuse(field, `has a value of ${shown(key)} that ${fault}`);
       } else if (key === "" || key.includes("=")) {
         this.refuse(field, `has the name ${shown(key)}, and a name is not empty and has no = in it`);
-      } else pairs.push([key, value]);
+      } else pairs.push([key, String(value)]);
     }
     return Object.fromEntries(pairs);
   }
@@ -151,6 +157,23 @@ export class FormFields {
 /** A value for a message: quoted, cut. */
 export function shown(text: string): string {
   return JSON.stringify(text.length > SHOWN_LENGTH ? `${text.slice(0, SHOWN_LENGTH)}…` : text);
+}
+
+/** What is wrong with a value of JSON that stands for a text; undefined where nothing is. A number is the text it is written as. */
+function textFault(value: unknown): string | undefined {
+  switch (typeof value) {
+    case "string":
+      return value.isWellFormed() ? undefined : "is no valid Unicode";
+    case "number":
+      return isExact(value) ? undefined : "is a number with more digits than are kept: put it in quotes";
+    default:
+      return "is neither text nor a number: put it in quotes";
+  }
+}
+
+/** Whether a number of JSON is still the one that was written: larger whole ones are rounded, or past all bounds. */
+export function isExact(value: number): boolean {
+  return Number.isInteger(value) ? Number.isSafeInteger(value) : Number.isFinite(value);
 }
 
 function durationMessage(text: string, durationMs: number | undefined, minMs: number): string {

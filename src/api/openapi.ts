@@ -7,6 +7,7 @@ import { z } from "zod";
 import { type ZodOpenApiObject, type ZodOpenApiOperationObject, createDocument } from "zod-openapi";
 import { assert } from "../base/errors.ts";
 import { SUBMISSION_KEY_LENGTH_MAX } from "../base/limits.ts";
+import { BATCH_TYPES } from "./batch.ts";
 import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
 import { explanationSchema } from "./explanation.ts";
 import { eventSchema } from "./event-json.ts";
@@ -14,9 +15,9 @@ import { keptFileSchema } from "./file-json.ts";
 import { logEndSchema, logTextSchema, logTruncatedSchema } from "./log-event.ts";
 import { moduleSchema } from "./module-json.ts";
 import { BATCH_EXAMPLE, RUN_EXAMPLE, SUBMISSION_EXAMPLE, TASK_EXAMPLE, WORKER_EXAMPLE } from "./openapi-examples.ts";
-import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemCode, problemSchema } from "./problem.ts";
+import { PASSING_PROBLEMS, PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemCode, problemSchema } from "./problem.ts";
 import { runSchema } from "./run-json.ts";
-import { SUBMISSION_KEY_HEADER } from "./submission-key.ts";
+import { SUBMISSION_KEY_HEADER, SUBMISSION_KEY_PATTERN } from "./submission-key.ts";
 import { submissionFormSchema } from "./submission-form.ts";
 import { taskSchema } from "./task-json.ts";
 import { rotatedSecretSchema } from "./secret-json.ts";
@@ -81,13 +82,17 @@ const KEY_HEADER = z.object({
     .string()
     .min(1)
     .max(SUBMISSION_KEY_LENGTH_MAX)
-    .regex(/^[!-~]+$/)
+    .regex(SUBMISSION_KEY_PATTERN)
     .optional()
     .meta({
       description:
         "Makes it safe to send the request again: within 24 hours the same one gets the first answer, another one is refused.",
       examples: ["0198c0de-7000-7000-8000-000000000001"],
     }),
+});
+
+const RETRY_HEADER = z.object({
+  "Retry-After": z.int().min(1).optional().meta({ description: "In how many seconds to ask again." }),
 });
 
 /** Of addresses that have something in them to be got wrong. */
@@ -176,7 +181,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     requestBody: {
       required: true,
       description: "One task a line, as the fields of `POST /tasks`, each with the `module` that it uses.",
-      content: { "application/x-ndjson": { schema: BATCH_LINE, example: BATCH_EXAMPLE } },
+      content: Object.fromEntries(BATCH_TYPES.map((type) => [type, { schema: BATCH_LINE, example: BATCH_EXAMPLE }])),
     },
     answer: {
       status: 200,
@@ -435,10 +440,23 @@ function refusalObjects(endpoint: Endpoint, own: readonly ProblemCode[]): ZodOpe
   const byStatus = Map.groupBy(new Set([...own, ...limits, ...common]), (code) => PROBLEMS[code].status);
   return Object.fromEntries(
     Array.from(byStatus, ([status, codes]) => {
-      const description = codes.map((code) => `\`${code}\`: ${PROBLEMS[code].title.toLowerCase()}.`).join(" ");
-      return [status, { description, content: { [PROBLEM_MEDIA_TYPE]: { schema: PROBLEM } } }];
+      const description = codes.map(codeWords).join(" ");
+      const passes = codes.some((code) => code in PASSING_PROBLEMS);
+      return [
+        status,
+        {
+          description,
+          ...(passes && { headers: RETRY_HEADER }),
+          content: { [PROBLEM_MEDIA_TYPE]: { schema: PROBLEM } },
+        },
+      ];
     }),
   );
+}
+
+function codeWords(code: ProblemCode): string {
+  const remedy = PASSING_PROBLEMS[code];
+  return `\`${code}\`: ${PROBLEMS[code].title.toLowerCase()}.${remedy === undefined ? "" : ` ${remedy}`}`;
 }
 
 /** `getTasksLogs`: unique, and a good name for a generated client's method. */

@@ -46,6 +46,17 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
+/** What to do about those that pass by themselves. `Retry-After` says in how many seconds to ask again. */
+export const PASSING_PROBLEMS: Partial<Readonly<Record<ProblemCode, string>>> = {
+  "queue-full": "Send it again after `Retry-After`.",
+  "rate-limited": "Send it again after `Retry-After`.",
+  "store-unavailable": "Send it again after `Retry-After`.",
+  "not-ready":
+    "It drains, or has its hands full with requests: send it again after `Retry-After`, or to another gateway.",
+  "too-many-tokens": "Revoke one that is not needed, or ask again after `Retry-After`.",
+  "too-many-streams": "Open it again after `Retry-After`.",
+};
+
 export const fieldErrorSchema = z.object({
   field: z.string(),
   message: z.string(),

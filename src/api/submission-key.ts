@@ -4,12 +4,14 @@ import { SUBMISSION_KEY_LENGTH_MAX } from "../base/limits.ts";
 /** The header. */
 export const SUBMISSION_KEY_HEADER = "Idempotency-Key";
 
-/** Visible ASCII. A header that came twice is put together with a comma and a space, and so is none. */
-const KEY = /^[\x21-\x7e]+$/;
+/** Printable ASCII. Quotes are characters like others: a text with them and the same one without are two keys. */
+export const SUBMISSION_KEY_PATTERN = /^[!-~](?:[ -~]*[!-~])?$/;
 
-export function isSubmissionKey(text: string): boolean {
-  return text.length <= SUBMISSION_KEY_LENGTH_MAX && KEY.test(text);
+/** The key that a text is, without white space around it; undefined where it is none. */
+export function parseSubmissionKey(text: string): string | undefined {
+  const key = text.trim();
+  return key.length <= SUBMISSION_KEY_LENGTH_MAX && SUBMISSION_KEY_PATTERN.test(key) ? key : undefined;
 }
 
 /** To go behind the text that is no key. */
-export const SUBMISSION_KEY_EXPECTED = `1 to ${SUBMISSION_KEY_LENGTH_MAX} visible ASCII characters without spaces are expected, a UUID say`;
+export const SUBMISSION_KEY_EXPECTED = `1 to ${SUBMISSION_KEY_LENGTH_MAX} printable ASCII characters are expected, a UUID say`;

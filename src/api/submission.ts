@@ -217,8 +217,11 @@ function parseSchedule(fields: FormFields, { now, batch }: Pick<SubmissionParts,
   const repeats = fields.integer("repeats", { min: 0, max: REPEATS_MAX }) ?? (cron === undefined ? 1 : 0);
   const timezone = parseZone(fields);
   const catchup = fields.choice("catchup", CATCHUPS) ?? "latest";
-  if (cron !== undefined) checkCron(fields, batch?.crons ?? new CronChecks(now), cron, timezone);
-  else refuseCronFields(fields, timezone, catchup);
+  if (cron !== undefined) {
+    refuseTimesBesideCron(fields, start, delayMs);
+    const fault = (batch?.crons ?? new CronChecks(now)).fault(cron, timezone);
+    if (fault !== undefined) fields.refuse("cron", fault);
+  } else refuseCronFields(fields, timezone, catchup);
   if (cron === undefined && firstDueAt(start, now) + (totalRuns({ repeats }) - 1) * delayMs > TIME_MAX) {
     fields.refuse("repeats", "times delay ends after the year 9999: ask for fewer runs, or a shorter delay");
   }
@@ -240,16 +243,14 @@ function parseZone(fields: FormFields): string {
   return "UTC";
 }
 
-function checkCron(fields: FormFields, crons: CronChecks, cron: string, timezone: string): void {
-  for (const field of ["start", "delay"]) {
-    if (fields.all(field).length > 0)
-      fields.refuse(field, "is given beside cron, which says when runs are due: leave one out");
-  }
-  const fault = crons.fault(cron, timezone);
-  if (fault !== undefined) fields.refuse("cron", fault);
+/** Refused rather than ignored, where they say something else than what holds anyhow. */
+function refuseTimesBesideCron(fields: FormFields, start: Start, delayMs: number): void {
+  const message = "is given beside cron, which says when runs are due: leave one out";
+  if ("at" in start || start.afterMs > 0) fields.refuse("start", message);
+  if (delayMs > 0) fields.refuse("delay", message);
 }
 
-/** Refused rather than ignored, where they say something else than what holds anyhow. */
+/** The same the other way round. */
 function refuseCronFields(fields: FormFields, timezone: string, catchup: Catchup): void {
   if (timezone !== "UTC") fields.refuse("timezone", "is for cron, which is not given: leave it out, or give cron");
   if (catchup !== "latest") fields.refuse("catchup", "is for cron, which is not given: leave it out, or give cron");

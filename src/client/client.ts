@@ -12,7 +12,7 @@ import { type KeptFileJson, keptFileSchema } from "../api/file-json.ts";
 import { type ModuleJson, moduleSchema } from "../api/module-json.ts";
 import { ROUTES } from "../api/routes.ts";
 import { type RunJson, runSchema } from "../api/run-json.ts";
-import { SUBMISSION_KEY_EXPECTED, SUBMISSION_KEY_HEADER, isSubmissionKey } from "../api/submission-key.ts";
+import { SUBMISSION_KEY_EXPECTED, SUBMISSION_KEY_HEADER, parseSubmissionKey } from "../api/submission-key.ts";
 import { type TaskJson, hasFinished, taskSchema } from "../api/task-json.ts";
 import { type RotatedSecretJson, rotatedSecretSchema } from "../api/secret-json.ts";
 import {
@@ -62,7 +62,7 @@ export interface CallOptions {
 export interface SubmitOptions extends CallOptions {
   /**
    * Makes it safe to submit the same again when it is not known whether it arrived: within a day it is made once. 1 to 255
-   * visible ASCII characters, a UUID say.
+   * printable ASCII characters, a UUID say.
    */
   readonly idempotencyKey?: string | undefined;
 }
@@ -344,7 +344,8 @@ export class CapmeshClient {
 /** Throws `failed`, code `invalid-field`, for what is no key. */
 function keyHeaders(key: string | undefined): Record<string, string> {
   if (key === undefined) return {};
-  if (isSubmissionKey(key)) return { [SUBMISSION_KEY_HEADER]: key };
+  const parsed = parseSubmissionKey(key);
+  if (parsed !== undefined) return { [SUBMISSION_KEY_HEADER]: parsed };
   const shown = JSON.stringify(key.slice(0, 64));
   throw failed(`the idempotency key is ${shown}, and ${SUBMISSION_KEY_EXPECTED}`, { code: "invalid-field" });
 }

@@ -34,7 +34,7 @@ import type { Grant } from "./grant.ts";
 import { HeldCount } from "./held-count.ts";
 import { lend } from "./lend.ts";
 import { retriedTask } from "./http/retried-task.ts";
-import { parseSubmissionKey } from "./http/submission-key.ts";
+import { requireSubmissionKey } from "./http/submission-key.ts";
 import type { ReceivedForm } from "./http/form-upload.ts";
 import { type SubmitContext, acceptForm, inspectUpload } from "./http/submit.ts";
 import type { BlobPins } from "./blob-pins.ts";
@@ -167,7 +167,7 @@ export class ClientSessions implements AsyncDisposable {
       const { texts, stdin } = form;
       const { files, errors } = this.#heldFiles(form, visit);
       const received = { texts, stdinFile: stdin, module, files, errors };
-      const key = form.idempotencyKey === undefined ? undefined : parseSubmissionKey(form.idempotencyKey);
+      const key = form.idempotencyKey === undefined ? undefined : requireSubmissionKey(form.idempotencyKey);
       const context = this.#submitContext(grant);
       const { task } = await acceptForm(context, received, { key });
       const { id } = task.spec;

@@ -1816,7 +1816,7 @@ export class Submission extends $.Struct {
         $.utils.copyFrom(value, $.utils.getPointer(11, this));
     }
     /**
-* 1 to 255 visible ASCII characters: the same submission with the same key, within a day,
+* 1 to 255 printable ASCII characters: the same submission with the same key, within a day,
 * is the same task; another one fails with `idempotency-mismatch`. Empty: none
 *
 */

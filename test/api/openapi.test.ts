@@ -1,9 +1,12 @@
 import { Validator } from "@seriousme/openapi-schema-validator";
+import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { BATCH_TYPES } from "../../src/api/batch.ts";
 import { ENDPOINTS, findEndpoint } from "../../src/api/endpoints.ts";
 import { openApiDocument } from "../../src/api/openapi.ts";
 import { RUN_EXAMPLE, SUBMISSION_EXAMPLE, TASK_EXAMPLE, WORKER_EXAMPLE } from "../../src/api/openapi-examples.ts";
+import { PROBLEMS } from "../../src/api/problem.ts";
 import { runSchema } from "../../src/api/run-json.ts";
 import { parseSubmission } from "../../src/api/submission.ts";
 import { taskSchema } from "../../src/api/task-json.ts";
@@ -70,6 +73,33 @@ describe("the OpenAPI document", () => {
     const { wasm: _, ...fields } = SUBMISSION_EXAMPLE;
     const texts = new Map(Object.entries(fields).map(([name, text]) => [name, [text]]));
     expect(parseSubmission({ texts, hasModuleFile: true, now: 0 })).toMatchObject({ ok: true });
+  });
+
+  test("says what to do about refusals that pass", () => {
+    const document: unknown = JSON.parse(JSON.stringify(openApiDocument("1.0.0")));
+    const drains = {
+      description: expect.stringMatching(
+        /`not-ready`: [^`]*\. It drains, [^`]* after `Retry-After`, or to another gateway/,
+      ),
+      headers: { "Retry-After": { description: expect.any(String), schema: { type: "integer" } } },
+    };
+    for (const path of ["/tasks", "/tasks/batch"]) {
+      expect(document).toMatchObject({ paths: { [path]: { post: { responses: { 503: drains } } } } });
+    }
+  });
+
+  test("has no code that the README does not list", async () => {
+    const readme = await readFile("README.md", "utf8");
+    const rows = new Map(readme.matchAll(/^\| (\d{3}) +\| (`.*`) +\|$/gm).map(([, status, codes]) => [status, codes]));
+    for (const [code, { status }] of Object.entries(PROBLEMS)) {
+      expect(rows.get(String(status))?.split(" "), `the codes with ${status}`).toContain(`\`${code}\``);
+    }
+  });
+
+  test("says of batches what they may be called", () => {
+    const document: unknown = JSON.parse(JSON.stringify(openApiDocument("1.0.0")));
+    const content = Object.fromEntries(BATCH_TYPES.map((type) => [type, expect.anything()]));
+    expect(document).toMatchObject({ paths: { "/tasks/batch": { post: { requestBody: { content } } } } });
   });
 
   test("says of submissions that they can be sent again", () => {

@@ -114,7 +114,7 @@ describe("submitting", () => {
       status: 409,
       code: "idempotency-mismatch",
     });
-    for (const idempotencyKey of ["", "a b", "ключ", "a\nb"]) {
+    for (const idempotencyKey of ["", "  ", "ключ", "a\nb"]) {
       await expect(client.submit({ wasm }, { idempotencyKey })).rejects.toMatchObject({ code: "invalid-field" });
     }
   });

@@ -129,7 +129,7 @@ test("a submission with a key is accepted once", async () => {
   expect(await submit(keyed)).toBe(id);
   expect((await plain.store.measureQueue()).tasks).toBe(1);
   await expect(submit({ ...keyed, repeats: 2 })).rejects.toMatchObject({ code: "idempotency-mismatch" });
-  await expect(submit({ ...keyed, idempotencyKey: "a b" })).rejects.toMatchObject({ code: "invalid-field" });
+  await expect(submit({ ...keyed, idempotencyKey: "a\nb" })).rejects.toMatchObject({ code: "invalid-field" });
 });
 
 test("a task without end has no number of runs, and no task may run after it", async () => {

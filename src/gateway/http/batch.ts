@@ -4,7 +4,7 @@
  * The answer has a line for each line.
  */
 import type { Request, RequestHandler, Response } from "express";
-import { batchLines } from "../../api/batch.ts";
+import { BATCH_TYPES, batchLines } from "../../api/batch.ts";
 import { taskSpec } from "../../api/submission.ts";
 import { taskJson } from "../../api/task-json.ts";
 import { within } from "../../base/tracing.ts";
@@ -34,9 +34,12 @@ import { batchFingerprint, keyMismatch, sha256, submissionKeyOf } from "./submis
 import { digestsOf } from "./submitted-files.ts";
 import { dependencyErrors, idTakenMessage } from "./submit.ts";
 
-/** As lines of JSON are sent; one that says nothing of what it sends is believed. */
-const TYPES: ReadonlySet<string> = new Set(["application/x-ndjson", "application/jsonl"]);
-const ANSWER_TYPE = "application/x-ndjson";
+/**
+ * One that says nothing of what it sends is believed too. Some are types that pages of other sites may send unasked: those
+ * are refused for where they come from (access.ts), as they are with the forms of `POST /tasks`.
+ */
+const TYPES: ReadonlySet<string> = new Set(BATCH_TYPES);
+const ANSWER_TYPE = "application/x-ndjson" satisfies (typeof BATCH_TYPES)[number];
 
 export function submitBatch(context: HttpContext): RequestHandler {
   return async (request: Request, response: Response) => {
@@ -65,7 +68,7 @@ export function submitBatch(context: HttpContext): RequestHandler {
 function checkHead(request: Request, context: HttpContext): void {
   requireTakingWork(context);
   const type = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
-  if (type !== undefined && !TYPES.has(type)) {
+  if (type !== undefined && type !== "" && !TYPES.has(type)) {
     throw new Refusal(
       "unsupported-media-type",
       `The batch came as ${type.slice(0, 64)}: send lines of JSON, as in curl -H 'Content-Type: ${ANSWER_TYPE}' --data-binary @tasks.ndjson.`,

@@ -3,21 +3,27 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { FormTexts } from "../../api/form-fields.ts";
 import { shown } from "../../api/form-fields.ts";
-import { SUBMISSION_KEY_EXPECTED, SUBMISSION_KEY_HEADER, isSubmissionKey } from "../../api/submission-key.ts";
+import { SUBMISSION_KEY_EXPECTED, SUBMISSION_KEY_HEADER, parseSubmissionKey } from "../../api/submission-key.ts";
 import type { Digest } from "../../base/ids.ts";
 import { Refusal, invalidFields } from "./problem.ts";
 
 /** The request's key, if it has one. Throws a Refusal where it cannot be one. */
 export function submissionKeyOf(request: IncomingMessage): string | undefined {
-  const text = request.headers["idempotency-key"];
-  return text === undefined ? undefined : parseSubmissionKey(String(text));
+  // Joined with a comma, as headers are that come several times, they would be another key.
+  const [text, ...others] = request.headersDistinct["idempotency-key"] ?? [];
+  if (others.length > 0) throw refusedKey(`is given ${others.length + 1} times: give it once`);
+  return text === undefined ? undefined : requireSubmissionKey(text);
 }
 
 /** Throws a Refusal where the text cannot be a key. */
-export function parseSubmissionKey(text: string): string {
-  if (isSubmissionKey(text)) return text;
-  const message = `is ${shown(text)}, and ${SUBMISSION_KEY_EXPECTED}`;
-  throw invalidFields([{ field: SUBMISSION_KEY_HEADER, message }]);
+export function requireSubmissionKey(text: string): string {
+  const key = parseSubmissionKey(text);
+  if (key === undefined) throw refusedKey(`is ${shown(text)}, and ${SUBMISSION_KEY_EXPECTED}`);
+  return key;
+}
+
+function refusedKey(message: string): Refusal {
+  return invalidFields([{ field: SUBMISSION_KEY_HEADER, message }]);
 }
 
 /** A file of a form. */

@@ -94,6 +94,29 @@ describe("without a token", () => {
     },
   );
 
+  test("what pages may send unasked is refused from other sites, tasks and batches of them", async () => {
+    await using gateway = await ApiGateway.open();
+    const host = `127.0.0.1:${gateway.port}`;
+    const types = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", undefined];
+    for (const type of types) {
+      const headers = { host, ...(type !== undefined && { "content-type": type }) };
+      for (const path of ["/tasks", "/tasks/batch"]) {
+        for (const foreign of [
+          { ...headers, origin: "https://evil.example" },
+          { ...headers, origin: "null" },
+          { ...headers, origin: `http://127.0.0.1:${gateway.port + 1}` },
+          { ...headers, "sec-fetch-site": "cross-site" },
+          { ...headers, host: `evil.example:${gateway.port}`, origin: `http://evil.example:${gateway.port}` },
+        ]) {
+          expect(await ask(gateway, foreign, path, "POST")).toMatchObject({ status: 403, code: "forbidden" });
+        }
+      }
+    }
+    // The same from its own page: it is looked at.
+    const own = { host, origin: `http://${host}`, "sec-fetch-site": "same-origin", "content-type": "text/plain" };
+    expect(await ask(gateway, own, "/tasks/batch", "POST")).toMatchObject({ status: 200 });
+  });
+
   test("whether it lives is told to everybody", async () => {
     await using gateway = await ApiGateway.open();
     expect((await ask(gateway, { host: "evil.example" }, "/livez")).status).toBe(200);
@@ -109,6 +132,16 @@ describe("without a token", () => {
 
 describe("with a token", () => {
   const adminToken = "s3cret-token";
+
+  test("nobody submits a batch without it, whatever it is called", async () => {
+    await using gateway = await ApiGateway.open({ adminToken, address: { host: "0.0.0.0", port: 0 } });
+    for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/x-ndjson"]) {
+      const headers = { host: "gateway.example", "content-type": type };
+      expect(await ask(gateway, headers, "/tasks/batch", "POST")).toMatchObject({ status: 401 });
+      const authorization = `Bearer ${adminToken}`;
+      expect(await ask(gateway, { ...headers, authorization }, "/tasks/batch", "POST")).toMatchObject({ status: 200 });
+    }
+  });
 
   test("whoever sends it is answered, under any name", async () => {
     await using gateway = await ApiGateway.open({ adminToken, address: { host: "0.0.0.0", port: 0 } });

@@ -1,6 +1,7 @@
 /** `POST /tasks/batch`: many tasks, all or none. */
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
+import { BATCH_TYPES } from "../../../src/api/batch.ts";
 import { problemSchema } from "../../../src/api/problem.ts";
 import { taskSchema } from "../../../src/api/task-json.ts";
 import {
@@ -333,15 +334,77 @@ describe("POST /tasks/batch", () => {
 
   test("refuses what is no batch", async () => {
     await using gateway = await openGateway();
-    for (const type of ["application/x-www-form-urlencoded", "application/json", "text/plain", "multipart/form-data"]) {
+    for (const type of ["multipart/form-data; boundary=x", "multipart/mixed", "application/wasm", "text/csv"]) {
       const refused = await refusalOf(gateway, await post(gateway, [], { "content-type": type }));
       expect(refused).toMatchObject({ status: 415, code: "unsupported-media-type" });
+      expect(refused.detail).toContain(`The batch came as ${type.split(";")[0]}: send lines of JSON`);
     }
-    expect((await post(gateway, [], { "content-type": "application/jsonl; charset=utf-8" })).status).toBe(200);
     const large = await refusalOf(gateway, await post(gateway, " ".repeat(BATCH_BYTES_MAX + 1)));
     expect(large).toMatchObject({ status: 413, code: "too-large" });
     const binary = await fetch(`${gateway.url}/tasks/batch`, { method: "POST", body: Uint8Array.of(0xff, 0xfe) });
     expect(await refusalOf(gateway, binary)).toMatchObject({ code: "invalid-form" });
+  });
+
+  test("is taken by all the names that lines of JSON have, or whatever programs call text and bytes", async () => {
+    await using gateway = await openGateway();
+    const written = ["Application/X-NDJSON", "application/jsonl; charset=utf-8", "text/plain;charset=UTF-8", ""];
+    for (const type of [...BATCH_TYPES, ...written]) {
+      const response = await post(gateway, [{ module: digest }], { "content-type": type });
+      expect([type, response.status]).toEqual([type, 200]);
+      expect(await tasksOf(response)).toHaveLength(1);
+    }
+  });
+
+  test("is taken without a type, and with the one that programs add by themselves", async () => {
+    await using gateway = await openGateway();
+    const bytes = new TextEncoder().encode(`{"module":"${digest}"}\n`);
+    for (const body of [bytes, new TextDecoder().decode(bytes)]) {
+      expect(await tasksOf(await fetch(`${gateway.url}/tasks/batch`, { method: "POST", body }))).toHaveLength(1);
+    }
+  });
+
+  test("takes numbers wherever there may be text", async () => {
+    await using gateway = await openGateway();
+    const line = { module: digest, id: 1, args: [1, "b", -2.5], env: { A: 1, B: "x" }, require: { cores: 8 } };
+    const tasks = await tasksOf(await post(gateway, [line, { module: digest, after: [1] }]));
+    expect(tasks).toMatchObject([
+      { id: "1", args: ["1", "b", "-2.5"], env: { A: "1", B: "x" }, require: { cores: "8" } },
+      { after: ["1"] },
+    ]);
+  });
+
+  test("refuses what is neither text nor a number, or would be another number", async () => {
+    await using gateway = await openGateway();
+    const wrong = [
+      ['"args":[1,true]', /^is "\[1,true\]", in which a value is neither text nor a number: put it in quotes$/],
+      ['"args":[null]', /in which a value is neither text nor a number/],
+      ['"args":[1e400]', /in which a value is neither text nor a number/],
+      ['"env":{"A":{}}', /^has a value of "A" that is neither text nor a number: put it in quotes$/],
+      ['"env":{"A":false}', /^has a value of "A" that is neither text nor a number/],
+      [
+        '"args":[12345678901234567890]',
+        /in which a value is a number with more digits than are kept: put it in quotes$/,
+      ],
+      ['"stdin":12345678901234567890', /^is a number with more digits than are kept/],
+      ['"stdin":1e400', /^is a number with more digits than are kept/],
+      ['"stdin":true', /^is neither text nor a number/],
+    ] as const;
+    const lines = wrong.map(([field]) => `{"module":"${digest}",${field}}\n`).join("");
+    const problem = await refusalOf(gateway, await post(gateway, lines));
+    expect(problem.errors).toMatchObject(
+      wrong.map(([, message], index) => ({ index, message: expect.stringMatching(message) })),
+    );
+  });
+
+  test("says of lines that are no objects how they come to be", async () => {
+    await using gateway = await openGateway();
+    const [list, joined] = [`[{"module":"${digest}"}]`, `{"module":"${digest}"}{"module":"${digest}"}`];
+    const problem = await refusalOf(gateway, await post(gateway, `${list}\n${joined}\nx`));
+    expect(problem.errors?.map(({ message }) => message)).toEqual([
+      "is no JSON object: send what is in the list line by line, as jq -c '.[]' writes it",
+      "is no JSON object: each line is one; curl takes line ends out of a file unless it is sent with --data-binary",
+      'is no JSON object: each line is one, such as {"module":"<sha256>","id":"a"}',
+    ]);
   });
 
   test("tells a full queue", async () => {

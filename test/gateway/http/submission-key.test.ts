@@ -1,5 +1,7 @@
 /** `Idempotency-Key`: what is sent twice is made once. */
 import { createHash } from "node:crypto";
+import { type IncomingMessage, request } from "node:http";
+import { json } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
 import { problemSchema } from "../../../src/api/problem.ts";
 import { SUBMISSION_KEPT_MS, SUBMISSION_KEY_LENGTH_MAX } from "../../../src/base/limits.ts";
@@ -102,13 +104,38 @@ describe("a request that is sent again with its Idempotency-Key", () => {
     expect(await (await post(gateway, "k1")).text()).not.toBe(first);
   });
 
-  test.each(["", "a b", "é", "x".repeat(SUBMISSION_KEY_LENGTH_MAX + 1)])("is refused with the key %j", async (key) => {
+  test.each(["two words", '"8e03978e-40d5-43dd"', "a, b", "x".repeat(SUBMISSION_KEY_LENGTH_MAX)])(
+    "is known again by the key %j, whatever white space is around it",
+    async (key) => {
+      await using gateway = await ApiGateway.open();
+      const first = await post(gateway, key);
+      expect(first.status).toBe(201);
+      expect(await (await post(gateway, ` \t${key} `)).text()).toBe(await first.text());
+      expect((await gateway.store.listTasks({ limit: 9 })).tasks).toHaveLength(1);
+    },
+  );
+
+  test("is refused with two keys", async () => {
     await using gateway = await ApiGateway.open();
-    const response = await post(gateway, Buffer.from(key).toString("latin1"));
-    expect(response.status).toBe(400);
-    const { code, errors } = problemSchema.parse(await response.json());
-    expect([code, errors?.[0]?.field]).toEqual(["invalid-field", "Idempotency-Key"]);
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const headers = ["Host", `127.0.0.1:${gateway.port}`, "Idempotency-Key", "a", "Idempotency-Key", "b"];
+    const asked = request(`${gateway.url}/tasks/batch`, { method: "POST", headers, agent: false }, resolve);
+    asked.on("error", reject).end();
+    const response = await promise;
+    const problem = problemSchema.parse(await json(response));
+    expect(problem).toMatchObject({ status: 400, detail: "Idempotency-Key is given 2 times: give it once" });
   });
+
+  test.each(["", " ", "a\tb", "é", "x".repeat(SUBMISSION_KEY_LENGTH_MAX + 1)])(
+    "is refused with the key %j",
+    async (key) => {
+      await using gateway = await ApiGateway.open();
+      const response = await post(gateway, Buffer.from(key).toString("latin1"));
+      expect(response.status).toBe(400);
+      const { code, errors } = problemSchema.parse(await response.json());
+      expect([code, errors?.[0]?.field]).toEqual(["invalid-field", "Idempotency-Key"]);
+    },
+  );
 });
 
 test("a form's fingerprint is of its values in their order, and not of the order of its fields", () => {
