@@ -88,7 +88,7 @@ function objectHint(text: string): string {
   if (text.startsWith("[")) return "send what is in the list line by line, as jq -c '.[]' writes it";
   if (text.includes("}{"))
     return "each line is one; curl takes line ends out of a file unless it is sent with --data-binary";
-  return 'each line is one, such as {"module":"<sha256>","id":"a"}';
+  return 'each line is one, like {"module":"<sha256>","id":"a"}';
 }
 
 function parseObject(text: string): object | undefined {
