@@ -349,6 +349,8 @@ export const BATCH_BYTES_MAX = 16 * MIB;
 export const BATCH_ERRORS_MAX = 100;
 /** Tasks that the lines of one batch run after, all lines together: each is a row, and all are one transaction. */
 export const BATCH_AFTER_MAX = 50_000;
+/** Of a cycle of tasks that run after each other, so many are named in the refusal. */
+export const CYCLE_LINKS_SHOWN_MAX = 8;
 /** Lists and objects within each other in one of its lines. */
 export const BATCH_NESTING_MAX = 16;
 /** Different cron expressions in one batch: the first slot of each is looked for in that transaction. */

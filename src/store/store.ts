@@ -45,7 +45,7 @@ export interface Store extends ModuleStore, AsyncDisposable {
     key?: SubmissionKey,
     limit?: SubmitterLimit,
   ): Promise<CreateTaskResult>;
-  /** Stores all of them, in their order, or none. One may run after those before it. */
+  /** Stores all of them, in their order, or none. Each may run after any others of them. */
   createTasks(
     tasks: readonly NewTask[],
     now: number,
@@ -275,7 +275,13 @@ export type CreateTaskResult =
 export type CreateTaskRefusal =
   | { readonly kind: "id-taken" }
   /** Tasks of `after` that there are not, or that never succeed, as they have no end. */
-  | { readonly kind: "bad-dependencies"; readonly unknown: readonly TaskId[]; readonly endless: readonly TaskId[] };
+  | {
+      readonly kind: "bad-dependencies";
+      readonly unknown: readonly TaskId[];
+      readonly endless: readonly TaskId[];
+      /** Of the first task of a cycle in its batch: the cycle, in which each runs after the next, beginning with this one. */
+      readonly cycle?: readonly [TaskId, ...TaskId[]] | undefined;
+    };
 
 export type CreateTasksResult =
   /** `ready` are the indexes of each one's runs that are ready. */

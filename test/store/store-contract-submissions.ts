@@ -32,6 +32,84 @@ export function describeSubmissions(open: OpenStore): void {
       expect(tasks.map(({ spec }) => spec.id)).toEqual(["c", "b", "a"]);
     });
 
+    test("may run after later ones, and are told in their order all the same", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const after = (...ids: string[]) => ({ after: ids.map(taskId) });
+      const batch = [fresh("d", after("c", "a")), fresh("c", after("b")), fresh("a"), fresh("b", after("a"))];
+      expect(await store.createTasks(batch, T0)).toMatchObject({
+        kind: "created",
+        tasks: [
+          { spec: { id: "d" }, state: "scheduled" },
+          { spec: { id: "c" }, state: "scheduled" },
+          { spec: { id: "a" }, state: "ready" },
+          { spec: { id: "b" }, state: "scheduled" },
+        ],
+        ready: [[], [], [1], []],
+      });
+      const { tasks } = await store.listTasks({ limit: 10 });
+      expect(tasks.map(({ spec }) => spec.id)).toEqual(["b", "a", "c", "d"]);
+      await harness.reopen?.();
+      const order: string[] = [];
+      for (let now = T0 + 1; order.length < 4; now += 1) {
+        const [run] = await harness.store.listReady(now, 2);
+        if (run === undefined) throw new Error(`only ${order.join(" ")}`);
+        const attempt = { task: run.spec.id, serial: run.serial, run: run.index, attempt: run.nextAttempt };
+        await harness.store.lease(attempt, WORKER_A, now, now + 1_000);
+        await harness.store.settle(attempt, attemptEnd(), { now, backoffJitter: 0 });
+        await harness.store.promoteDue(now, 10);
+        order.push(run.spec.id);
+      }
+      expect(order).toEqual(["a", "b", "c", "d"]);
+    });
+
+    test("are cancelled with one before them that is, whichever comes first", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      await create(store, taskSpec("over"));
+      await store.cancelTask(taskId("over"), "enough", T0);
+      const after = (id: string) => ({ after: [taskId(id)] });
+      const result = await store.createTasks(
+        [fresh("c", after("b")), fresh("b", after("a")), fresh("a", after("over"))],
+        T0,
+      );
+      expect(result).toMatchObject({
+        kind: "created",
+        tasks: ["c", "b", "a"].map((id) => ({ spec: { id }, state: "cancelled", finishedAt: T0 })),
+      });
+      expect((await store.getTask(taskId("c")))?.reason).toBe(
+        "it runs after b, which was cancelled: it runs after a, which was cancelled: it runs after over, which was cancelled: enough",
+      );
+      expect((await store.measureQueue()).tasks).toBe(0);
+    });
+
+    test("are none where some run after each other: each cycle is named, at its first", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      await create(store, taskSpec("taken"));
+      const after = (...ids: string[]) => ({ after: ids.map(taskId) });
+      const batch = [
+        fresh("x", after("b")),
+        fresh("a", after("c", "nobody")),
+        fresh("b", after("a")),
+        fresh("c", after("b")),
+        fresh("own", after("own")),
+        // It is the one that is there that it runs after.
+        fresh("taken", after("d")),
+        fresh("d", after("taken")),
+      ];
+      expect(await store.createTasks(batch, T0, KEY)).toEqual({
+        kind: "refused",
+        refusals: [
+          { index: 1, refusal: { kind: "bad-dependencies", unknown: ["nobody"], endless: [], cycle: ["a", "c", "b"] } },
+          { index: 4, refusal: { kind: "bad-dependencies", unknown: [], endless: [], cycle: ["own"] } },
+          { index: 5, refusal: { kind: "id-taken" } },
+        ],
+      });
+      expect((await store.listTasks({ limit: 10 })).tasks.map(({ spec }) => spec.id)).toEqual(["taken"]);
+      expect((await store.measureQueue()).tasks).toBe(1);
+    });
+
     test("are all made or none, and every one that cannot be is named", async () => {
       await using harness = await open();
       const { store } = harness;
@@ -39,15 +117,16 @@ export function describeSubmissions(open: OpenStore): void {
       const batch = [
         fresh("a", { module: digest("b") }),
         fresh("taken"),
-        fresh("b", { after: [taskId("c")] }),
+        fresh("b", { after: [taskId("c"), taskId("nobody"), taskId("endless")] }),
         fresh("c"),
         fresh("a"),
+        fresh("endless", { cron: "* * * * *", repeats: 0 }),
       ];
       expect(await store.createTasks(batch, T0, KEY)).toEqual({
         kind: "refused",
         refusals: [
           { index: 1, refusal: { kind: "id-taken" } },
-          { index: 2, refusal: { kind: "bad-dependencies", unknown: ["c"], endless: [] } },
+          { index: 2, refusal: { kind: "bad-dependencies", unknown: ["nobody"], endless: ["endless"] } },
           { index: 4, refusal: { kind: "id-taken" } },
         ],
       });

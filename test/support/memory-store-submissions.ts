@@ -1,5 +1,6 @@
 /** A MemoryStore's submissions: tasks made once for a key, and several of them at once. */
-import { BATCH_READY_RUNS_MAX, SUBMISSION_KEPT_MS } from "../../src/base/limits.ts";
+import { SUBMISSION_KEPT_MS } from "../../src/base/limits.ts";
+import type { Task } from "../../src/model/task.ts";
 import type {
   CreateTaskResult,
   CreateTasksResult,
@@ -8,8 +9,9 @@ import type {
   SubmissionKey,
   SubmitterLimit,
 } from "../../src/store/store.ts";
+import { createTask, createTasks } from "./memory-store-creating.ts";
 import type { Transaction } from "./memory-store-state.ts";
-import { createTask, fullFor } from "./memory-store-tasks.ts";
+import { fullFor } from "./memory-store-tasks.ts";
 
 export function findSubmission(tx: Transaction, key: SubmissionKey, now: number): FoundSubmission | undefined {
   const found = tx.state.submissions.get(nameOf(key));
@@ -28,18 +30,15 @@ interface SubmitOptions {
 }
 
 export function submitTask(tx: Transaction, task: NewTask, now: number, options: SubmitOptions): CreateTaskResult {
-  const result = submitTasks(tx, [task], now, options);
-  switch (result.kind) {
-    case "key-mismatch":
-    case "submitter-full":
-      return result;
-    case "refused":
-      return only(result.refusals).refusal;
-    case "repeated":
-      return { kind: "repeated", task: only(result.tasks) };
-    case "created":
-      return { kind: "created", task: only(result.tasks), ready: only(result.ready) };
-  }
+  const { key, limit } = options;
+  const found = key && findSubmission(tx, key, now);
+  if (found?.kind === "key-mismatch") return found;
+  if (found !== undefined) return { kind: "repeated", task: only(found.tasks) };
+  const full = fullFor(tx, limit, 1);
+  if (full !== undefined) return full;
+  const created = createTask(tx, task, now);
+  if (created.kind === "created" && key !== undefined) keepSubmission(tx, key, [created.task], now);
+  return created;
 }
 
 export function submitTasks(
@@ -53,26 +52,21 @@ export function submitTasks(
   const full = fullFor(tx, limit, tasks.length);
   if (full !== undefined) return full;
   const before = tx.state;
-  let readyMax = BATCH_READY_RUNS_MAX;
-  const made = tasks.map(({ spec, inspection }) => {
-    const each = createTask(tx, spec, inspection, now, Math.max(1, readyMax));
-    if (each.kind === "created") readyMax -= each.ready.length;
-    return each;
-  });
-  const created = made.flatMap((each) => (each.kind === "created" ? [each] : []));
-  if (created.length < made.length) {
+  const made = createTasks(tx, tasks, now);
+  if (made.kind === "refused") {
     tx.set(before);
-    const refusals = made.flatMap((refusal, index) => (refusal.kind === "created" ? [] : [{ index, refusal }]));
-    return { kind: "refused", refusals };
+    return made;
   }
-  const told = created.map(({ task }) => task);
-  if (key !== undefined) {
-    const submission = { fingerprint: key.fingerprint, createdAt: now, tasks: told };
-    // What has had its time goes when the next one comes, and does not come back when the clock is set back.
-    const kept = [...tx.state.submissions].filter(([, { createdAt }]) => createdAt > now - SUBMISSION_KEPT_MS);
-    tx.set({ submissions: new Map(kept).set(nameOf(key), submission) });
-  }
-  return { kind: "created", tasks: told, ready: created.map(({ ready }) => ready) };
+  const told = made.created.map(({ task }) => task);
+  if (key !== undefined) keepSubmission(tx, key, told, now);
+  return { kind: "created", tasks: told, ready: made.created.map(({ ready }) => ready) };
+}
+
+function keepSubmission(tx: Transaction, key: SubmissionKey, tasks: readonly Task[], now: number): void {
+  const submission = { fingerprint: key.fingerprint, createdAt: now, tasks };
+  // What has had its time goes when the next one comes, and does not come back when the clock is set back.
+  const kept = [...tx.state.submissions].filter(([, { createdAt }]) => createdAt > now - SUBMISSION_KEPT_MS);
+  tx.set({ submissions: new Map(kept).set(nameOf(key), submission) });
 }
 
 function only<T>(values: readonly T[]): T {

@@ -2,15 +2,11 @@
 import { assert, failed } from "../../src/base/errors.ts";
 import type { Digest, PeerId, TaskId } from "../../src/base/ids.ts";
 import { STORE_PAGE_BYTES_MAX } from "../../src/base/limits.ts";
-import type { ModuleInspection } from "../../src/model/module.ts";
 import { type AttemptId, type Run, transition } from "../../src/model/run.ts";
-import { slotsAfterSetBack, slotsFrom } from "../../src/model/schedule.ts";
-import { type Task, type TaskSpec, taskTransition, totalRuns } from "../../src/model/task.ts";
-import { requirementKey } from "../../src/model/worker.ts";
+import { slotsAfterSetBack } from "../../src/model/schedule.ts";
+import { type Task, taskTransition, totalRuns } from "../../src/model/task.ts";
 import type {
   CancelTaskResult,
-  CreateTaskRefusal,
-  CreateTaskResult,
   DeleteTaskResult,
   FinishedPosition,
   ForgetResult,
@@ -23,8 +19,7 @@ import type {
   SubmitterLimit,
 } from "../../src/store/store.ts";
 import { freedOf, settleFiles } from "./memory-store-files.ts";
-import { bound, findDependencies, waitAgain } from "./memory-store-dependencies.ts";
-import { noteModule } from "./memory-store-modules.ts";
+import { waitAgain } from "./memory-store-dependencies.ts";
 import { makeRuns } from "./memory-store-making.ts";
 import { endAttempt, isHeld } from "./memory-store-runs.ts";
 import {
@@ -41,40 +36,6 @@ import {
   taskView,
   withRun,
 } from "./memory-store-state.ts";
-
-/** `spec` is the store's own. */
-export function createTask(
-  tx: Transaction,
-  spec: TaskSpec,
-  inspection: ModuleInspection | undefined,
-  now: number,
-  readyMax = Infinity,
-): CreateTaskRefusal | Extract<CreateTaskResult, { readonly kind: "created" }> {
-  if (tx.task(spec.id) !== undefined) return { kind: "id-taken" };
-  const { tasks: dependencies, unknown, endless } = findDependencies(tx, spec.after);
-  if (unknown.length > 0 || endless.length > 0) return { kind: "bad-dependencies", unknown, endless };
-  const { nextSerial: serial, requirements } = tx.state;
-  tx.set({ nextSerial: serial + 1 });
-  if (spec.module !== undefined && inspection !== undefined) noteModule(tx, spec.module, inspection, now);
-  const required = requirementKey(spec);
-  if (!requirements.has(required)) tx.set({ requirements: new Map(requirements).set(required, requirements.size) });
-  const slots = slotsFrom(now);
-  const { firstDueAt } = spec;
-  const waits = { dependencies: [], isWaiting: false };
-  const empty = {
-    spec,
-    serial,
-    createdAt: now,
-    firstDueAt,
-    runs: [],
-    firstRun: 1,
-    isCancelled: false,
-    slots,
-    ...waits,
-  };
-  const { task, ready } = makeRuns(bound(tx, empty, dependencies), { now, missedBefore: now }, readyMax);
-  return { kind: "created", task: taskView(tx.saveTask(task, now)), ready };
-}
 
 export function getTask(tx: Transaction, id: TaskId): Task | undefined {
   const task = tx.task(id);

@@ -10,9 +10,10 @@ import { assert } from "../../base/errors.ts";
 import type { Digest, TaskId } from "../../base/ids.ts";
 import { BATCH_LOOKUP_TASKS } from "../../base/limits.ts";
 import type { Entry } from "../../model/entry.ts";
+import { type DependencyCycle, dependencyOrder } from "../../model/dependency-order.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import { totalRuns } from "../../model/task.ts";
-import type { Store } from "../../store/store.ts";
+import type { FoundTask, Store } from "../../store/store.ts";
 import type { Grant } from "../grant.ts";
 import type { BatchErrors, BatchPlace } from "./batch-errors.ts";
 import { EventLoopTurns } from "./event-loop-turns.ts";
@@ -85,7 +86,7 @@ export async function withFiles(
 ): Promise<readonly CheckedLine[]> {
   errors.beginPass("kept files");
   const known = new Set(lines.flatMap(({ id }) => id ?? []));
-  const batch = { known, mayBeMore: lines.some(mayHaveAnyId) };
+  const batch = { known, mayBeMore: lines.length < errors.lineCount || lines.some(mayHaveAnyId) };
   const located: CheckedLine[] = [];
   for (const line of lines) {
     const { submission } = line;
@@ -169,8 +170,8 @@ export async function checkModules(
 }
 
 /**
- * Ids that are taken, and tasks of `after` that are not there or never succeed, as if the lines were stored one by one in
- * their order, those with errors too. The lines name BATCH_AFTER_MAX tasks in `after` at most: the caller has seen to that.
+ * Ids that are taken, and tasks of `after` that are not there, never succeed or wait for each other, of all lines that could be
+ * read, those with errors too. They name BATCH_AFTER_MAX tasks in `after` at most: the caller has seen to that.
  */
 export async function checkIds(
   { store, clock }: IdsContext,
@@ -179,25 +180,27 @@ export async function checkIds(
 ): Promise<void> {
   errors.beginPass("taken ids and missing tasks of after");
   const turns = new EventLoopTurns(clock);
-  const known = await lookUp(store, lines, turns);
-  let mayBeAny = false;
-  for (const line of lines) {
+  const named = await lookUp(store, lines, turns);
+  const standing = (id: TaskId): "none" | "there" | "endless" => {
+    const stored = named.stored.get(id);
+    if (stored !== undefined) return stored.isEndless ? "endless" : "there";
+    const line = named.lines.get(id);
+    return line === undefined ? "none" : isWithoutEnd(line) ? "endless" : "there";
+  };
+  const mayBeAny = lines.length < errors.lineCount || lines.some(mayHaveAnyId);
+  const cycles = cyclesOf(lines, named);
+  for (const [place, line] of lines.entries()) {
     if (errors.hasEndedPass()) break;
     await turns.next();
     const { submission, id } = line;
     const after = submission?.after ?? [];
-    const unknown = mayBeAny ? [] : after.filter((each) => known.get(each) === "none");
-    const endless = after.filter((each) => known.get(each) === "endless");
-    if (id !== undefined && (known.get(id) ?? "none") !== "none") {
+    const unknown = mayBeAny ? [] : after.filter((each) => standing(each) === "none");
+    const endless = after.filter((each) => standing(each) === "endless");
+    if (id !== undefined && (named.stored.has(id) || named.lines.get(id) !== line)) {
       errors.add(line, "id-taken", [{ field: "id", message: idTakenMessage(id) }]);
     }
-    if (unknown.length + endless.length > 0) {
-      errors.add(line, "invalid-field", dependencyErrors({ kind: "bad-dependencies", unknown, endless }));
-    }
-    mayBeAny ||= mayHaveAnyId(line);
-    if (id === undefined || submission === undefined) continue;
-    const isEndless = isSoundIn(line, END_FIELDS) && totalRuns(submission) === Infinity;
-    if (known.get(id) === "none") known.set(id, isEndless ? "endless" : "there");
+    const cycle = cycles.get(place);
+    errors.add(line, "invalid-field", dependencyErrors({ kind: "bad-dependencies", unknown, endless, cycle }));
   }
 }
 
@@ -206,27 +209,48 @@ interface IdsContext {
   readonly clock: Pick<Clock, "monotonicMs">;
 }
 
-type Known = "none" | "there" | "endless";
+/** What there is of all ids that the lines name. */
+interface NamedTasks {
+  readonly stored: ReadonlyMap<TaskId, FoundTask>;
+  /** Of several lines with one id the first. */
+  readonly lines: ReadonlyMap<TaskId, CheckedLine>;
+}
 
-/** What the store knows of all ids that the lines name. */
 async function lookUp(
   store: IdsContext["store"],
   lines: readonly CheckedLine[],
   turns: EventLoopTurns,
-): Promise<Map<TaskId, Known>> {
-  const known = new Map<TaskId, Known>();
-  for (const { submission, id } of lines) {
+): Promise<NamedTasks> {
+  const ids = new Set<TaskId>();
+  const byId = new Map<TaskId, CheckedLine>();
+  for (const line of lines) {
     await turns.next();
-    if (id !== undefined) known.set(id, "none");
-    for (const each of submission?.after ?? []) known.set(each, "none");
+    if (line.id !== undefined) ids.add(line.id);
+    if (line.id !== undefined && !byId.has(line.id)) byId.set(line.id, line);
+    for (const each of line.submission?.after ?? []) ids.add(each);
   }
-  const ids = [...known.keys()];
-  for (let from = 0; from < ids.length; from += BATCH_LOOKUP_TASKS) {
-    for (const { id, isEndless } of await store.findTasks(ids.slice(from, from + BATCH_LOOKUP_TASKS))) {
-      known.set(id, isEndless ? "endless" : "there");
-    }
+  const stored = new Map<TaskId, FoundTask>();
+  const wanted = [...ids];
+  for (let from = 0; from < wanted.length; from += BATCH_LOOKUP_TASKS) {
+    const found = await store.findTasks(wanted.slice(from, from + BATCH_LOOKUP_TASKS));
+    for (const task of found) stored.set(task.id, task);
   }
-  return known;
+  return { stored, lines: byId };
+}
+
+function isWithoutEnd(line: CheckedLine): boolean {
+  const { submission } = line;
+  return submission !== undefined && isSoundIn(line, END_FIELDS) && totalRuns(submission) === Infinity;
+}
+
+/** By the places of their first lines. An id that is taken is wrong itself: whom it would mean nobody knows. */
+function cyclesOf(lines: readonly CheckedLine[], { stored }: NamedTasks): ReadonlyMap<number, DependencyCycle["ids"]> {
+  const tasks = lines.map(({ id, submission }) => ({
+    id: id !== undefined && stored.has(id) ? undefined : id,
+    after: submission?.after ?? [],
+  }));
+  const order = dependencyOrder(tasks);
+  return new Map(order.kind === "cyclic" ? order.cycles.map(({ index, ids }) => [index, ids]) : []);
 }
 
 /** The submission of a line without errors. */

@@ -20,7 +20,8 @@ export interface BatchPlace {
 const READING = "nothing was looked at";
 
 export class BatchErrors {
-  readonly #lineCount: number;
+  /** Of the batch. */
+  readonly lineCount: number;
   readonly #lines = new Set<number>();
   readonly #codes = new Set<ProblemCode>();
   readonly #kept: (FieldError & BatchPlace)[] = [];
@@ -32,9 +33,8 @@ export class BatchErrors {
   /** Behind which line each pass stopped that did. */
   readonly #stops = new Map<string, number>();
 
-  /** Of a batch with so many lines. */
   constructor(lineCount: number) {
-    this.#lineCount = lineCount;
+    this.lineCount = lineCount;
   }
 
   get isEmpty(): boolean {
@@ -76,7 +76,7 @@ export class BatchErrors {
     const isCut = this.#stops.size > 0;
     const more = this.#count > shown.length ? `; and ${isCut ? "" : `${this.#count - shown.length} `}more` : "";
     const unread = Array.from(this.#stops, ([what, line]) => `; behind line ${line} ${what}`).join("");
-    const count = `${isCut ? "at least " : ""}${this.#lines.size} of ${this.#lineCount} lines`;
+    const count = `${isCut ? "at least " : ""}${this.#lines.size} of ${this.lineCount} lines`;
     const detail = `${count} cannot be accepted, so none is: ${sentences.join("; ")}${more}${unread}`;
     const [code = "invalid-field", ...others] = this.#codes;
     return new Refusal(others.length === 0 ? code : "invalid-field", detail, { errors: shown });

@@ -11,8 +11,9 @@ import { taskJson } from "../../api/task-json.ts";
 import { type Digest, type TaskId, parseTaskId } from "../../base/ids.ts";
 import { NO_TRACER, type Tracer, within } from "../../base/tracing.ts";
 import { assert } from "../../base/errors.ts";
-import { MODULE_BYTES_MAX, REQUEST_BYTES_MAX } from "../../base/limits.ts";
+import { CYCLE_LINKS_SHOWN_MAX, MODULE_BYTES_MAX, REQUEST_BYTES_MAX } from "../../base/limits.ts";
 import type { InspectOptions } from "../../inspect/inspector.ts";
+import type { DependencyCycle } from "../../model/dependency-order.ts";
 import { type Entry, isWasmEntry } from "../../model/entry.ts";
 import type { ModuleInspection } from "../../model/module.ts";
 import type { Task } from "../../model/task.ts";
@@ -344,6 +345,7 @@ function idTaken(id: TaskId): Refusal {
 export function dependencyErrors({
   unknown,
   endless,
+  cycle,
 }: Extract<CreateTaskRefusal, { readonly kind: "bad-dependencies" }>): readonly FieldError[] {
   return [
     ...unknown.map((id) => ({
@@ -354,5 +356,16 @@ export function dependencyErrors({
       field: "after",
       message: `names ${id}, which runs until it is cancelled and so never succeeds: give it repeats, or leave it out`,
     })),
+    ...(cycle === undefined ? [] : [{ field: "after", message: cycleMessage(cycle) }]),
   ];
+}
+
+function cycleMessage(cycle: DependencyCycle["ids"]): string {
+  if (cycle.length === 1) return "names the task itself, which would wait for ever";
+  const links = cycle.map((id, at) => `${id} runs after ${cycle[at + 1] ?? cycle[0]}`);
+  const shown =
+    links.length > CYCLE_LINKS_SHOWN_MAX
+      ? [...links.slice(0, CYCLE_LINKS_SHOWN_MAX - 1), "…", ...links.slice(-1)]
+      : links;
+  return `makes a cycle of ${cycle.length} tasks, which would wait for ever: ${shown.join(", ")}; take one of these out`;
 }

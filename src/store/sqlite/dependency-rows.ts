@@ -43,7 +43,7 @@ export class KnownTasks {
     return task;
   }
 
-  /** One that was made, and is saved. */
+  /** One that was inserted: how it stands is known once it is saved. */
   add(task: TaskRecord): void {
     this.#tasks.set(task.plan.id, task);
   }

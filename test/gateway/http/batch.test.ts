@@ -190,8 +190,6 @@ describe("POST /tasks/batch", () => {
       { module: digest, id: "d", cron, memory: 0 },
       { module: digest, after: ["a", "b", "c", "elsewhere"] },
       { module: digest, after: ["d"] },
-      { module: digest, ID: "e" },
-      { module: digest, after: ["e"] },
     ]);
     const problem = await refusalOf(gateway, response);
     expect(problem.errors?.map(({ line, field }) => [line, field])).toEqual([
@@ -201,10 +199,15 @@ describe("POST /tasks/batch", () => {
       [4, "memory"],
       [5, "after"],
       [6, "after"],
-      [7, "ID"],
     ]);
     expect(problem.errors?.[4]?.message).toMatch(/^names elsewhere, and there is no such task/);
     expect(problem.errors?.[5]?.message).toMatch(/^names d, which runs until it is cancelled/);
+    const misspelt = await post(gateway, [
+      { module: digest, after: ["e"] },
+      { module: digest, ID: "e" },
+      { module: digest, after: ["e"] },
+    ]);
+    expect((await refusalOf(gateway, misspelt)).errors).toMatchObject([{ line: 2, field: "ID" }]);
   });
 
   test("names a bounded number of errors, of all kinds by line", async () => {
@@ -226,6 +229,9 @@ describe("POST /tasks/batch", () => {
         `^at least ${last + 1} of ${last + 5} lines .*; and more; behind line ${last} kept files were not looked for$`,
       ),
     );
+    const unread = [{ module: digest, after: ["last"], x: 1 }, ...unknown.map(() => "no object"), { id: "last" }];
+    const early = await refusalOf(gateway, await post(gateway, unread));
+    expect(early.errors?.filter(({ line }) => line === 1)).toMatchObject([{ field: "x" }]);
     const mixed = Array.from({ length: BATCH_ERRORS_MAX }, () => ({ module: digest, priority: 1e6, after: ["x"] }));
     const more = await refusalOf(gateway, await post(gateway, mixed));
     expect(more.errors).toHaveLength(BATCH_ERRORS_MAX);
@@ -307,21 +313,71 @@ describe("POST /tasks/batch", () => {
     ]);
   });
 
-  test("refuses a task after a later one, after itself, and after one without end", async () => {
+  test("takes a task after a later one, and a file that one is to keep", async () => {
+    await using gateway = await openGateway();
+    const tasks = await tasksOf(
+      await post(gateway, [
+        { module: digest, id: "c", after: ["b", "a"], files: ["in=@a/out.txt", "@b#1/x"] },
+        { module: digest, id: "b", after: ["a"] },
+        { module: digest, id: "a", outputs: ["out.txt"] },
+      ]),
+    );
+    expect(tasks).toMatchObject([
+      { id: "c", state: "scheduled", after: ["b", "a"] },
+      { id: "b", state: "scheduled" },
+      { id: "a", state: "ready" },
+    ]);
+    await gateway.client().cancel("a");
+    await gateway.store.promoteDue(systemClock.now(), 10);
+    expect((await gateway.client().getTask("c")).reason).toMatch(/^it runs after [ab], which was cancelled/);
+  });
+
+  test("refuses a task after itself, after one without end, and after one that there is not", async () => {
     await using gateway = await openGateway();
     const response = await post(gateway, [
       { module: digest, id: "a", after: ["b"] },
       { module: digest, id: "b", cron: "* * * * *" },
-      { module: digest, id: "c", after: ["b"] },
+      { module: digest, id: "c", after: ["b", "d"] },
     ]);
     const problem = await refusalOf(gateway, response);
     expect([problem.status, problem.code]).toEqual([400, "invalid-field"]);
     expect(problem.errors).toMatchObject([
-      { line: 1, field: "after", message: expect.stringMatching(/^names b, and there is no such task/) },
+      { line: 1, field: "after", message: expect.stringMatching(/^names b, which runs until it is cancelled/) },
+      { line: 3, field: "after", message: expect.stringMatching(/^names d, and there is no such task/) },
       { line: 3, field: "after", message: expect.stringMatching(/^names b, which runs until it is cancelled/) },
     ]);
     const itself = await refusalOf(gateway, await post(gateway, [{ module: digest, id: "a", after: ["a"] }]));
     expect(itself.errors?.[0]?.message).toMatch(/^names the task itself/);
+  });
+
+  test("refuses tasks that run after each other, with a line of the cycle and all that are in it", async () => {
+    await using gateway = await openGateway();
+    const cycle = [
+      { module: digest, id: "x", after: ["c"] },
+      { module: digest, id: "a", after: ["b"] },
+      { module: digest, id: "b", after: ["c"] },
+      { module: digest, id: "c", after: ["a", "first"] },
+    ];
+    const problem = await refusalOf(gateway, await post(gateway, cycle));
+    expect([problem.status, problem.code]).toEqual([400, "invalid-field"]);
+    const message =
+      "makes a cycle of 3 tasks, which would wait for ever: a runs after b, b runs after c, c runs after a; take one of these out";
+    expect(problem.errors).toEqual([{ line: 2, index: 1, id: "a", field: "after", message }]);
+    // Beside other errors too, unless an id that is taken may be what makes it one.
+    const wrong = await refusalOf(gateway, await post(gateway, [...cycle, { module: digest, priority: 1e6 }]));
+    expect(wrong.errors).toMatchObject([{ line: 2, message }, { line: 5 }]);
+    const twice = await refusalOf(gateway, await post(gateway, [...cycle, { module: digest, id: "a" }]));
+    expect(twice.errors).toMatchObject([{ line: 5, field: "id" }]);
+    const long = Array.from({ length: 100 }, (_, each) => ({
+      module: digest,
+      id: `t${each}`,
+      after: [`t${(each + 99) % 100}`],
+    }));
+    const [only, ...others] = (await refusalOf(gateway, await post(gateway, long))).errors ?? [];
+    expect(others).toEqual([]);
+    expect(only?.message).toMatch(
+      /^makes a cycle of 100 tasks, .*: t0 runs after t99, t99 runs after t98, .*, …, t1 runs/,
+    );
   });
 
   test("refuses modules that are not there, or cannot run so", async () => {
@@ -403,7 +459,7 @@ describe("POST /tasks/batch", () => {
     expect(problem.errors?.map(({ message }) => message)).toEqual([
       "is no JSON object: send what is in the list line by line, as jq -c '.[]' writes it",
       "is no JSON object: each line is one; curl takes line ends out of a file unless it is sent with --data-binary",
-      'is no JSON object: each line is one, such as {"module":"<sha256>","id":"a"}',
+      'is no JSON object: each line is one, like {"module":"<sha256>","id":"a"}',
     ]);
   });
 
