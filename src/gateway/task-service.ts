@@ -94,10 +94,13 @@ export class StoreTaskService implements TaskService {
     const result = await store.retryTask(id, clock.now(), limit);
     if (result.kind === "submitter-full") throw await gate.submitterFull(result, 1);
     if (result.kind === "retried") {
-      const { task, ready, heldUntil = Infinity } = result;
+      const { task, ready, scheduled, heldUntil = Infinity } = result;
       events.publish({ type: "task", task: id, state: task.state });
       for (const { index, attempt } of ready) {
         events.publish({ type: "run", task: id, run: index, attempt, state: "ready" });
+      }
+      for (const { index, attempt } of scheduled) {
+        events.publish({ type: "run", task: id, run: index, attempt, state: "scheduled" });
       }
       const dueAt = Math.min(task.nextRunAt ?? Infinity, heldUntil);
       onChanged({ isReady: ready.length > 0, dueAt: dueAt === Infinity ? undefined : dueAt });

@@ -316,13 +316,15 @@ export type CancelTaskResult =
 
 export type RetryTaskResult =
   /**
-   * `ready` are the runs that are ready now, with the number of their latest attempt, or 0. `heldUntil` is when the first of
-   * those may be leased that wait for the lease of a cancelled attempt, if any do.
+   * `ready` are the runs that are ready now, with the number of their latest attempt, or 0; `scheduled` are those that were
+   * over and wait for their time again. `heldUntil` is when the first may be leased that waits for the lease of a cancelled
+   * attempt, if any does.
    */
   | {
       readonly kind: "retried";
       readonly task: Task;
       readonly ready: readonly { readonly index: number; readonly attempt: number }[];
+      readonly scheduled: readonly { readonly index: number; readonly attempt: number }[];
       readonly heldUntil?: number | undefined;
     }
   | { readonly kind: "not-finished"; readonly task: Task }

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { OPEN_RUNS_PER_TASK_MAX } from "../../src/base/limits.ts";
 import { T0, taskId } from "../store/store-samples.ts";
+import type { ClusterEvent } from "../../src/gateway/events.ts";
 import { GatewayCluster } from "../support/gateway-cluster.ts";
 
 /** The events of the task `t` from now on, as lines. */
@@ -52,4 +53,19 @@ test("a cancellation tells every run that it ends", async () => {
   const lines = told(cluster);
   await cluster.cancel("t");
   expect(lines).toEqual(["run 1 cancelled 1", "run 2 cancelled 0", "run 3 cancelled 0", "task cancelled"]);
+});
+
+test("a run that waits for its time again, since its task is retried, is told of as any other", async () => {
+  await using cluster = await GatewayCluster.open();
+  await cluster.submit("t", { firstDueAt: cluster.clock.now() + 100_000 });
+  await cluster.gateway.tasks.cancel(taskId("t"), "enough");
+  const [all, ofTask]: [ClusterEvent[], ClusterEvent[]] = [[], []];
+  using _all = cluster.gateway.events.subscribe((event) => void all.push(event));
+  using _ofTask = cluster.gateway.events.subscribeTask(taskId("t"), (event) => void ofTask.push(event));
+  await cluster.gateway.tasks.retry(taskId("t"));
+  expect(all).toEqual([
+    { type: "task", task: "t", state: "scheduled" },
+    { type: "run", task: "t", run: 1, attempt: 0, state: "scheduled" },
+  ]);
+  expect(ofTask).toEqual(all);
 });

@@ -109,7 +109,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
           const task = store.disk.state.tasks.get(id);
           if (task?.finishedAt === undefined) return store.retryTask(id, now, limit);
           const view = await store.getTask(id);
-          return view === undefined ? { kind: "no-such-task" } : { kind: "retried", task: view, ready: [] };
+          return view === undefined
+            ? { kind: "no-such-task" }
+            : { kind: "retried", task: view, ready: [], scheduled: [] };
         },
       }),
   },

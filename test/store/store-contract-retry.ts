@@ -58,6 +58,25 @@ export function describeRetry(open: OpenStore): void {
     expect((await store.measureQueue()).tasks).toBe(0);
   });
 
+  test("says which runs wait for their time again, and not which are made anew", async () => {
+    await using harness = await open();
+    const { store } = harness;
+    await create(store, taskSpec("t", { firstDueAt: T0 + 100_000, delayMs: 1_000, repeats: 3 }));
+    await store.cancelTask(taskId("t"), "enough", T0);
+    expect(await store.retryTask(taskId("t"), T0 + 1)).toMatchObject({
+      task: { state: "scheduled", counts: { scheduled: 1, cancelled: 0 } },
+      ready: [],
+      scheduled: [{ index: 1, attempt: 0 }],
+    });
+    await store.promoteDue(T0 + 100_000, 10);
+    await settle(store, 1, 1, FAILED);
+    await store.cancelTask(taskId("t"), "enough", T0 + 100_100);
+    expect(await store.retryTask(taskId("t"), T0 + 100_200)).toMatchObject({
+      ready: [{ index: 1, attempt: 1 }],
+      scheduled: [{ index: 2, attempt: 0 }],
+    });
+  });
+
   test("gives a run its retries back, and its patience with lost workers", async () => {
     await using harness = await open();
     const { store } = harness;

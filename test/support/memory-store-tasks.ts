@@ -191,7 +191,11 @@ export function retryTask(tx: Transaction, id: TaskId, now: number, limit?: Subm
   const attempts = ready.map((index) => ({ index, attempt: runOf(saved, index).cursor.attempt }));
   const held = saved.runs.filter(isHeld).map(({ notBefore }) => notBefore);
   const heldUntil = held.length === 0 ? undefined : Math.min(...held);
-  return { kind: "retried", task: taskView(saved), ready: attempts, heldUntil };
+  const scheduled = saved.runs
+    .slice(0, found.runs.length)
+    .filter(({ cursor }) => cursor.state === "scheduled")
+    .map(({ index, cursor }) => ({ index, attempt: cursor.attempt }));
+  return { kind: "retried", task: taskView(saved), ready: attempts, scheduled, heldUntil };
 }
 
 export function deleteTask(tx: Transaction, id: TaskId): DeleteTaskResult {

@@ -28,14 +28,19 @@ export function retryTask(db: Database, { id, now, limit }: Args<"retryTask">): 
   task.isCancelled = false;
   task.reason = undefined;
   task.slots = slotsAfterSetBack(task.slots, now);
-  task.retrying = { from: 1, to: task.made };
+  const madeBefore = task.made;
+  task.retrying = { from: 1, to: madeBefore };
   const { ready } = makeRuns(db, task, { now, missedBefore: now }, Infinity);
   saveTask(db, task, now);
-  const attempts = new Map(loadOpenRuns(db, task).map(({ index, cursor }) => [index, cursor.attempt]));
+  const open = loadOpenRuns(db, task).map(({ index, cursor }) => ({ index, ...cursor }));
+  const attempts = new Map(open.map(({ index, attempt }) => [index, attempt]));
   return {
     kind: "retried",
     task: readTaskWire(db, task, false),
     ready: ready.map((index) => ({ index, attempt: attempts.get(index) ?? 0 })),
+    scheduled: open
+      .filter(({ index, state }) => index <= madeBefore && state === "scheduled")
+      .map(({ index, attempt }) => ({ index, attempt })),
     heldUntil: heldUntil(db, task),
   };
 }
