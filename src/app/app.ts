@@ -40,8 +40,9 @@ export interface RunningApp {
   /** Settles when everything is closed: resolves after a drain or an abort, rejects when the process cannot go on. */
   readonly finished: Promise<void>;
   /**
-   * Takes no more work, finishes what is under way or hands it back within the configured grace, and closes. Resolves
-   * when that is done; never rejects. Idempotent.
+   * Takes no more work, finishes what is under way or hands it back, and closes, all within the configured grace. Resolves
+   * when that is done, or the grace is over: what could not be closed by then is left to the end of the process. Never
+   * rejects. Idempotent.
    */
   drain(): Promise<void>;
   /** Closes now: guests are killed, connections cut. What was accepted is durable all the same. Never throws. */

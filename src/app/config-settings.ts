@@ -51,7 +51,10 @@ export const SETTINGS = {
   "allow-host": { valueName: "name", isList: true, help: "further host name a tokenless API answers to; repeatable" },
   "tls-cert": { valueName: "file", help: "certificate chain (PEM) for HTTPS" },
   "tls-key": { valueName: "file", help: "private key (PEM) for HTTPS" },
-  grace: { valueName: "s", help: "how long a drain may take" },
+  grace: {
+    valueName: "s",
+    help: "how long a process that is told to stop may take to end, guests that are under way and all",
+  },
   lease: { valueName: "s", help: "how long a worker may be silent before a gateway has its runs tried elsewhere" },
   queue: { valueName: "n", help: "unfinished tasks that a gateway takes before it answers 429" },
   retain: {

@@ -28,7 +28,10 @@ export async function runGateway(config: Config, given: Powers): Promise<Running
     },
     stack: stack.move(),
     graceMs: config.graceMs,
-    drain: (options) => gateway.drain(options),
+    drain: async ({ signal, handBackMs }) => {
+      await gateway.drain({ signal });
+      await http.closeWithin(handBackMs);
+    },
     powers,
   });
 }

@@ -1,6 +1,5 @@
 /** A process that is both a gateway and a worker: the worker's session is opened without a network in between. */
 import { disconnected } from "../base/errors.ts";
-import { WORKER_HAND_BACK_MS } from "../base/limits.ts";
 import { adminTokenFile } from "./admin-token.ts";
 import { announce } from "./announce.ts";
 import type { Powers, RunningApp } from "./app.ts";
@@ -40,7 +39,8 @@ export async function runUp(config: Config, given: Powers): Promise<RunningApp> 
     stack: stack.move(),
     graceMs: config.graceMs,
     drain: async (options) => {
-      await Promise.all([gateway.drain(options), worker.drain({ ...options, handBackMs: WORKER_HAND_BACK_MS })]);
+      const served = gateway.drain(options).then(() => http.closeWithin(options.handBackMs));
+      await Promise.all([served, worker.drain(options)]);
     },
     powers,
   });

@@ -1,6 +1,5 @@
 /** A process that is a worker: dials a gateway, joins it, serves its session, and dials again when that ends. */
 import { join as joinPath } from "node:path";
-import { WORKER_HAND_BACK_MS } from "../base/limits.ts";
 import { DataDirectory } from "../net/data-directory.ts";
 import { Dialer } from "../net/dialer.ts";
 import { Discovery } from "../net/discovery.ts";
@@ -58,7 +57,7 @@ export async function runWorker(
     ready: { event: "ready", role: "worker", peerId: identity.peerId, addrs: host.addrs() },
     stack: stack.move(),
     graceMs: config.graceMs,
-    drain: ({ signal }) => worker.drain({ signal, handBackMs: WORKER_HAND_BACK_MS }),
+    drain: (options) => worker.drain(options),
     powers,
   });
 }

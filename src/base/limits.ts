@@ -500,7 +500,7 @@ export const INSPECTOR_DESCRIPTORS_MAX = 64;
 export const VERDICTS_KEPT_MAX = 4_096;
 
 // Worker.
-/** How long a stopping worker waits for the gateway to take back the attempts it could not finish. */
+/** How long a stopping worker waits, at most, for the gateway to take back the attempts it could not finish. */
 export const WORKER_HAND_BACK_MS = 1_500;
 export const SLOTS_MAX = 1_024;
 /** Labels of one worker, and the length of a label's name or value. */
@@ -674,6 +674,10 @@ export const SSE_EVENT_LENGTH_MAX = 4 * MIB;
 
 // Process.
 export const GRACE_MS_DEFAULT = 30_000;
+/** How long closing all connections and files may take, at most, after what could not be finished was handed back. */
+export const CLOSE_MS_MAX = 1_500;
+/** Handing back and closing, which are within the grace, have this much together, however short the grace is. */
+export const DRAIN_ENDING_MS_MIN = 250;
 
 // Tokens and the audit log.
 

@@ -42,7 +42,7 @@ export interface WorkerSessionTarget extends Partial<Disposable> {
   resume(attempts: readonly HeldAttempt<RunClient>[]): Promise<readonly ResumeVerdict<Capability>[]>;
   /** Resolves with those that the worker has to stop. */
   renew(attempts: readonly AttemptId[], state: WorkerState): Promise<readonly AttemptId[]>;
-  drain(): void;
+  drain(): void | Promise<void>;
 }
 
 /** Owns its capability. */

@@ -6,6 +6,7 @@ import { networkInterfaces } from "node:os";
 import type { Command } from "commander";
 import type { Powers, ReadyLine, RunningApp } from "../app/app.ts";
 import type { Config } from "../app/config.ts";
+import { drainMsMax } from "../app/drain-times.ts";
 import { createLog } from "../app/log.ts";
 import { systemClock } from "../base/system-clock.ts";
 import { type CommandContext, contextOf } from "./command-context.ts";
@@ -13,6 +14,8 @@ import { EXIT, UsageError } from "./exit-code.ts";
 
 export type Role = ReadyLine["role"];
 
+/** What a drained process may take beyond its grace to be gone, before it is ended all the same. */
+const EXIT_MS_MAX = 500;
 /** How long an aborted process may take to close before it is ended all the same. */
 const ABORT_MS_MAX = 3_000;
 /**
@@ -35,7 +38,11 @@ export async function startRole(command: Command, explicitRole?: Role): Promise<
     isColorful: context.output.isColorful(process.stderr),
   });
   const powers: Powers = { clock: systemClock, random: { next: () => Math.random() }, log, env: process.env };
-  const signals = new SignalListener();
+  const signals = new SignalListener({
+    // Also if it is still starting then.
+    endsAfterMs: drainMsMax(config.graceMs) + EXIT_MS_MAX,
+    onLate: () => log.warn("the grace time is over: ending at once"),
+  });
   const app = await startApp(role, config, powers);
   printReady(context, app.ready);
   signals.onFirst(() => {
@@ -112,7 +119,8 @@ export function readyText(ready: ReadyLine): string {
 
 /**
  * Takes signals from the first moment on. One that comes while the process is starting is kept and acted on when it is
- * up; a second one then ends it there and then, as nothing can be lost that was not accepted.
+ * up; a second one then ends it there and then, as nothing can be lost that was not accepted. So does the end of its time,
+ * which begins with the first.
  */
 class SignalListener {
   count = 0;
@@ -121,7 +129,10 @@ class SignalListener {
   #first: (() => void) | undefined;
   #second: () => void = () => process.exit(EXIT.interrupted);
 
-  constructor() {
+  readonly #init: { readonly endsAfterMs: number; readonly onLate: () => void };
+
+  constructor(init: { readonly endsAfterMs: number; readonly onLate: () => void }) {
+    this.#init = init;
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => this.#take());
   }
 
@@ -140,7 +151,13 @@ class SignalListener {
     this.#lastAtMs = nowMs;
     if (isSame) return;
     this.count++;
-    if (this.count === 1) this.#first?.();
-    else this.#second();
+    if (this.count > 1) return this.#second();
+    setTimeout(() => this.#late(), this.#init.endsAfterMs);
+    this.#first?.();
+  }
+
+  #late(): never {
+    this.#init.onLate();
+    process.exit(this.count > 1 ? EXIT.interrupted : EXIT.ok);
   }
 }

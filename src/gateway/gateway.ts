@@ -6,6 +6,7 @@
  *                  └────────settle, output──────── Attempts ◀── workers
  */
 import { OfferChannel } from "../channel/offer-channel.ts";
+import { unlessAborted } from "../base/abort.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PeerId } from "../base/ids.ts";
 import { GRACE_MS_DEFAULT } from "../base/limits.ts";
@@ -171,13 +172,8 @@ export class Gateway implements Readiness, RunStarts {
     if (this.#state === "closed") return;
     this.#state = "draining";
     this.#scheduler.close();
-    await this.#dispatcher.close();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const onAbort = () => resolve();
-    if (signal.aborted) return;
-    signal.addEventListener("abort", onAbort, { once: true });
-    await Promise.race([promise, this.#attempts.idle()]);
-    signal.removeEventListener("abort", onAbort);
+    const idle = this.#dispatcher.close().then(() => this.#attempts.idle());
+    await unlessAborted(idle, signal).catch(() => {});
   }
 
   /** Ends every session. Workers keep what they have, for the next gateway. Idempotent. */

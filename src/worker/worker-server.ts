@@ -179,6 +179,8 @@ export class WorkerServer implements AsyncDisposable {
     if (session !== undefined) {
       session.offers.abort(disconnected("the worker is draining"));
       using given = followAborts([signal, session.ended]);
+      // A gateway that does not answer may have heard it all the same, and holds up nobody who has nothing left to do.
+      using _told = this.#init.clock.setTimer(handBackMs, () => given.abort(overloaded("the time was up")));
       await session.client.drain({ signal: given.signal }).catch((error: unknown) => {
         this.#init.log.debug("the gateway was not told of the drain", { error });
       });

@@ -13,7 +13,7 @@
  * - G5: each slot of a schedule is one run, ready once, and not before its time.
  * - G6: a guest ends when it is cancelled.
  * - G9: what takes its runner down is tried so often and not more; what is lost by nothing that it did is tried again.
- * - G10: a worker that an operator has drained is given no run.
+ * - G10: a worker that an operator has drained is given no run; a process that is told to stop has ended within its grace.
  * - G8: a log has no gap, and all that a guest wrote which ended by itself; files are kept and found whole.
  */
 import { checkAccepted } from "./check-accepted.ts";

@@ -32,10 +32,18 @@ export type HistoryEvent = { readonly atMs: number } & (
   | { readonly kind: "died"; readonly worker: PeerId }
   /** The worker's process gets no time, from here to there. */
   | { readonly kind: "paused" | "resumed"; readonly worker: PeerId }
+  | StopEvent
   /** Nothing goes wrong any more. */
   | { readonly kind: "calm" }
   | Complaint
 );
+
+/** A process that was told to stop has ended by itself, after so much time that it had. */
+export interface StopEvent {
+  readonly kind: "stopped";
+  readonly process: string;
+  readonly tookMs: number;
+}
 
 /** An internal error that no peer and no fault may cause. */
 export interface Complaint {

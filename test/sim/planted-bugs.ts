@@ -28,6 +28,8 @@ export interface PlantedBug {
   readonly isEndless?: boolean;
   /** The gateway's machine does not know, at first, what time it is. Default: the seed decides. */
   readonly hasWrongClocks?: boolean;
+  /** What every process takes for its grace. Default: what it is. */
+  readonly graceMs?: number;
   /** The seed to begin with, for what seldom shows. Default: 1. */
   readonly firstSeed?: number;
   /** One for each process that is a gateway. */
@@ -363,6 +365,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       changed(store, {
         setDrained: (peer, isDrained, now) => (isDrained ? store.setDrained(peer, isDrained, now) : Promise.resolve()),
       }),
+  },
+  {
+    name: "processes take longer to stop than they may",
+    breaks: /^G10: (gateway|worker \w) took \d+\.\d ms to stop$/,
+    isLong: true,
+    faults: ["drain-worker"],
+    graceMs: 33_000,
+    plant: (store) => store,
   },
   {
     name: "what is told is not on the disk",

@@ -14,7 +14,7 @@ import { DecisionClock } from "./decision-clock.ts";
 import { durableEvents } from "./durable-events.ts";
 import { EventLoop } from "./event-loop.ts";
 import { digestOf } from "./guest-plan.ts";
-import type { EventWithoutTime, GuestEvent, History, HistoryEvent } from "./history.ts";
+import type { EventWithoutTime, GuestEvent, History, HistoryEvent, StopEvent } from "./history.ts";
 import type { Scenario } from "./scenario.ts";
 import type { Action, Order } from "./scenario-orders.ts";
 import { SimAgeing } from "./sim-ageing.ts";
@@ -33,6 +33,8 @@ import { msLeft } from "./time-left.ts";
 export interface ClusterOptions {
   /** A bug that a test plants between the gateway and its store. */
   readonly sabotage?: ((store: MemoryStore) => Store) | undefined;
+  /** What every process takes for its grace. Default: what it is. */
+  readonly graceMs?: number | undefined;
   /** Sees every line of the log, with its time. */
   readonly onLog?: ((line: string) => void) | undefined;
 }
@@ -102,6 +104,7 @@ export class SimCluster {
       log,
       record: (event) => this.#record(event),
       sabotage: options.sabotage,
+      graceMs: options.graceMs,
     });
     this.#client = new SimClient({
       loop: this.#loop,
@@ -133,12 +136,13 @@ export class SimCluster {
       (plan) =>
         new SimWorker({
           ...plan,
+          graceMs: options.graceMs,
           loop: this.#loop,
           gateways: places,
           link: new Link(plan.link, random.fork()),
           random: random.fork(),
           log,
-          record: (event) => this.#recordGuest(event),
+          record: (event) => this.#recordOfWorker(event),
         }),
     );
     this.#faults = new SimFaults({
@@ -345,8 +349,8 @@ export class SimCluster {
     for (const event of durableEvents(before, after, moment)) this.#record(event);
   }
 
-  #recordGuest(event: GuestEvent): void {
-    if (this.#second?.isOf(event.id.task) === true) this.#second.record(event);
+  #recordOfWorker(event: GuestEvent | StopEvent): void {
+    if (event.kind !== "stopped" && this.#second?.isOf(event.id.task) === true) this.#second.record(event);
     else this.#record(event);
   }
 

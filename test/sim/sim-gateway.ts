@@ -14,10 +14,10 @@ import type { MemoryBlobs } from "../support/memory-blobs.ts";
 import { type DiskTrouble, type MemoryDisk, MemoryStore } from "../support/memory-store.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { EventLoop } from "./event-loop.ts";
-import type { HistoryEvent } from "./history.ts";
+import type { HistoryEvent, StopEvent } from "./history.ts";
 import type { RetentionPlan } from "./scenario-retention.ts";
 import type { Listener } from "./sim-network.ts";
-import { SimProcess, type WallClock } from "./sim-process.ts";
+import { GRACE_MS, SimProcess, type WallClock } from "./sim-process.ts";
 
 export interface SimGatewayInit {
   readonly loop: EventLoop;
@@ -31,7 +31,11 @@ export interface SimGatewayInit {
   readonly queuedTasksMax: number | undefined;
   readonly random: SeededRandom;
   readonly log: Log;
-  readonly record: (event: Extract<HistoryEvent, { kind: "told" | "gateway-began" | "gateway-ended" }>) => void;
+  readonly record: (
+    event: Extract<HistoryEvent, { kind: "told" | "gateway-began" | "gateway-ended" }> | StopEvent,
+  ) => void;
+  /** What it takes for its grace. Default: what it is. */
+  readonly graceMs?: number | undefined;
   /** What a test puts between the gateway and its store: a planted bug. */
   readonly sabotage?: ((store: MemoryStore) => Store) | undefined;
 }
@@ -150,11 +154,13 @@ export class SimGateway {
   drain(onEnded: () => void): void {
     const now = this.#now;
     now?.process.deliver(() => {
+      const sinceMs = now.process.ranMs;
       void now.app?.drain().then(() => {
         if (this.#now === now) {
           this.#now = undefined;
           this.#record("gateway-ended");
         }
+        now.process.endedAfter(sinceMs, this.#init.record);
         this.#init.listener.close(now.process);
         onEnded();
       });
@@ -179,7 +185,18 @@ export class SimGateway {
   }
 
   async #open(now: Incarnation, random: SeededRandom): Promise<void> {
-    const { blobs, listener, policy, isOpen, retention, queuedTasksMax, log, record, sabotage } = this.#init;
+    const {
+      blobs,
+      listener,
+      policy,
+      isOpen,
+      retention,
+      queuedTasksMax,
+      log,
+      record,
+      sabotage,
+      graceMs = GRACE_MS,
+    } = this.#init;
     const { process } = now;
     const { clock } = process;
     const stack = new AsyncDisposableStack();
@@ -208,7 +225,7 @@ export class SimGateway {
     now.app = runningApp({
       ready: { event: "ready", role: "gateway", peerId: "G", addrs: [] },
       stack,
-      graceMs: 30_000,
+      graceMs,
       drain: (options) => gateway.drain(options),
       powers: { clock, random, log, env: {} },
     });

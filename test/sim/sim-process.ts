@@ -6,11 +6,15 @@
  */
 import type { Clock, Timer } from "../../src/base/clock.ts";
 import type { EventLoop } from "./event-loop.ts";
+import type { StopEvent } from "./history.ts";
 
 /** A machine's wall clock, which somebody may set. */
 export interface WallClock {
   offsetMs: number;
 }
+
+/** How long each process may take to end when it is told to. */
+export const GRACE_MS = 30_000;
 
 /** When the simulation begins. */
 export const EPOCH_MS = 1_800_000_000_000;
@@ -20,6 +24,8 @@ export class SimProcess {
   readonly loop: EventLoop;
   readonly clock: Clock;
   #state: "running" | "stopped" | "dead" = "running";
+  #stoppedAtMs = 0;
+  #stoodStillMs = 0;
   /** What came while it was stopped. */
   #late: (() => void)[] = [];
   readonly #timers = new Set<Disposable>();
@@ -41,6 +47,11 @@ export class SimProcess {
 
   get isDead(): boolean {
     return this.#state === "dead";
+  }
+
+  /** The time that it has had, while it is running. */
+  get ranMs(): number {
+    return this.loop.nowMs - this.#stoodStillMs;
   }
 
   /** Timers that are set. */
@@ -65,15 +76,28 @@ export class SimProcess {
   }
 
   stop(): void {
-    if (this.#state === "running") this.#state = "stopped";
+    if (this.#state !== "running") return;
+    this.#state = "stopped";
+    this.#stoppedAtMs = this.loop.nowMs;
   }
 
   resume(): void {
     if (this.#state !== "stopped") return;
     this.#state = "running";
+    this.#stoodStillMs += this.loop.nowMs - this.#stoppedAtMs;
     const late = this.#late;
     this.#late = [];
     for (const act of late) this.loop.after(0, () => this.deliver(act));
+  }
+
+  /**
+   * It has done what it does when it is told to stop, which it was at this time of its own. What it has not closed by the
+   * end of its grace goes with it.
+   */
+  endedAfter(sinceMs: number, record: (event: StopEvent) => void): void {
+    const tookMs = this.ranMs - sinceMs;
+    record({ kind: "stopped", process: this.name, tookMs });
+    if (tookMs >= GRACE_MS) this.kill();
   }
 
   kill(): void {

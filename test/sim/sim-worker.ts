@@ -7,7 +7,6 @@ import { runningApp } from "../../src/app/running.ts";
 import type { Powers, RunningApp } from "../../src/app/app.ts";
 import { serveGateway } from "../../src/app/serve-gateway.ts";
 import type { PeerId } from "../../src/base/ids.ts";
-import { WORKER_HAND_BACK_MS } from "../../src/base/limits.ts";
 import type { Log } from "../../src/base/log.ts";
 import { Dialer } from "../../src/net/dialer.ts";
 import type { Where } from "../../src/net/where.ts";
@@ -15,13 +14,13 @@ import { openWorker } from "../../src/worker/open-worker.ts";
 import type { WorkerServer } from "../../src/worker/worker-server.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { EventLoop } from "./event-loop.ts";
-import type { GuestEvent } from "./history.ts";
+import type { GuestEvent, StopEvent } from "./history.ts";
 import type { Sickness } from "./scenario-faults.ts";
 import { type MachineHealth, SimExecutor } from "./sim-executor.ts";
 import { SimDisk } from "./sim-files.ts";
 import type { Link } from "./sim-link.ts";
 import { type GatewayPlace, dialerHost } from "./sim-network.ts";
-import { SimProcess, type WallClock } from "./sim-process.ts";
+import { GRACE_MS, SimProcess, type WallClock } from "./sim-process.ts";
 
 export interface SimWorkerInit {
   readonly loop: EventLoop;
@@ -34,7 +33,9 @@ export interface SimWorkerInit {
   readonly labels: Readonly<Record<string, string>>;
   readonly random: SeededRandom;
   readonly log: Log;
-  readonly record: (event: GuestEvent) => void;
+  readonly record: (event: GuestEvent | StopEvent) => void;
+  /** What it takes for its grace. Default: what it is. */
+  readonly graceMs?: number | undefined;
 }
 
 interface Incarnation {
@@ -122,15 +123,17 @@ export class SimWorker {
   drain(onEnded: () => void): void {
     const now = this.#now;
     now?.process.deliver(() => {
+      const sinceMs = now.process.ranMs;
       void now.app?.drain().then(() => {
         if (this.#now === now) this.#now = undefined;
+        now.process.endedAfter(sinceMs, this.#init.record);
         onEnded();
       });
     });
   }
 
   async #open(now: Incarnation, random: SeededRandom): Promise<void> {
-    const { peer, gateways, link, slots, weight, labels, loop } = this.#init;
+    const { peer, gateways, link, slots, weight, labels, loop, graceMs = GRACE_MS } = this.#init;
     const { process } = now;
     const { clock } = process;
     const log = this.#init.log.child({ worker: peer.slice(8, 9) });
@@ -167,8 +170,8 @@ export class SimWorker {
     now.app = runningApp({
       ready: { event: "ready", role: "worker", peerId: peer, addrs: [] },
       stack,
-      graceMs: 30_000,
-      drain: ({ signal }) => server.drain({ signal, handBackMs: WORKER_HAND_BACK_MS }),
+      graceMs,
+      drain: (options) => server.drain(options),
       powers,
     });
   }

@@ -49,6 +49,8 @@ export const LOOKS_MIN = {
   "G9: what takes its runner down is held against it": 5,
   "G9: what nothing could be done about is not held against it": 1,
   "G10: somebody is drained when runs begin": 3,
+  "G10: a process that is told to stop does": 100,
+  "G10: a process needs its grace": 1,
   "told: what is told is durable": 1_000,
   "queue: there are no more unfinished tasks than may be": 8,
 } as const;

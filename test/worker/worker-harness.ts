@@ -64,7 +64,7 @@ export async function until(condition: () => boolean, describe: () => string = (
 export interface GatewayScript {
   readonly onResume?: (held: readonly HeldAttempt<RunClient>[]) => Promise<readonly ResumeVerdict<Capability>[]>;
   readonly onRenew?: (ids: readonly AttemptId[]) => Promise<readonly AttemptId[]>;
-  readonly onDrain?: () => void;
+  readonly onDrain?: () => void | Promise<void>;
   /** Whose session it is; default: always the same. */
   readonly gateway?: PeerId;
   /** Replaces the channel's sender. */
@@ -116,9 +116,9 @@ export class SessionEnd implements WorkerSessionTarget, AsyncDisposable {
     return (await this.#script.onRenew?.(ids)) ?? [];
   }
 
-  drain(): void {
+  async drain(): Promise<void> {
     this.isDraining = true;
-    this.#script.onDrain?.();
+    await this.#script.onDrain?.();
   }
 
   /** As when the network fails: nothing is said. */

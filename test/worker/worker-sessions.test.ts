@@ -247,6 +247,41 @@ describe("a worker that drains", { timeout: TIMEOUT_MS }, () => {
     await drained;
   });
 
+  test("is not held up by a gateway that does not answer, when it has nothing left to do", async () => {
+    await using harness = await WorkerHarness.open({ slots: 1 });
+    const answer = Promise.withResolvers<void>();
+    const session = harness.connect({ onDrain: () => answer.promise });
+    await harness.offersWaiting(1);
+    let isDrained = false;
+    const drained = harness.server
+      .drain({ signal: graceful().signal, handBackMs: 1_500 })
+      .then(() => (isDrained = true));
+    await until(() => session.isDraining);
+    await harness.clock.run(1_499);
+    expect(isDrained).toBe(false);
+    await harness.clock.run(1);
+    await drained;
+    answer.resolve();
+  });
+
+  test("ends its guests when the grace says so, though the gateway has not answered yet", async () => {
+    await using harness = await WorkerHarness.open({ slots: 1 });
+    const answer = Promise.withResolvers<void>();
+    const session = harness.connect({ onDrain: () => answer.promise });
+    using attempt = await harness.begin();
+    const guest = await harness.guest(0);
+    const grace = graceful();
+    const drained = harness.server.drain({ signal: grace.signal, handBackMs: 125 });
+    await until(() => session.isDraining);
+    const outcome = attempt.run.outcome();
+    grace.abort(new Error("the grace is over"));
+    await expect(outcome).rejects.toMatchObject({ type: "overloaded", code: "handed-back" });
+    expect(guest.signal.aborted).toBe(true);
+    await harness.clock.run(125);
+    await drained;
+    answer.resolve();
+  });
+
   test("says so in the session that it gets meanwhile", async () => {
     await using harness = await WorkerHarness.open({ slots: 1 });
     const first = harness.connect();

@@ -6,7 +6,7 @@
  */
 import { type IncomingMessage, type RequestListener, type Server, type ServerResponse, createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { Registry } from "prom-client";
 import { V7Generator } from "uuidv7";
 import type { Clock } from "../../base/clock.ts";
@@ -93,6 +93,7 @@ export class HttpServer implements AsyncDisposable {
   /** `http://127.0.0.1:8080`, with the port that was taken. */
   readonly url: string;
   readonly #server: Server;
+  readonly #sockets: ReadonlySet<Socket>;
   readonly #streams: SseStreams;
   readonly #closing: AbortController;
   readonly #clock: Clock;
@@ -127,16 +128,18 @@ export class HttpServer implements AsyncDisposable {
       page: await pageRouter(),
     });
     const server = createHttpServer(init, app, context);
+    const sockets = openSockets(server);
     closeWhenIdle(server, closing.signal);
     const address = await listen(server, init.address);
     const url = `${init.tls === undefined ? "http" : "https"}://${hostOf(host)}:${address.port}`;
     server.on("error", (error) => init.log.error("the HTTP server failed", { error }));
-    return new HttpServer({ url, server, streams, closing, clock: init.clock, owned: owned.move() });
+    return new HttpServer({ url, server, sockets, streams, closing, clock: init.clock, owned: owned.move() });
   }
 
   private constructor(parts: {
     url: string;
     server: Server;
+    sockets: ReadonlySet<Socket>;
     streams: SseStreams;
     closing: AbortController;
     clock: Clock;
@@ -144,6 +147,7 @@ export class HttpServer implements AsyncDisposable {
   }) {
     this.url = parts.url;
     this.#server = parts.server;
+    this.#sockets = parts.sockets;
     this.#streams = parts.streams;
     this.#closing = parts.closing;
     this.#clock = parts.clock;
@@ -166,13 +170,18 @@ export class HttpServer implements AsyncDisposable {
   /** Cuts every connection. Never throws. */
   abort(): void {
     this.#closed ??= this.#drain();
-    this.#server.closeAllConnections();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Closes, and cuts off what has not been answered after `graceMs`. */
+  async closeWithin(graceMs: number): Promise<void> {
     const grace = new AbortController();
-    using _ = this.#clock.setTimer(HTTP_DISPOSE_GRACE_MS, () => grace.abort());
+    using _ = this.#clock.setTimer(graceMs, () => grace.abort());
     await this.close({ signal: grace.signal });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.closeWithin(HTTP_DISPOSE_GRACE_MS);
   }
 
   async #drain(): Promise<void> {
@@ -244,6 +253,16 @@ function createHttpServer(init: HttpServerInit, app: RequestListener, context: H
   server.on("checkExpectation", app);
   answerWireFaults(server, context);
   return server;
+}
+
+/** All that are open: the server's own `closeAllConnections` passes over those whose TLS has not been agreed on. */
+function openSockets(server: Server): ReadonlySet<Socket> {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  return sockets;
 }
 
 /** Once the server closes, each connection goes as soon as what it was asked is answered. */

@@ -1,6 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { once } from "node:events";
 import { request } from "node:https";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -36,3 +38,26 @@ test.skipIf(tls === undefined)("HTTPS is spoken where there is a certificate", a
     .end();
   expect(await promise).toBe(200);
 });
+
+test.skipIf(tls === undefined)(
+  "who connects and never agrees on TLS is cut off when the server is told to close",
+  async () => {
+    if (tls === undefined) return;
+    await using gateway = await ApiGateway.open({ tls });
+    const { server } = gateway;
+    const socket = connect(gateway.port, "127.0.0.1");
+    socket.on("error", () => {});
+    await once(socket, "connect");
+    // It is accepted no later than one that comes after it and is answered.
+    await new Promise<void>((resolve, reject) => {
+      request(`${gateway.url}/livez`, { ca: tls.cert, agent: false }, (response) =>
+        response.resume().on("end", resolve),
+      )
+        .on("error", reject)
+        .end();
+    });
+    const closed = once(socket, "close");
+    await server.close({ signal: AbortSignal.abort() });
+    await closed;
+  },
+);
