@@ -112,7 +112,8 @@ interface Settlement {
 interface Begun {
   /** By the monotonic clock. -Infinity: under an earlier gateway. */
   readonly atMs: number;
-  readonly worker: PeerId;
+  /** The last one to have it in sight. */
+  session: AttemptSession;
   readonly module: Digest | undefined;
   readonly isSecondChoice: boolean;
   readonly spans: AttemptSpans | undefined;
@@ -182,7 +183,9 @@ export class Attempts {
   watch(attempt: WatchedAttempt, begin: (output: Capability) => RunClient): void {
     const { id, session, outputBytesMax } = attempt;
     const key = attemptKey(id);
-    if (!this.#begun.has(key)) this.#begun.set(key, this.#begunOf(attempt));
+    const begun = this.#begun.get(key);
+    if (begun === undefined) this.#begun.set(key, this.#begunOf(attempt));
+    else begun.session = session;
     const earlier = this.#sighted.get(key);
     if (earlier !== undefined) this.#loseSight(key, earlier, disconnected("a newer session has this attempt"));
     using served = outputOf({ ...this.#init, id, bytesMax: outputBytesMax });
@@ -208,7 +211,7 @@ export class Attempts {
       if (expected !== undefined) expected.isCancelled = true;
       const begun = this.#begun.get(key);
       if (begun !== undefined) {
-        this.#over({ id, worker: begun.worker, sign: "nothing", what: "cancelled" });
+        this.#over({ id, worker: begun.session.worker, sign: "nothing", what: "cancelled" });
         endSpan(begun.spans?.attempt, "cancelled");
       }
       const sighted = this.#sighted.get(key);
@@ -218,7 +221,7 @@ export class Attempts {
         this.#cancelled.end(cancelled, sighted.run);
         this.#loseSight(key, sighted, attemptIsOver());
       } else if (expected !== undefined) this.#cancelled.isOver(id);
-      else if (begun !== undefined) this.#cancelled.add({ id, worker: begun.worker });
+      else if (begun !== undefined) this.#cancelled.add({ id, worker: begun.session.worker });
     }
   }
 
@@ -236,15 +239,17 @@ export class Attempts {
 
   /**
    * Gives an attempt up as lost: its run is ready again, or has failed if this keeps happening. Keeps trying while the
-   * store is out of order, unless the attempt is adopted meanwhile. Never rejects.
+   * store is out of order, unless the attempt is adopted meanwhile. A worker that drained may never have got it, or has
+   * ended it: that says nothing of either. Never rejects.
    */
   async giveUp({ id, worker }: AttemptOn, reason: string, cause: LossCause): Promise<void> {
     const key = attemptKey(id);
     const before = this.#sighted.get(key);
     const isMeant = () => this.#sighted.get(key) === before;
-    const sign = cause === "gateway" ? "nothing" : "lost";
+    const isNobodys = cause === "gateway" || this.#begun.get(key)?.session.isDraining() === true;
+    const sign = isNobodys ? "nothing" : "lost";
     const begun = this.#over({ id, worker, sign, what: reason, isSilence: cause === "silence" });
-    const isBlameless = cause === "gateway" || begun?.isSecondChoice === true;
+    const isBlameless = isNobodys || begun?.isSecondChoice === true;
     await this.#settle({ id, worker, end: lostEnd(reason), isBlameless }, isMeant);
     endSpan(begun?.spans?.attempt, reason);
     if (before !== undefined && isMeant()) this.#dismiss(key, before);
@@ -290,7 +295,7 @@ export class Attempts {
     const reason = `its worker has not told how it ended, ${Math.round(ms / 1_000)} s after it got it`;
     const onLate = () => void this.giveUp({ id, worker }, reason, "no-answer");
     const atMs = isResumed === true ? -Infinity : clock.monotonicMs();
-    return { atMs, worker, module, isSecondChoice, spans, deadline: clock.setTimer(ms, onLate) };
+    return { atMs, session, module, isSecondChoice, spans, deadline: clock.setTimer(ms, onLate) };
   }
 
   /** The attempt has ended, as far as its worker is concerned. */

@@ -81,6 +81,34 @@ describe("a loss is not held against the run", () => {
     expect(await lostCount(cluster)).toBe(0);
   });
 
+  test.each(["drained", "was drained by an operator"])("whose worker %s, and came back without it", async (what) => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    await cluster.submit("t");
+    await worker.take();
+    await (what === "drained" ? worker.session.drain() : cluster.gateway.sessions.drain(worker.peer));
+    worker.drop();
+    await cluster.join();
+    await cluster.hasRunState("t", "ready");
+    expect(await cluster.attempts("t")).toEqual(["lost"]);
+    expect(await lostCount(cluster)).toBe(0);
+  });
+
+  test("that was adopted by the session in which its worker drained, before it came back without it", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    await cluster.submit("t");
+    const run = await worker.take();
+    worker.drop();
+    const draining = cluster.connect();
+    await draining.join([run]);
+    await draining.session.drain();
+    draining.drop();
+    await cluster.join();
+    await cluster.hasRunState("t", "ready");
+    expect(await lostCount(cluster)).toBe(0);
+  });
+
   const ways = ["ended it by itself", "has no connection to it", "drains", "is drained by an operator"];
   test.each(ways)("whose worker %s", async (what) => {
     await using cluster = await GatewayCluster.open();
