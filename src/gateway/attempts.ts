@@ -32,7 +32,7 @@ import { revocable } from "../rpc/revoke.ts";
 import type { BlobStore } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import { type LossCause, attemptIsOver, lostEnd, signOf, unstartedEnd } from "./attempt-ends.ts";
-import { type AttemptOn, tellLost, tellRefused, tellWhyRefused } from "./attempt-news.ts";
+import { type AttemptOn, tellLateOutcome, tellLateReturn, tellLost } from "./attempt-news.ts";
 import { outputOf } from "./attempt-output.ts";
 import { type AttemptSpans, endSpan } from "./attempt-spans.ts";
 import type { BlobPins } from "./blob-pins.ts";
@@ -234,7 +234,7 @@ export class Attempts {
   refuse({ id, worker }: AttemptOn, run: RunClient): void {
     using _ = run;
     this.#cancelled.end({ id, worker }, run);
-    void tellWhyRefused(this.#init, { id, worker });
+    void tellLateReturn(this.#init, { id, worker });
   }
 
   /**
@@ -355,7 +355,7 @@ export class Attempts {
       try {
         const result = await store.settle(id, end, { now: clock.now(), backoffJitter: random.next(), isBlameless });
         if (result.kind === "stale") {
-          if (end.outcome.kind !== "lost") tellRefused(this.#init, { id, worker }, "the attempt was over before");
+          if (end.outcome.kind !== "lost") void tellLateOutcome(this.#init, { id, worker });
           return;
         }
         const { run, task, ready, hasDependents, backoffEnd, freed } = result;

@@ -495,4 +495,7 @@ test("an outcome that was not acknowledged before the gateway went is refused by
   await cluster.start();
   expect(await cluster.connect().join([run])).toMatchObject([{ kind: "stop" }]);
   expect((await cluster.store.getRun(taskId("t"), 1))?.attempts).toHaveLength(1);
+  // It had been taken.
+  await cluster.quiet();
+  expect(cluster.refused).toEqual([]);
 });

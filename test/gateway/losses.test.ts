@@ -288,9 +288,11 @@ describe("that an attempt comes too late", () => {
     expect(await back.join([old])).toMatchObject([{ kind: "stop" }]);
     await cluster.quiet();
     expect(events.told).toEqual([]);
+    expect(cluster.refused).toEqual([]);
     await back.resume([run]);
     await cluster.until("it is told", () => events.told.length > 0);
     expect(events.told).toMatchObject([{ task: "t", attempt: 1, worker: worker.peer }]);
+    expect(cluster.refused).toEqual(["lost"]);
   });
 
   test("is told where its task was cancelled just before its outcome came", async () => {
@@ -307,6 +309,41 @@ describe("that an attempt comes too late", () => {
     release();
     await cancelling;
     expect(events.told).toMatchObject([{ reason: "the attempt was over before" }]);
+    await cluster.until("it is counted", () => cluster.refused.length > 0);
+    expect(cluster.refused).toEqual(["cancelled"]);
+  });
+
+  test("is counted where its task was deleted just before its outcome came", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join();
+    await cluster.submit("t");
+    const run = await worker.take();
+    const release = cluster.trouble.holdAnswers("deleteTask");
+    const deleting = cluster.forget("t");
+    await cluster.until("it is gone", async () => (await cluster.store.getTask(run.id.task)) === undefined);
+    run.end();
+    await cluster.until("it is counted", () => cluster.refused.length > 0);
+    expect(cluster.refused).toEqual(["deleted"]);
+    release();
+    await deleting;
+  });
+
+  test("is counted as superseded where somebody else has begun the run again", async () => {
+    await using cluster = await GatewayCluster.open();
+    const worker = await cluster.join("A");
+    await cluster.submit("t");
+    const run = await worker.take();
+    worker.fallSilent();
+    await cluster.pass(LEASE_MS + 1_000);
+    const other = await cluster.join("B");
+    const second = await other.take();
+    expect(second.id.attempt).toBe(2);
+    run.end();
+    await cluster.connect("A").join([run]);
+    await cluster.until("it is counted", () => cluster.refused.length > 0);
+    second.end();
+    await cluster.hasState("t", "succeeded");
+    expect(cluster.refused).toEqual(["superseded"]);
   });
 
   test("is not told of an outcome that could not be stored before its task was cancelled", async () => {

@@ -9,6 +9,7 @@ import { expect } from "vitest";
 import { LEASE_RENEW_EVERY_MS } from "../../src/base/limits.ts";
 import { type Log, silentLog } from "../../src/base/log.ts";
 import { Gateway } from "../../src/gateway/gateway.ts";
+import { NO_RUN_METER, type RefusalCause } from "../../src/gateway/run-meter.ts";
 import type { Run } from "../../src/model/run.ts";
 import type { Task, TaskSpec } from "../../src/model/task.ts";
 import type { PickPolicy, WorkerState } from "../../src/model/worker.ts";
@@ -42,6 +43,8 @@ export interface ClusterInit {
 export class GatewayCluster implements AsyncDisposable {
   readonly clock = new ManualClock({ now: T0 });
   readonly trouble: TroubledStore;
+  /** Of attempts that came too late, as they are counted. */
+  readonly refused: RefusalCause[] = [];
   readonly #init: ClusterInit;
   readonly #folder: string;
   readonly #store: SqliteStore;
@@ -105,6 +108,7 @@ export class GatewayCluster implements AsyncDisposable {
       random: new SeededRandom(1),
       log: this.#init.log ?? silentLog,
       queueLimits: this.#init.queueLimits,
+      meter: { ...NO_RUN_METER, refused: (cause) => void this.refused.push(cause) },
     });
   }
 

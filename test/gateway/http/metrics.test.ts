@@ -53,6 +53,7 @@ test("times are in seconds, and an attempt that never ran has none", async () =>
   metrics.runs.ended({ outcome: "trapped", usage, state: "failed" });
   const none = { wallMs: 0, cpuMs: 0, memoryBytes: 0 };
   metrics.runs.ended({ outcome: "lost", usage: none, state: "ready" });
+  metrics.runs.refused("superseded");
   const families = parseExposition(await metrics.registry.metrics());
   expect(valueOf(families, "capmesh_run_wait_seconds_sum")).toBe(1.5);
   expect(valueOf(families, "capmesh_run_wait_seconds_count")).toBe(1);
@@ -60,6 +61,8 @@ test("times are in seconds, and an attempt that never ran has none", async () =>
   expect(valueOf(families, "capmesh_attempt_duration_seconds_count", { outcome: "trapped" })).toBe(2);
   expect(valueOf(families, "capmesh_attempts_ended_total", { outcome: "lost" })).toBe(1);
   expect(valueOf(families, "capmesh_runs_finished_total", { state: "failed", outcome: "trapped" })).toBe(1);
+  expect(valueOf(families, "capmesh_results_refused_total", { reason: "superseded" })).toBe(1);
+  expect(valueOf(families, "capmesh_results_refused_total", { reason: "lost" })).toBe(0);
   expect(valueOf(families, "capmesh_guest_cpu_seconds_total")).toBe(1);
 });
 

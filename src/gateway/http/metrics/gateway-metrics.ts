@@ -8,7 +8,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { OUTCOME_KINDS } from "../../../model/outcome.ts";
 import type { ConnectionStats } from "../../../rpc/connection.ts";
 import type { StoreMeter, StoreStats } from "../../../store/store-meter.ts";
-import type { RunMeter } from "../../run-meter.ts";
+import { REFUSAL_CAUSES, type RunMeter } from "../../run-meter.ts";
 
 const WAIT_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200];
 const RUN_SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200];
@@ -123,7 +123,14 @@ function runMeter(registry: Registry): RunMeter {
     labelNames: ["state", "outcome"],
     registers,
   });
+  const refused = new Counter({
+    name: "capmesh_results_refused_total",
+    help: "Attempts that a worker came with too late, with a result or still running, by what had become of them.",
+    labelNames: ["reason"],
+    registers,
+  });
   // What has not happened yet is 0, and not unknown.
+  for (const reason of REFUSAL_CAUSES) refused.inc({ reason }, 0);
   for (const outcome of OUTCOME_KINDS) {
     attempts.inc({ outcome }, 0);
     runs.inc({ state: "failed", outcome }, 0);
@@ -141,6 +148,7 @@ function runMeter(registry: Registry): RunMeter {
       cpu.inc(usage.cpuMs / 1_000);
       memory.observe(usage.memoryBytes);
     },
+    refused: (reason) => refused.inc({ reason }),
   };
 }
 
