@@ -1,4 +1,7 @@
-/** The simulated cluster: carries a scenario out, step by step, then lets everything recover, and writes the history. */
+/**
+ * The simulated cluster: carries a scenario out, step by step, then lets everything recover, and writes the history. It is
+ * long because every kind of step is here.
+ */
 import { assert, messageOf } from "../../src/base/errors.ts";
 import type { Digest } from "../../src/base/ids.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
