@@ -1,4 +1,5 @@
 /** What a transaction has changed, from the state before it and after it. */
+import type { TaskId } from "../../src/base/ids.ts";
 import type { Attempt } from "../../src/model/run.ts";
 import type { RunRow, StoreState, TaskRow } from "../support/memory-store-state.ts";
 import type { DurableEvent } from "./history.ts";
@@ -20,16 +21,15 @@ export function durableEvents(before: StoreState, after: StoreState, moment: Mom
     const ageMs = old.finishedAt === undefined ? undefined : moment.wallMs - old.finishedAt;
     events.push({ kind: "task-deleted", task: id, serial: old.serial, ageMs, wallMs: moment.wallMs });
   }
-  for (const [id, task] of after.tasks) {
-    const found = before.tasks.get(id);
-    if (found === task) continue;
-    const old = found?.serial === task.serial ? found : undefined;
-    if (old === undefined) {
-      const { spec, serial, createdAt, dependencies } = task;
-      const afterSerials = dependencies.map((dependency) => dependency.serial);
-      const { transaction } = moment;
-      events.push({ kind: "task-made", task: id, serial, spec, createdAt, after: afterSerials, transaction });
-    }
+  const changed = changedTasks(before, after);
+  for (const { id, old, task } of changed) {
+    if (old !== undefined) continue;
+    const { spec, serial, createdAt, dependencies } = task;
+    const afterSerials = dependencies.map((dependency) => dependency.serial);
+    const { transaction } = moment;
+    events.push({ kind: "task-made", task: id, serial, spec, createdAt, after: afterSerials, transaction });
+  }
+  for (const { id, old, task } of inDependencyOrder(changed)) {
     if (task.isCancelled && old?.isCancelled !== true) {
       events.push({ kind: "task-cancelled", task: id, serial: task.serial, wallMs: moment.wallMs });
     }
@@ -43,6 +43,39 @@ export function durableEvents(before: StoreState, after: StoreState, moment: Mom
     events.push(...runEvents(old, task, moment.wallMs));
   }
   return events;
+}
+
+interface ChangedTask {
+  readonly id: TaskId;
+  /** Undefined: it was made. */
+  readonly old: TaskRow | undefined;
+  readonly task: TaskRow;
+}
+
+/** In the order in which they were made. */
+function changedTasks(before: StoreState, after: StoreState): readonly ChangedTask[] {
+  return [...after.tasks].flatMap(([id, task]) => {
+    const found = before.tasks.get(id);
+    return found === task ? [] : { id, old: found?.serial === task.serial ? found : undefined, task };
+  });
+}
+
+/** Each behind what it waits for, of which a batch may have some in later lines. */
+function inDependencyOrder(changed: readonly ChangedTask[]): ReadonlySet<ChangedTask> {
+  const bySerial = new Map(changed.map((each) => [each.task.serial, each]));
+  const seen = new Set<ChangedTask>();
+  const ordered = new Set<ChangedTask>();
+  const visit = (each: ChangedTask): void => {
+    if (seen.has(each)) return;
+    seen.add(each);
+    for (const { serial } of each.task.dependencies) {
+      const dependency = bySerial.get(serial);
+      if (dependency !== undefined) visit(dependency);
+    }
+    ordered.add(each);
+  };
+  for (const each of changed) visit(each);
+  return ordered;
 }
 
 function forgotten(old: TaskRow, { spec, serial, firstRun: to }: TaskRow, wallMs: number): DurableEvent {
