@@ -59,7 +59,6 @@ function isKept({ to, attemptOutcome }: RunMoved): boolean {
 function checkFound({ events }: History, tally: Tally): readonly string[] {
   const found: string[] = [];
   const made = new Map<number, MadeTask>();
-  const serials = new Map<TaskId, number>();
   /** By the task's serial: what may have been kept of runs that were over by then. */
   const kept = new Map<number, FileContent[]>();
   const began = new Set<string>();
@@ -69,8 +68,7 @@ function checkFound({ events }: History, tally: Tally): readonly string[] {
     if (event.kind === "task-deleted" || event.kind === "task-retried") changed.add(event.task);
     if (event.kind === "task-made") {
       const { serial, spec } = event;
-      made.set(serial, { spec, sources: new Map(spec.after.map((id) => [id, serials.get(id)])) });
-      serials.set(spec.id, serial);
+      made.set(serial, { spec, sources: new Map(spec.after.map((id, index) => [id, event.after[index]])) });
     }
     if (event.kind === "run-moved" && isKept(event)) {
       const { task, serial, run, attempt } = event;
